@@ -1,0 +1,47 @@
+# The two commands a newcomer needs are `make studio` and `make test`; `make help` lists the rest.
+SHELL := /bin/sh
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup studio test lint types contracts bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything in it
+
+# Exact versions stand once, in pyproject.toml ([tool.uv] constraint-dependencies); pip is handed the
+# same list. torch comes first and by exact version, so that pip can take a CPU wheel that is at hand.
+# audiocraft comes last and without its dependencies: its pins exclude every current torch.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['tool']['uv']['constraint-dependencies']))" > $(VENV)/constraints.txt
+	$(BIN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt torch==2.13.0
+	$(BIN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev,house]'
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps audiocraft==1.3.0
+	touch $(READY)
+
+studio: $(READY) ## set up and serve the page on http://127.0.0.1:7860
+	$(BIN)/studio serve
+
+test: $(READY) ## set up and run every test
+	$(BIN)/pytest
+
+lint: $(READY) contracts types ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+contracts: $(READY)
+	$(BIN)/lint-imports
+
+bench: $(READY) ## detection rates of the seal under attacks, on the golden clips
+	$(BIN)/watermark bench --out report
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis report

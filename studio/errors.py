@@ -1,0 +1,101 @@
+"""Every error the studio raises on purpose, each with a text that says what to do.
+
+::
+
+    StudioError
+    ├── ConfigError            a configuration file is missing or wrong
+    ├── UsageError             the request itself is not possible (duration, format, tags)
+    │   └── UnknownTagError
+    ├── ConsentRefusedError    no grant covers the request
+    ├── ModelError             a generation model cannot be used
+    │   ├── AudiocraftMissingError
+    │   ├── CheckpointError    damaged, of the wrong digest, or not found
+    │   ├── HubUnreachableError
+    │   └── ModelMemoryError   generation ran out of memory
+    ├── GenerationCancelledError
+    ├── SealingError           the output could not be sealed readably; nothing was released
+    ├── LedgerError            the ledger cannot be read or appended to
+    └── HouseError             composing, rendering, training or evaluating the house model
+
+Expected outcomes (no seal found, a grant that does not cover a tag) are values, not errors; the
+command line maps these classes to exit codes in one place, :mod:`studio.cli`.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AudiocraftMissingError",
+    "CheckpointError",
+    "ConfigError",
+    "ConsentRefusedError",
+    "GenerationCancelledError",
+    "HouseError",
+    "HubUnreachableError",
+    "LedgerError",
+    "ModelError",
+    "ModelMemoryError",
+    "SealingError",
+    "StudioError",
+    "UnknownTagError",
+    "UsageError",
+]
+
+
+class StudioError(Exception):
+    """Root of every error raised on purpose in :mod:`studio`."""
+
+
+class ConfigError(StudioError):
+    """A configuration file is missing or says something impossible."""
+
+
+class UsageError(StudioError):
+    """The request is not one this studio can carry out."""
+
+
+class UnknownTagError(UsageError):
+    """A tag that the vocabulary does not know."""
+
+    def __init__(self, tag_id: str) -> None:
+        super().__init__(f"unknown tag {tag_id!r}; `studio tags` lists the tags there are")
+        self.tag_id = tag_id
+
+
+class ConsentRefusedError(StudioError):
+    """No grant covers the request; the message names each tag and the reason."""
+
+
+class ModelError(StudioError):
+    """A generation model cannot be used."""
+
+
+class AudiocraftMissingError(ModelError):
+    """audiocraft is not installed beside the studio."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint is absent, damaged, or not the one its configuration names."""
+
+
+class HubUnreachableError(ModelError):
+    """A hub model was asked for and the hub cannot be reached."""
+
+
+class ModelMemoryError(ModelError):
+    """The model did not fit, or generation ran out of memory."""
+
+
+class GenerationCancelledError(StudioError):
+    """The caller cancelled; nothing was kept."""
+
+
+class SealingError(StudioError):
+    """The output could not be sealed so that the seal reads back; nothing was released."""
+
+
+class LedgerError(StudioError):
+    """The ledger cannot be opened, read or appended to."""
+
+
+class HouseError(StudioError):
+    """Composing, rendering, training or evaluating the house model failed."""
