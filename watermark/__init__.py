@@ -1,0 +1,63 @@
+"""Seal music with a keyed, inaudible watermark, and find out later which output it was.
+
+The seal carries a message that changes every second; which messages follow each other is derived
+from a secret key and the seal's id, so a detector that holds the registry as codebook can name the
+output, say which seconds of it a clip shows, and bound the chance that it is wrong.
+
+::
+
+    from watermark import Codebook, CodebookEntry, SealId, SealKey, detect, embed, load_seal_model
+    from watermark import read, write
+
+    model, key, seal_id = load_seal_model(), SealKey.create(epoch=1), SealId.random()
+    sealed = embed(read("song.wav"), seal_id, key, model=model)
+    write("sealed.flac", sealed)
+    codebook = Codebook([CodebookEntry(seal_id, key, seconds=sealed.duration_s)])
+    found = detect("sealed.flac", model=model, codebook=codebook)
+    print(found.detected, found.identification)
+
+Importing this package is free: every name below is looked up in its module when it is first used,
+and torch only when a seal model is loaded.
+
+>>> SealId = __import__("watermark").SealId
+>>> SealId.parse("00112233aabbccdd").hex
+'00112233aabbccdd'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from watermark.audio import DecodeLimits as DecodeLimits
+    from watermark.audio import Waveform as Waveform
+    from watermark.audio import encode as encode
+    from watermark.audio import read as read
+    from watermark.audio import stream as stream
+    from watermark.audio import write as write
+    from watermark.errors import WatermarkError as WatermarkError
+
+_WHERE = {
+    "DecodeLimits": "audio",
+    "Waveform": "audio",
+    "WatermarkError": "errors",
+    "encode": "audio",
+    "read": "audio",
+    "stream": "audio",
+    "write": "audio",
+}
+
+__all__ = sorted(_WHERE)  # noqa: PLE0605 - built from the one table of names
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

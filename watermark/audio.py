@@ -1,0 +1,258 @@
+"""Audio in and out: one Waveform type, bounded reading, streaming and writing.
+
+Everything that crosses a module boundary as sound is a :class:`Waveform`: float32 samples of shape
+``(channels, samples)`` together with their rate. Reading goes through :mod:`watermark.decoding`,
+which believes nothing a file says about itself; writing through :mod:`watermark.encoding`.
+
+>>> import numpy as np
+>>> tone = Waveform(0.1 * np.sin(np.arange(16_000, dtype=np.float32) / 8)[None], rate=16_000)
+>>> tone.channels, tone.duration_s
+(1, 1.0)
+>>> again = read(encode(tone, "flac"))
+>>> again.rate, bool(np.abs(again.samples - tone.samples).max() < 2**-15)
+(16000, True)
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watermark.decoding import AudioSource, DecodeLimits, decode_blocks, source_name
+from watermark.encoding import FORMATS, AudioFormat, Encoder, Subtype
+from watermark.errors import AudioTooLongError, UnreadableAudioError, UnsupportedAudioError
+
+__all__ = [
+    "FORMATS",
+    "STREAM_LIMITS",
+    "AudioFormat",
+    "AudioSource",
+    "DecodeLimits",
+    "Encoder",
+    "Subtype",
+    "Waveform",
+    "encode",
+    "format_of",
+    "read",
+    "replacing",
+    "source_name",
+    "stream",
+    "write",
+]
+
+#: For :func:`stream`, which holds one block at a time: half a day of audio.
+STREAM_LIMITS = DecodeLimits(max_duration_s=43_200.0, max_bytes=16 * 1024**3, deadline_s=3600.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waveform:
+    """Sound: samples and their rate.
+
+    Attributes:
+        samples: float32 of shape ``(channels, samples)``, nominally in [-1, 1], finite.
+        rate: sample rate, Hz.
+
+    Raises:
+        UnreadableAudioError: samples of another shape or type, NaN or infinite.
+        UnsupportedAudioError: a rate that is not positive.
+    """
+
+    samples: NDArray[np.float32]
+    rate: int
+
+    def __post_init__(self) -> None:
+        samples = self.samples
+        if samples.dtype != np.float32:
+            raise UnreadableAudioError("a waveform holds a float32 array")
+        if samples.ndim != 2 or samples.shape[0] < 1:
+            raise UnreadableAudioError(
+                f"a waveform's samples have shape (channels, samples), not {samples.shape}"
+            )
+        if self.rate < 1:
+            raise UnsupportedAudioError(f"sample rate {self.rate} Hz")
+        if samples.size and not np.isfinite(np.abs(samples).max()):
+            raise UnreadableAudioError("a waveform holds NaN or infinite samples")
+
+    @property
+    def channels(self) -> int:
+        """How many channels."""
+        return int(self.samples.shape[0])
+
+    @property
+    def length(self) -> int:
+        """Samples per channel."""
+        return int(self.samples.shape[1])
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds."""
+        return self.length / self.rate
+
+    def mono(self) -> Waveform:
+        """The mean of the channels, as one channel."""
+        if self.channels == 1:
+            return self
+        return Waveform(self.samples.mean(axis=0, keepdims=True, dtype=np.float32), self.rate)
+
+    def slice(self, start_s: float, end_s: float | None = None) -> Waveform:
+        """From ``start_s`` to ``end_s`` seconds (default: the end), as far as there is sound."""
+        start = max(0, round(start_s * self.rate))
+        end = self.length if end_s is None else max(start, round(end_s * self.rate))
+        return Waveform(self.samples[:, start:end], self.rate)
+
+    def resample(self, rate: int) -> Waveform:
+        """At another rate, by soxr's VHQ filter (aliases below -150 dB, no delay)."""
+        if rate == self.rate:
+            return self
+        if rate < 1:
+            raise UnsupportedAudioError(f"sample rate {rate} Hz")
+        import soxr
+
+        frames = soxr.resample(np.ascontiguousarray(self.samples.T), self.rate, rate, quality="VHQ")
+        return Waveform(np.ascontiguousarray(frames.T, np.float32), rate)
+
+
+def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:
+    """Decode a whole file (or its bytes) of any handled format; the extension is not looked at.
+
+    Raises:
+        UnreadableAudioError: not there, not audio, empty, damaged, or holding NaN or infinity.
+        UnsupportedAudioError: channels, rate or codec outside what is handled.
+        AudioTooLongError: over a limit on duration, size, memory or time.
+    """
+    limits = limits or DecodeLimits()
+    blocks: list[NDArray[np.float32]] = []
+    rate = values = 0
+    for block, rate in decode_blocks(source, limits):  # noqa: B007 - the rate is used below
+        values += block.size
+        if values > limits.max_values:
+            raise AudioTooLongError(
+                f"{source_name(source)}: more audio than is read into memory at once "
+                f"({limits.max_values * 4 / 1e6:,.0f} MB)"
+            )
+        blocks.append(block)
+    return Waveform(np.concatenate(blocks, axis=1), rate)
+
+
+def stream(
+    source: AudioSource, *, block_s: float, limits: DecodeLimits | None = None
+) -> Iterator[Waveform]:
+    """Decode in blocks of exactly ``block_s`` seconds (the last may be shorter), one in memory.
+
+    Args:
+        source: as for :func:`read`.
+        block_s: seconds per block, at least one sample.
+        limits: default :data:`STREAM_LIMITS`.
+
+    Raises:
+        UnreadableAudioError, UnsupportedAudioError, AudioTooLongError: as :func:`read`, but perhaps
+            after some blocks: a consumer that must not act on half a file waits for the end.
+    """
+    held: list[NDArray[np.float32]] = []
+    have = rate = 0
+    for block, rate in decode_blocks(source, limits or STREAM_LIMITS):
+        need = max(1, round(block_s * rate))
+        held.append(block)
+        have += block.shape[1]
+        while have >= need:
+            joined = np.concatenate(held, axis=1)
+            yield Waveform(np.ascontiguousarray(joined[:, :need]), rate)
+            held = [joined[:, need:]]
+            have -= need
+    if have:
+        yield Waveform(np.concatenate(held, axis=1), rate)
+
+
+def encode(
+    waveform: Waveform,
+    format: AudioFormat,
+    *,
+    bitrate: int | None = None,
+    subtype: Subtype | None = None,
+) -> bytes:
+    """The waveform as a file of that format; see :class:`watermark.encoding.Encoder`.
+
+    >>> import numpy as np
+    >>> encode(Waveform(np.zeros((2, 100), np.float32), 44_100), "wav")[:4]
+    b'RIFF'
+    """
+    buffer = io.BytesIO()
+    _encode_into(buffer, waveform, format, bitrate, subtype)
+    return buffer.getvalue()
+
+
+def write(
+    path: str | os.PathLike[str],
+    waveform: Waveform,
+    format: AudioFormat | None = None,
+    *,
+    bitrate: int | None = None,
+    subtype: Subtype | None = None,
+) -> None:
+    """Write a file that is there whole or not at all; the format defaults to the extension's.
+
+    Raises:
+        UnsupportedAudioError: unknown extension, or the format cannot hold this audio.
+        OSError: the disk's own errors (full, read-only).
+    """
+    chosen = format or format_of(path)
+    with replacing(path) as file:
+        _encode_into(file, waveform, chosen, bitrate, subtype)
+
+
+def format_of(path: str | os.PathLike[str]) -> AudioFormat:
+    """The format a file name asks for by its extension."""
+    extension = Path(path).suffix.lower().removeprefix(".")
+    for format in FORMATS:
+        if extension == format:
+            return format
+    raise UnsupportedAudioError(
+        f"{source_name(path)}: cannot tell the format from the extension; "
+        f"use one of .{', .'.join(FORMATS)}"
+    )
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[io.BufferedRandom]:
+    """A binary file beside ``path`` that takes its name, synced, when the block ends well.
+
+    On an exception the temporary file is removed and what was at ``path`` stays as it was.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
+    try:
+        with temporary.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _encode_into(
+    file: io.BytesIO | io.BufferedRandom,
+    waveform: Waveform,
+    format: AudioFormat,
+    bitrate: int | None,
+    subtype: Subtype | None,
+) -> None:
+    with Encoder(
+        file,
+        format,
+        channels=waveform.channels,
+        rate=waveform.rate,
+        bitrate=bitrate,
+        subtype=subtype,
+    ) as encoder:
+        encoder.write(waveform.samples)
