@@ -1,0 +1,129 @@
+"""The studio's settings: ``configs/studio.yaml`` read into frozen, checked models.
+
+Every default is written once, in that file; command line and page read it from here. No field has a
+second default in code, so a file that leaves one out is refused by name.
+
+>>> from studio.paths import resolve_paths
+>>> config = load_config(resolve_paths(environ={}).configs / "studio.yaml")
+>>> config.generation.min_duration_s
+2.0
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from studio.errors import ConfigError
+
+__all__ = [
+    "FORMATS",
+    "GenerationConfig",
+    "OutputFormat",
+    "SealConfig",
+    "ServerConfig",
+    "StudioConfig",
+    "UploadConfig",
+    "VerifyConfig",
+    "load_config",
+]
+
+OutputFormat = Literal["wav", "flac", "mp3"]
+
+FORMATS: tuple[OutputFormat, ...] = ("wav", "flac", "mp3")
+"""Formats a sealed output can be handed out in."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GenerationConfig(_Frozen):
+    """What a request that leaves something open gets, and the limits of any request."""
+
+    model: str
+    duration_s: float = Field(gt=0)
+    min_duration_s: float = Field(ge=2.0)  # the seal needs two seconds of carrier
+    max_duration_s: float = Field(gt=0)
+    guidance: float = Field(ge=1.0)
+    use: Literal["experiment", "noncommercial", "commercial"]
+    territory: str = Field(pattern=r"^(WORLD|[A-Z]{2})$")
+    format: OutputFormat
+    mp3_bitrate: int = Field(ge=64_000, le=320_000)  # bit/s
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.min_duration_s <= self.duration_s <= self.max_duration_s:
+            raise ValueError("duration_s must lie between min_duration_s and max_duration_s")
+        return self
+
+
+class SealConfig(_Frozen):
+    """Which seal model marks outputs, and when a seal counts as readable."""
+
+    model: str
+    strength_steps_db: tuple[float, ...] = Field(min_length=1)
+    """Added to the model's own strength, tried in this order; the last is the audibility limit."""
+    readback_chance_bound: float = Field(gt=0, lt=1)
+    """The sealed file is released only if its seal reads back with a chance bound below this."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if list(self.strength_steps_db) != sorted(set(self.strength_steps_db)):
+            raise ValueError("strength_steps_db must rise")
+        return self
+
+
+class VerifyConfig(_Frozen):
+    """Operating points of the desk."""
+
+    identify_chance_bound: float = Field(gt=0, lt=1)
+    """A registered seal is reported when its chance bound, over all that was searched, is below."""
+    same_content_distance: float = Field(gt=0, lt=0.5)
+    """Fingerprint bit error rate up to which two recordings are the same content."""
+    whole_share: float = Field(gt=0, le=1)
+    """Share of file and of original that must overlap for `sealed`; below it is an `excerpt`."""
+
+
+class UploadConfig(_Frozen):
+    """Limits on files from outside."""
+
+    max_duration_s: float = Field(gt=0)
+    max_bytes: int = Field(gt=0)
+    deadline_s: float = Field(gt=0)
+
+
+class ServerConfig(_Frozen):
+    """Where `studio serve` listens."""
+
+    host: str
+    port: int = Field(ge=1, le=65535)
+
+
+class StudioConfig(_Frozen):
+    """The whole of ``configs/studio.yaml``."""
+
+    generation: GenerationConfig
+    seal: SealConfig
+    verify: VerifyConfig
+    uploads: UploadConfig
+    server: ServerConfig
+
+
+def load_config(path: Path) -> StudioConfig:
+    """Read and check ``studio.yaml``. Raises :class:`ConfigError` naming the field at fault."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return StudioConfig.model_validate(data)
+    except (OSError, yaml.YAMLError) as exc:
+        raise ConfigError(f"cannot read {path}: {exc}") from exc
+    except ValidationError as exc:
+        faults = "; ".join(
+            f"{'.'.join(map(str, error['loc'])) or 'file'}: {error['msg']}"
+            for error in exc.errors()
+        )
+        raise ConfigError(f"{path}: {faults}") from exc

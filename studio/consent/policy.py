@@ -1,0 +1,153 @@
+"""The consent policy: may music be made with these tags, for this use, there, by that model, now?
+
+Default deny. :meth:`ConsentPolicy.decide` is pure (no clock, no file, no network), total (every
+input has an answer) and explained (per tag the grant that covers it, or the reason none does). It
+needs the tag vocabulary and, per model, the uses its own licence permits: consent for a style never
+makes up for a model licence that forbids the use.
+
+>>> from datetime import UTC, datetime
+>>> from studio.paths import resolve_paths
+>>> from studio.consent.registry import ConsentRegistry
+>>> policy = ConsentPolicy(ConsentRegistry.load(resolve_paths(environ={}).consent),
+...                        known_tags={"genre/jazz", "genre/choral"},
+...                        model_uses={"house": {"noncommercial", "commercial"}})
+>>> decision = policy.decide(["genre/jazz", "genre/choral"], use="commercial", territory="WORLD",
+...                          model="house", at=datetime(2026, 12, 1, tzinfo=UTC))
+>>> [(answer.tag, answer.grant.id if answer.grant else str(answer.reason))
+...  for answer in decision.tags]
+[('genre/jazz', 'house-catalogue-2026'), ('genre/choral', 'no-grant')]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from studio.consent.registry import ConsentRegistry
+from studio.consent.types import (
+    Decision,
+    Grant,
+    GrantVerdict,
+    Reason,
+    TagDecision,
+    format_instant,
+)
+
+__all__ = ["ConsentPolicy"]
+
+
+class ConsentPolicy:
+    """Decides requests against one registry. Immutable: a changed registry is another policy."""
+
+    def __init__(
+        self,
+        registry: ConsentRegistry,
+        *,
+        known_tags: Collection[str],
+        model_uses: Mapping[str, Collection[str]],
+    ) -> None:
+        self.registry = registry
+        self._known_tags = frozenset(known_tags)
+        self._model_uses = {model: frozenset(uses) for model, uses in model_uses.items()}
+
+    def decide(
+        self, tags: Sequence[str], *, use: str, territory: str, model: str, at: datetime
+    ) -> Decision:
+        """Answer per tag. A request without tags is not allowed. ``at`` must carry a time zone."""
+        return Decision(
+            use=use,
+            territory=territory,
+            model=model,
+            at=at,
+            tags=tuple(self._decide_tag(tag, use, territory, model, at) for tag in tags),
+        )
+
+    def _decide_tag(
+        self, tag: str, use: str, territory: str, model: str, at: datetime
+    ) -> TagDecision:
+        if tag not in self._known_tags:
+            return _refused(tag, Reason.UNKNOWN, f"{tag}: not in the vocabulary", ())
+        considered = tuple(
+            sorted(
+                (
+                    self._examine(grant, use, territory, model, at)
+                    for grant in self.registry.naming(tag)
+                ),
+                # Nearest miss first; among equals the older grant, then the id: never file order.
+                key=lambda verdict: (
+                    len(verdict.failures),
+                    verdict.grant.valid_from,
+                    verdict.grant.id,
+                ),
+            )
+        )
+        if use not in self._model_uses.get(model, frozenset()):
+            text = (
+                f"{tag}: the licence of model {model} does not permit {use} use"
+                if model in self._model_uses
+                else f"{tag}: model {model} is not one of this studio's"
+            )
+            return _refused(tag, Reason.MODEL_LICENCE, text, considered)
+        if not considered:
+            return _refused(tag, Reason.NO_GRANT, f"{tag}: nobody has granted it", ())
+        best = considered[0]
+        if not best.covers:
+            return _refused(tag, best.failures[0], self._explain(tag, best), considered)
+        return TagDecision(
+            tag=tag,
+            granted=True,
+            grant=best.grant,
+            holder=best.holder,
+            reason=None,
+            explanation=f"{tag}: granted by {best.holder.name} ({best.grant.id})",
+            considered=considered,
+        )
+
+    def _examine(
+        self, grant: Grant, use: str, territory: str, model: str, at: datetime
+    ) -> GrantVerdict:
+        holder = self.registry.holders[grant.holder]
+        revoked_at = self.registry.revoked_at(grant.id)
+        conditions = {
+            Reason.REVOKED: revoked_at is not None and at >= revoked_at,
+            Reason.NOT_YET_VALID: at < grant.valid_from,
+            Reason.EXPIRED: grant.valid_until is not None and at >= grant.valid_until,
+            Reason.USE: use not in grant.uses,
+            Reason.TERRITORY: not grant.covers_territory(territory),
+            Reason.MODEL: not grant.covers_model(model),
+            Reason.DEMONSTRATION: holder.kind == "demonstration",
+        }
+        failures = tuple(reason for reason, failed in conditions.items() if failed)
+        return GrantVerdict(grant=grant, holder=holder, failures=failures)
+
+    def _explain(self, tag: str, verdict: GrantVerdict) -> str:
+        grant, holder, reason = verdict.grant, verdict.holder, verdict.failures[0]
+        who = f"{tag}: the grant of {holder.name} ({grant.id})"
+        revoked_at = self.registry.revoked_at(grant.id)
+        if reason is Reason.REVOKED and revoked_at is not None:
+            return f"{who} was revoked on {format_instant(revoked_at)[:10]}"
+        if reason is Reason.NOT_YET_VALID:
+            return f"{who} is valid only from {format_instant(grant.valid_from)[:10]}"
+        if reason is Reason.EXPIRED and grant.valid_until is not None:
+            return f"{who} expired on {format_instant(grant.valid_until)[:10]}"
+        if reason is Reason.USE:
+            return f"{who} covers {', '.join(sorted(grant.uses))} use only"
+        if reason is Reason.TERRITORY:
+            return f"{who} covers {', '.join(sorted(grant.territories))} only"
+        if reason is Reason.MODEL:
+            return f"{who} covers the models {', '.join(sorted(grant.models))} only"
+        return f"{who} is a demonstration: it shows how a grant reads and permits nothing"
+
+
+def _refused(
+    tag: str, reason: Reason, explanation: str, considered: tuple[GrantVerdict, ...]
+) -> TagDecision:
+    return TagDecision(
+        tag=tag,
+        granted=False,
+        grant=None,
+        holder=None,
+        reason=reason,
+        explanation=explanation,
+        considered=considered,
+    )

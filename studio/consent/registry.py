@@ -1,0 +1,122 @@
+"""The registry of consent: who the rights holders are, what they granted, what they took back.
+
+It is immutable; adding a revocation gives another registry. Read from a folder it is::
+
+    configs/consent/holders.yaml          holders: [{id, name, kind, ...}, ...]
+    configs/consent/grants/*.yaml         version: 1, grant: {...}
+    configs/consent/revocations/*.yaml    version: 1, revocation: {...}
+
+>>> from studio.paths import resolve_paths
+>>> registry = ConsentRegistry.load(resolve_paths(environ={}).consent)
+>>> registry.grants["house-catalogue-2026"].holder
+'house'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from studio.consent.types import Grant, Revocation, RightsHolder
+from studio.errors import ConfigError
+
+__all__ = ["ConsentRegistry"]
+
+_FILE_VERSION = 1
+_Record = TypeVar("_Record", RightsHolder, Grant, Revocation)
+
+
+class ConsentRegistry:
+    """Holders, grants, revocations, indexed by tag. Contradictions raise :class:`ConfigError`."""
+
+    def __init__(
+        self,
+        holders: Iterable[RightsHolder],
+        grants: Iterable[Grant],
+        revocations: Iterable[Revocation] = (),
+    ) -> None:
+        holders, grants, revocations = tuple(holders), tuple(grants), tuple(revocations)
+        self.holders: Mapping[str, RightsHolder] = MappingProxyType(
+            {holder.id: holder for holder in holders}
+        )
+        # By id, so that no answer can depend on the order in which files were read.
+        self.grants: Mapping[str, Grant] = MappingProxyType(
+            {grant.id: grant for grant in sorted(grants, key=lambda grant: grant.id)}
+        )
+        self.revocations = revocations
+        if len(self.holders) != len(holders) or len(self.grants) != len(grants):
+            raise ConfigError("a rights holder or a grant is listed twice in the consent registry")
+        for grant in self.grants.values():
+            if grant.holder not in self.holders:
+                raise ConfigError(f"grant {grant.id!r} names an unknown holder {grant.holder!r}")
+        self._revoked_at: dict[str, datetime] = {}
+        for revocation in revocations:
+            if revocation.grant not in self.grants:
+                raise ConfigError(f"revocation of an unknown grant {revocation.grant!r}")
+            earlier = self._revoked_at.get(revocation.grant)
+            if earlier is None or revocation.at < earlier:
+                self._revoked_at[revocation.grant] = revocation.at
+        by_tag: dict[str, list[Grant]] = {}
+        for grant in self.grants.values():
+            for tag in grant.tags:
+                by_tag.setdefault(tag, []).append(grant)
+        self._by_tag = {tag: tuple(naming) for tag, naming in by_tag.items()}
+
+    def naming(self, tag: str) -> tuple[Grant, ...]:
+        """Every grant that names the tag, whatever its state, by grant id."""
+        return self._by_tag.get(tag, ())
+
+    def revoked_at(self, grant_id: str) -> datetime | None:
+        """From when on the grant is revoked, or None."""
+        return self._revoked_at.get(grant_id)
+
+    def with_revocation(self, revocation: Revocation) -> ConsentRegistry:
+        """The same registry after one more revocation."""
+        return ConsentRegistry(
+            self.holders.values(), self.grants.values(), (*self.revocations, revocation)
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> ConsentRegistry:
+        """Read the folder. Raises :class:`ConfigError` with the file and the field at fault."""
+        holders = [
+            _parse(RightsHolder, item, folder / "holders.yaml")
+            for item in _read(folder / "holders.yaml", "holders")
+        ]
+        grants = [
+            _parse(Grant, _read(path, "grant"), path)
+            for path in sorted((folder / "grants").glob("*.yaml"))
+        ]
+        revocations = [
+            _parse(Revocation, _read(path, "revocation"), path)
+            for path in sorted((folder / "revocations").glob("*.yaml"))
+        ]
+        return cls(holders, grants, revocations)
+
+
+def _read(path: Path, key: str) -> Any:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as exc:
+        raise ConfigError(f"cannot read {path}: {exc}") from exc
+    if not isinstance(data, dict) or data.get("version") != _FILE_VERSION or key not in data:
+        raise ConfigError(f"{path}: expected `version: {_FILE_VERSION}` and `{key}:`")
+    return data[key]
+
+
+def _parse(model: type[_Record], item: Any, path: Path) -> _Record:
+    try:
+        return model.model_validate(item)
+    except ValidationError as exc:
+        faults = "; ".join(
+            f"{'.'.join(map(str, error['loc'])) or model.__name__}: {error['msg']}"
+            for error in exc.errors()
+        )
+        raise ConfigError(f"{path}: {faults}") from exc

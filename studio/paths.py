@@ -1,0 +1,95 @@
+"""Where things lie: the studio's home (state) and its configuration folder (what a person edits).
+
+Nothing is read from the environment at import; :func:`resolve_paths` does it when asked.
+
+>>> paths = resolve_paths(environ={"STUDIO_HOME": "/srv/studio"})
+>>> paths.ledger.as_posix()
+'/srv/studio/ledger.db'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio.errors import ConfigError
+
+__all__ = ["StudioPaths", "resolve_paths"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudioPaths:
+    """The two roots; every other location is derived from them."""
+
+    home: Path
+    configs: Path
+
+    @property
+    def keys(self) -> Path:
+        """Secret site keys, one file per epoch, readable by the owner only."""
+        return self.home / "keys"
+
+    @property
+    def outputs(self) -> Path:
+        """Released files: only what is in here has been handed out."""
+        return self.home / "outputs"
+
+    @property
+    def tmp(self) -> Path:
+        """Work in progress, one folder per process; same file system as :attr:`outputs`."""
+        return self.home / "tmp"
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite database that holds the ledger."""
+        return self.home / "ledger.db"
+
+    @property
+    def consent(self) -> Path:
+        """Vocabulary, rights holders, grants and revocations."""
+        return self.configs / "consent"
+
+    @property
+    def models(self) -> Path:
+        """One YAML file per generation model."""
+        return self.configs / "models"
+
+    def create(self) -> None:
+        """Make the home and its folders. Raises :class:`ConfigError` where that is impossible."""
+        try:
+            for folder in (self.home, self.keys, self.outputs, self.tmp):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.keys.chmod(0o700)
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot make the studio's home {self.home} ({exc.strerror}); "
+                "set STUDIO_HOME to a folder that can be written"
+            ) from exc
+
+
+def resolve_paths(
+    home: Path | None = None,
+    configs: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> StudioPaths:
+    """Find the roots: argument, then ``$STUDIO_HOME``/``$STUDIO_CONFIGS``, then the defaults.
+
+    The default home is ``~/.local/share/consented-music-studio`` (``$XDG_DATA_HOME`` is honoured),
+    the default configuration is the checkout's ``configs/``. Nothing is created or checked here.
+    """
+    env = os.environ if environ is None else environ
+    if home is None:
+        if env.get("STUDIO_HOME"):
+            home = Path(env["STUDIO_HOME"]).expanduser()
+        else:
+            data = env.get("XDG_DATA_HOME") or "~/.local/share"
+            home = Path(data).expanduser() / "consented-music-studio"
+    if configs is None:
+        if env.get("STUDIO_CONFIGS"):
+            configs = Path(env["STUDIO_CONFIGS"]).expanduser()
+        else:
+            configs = Path(__file__).resolve().parents[1] / "configs"
+    return StudioPaths(home=home, configs=configs)
