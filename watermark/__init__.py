@@ -6,8 +6,9 @@ output, say which seconds of it a clip shows, and bound the chance that it is wr
 
 ::
 
-    from watermark import Codebook, CodebookEntry, SealId, SealKey, detect, embed, load_seal_model
-    from watermark import read, write
+    from watermark import Codebook, CodebookEntry, SealId, SealKey, load_seal_model, read, write
+    from watermark.detect import detect
+    from watermark.embed import embed
 
     model, key, seal_id = load_seal_model(), SealKey.create(epoch=1), SealId.random()
     sealed = embed(read("song.wav"), seal_id, key, model=model)
@@ -17,9 +18,10 @@ output, say which seconds of it a clip shows, and bound the chance that it is wr
     print(found.detected, found.identification)
 
 Importing this package is free: every name below is looked up in its module when it is first used,
-and torch only when a seal model is loaded.
+and torch only when a seal model is loaded. Functions that share their module's name (``embed``,
+``detect``, ``identify``, ``fingerprint``, ``message``) are imported from it.
 
->>> SealId = __import__("watermark").SealId
+>>> from watermark import SealId
 >>> SealId.parse("00112233aabbccdd").hex
 '00112233aabbccdd'
 """
@@ -37,12 +39,26 @@ if TYPE_CHECKING:
     from watermark.audio import stream as stream
     from watermark.audio import write as write
     from watermark.errors import WatermarkError as WatermarkError
+    from watermark.identify import Codebook as Codebook
+    from watermark.identify import CodebookEntry as CodebookEntry
+    from watermark.identify import Identification as Identification
+    from watermark.message import SealId as SealId
+    from watermark.message import SealKey as SealKey
+    from watermark.models import SealModel as SealModel
+    from watermark.models import load_seal_model as load_seal_model
 
 _WHERE = {
+    "Codebook": "identify",
+    "CodebookEntry": "identify",
     "DecodeLimits": "audio",
+    "Identification": "identify",
+    "SealId": "message",
+    "SealKey": "message",
+    "SealModel": "models",
     "Waveform": "audio",
     "WatermarkError": "errors",
     "encode": "audio",
+    "load_seal_model": "models",
     "read": "audio",
     "stream": "audio",
     "write": "audio",
