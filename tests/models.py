@@ -56,5 +56,6 @@ def tiny_house_model(
         temperature=1.0,
         top_k=16,
         extend_keep=0.4,
+        threads=1,
         path=directory,
     )

@@ -51,6 +51,9 @@ class ModelConfig(BaseModel):
     extend_keep: float = Field(gt=0, lt=1)
     """Beyond `max_duration_s`: the share of a window kept as context for the next one."""
 
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads while generating; None leaves torch's own number. Small models want one."""
+
     path: Path | None = None
     """A local checkpoint directory, relative to the file; wins over `repo`."""
     repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")

@@ -346,14 +346,16 @@ class _Layer:
 
 def _projections(attention: Any) -> tuple[tuple[Tensor, Tensor | None], ...]:
     """(weight, bias) of the query, the key and the value of a cross-attention."""
-    weights = torch.chunk(attention.in_proj_weight, 3)
+    third = attention.in_proj_weight.shape[0] // 3
+    parts = [slice(start, start + third) for start in (0, third, 2 * third)]
     bias = attention.in_proj_bias
-    biases = (None, None, None) if bias is None else torch.chunk(bias, 3)
-    return tuple(zip(weights, biases, strict=True))
+    return tuple(
+        (attention.in_proj_weight[part], None if bias is None else bias[part]) for part in parts
+    )
 
 
 def _check_supported(lm: Any) -> None:
-    wanted = {
+    wanted: dict[str, Callable[[Any], bool]] = {
         "layers that normalise their input": lambda layer: layer.norm_first,
         "audiocraft's own attention": lambda layer: layer.self_attn.custom,
         "unlimited context": lambda layer: layer.self_attn.past_context is None,
