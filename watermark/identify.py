@@ -451,8 +451,8 @@ def _search_index(group: _Group, phases: list[_Phase]) -> _Hit | None:
                 continue
             for word in _likely_words(row):
                 standing = group.index.places(word).astype(np.int64)
-                # Alignment = (offset - first offset) * seals + seal, and standing = second * seals +
-                # seal, so that the second's place in the file is all that is taken off.
+                # An alignment is (offset - first offset) * seals + seal and a place is
+                # second * seals + seal: only the second's place in the file is taken off.
                 votes.append(standing - (t + span[0]) * seals)
         if not votes:
             continue
