@@ -47,7 +47,6 @@ class GenerationConfig(_Frozen):
     duration_s: float = Field(gt=0)
     min_duration_s: float = Field(ge=2.0)  # the seal needs two seconds of carrier
     max_duration_s: float = Field(gt=0)
-    guidance: float = Field(ge=1.0)
     use: Literal["experiment", "noncommercial", "commercial"]
     territory: str = Field(pattern=r"^(WORLD|[A-Z]{2})$")
     format: OutputFormat
@@ -66,8 +65,6 @@ class SealConfig(_Frozen):
     model: str
     strength_steps_db: tuple[float, ...] = Field(min_length=1)
     """Added to the model's own strength, tried in this order; the last is the audibility limit."""
-    readback_chance_bound: float = Field(gt=0, lt=1)
-    """The sealed file is released only if its seal reads back with a chance bound below this."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -79,10 +76,6 @@ class SealConfig(_Frozen):
 class VerifyConfig(_Frozen):
     """Operating points of the desk."""
 
-    identify_chance_bound: float = Field(gt=0, lt=1)
-    """A registered seal is reported when its chance bound, over all that was searched, is below."""
-    same_content_distance: float = Field(gt=0, lt=0.5)
-    """Fingerprint bit error rate up to which two recordings are the same content."""
     whole_share: float = Field(gt=0, le=1)
     """Share of file and of original that must overlap for `sealed`; below it is an `excerpt`."""
 

@@ -1,0 +1,1 @@
+"""Storage: the tables, their migrations, and durable transactions over SQLite."""

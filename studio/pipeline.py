@@ -1,0 +1,478 @@
+"""The one way from tags to a file: consent first, a readable seal in it, a ledger entry behind it.
+
+``consent → reserve → generate → seal → encode → tag → read back → release``
+
+The pipeline fails closed. Without an allowing :class:`~studio.consent.Decision` nothing is
+generated, and the decision is taken again at release, so that a grant revoked meanwhile stops it.
+The detector reads the very bytes that will be handed out; where the seal is not readable there, the
+strength is raised within the audibility limit and after that the request fails. Refusals and
+failures to seal are ledger entries. How a crash is survived: :mod:`studio.provenance.workspace`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from studio.config import FORMATS, StudioConfig
+from studio.consent import GENERATION_USES, ConsentPolicy, Decision
+from studio.errors import (
+    ConsentRefusedError,
+    GenerationCancelledError,
+    SealingError,
+    StudioError,
+    UsageError,
+)
+from studio.paths import StudioPaths
+from studio.provenance.release import (
+    GenerationRequest,
+    OutputId,
+    Release,
+    credit_lines,
+    title_of,
+)
+from studio.tags import KINDS, Tag, Vocabulary
+
+if TYPE_CHECKING:
+    from studio.music.config import ModelConfig
+    from studio.music.generator import MusicGenerator
+    from studio.provenance.keys import KeyRing
+    from studio.provenance.ledger import Ledger
+    from studio.provenance.sealing import Sealer
+    from studio.provenance.workspace import Workspace
+    from watermark.audio import Waveform
+    from watermark.fingerprint import Fingerprint
+    from watermark.message import SealId, SealKey
+
+__all__ = ["GenerationRequest", "OnProgress", "Pipeline", "Progress", "Release", "Stage"]
+
+_TERRITORY = re.compile(r"^(WORLD|[A-Z]{2})$")
+_MAX_SEED = 2**31 - 1
+
+MAX_READBACK_OFFSET_S = 0.5
+"""A seal that reads back further from its place is not the one that was written."""
+
+
+class Stage(StrEnum):
+    """Where a request stands."""
+
+    CONSENT = "consent"
+    RESERVE = "reserve"
+    GENERATE = "generate"
+    SEAL = "seal"
+    ENCODE = "encode"
+    TAG = "tag"
+    READ_BACK = "read-back"
+    RELEASE = "release"
+    DONE = "done"
+
+
+# How far along a whole request each stage begins; generation takes most of the time.
+_BEGINS = {
+    Stage.CONSENT: 0.0,
+    Stage.RESERVE: 0.01,
+    Stage.GENERATE: 0.02,
+    Stage.SEAL: 0.82,
+    Stage.ENCODE: 0.87,
+    Stage.TAG: 0.89,
+    Stage.READ_BACK: 0.90,
+    Stage.RELEASE: 0.98,
+    Stage.DONE: 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step forward; ``fraction`` is of the whole request and never falls."""
+
+    stage: Stage
+    fraction: float
+    text: str
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A sealed, encoded, tagged file that was read back."""
+
+    content: bytes
+    fingerprint: Fingerprint
+    seal: Mapping[str, Any]
+    audio: Mapping[str, Any]
+
+
+class Pipeline:
+    """Runs requests; safe to call from several threads.
+
+    ``policy`` is a function because consent can change between two requests and within one.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: StudioConfig,
+        paths: StudioPaths,
+        vocabulary: Vocabulary,
+        policy: Callable[[], ConsentPolicy],
+        models: Mapping[str, ModelConfig],
+        generator: Callable[[str], MusicGenerator],
+        sealer: Callable[[], Sealer],
+        ledger: Ledger,
+        keys: KeyRing,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._config = config
+        self._paths = paths
+        self._vocabulary = vocabulary
+        self._policy = policy
+        self._models = models
+        self._generator = generator
+        self._sealer = sealer
+        self._ledger = ledger
+        self._keys = keys
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._lock = threading.Lock()
+        self._workspace: Workspace | None = None
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Release:
+        """Carry one request out. On any exception nothing was released; see the module."""
+        run = _Run(progress or (lambda _: None), cancel or threading.Event())
+        tags = self._check(request)
+        if request.seed is None:
+            request = replace(request, seed=secrets.randbelow(_MAX_SEED + 1))
+
+        run.enter(Stage.CONSENT, "Asking the rights holders' grants")
+        decision = self._decide(request, stage=Stage.CONSENT)
+
+        run.enter(Stage.RESERVE, "Reserving a seal id")
+        seal_id, key = self._reserve()
+
+        run.enter(Stage.GENERATE, "Loading the model")
+        waveform, model = self._compose(request, tags, decision, run)
+        try:
+            sealed = self._seal_readably(request, waveform, model, decision, seal_id, key, run)
+        except SealingError as exc:
+            self._ledger.append(
+                "refusal",
+                {
+                    "stage": str(Stage.SEAL),
+                    "request": request.to_json(),
+                    "seal_id": seal_id.hex,
+                    "why": str(exc),
+                },
+            )
+            raise
+
+        run.enter(Stage.RELEASE, "Recording and releasing")
+        release = self._release(request, sealed, model, seal_id)
+        run.enter(Stage.DONE, "Released", can_cancel=False)
+        return release
+
+    # -- stages -------------------------------------------------------------------------------
+
+    def _check(self, request: GenerationRequest) -> tuple[Tag, ...]:
+        """Whether the request is one at all. Free text never gets as far as the ledger."""
+        limits = self._config.generation
+        if not request.tags:
+            raise UsageError("a request names at least one tag; `studio tags` lists them")
+        tags = self._vocabulary.parse(request.tags)
+        for kind in KINDS:
+            if sum(tag.kind == kind for tag in tags) > 1:
+                raise UsageError(f"a request names at most one {kind} tag")
+        if not (
+            math.isfinite(request.duration_s)
+            and limits.min_duration_s <= request.duration_s <= limits.max_duration_s
+        ):
+            raise UsageError(
+                f"the duration must lie between {limits.min_duration_s:g} s (a shorter clip "
+                f"cannot carry a seal) and {limits.max_duration_s:g} s, not {request.duration_s:g}"
+            )
+        if request.seed is not None and not 0 <= request.seed <= _MAX_SEED:
+            raise UsageError(f"the seed must lie between 0 and {_MAX_SEED}")
+        if request.guidance is not None and not 1.0 <= request.guidance <= 10.0:
+            raise UsageError("the guidance must lie between 1 and 10")
+        if request.use not in GENERATION_USES:
+            uses = ", ".join(GENERATION_USES)
+            raise UsageError(f"the use must be one of {uses}, not {request.use!r}")
+        if not _TERRITORY.match(request.territory):
+            raise UsageError(
+                f"the territory must be WORLD or a two-letter ISO code, not {request.territory!r}"
+            )
+        if request.format not in FORMATS:
+            raise UsageError(f"format {request.format!r} is not one of {', '.join(FORMATS)}")
+        if request.model not in self._models:
+            known = ", ".join(self._models)
+            raise UsageError(f"unknown model {request.model!r}; there are: {known}")
+        return tags
+
+    def _decide(self, request: GenerationRequest, *, stage: Stage) -> Decision:
+        """An allowing decision, or a refusal in the ledger and :class:`ConsentRefusedError`."""
+        decision = self._policy().decide(
+            request.tags,
+            use=request.use,
+            territory=request.territory,
+            model=request.model,
+            at=self._clock(),
+        )
+        if not decision.allowed:
+            self._ledger.append(
+                "refusal",
+                {
+                    "stage": str(stage),
+                    "request": request.to_json(),
+                    "decision": decision.to_json(),
+                },
+            )
+            raise ConsentRefusedError(f"refused: {decision.explain()}")
+        return decision
+
+    def _reserve(self) -> tuple[SealId, SealKey]:
+        from watermark.message import SealId
+
+        key = self._keys.current
+        seal_id = SealId.random()
+        self._ledger.reserve(seal_id.hex, key.epoch)
+        return seal_id, key
+
+    def _compose(
+        self, request: GenerationRequest, tags: tuple[Tag, ...], decision: Decision, run: _Run
+    ) -> tuple[Waveform, Mapping[str, Any]]:
+        """The music, by permission of ``decision`` only."""
+        if not decision.allowed or tuple(tag.tag for tag in decision.tags) != request.tags:
+            raise ConsentRefusedError("no decision allows this request")
+        assert request.seed is not None
+        generator = self._generator(request.model)
+        run.check()
+        waveform = generator.generate(
+            tags,
+            duration_s=request.duration_s,
+            seed=request.seed,
+            guidance=request.guidance,
+            progress=run.generated,
+            cancel=run.cancel,
+        )
+        info = generator.info
+        return waveform, {
+            "id": info.id,
+            "title": info.title,
+            "digest": info.digest,
+            "licence": info.licence,
+        }
+
+    def _seal_readably(
+        self,
+        request: GenerationRequest,
+        waveform: Waveform,
+        model: Mapping[str, Any],
+        decision: Decision,
+        seal_id: SealId,
+        key: SealKey,
+        run: _Run,
+    ) -> _Sealed:
+        """Seal, encode, tag and read back, stronger each time. Raises :class:`SealingError`."""
+        steps = self._config.seal.strength_steps_db
+        for attempt, louder_db in enumerate(steps, start=1):
+            again = f" (attempt {attempt} of {len(steps)})" if attempt > 1 else ""
+            run.enter(Stage.SEAL, f"Sealing{again}")
+            marked = self._sealer().seal(waveform, seal_id, key, louder_db=louder_db)
+            run.enter(Stage.ENCODE, f"Encoding as {request.format.upper()}")
+            content = self._encode(request, marked)
+            run.enter(Stage.TAG, "Writing title and credits")
+            content = self._tag(request, content, model, decision, seal_id)
+            run.enter(Stage.READ_BACK, "Reading the seal back from the file")
+            sealed = self._read_back(content, seal_id, key, louder_db)
+            if sealed is not None:
+                return sealed
+        raise SealingError(
+            "nothing was released: the seal could not be read back from the encoded file, even at "
+            "the audibility limit; try a longer duration or another seed"
+        )
+
+    def _encode(self, request: GenerationRequest, waveform: Waveform) -> bytes:
+        from watermark.audio import encode
+        from watermark.errors import AudioError
+
+        bitrate = self._config.generation.mp3_bitrate if request.format == "mp3" else None
+        try:
+            return encode(waveform, request.format, bitrate=bitrate)
+        except AudioError as exc:
+            raise SealingError(f"nothing was released: {exc}") from exc
+
+    def _tag(
+        self,
+        request: GenerationRequest,
+        content: bytes,
+        model: Mapping[str, Any],
+        decision: Decision,
+        seal_id: SealId,
+    ) -> bytes:
+        from studio.provenance.file_metadata import write_metadata
+
+        credit = self._credits(decision, model)
+        return write_metadata(
+            content,
+            request.format,
+            title=title_of(request.tags, seal_id.hex),
+            artist="Consented Music Studio",
+            comment=". ".join((*credit, "Trained algorithmic media", f"Seal {seal_id.hex}")),
+        )
+
+    def _read_back(
+        self, content: bytes, seal_id: SealId, key: SealKey, louder_db: float
+    ) -> _Sealed | None:
+        """What the detector finds in the bytes to be handed out; None if not this seal, surely."""
+        from watermark.audio import read
+        from watermark.errors import WatermarkError
+        from watermark.fingerprint import fingerprint
+        from watermark.identify import MAX_CHANCE, Codebook, CodebookEntry
+
+        try:
+            decoded = read(content)
+            codebook = Codebook([CodebookEntry(seal_id, key, decoded.duration_s)])
+            detection = self._sealer().read(decoded, codebook)
+            found = detection.identification
+            # One seal was searched here; at the desk every registered one is. The bound grows in
+            # proportion, so this says what the desk will be able to say.
+            registered = self._ledger.output_count() + 1
+            if (
+                found is None
+                or found.seal_id != seal_id
+                or abs(found.offset_s) > MAX_READBACK_OFFSET_S
+                or found.chance_bound * registered > MAX_CHANCE
+            ):
+                return None
+            return _Sealed(
+                content=content,
+                fingerprint=fingerprint(decoded),
+                seal={
+                    "id": seal_id.hex,
+                    "epoch": key.epoch,
+                    **self._sealer().describe(),
+                    "louder_db": louder_db,
+                    "readback": {
+                        "score": found.score,
+                        "bit_accuracy": found.bit_accuracy,
+                        "chance_bound": found.chance_bound,
+                    },
+                },
+                audio={
+                    "rate": decoded.rate,
+                    "channels": decoded.channels,
+                    "duration_s": decoded.duration_s,
+                },
+            )
+        except WatermarkError as exc:
+            raise SealingError(f"nothing was released: reading back failed: {exc}") from exc
+
+    def _release(
+        self,
+        request: GenerationRequest,
+        sealed: _Sealed,
+        model: Mapping[str, Any],
+        seal_id: SealId,
+    ) -> Release:
+        workspace = self._own_workspace()
+        path = workspace.write(f"{seal_id.hex}.{request.format}", sealed.content)
+        try:
+            decision = self._decide(request, stage=Stage.RELEASE)
+            self._ledger.append_release(
+                {
+                    "request": request.to_json(),
+                    "decision": decision.to_json(),
+                    "model": model,
+                    "seal": sealed.seal,
+                    "audio": sealed.audio,
+                    "file": {
+                        "format": request.format,
+                        "bytes": len(sealed.content),
+                        "sha256": hashlib.sha256(sealed.content).hexdigest(),
+                    },
+                    "title": title_of(request.tags, seal_id.hex),
+                    "credits": list(self._credits(decision, model)),
+                },
+                file_name=path.name,
+                fingerprint=sealed.fingerprint.to_bytes(),
+            )
+        except BaseException:
+            # An interrupt may arrive just after the commit: a file with an entry is kept, for
+            # recover() to hand out; so is one of which we cannot learn whether it has an entry.
+            if self._surely_unrecorded(seal_id.hex):
+                workspace.discard(path)
+            raise
+        workspace.release(path)
+        release = self._ledger.release(OutputId(seal_id.hex))
+        assert release is not None  # it was just committed
+        return release
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _surely_unrecorded(self, output_id: str) -> bool:
+        try:
+            return self._ledger.release(output_id) is None
+        except StudioError:
+            return False
+
+    def _credits(self, decision: Decision, model: Mapping[str, Any]) -> tuple[str, ...]:
+        holders = {tag.holder.id: tag.holder.name for tag in decision.tags if tag.holder}
+        return credit_lines(decision.to_json(), holders, model["title"])
+
+    def _own_workspace(self) -> Workspace:
+        from studio.provenance.workspace import Workspace
+
+        with self._lock:
+            if self._workspace is None:
+                self._workspace = Workspace(self._paths)
+            return self._workspace
+
+    def close(self) -> None:
+        """Give the work folder back."""
+        with self._lock:
+            if self._workspace is not None:
+                self._workspace.close()
+                self._workspace = None
+
+
+class _Run:
+    """Progress and cancellation of one request."""
+
+    def __init__(self, on_progress: OnProgress, cancel: threading.Event) -> None:
+        self._on_progress = on_progress
+        self.cancel = cancel
+        self._fraction = 0.0
+
+    def enter(self, stage: Stage, text: str, *, can_cancel: bool = True) -> None:
+        if can_cancel:
+            self.check()
+        self._report(stage, _BEGINS[stage], text)
+
+    def generated(self, done_s: float, total_s: float) -> None:
+        """The generator's own progress, in seconds of music."""
+        begin, end = _BEGINS[Stage.GENERATE], _BEGINS[Stage.SEAL]
+        share = min(1.0, done_s / total_s) if total_s > 0 else 0.0
+        text = f"Generating: {done_s:.1f} of {total_s:.1f} s"
+        self._report(Stage.GENERATE, begin + (end - begin) * share, text)
+
+    def check(self) -> None:
+        if self.cancel.is_set():
+            raise GenerationCancelledError("cancelled; nothing was kept")
+
+    def _report(self, stage: Stage, fraction: float, text: str) -> None:
+        # A second sealing attempt goes back a stage, the bar does not.
+        self._fraction = max(self._fraction, fraction)
+        self._on_progress(Progress(stage, self._fraction, text))

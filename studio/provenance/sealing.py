@@ -1,0 +1,74 @@
+"""The seal as pipeline and desk use it: one pair of models, writing and reading.
+
+A thin seam over :mod:`watermark`: it turns the watermark package's errors into the studio's, and it
+is what a test replaces to show that an unsealed file is never released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import ModelError, SealingError, UsageError
+
+if TYPE_CHECKING:
+    from watermark.audio import Waveform
+    from watermark.detect import Detection
+    from watermark.identify import Codebook
+    from watermark.message import SealId, SealKey
+    from watermark.models import SealModel
+
+__all__ = ["Sealer"]
+
+
+class Sealer:
+    """Marks and reads with one registered pair of seal models."""
+
+    def __init__(self, model: SealModel) -> None:
+        self._model = model
+
+    @classmethod
+    def load(cls, name: str) -> Sealer:
+        """The pair of that name. Raises :class:`ModelError`."""
+        from watermark.errors import SealModelError
+        from watermark.models import load_seal_model
+
+        try:
+            return cls(load_seal_model(name))
+        except SealModelError as exc:
+            raise ModelError(f"the seal model {name!r} cannot be used: {exc}") from exc
+
+    def describe(self) -> Mapping[str, Any]:
+        """Which pair this is, for the ledger."""
+        return {"pair": self._model.id, "digest": self._model.digest}
+
+    def seal(
+        self, waveform: Waveform, seal_id: SealId, key: SealKey, *, louder_db: float
+    ) -> Waveform:
+        """The waveform with its seal, ``louder_db`` above the pair's own strength.
+
+        Raises :class:`UsageError` for a carrier too short and :class:`SealingError` for one too
+        quiet to hold a seal.
+        """
+        from watermark.embed import embed
+        from watermark.errors import CarrierError, CarrierTooShortError
+
+        try:
+            return embed(
+                waveform,
+                seal_id,
+                key,
+                model=self._model,
+                strength=self._model.strength_db + louder_db,
+            )
+        except CarrierTooShortError as exc:
+            raise UsageError(str(exc)) from exc
+        except CarrierError as exc:
+            raise SealingError(f"nothing was released: {exc}") from exc
+
+    def read(self, source: Waveform | Path | bytes, codebook: Codebook) -> Detection:
+        """What the detector finds. Raises :class:`watermark.errors.AudioError`."""
+        from watermark.detect import detect
+
+        return detect(source, model=self._model, codebook=codebook)

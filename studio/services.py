@@ -1,0 +1,340 @@
+"""The studio as one object: what the page, the REST layer and the command line call.
+
+:func:`open_studio` reads the configuration and nothing else. Models, keys and the ledger are opened
+when they are first needed, once, and may be used from several threads.
+
+>>> studio = open_studio()
+>>> studio.vocabulary()["genre/bossa-nova"].kind
+'genre'
+>>> [(status.tag.id, status.reason) for status in studio.tag_status() if not status.granted]
+[('genre/choral', 'no-grant')]
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from studio.config import FORMATS, StudioConfig, load_config
+from studio.consent import ConsentPolicy, ConsentRegistry, Decision, TagDecision
+from studio.errors import ModelError, UsageError
+from studio.paths import StudioPaths, resolve_paths
+from studio.pipeline import GenerationRequest, OnProgress, Pipeline, Progress, Release, Stage
+from studio.tags import Tag, Vocabulary
+from studio.verify import Verdict, Verifier, VerifyReport
+
+if TYPE_CHECKING:
+    from studio.music.config import ModelConfig
+    from studio.music.generator import MusicGenerator
+    from studio.provenance.keys import KeyRing
+    from studio.provenance.ledger import Ledger
+    from studio.provenance.registry import Registry
+    from studio.provenance.sealing import Sealer
+    from studio.provenance.workspace import RecoveryReport
+
+__all__ = [
+    "GenerationRequest",
+    "Progress",
+    "Release",
+    "Stage",
+    "Studio",
+    "TagStatus",
+    "Verdict",
+    "VerifyReport",
+    "open_studio",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TagStatus:
+    """What a person sees beside a tag before asking for music with it."""
+
+    tag: Tag
+    granted: bool
+    holders: tuple[str, ...]  # names of those whose grants cover it
+    grants: tuple[str, ...]  # ids of the grants that cover it
+    valid_until: datetime | None  # end of the grant that would be relied on; None: until revoked
+    reason: str | None  # a studio.consent.Reason, or None where granted
+    explanation: str  # one line of plain words
+    known_to_model: bool  # the model was trained on the tag, or takes any phrase
+    considered: tuple[str, ...]  # one line per grant that names the tag, covering or not
+
+
+class Studio:
+    """Facade over consent, generation, ledger and verification. Made by :func:`open_studio`."""
+
+    def __init__(self, paths: StudioPaths, config: StudioConfig) -> None:
+        self.paths = paths
+        self.config = config
+        self._lock = threading.RLock()
+
+    # -- what there is ------------------------------------------------------------------------
+
+    def vocabulary(self) -> Vocabulary:
+        return self._vocabulary
+
+    def models(self) -> Mapping[str, ModelConfig]:
+        """Every configured generation model by id; nothing is loaded."""
+        return self._models
+
+    def consent(self) -> ConsentRegistry:
+        """The consent registry as it is now: the files are read again at every call."""
+        return ConsentRegistry.load(self.paths.consent)
+
+    def policy(self) -> ConsentPolicy:
+        """The policy over the registry as it is now."""
+        return ConsentPolicy(
+            self.consent(),
+            known_tags=self.vocabulary(),
+            model_uses={model.id: model.licence_uses for model in self.models().values()},
+        )
+
+    def decide(
+        self,
+        tags: Sequence[str],
+        *,
+        use: str | None = None,
+        territory: str | None = None,
+        model: str | None = None,
+        at: datetime | None = None,
+    ) -> Decision:
+        """The consent decision a request would get (now, unless ``at`` says otherwise)."""
+        defaults = self.config.generation
+        return self.policy().decide(
+            tags,
+            use=use or defaults.use,
+            territory=territory or defaults.territory,
+            model=model or defaults.model,
+            at=at or datetime.now(UTC),
+        )
+
+    def tag_status(
+        self,
+        model: str | None = None,
+        use: str | None = None,
+        territory: str | None = None,
+    ) -> list[TagStatus]:
+        """Every tag of the vocabulary, in its order, with its consent for this use."""
+        model = model or self.config.generation.model
+        decision = self.decide(list(self.vocabulary()), use=use, territory=territory, model=model)
+        known = self._known_tags(model)
+        return [
+            _tag_status(self.vocabulary()[answer.tag], answer, known is None or answer.tag in known)
+            for answer in decision.tags
+        ]
+
+    def _known_tags(self, model: str) -> Collection[str] | None:
+        """Tags the model was trained on; None: it takes any. Empty where it cannot be used."""
+        from studio.music.config import describe
+
+        config = self.models().get(model)
+        if config is None:
+            return ()
+        try:
+            return describe(config).tags
+        except ModelError:
+            return ()
+
+    # -- making -------------------------------------------------------------------------------
+
+    def request(
+        self,
+        tags: Sequence[str],
+        *,
+        duration_s: float | None = None,
+        seed: int | None = None,
+        guidance: float | None = None,
+        use: str | None = None,
+        territory: str | None = None,
+        model: str | None = None,
+        format: str | None = None,
+    ) -> GenerationRequest:
+        """A request with the configured defaults filled in. Raises :class:`UsageError`."""
+        defaults = self.config.generation
+        chosen = next((known for known in FORMATS if known == (format or defaults.format)), None)
+        if chosen is None:
+            raise UsageError(f"format {format!r} is not one of {', '.join(FORMATS)}")
+        return GenerationRequest(
+            tags=tuple(tags),
+            duration_s=defaults.duration_s if duration_s is None else duration_s,
+            seed=seed,
+            guidance=guidance,
+            use=use or defaults.use,
+            territory=territory or defaults.territory,
+            model=model or defaults.model,
+            format=chosen,
+        )
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Release:
+        """Make, seal, record and release one output; see :mod:`studio.pipeline`.
+
+        Raises :class:`UsageError`, :class:`UnknownTagError`, :class:`ConsentRefusedError`,
+        :class:`ModelError`, :class:`SealingError`, :class:`LedgerError`, and
+        :class:`GenerationCancelledError` once ``cancel`` is set. In every such case nothing was
+        released. ``progress`` is called from the calling thread.
+        """
+        return self._pipeline.generate(request, progress=progress, cancel=cancel)
+
+    # -- looking up ---------------------------------------------------------------------------
+
+    def release(self, output_id: str) -> Release:
+        """The release of that id. Raises :class:`UsageError` where there is none."""
+        found = self.ledger().release(output_id)
+        if found is None:
+            raise UsageError(f"no output {output_id!r} in the ledger")
+        return found
+
+    def recent(self, limit: int = 20) -> list[Release]:
+        """The latest releases, newest first."""
+        return self.ledger().releases(newest_first=True, limit=limit)
+
+    def verify(self, source: str | Path | bytes, *, record: bool = True) -> VerifyReport:
+        """Examine a suspect file. An unreadable file is a verdict, not an error.
+
+        ``record`` appends the verdict to the ledger.
+        """
+        report = self._verifier.verify(source)
+        if record:
+            self.ledger().append("verification", report.to_ledger())
+        return report
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        """The ledger, opened (and made) on first use."""
+        with self._lock:
+            return self._ledger
+
+    def sealer(self) -> Sealer:
+        """The seal model in use, loaded on first use."""
+        with self._lock:
+            return self._sealer
+
+    def generator(self, model: str) -> MusicGenerator:
+        """The generation model, loaded on first use. Raises :class:`ModelError`."""
+        from studio.music.generator import get_generator
+
+        config = self.models().get(model)
+        if config is None:
+            known = ", ".join(self.models())
+            raise UsageError(f"unknown model {model!r}; there are: {known}")
+        with self._lock:
+            return get_generator(config)
+
+    def recover(self) -> RecoveryReport:
+        """Finish or discard what a crash left behind; run at start-up of every server."""
+        from studio.provenance.workspace import recover
+
+        self.paths.create()
+        return recover(self.paths, self.ledger())
+
+    def close(self) -> None:
+        """Give back what was opened; the studio is not used afterwards."""
+        with self._lock:
+            if "_pipeline" in self.__dict__:
+                self._pipeline.close()
+            if "_ledger" in self.__dict__:
+                self._ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary.load(self.paths.consent / "tags.yaml")
+
+    @cached_property
+    def _models(self) -> Mapping[str, ModelConfig]:
+        from studio.music.config import load_model_configs
+
+        return load_model_configs(self.paths.models)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        from studio.provenance.ledger import Ledger
+
+        self.paths.create()
+        return Ledger.open(self.paths.ledger, outputs=self.paths.outputs)
+
+    @cached_property
+    def _keys(self) -> KeyRing:
+        from studio.provenance.keys import KeyRing
+
+        self.paths.create()
+        return KeyRing.open(self.paths.keys)
+
+    @cached_property
+    def _registry(self) -> Registry:
+        from studio.provenance.registry import Registry
+
+        return Registry(self.ledger(), self._keys)
+
+    @cached_property
+    def _sealer(self) -> Sealer:
+        from studio.provenance.sealing import Sealer
+
+        return Sealer.load(self.config.seal.model)
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(
+            config=self.config,
+            paths=self.paths,
+            vocabulary=self.vocabulary(),
+            policy=self.policy,
+            models=self.models(),
+            generator=self.generator,
+            sealer=self.sealer,
+            ledger=self.ledger(),
+            keys=self._keys,
+        )
+
+    @cached_property
+    def _verifier(self) -> Verifier:
+        return Verifier(
+            config=self.config,
+            policy=self.policy,
+            sealer=self.sealer,
+            ledger=self.ledger(),
+            registry=self._registry,
+        )
+
+
+def open_studio(config: StudioConfig | None = None, paths: StudioPaths | None = None) -> Studio:
+    """The studio of ``$STUDIO_HOME`` and ``$STUDIO_CONFIGS``. Raises :class:`ConfigError`."""
+    paths = paths or resolve_paths()
+    return Studio(paths, config or load_config(paths.configs / "studio.yaml"))
+
+
+def _tag_status(tag: Tag, answer: TagDecision, known_to_model: bool) -> TagStatus:
+    covering = [verdict for verdict in answer.considered if verdict.covers]
+    lines = tuple(
+        f"{verdict.holder.name} ({verdict.grant.id}): "
+        + ("covers this use" if verdict.covers else ", ".join(verdict.failures))
+        for verdict in answer.considered
+    )
+    return TagStatus(
+        tag=tag,
+        granted=answer.granted,
+        holders=tuple(dict.fromkeys(v.holder.name for v in covering)) if answer.granted else (),
+        grants=tuple(verdict.grant.id for verdict in covering) if answer.granted else (),
+        valid_until=answer.grant.valid_until if answer.grant is not None else None,
+        reason=None if answer.reason is None else str(answer.reason),
+        explanation=answer.explanation,
+        known_to_model=known_to_model,
+        considered=lines,
+    )
