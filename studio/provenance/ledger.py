@@ -370,6 +370,8 @@ def _row_fault(row: Any, position: int) -> str | None:
     """What is wrong with one row taken by itself, or None."""
     if row.idx != position:
         return f"entry {position} is missing"
+    if not all(isinstance(value, bytes) for value in (row.leaf, row.leaf_hash, row.tree_head)):
+        return "leaf, hash and head are not all bytes"
     if leaf_hash(row.leaf) != row.leaf_hash:
         return "the leaf does not have the hash recorded for it"
     try:
@@ -392,13 +394,17 @@ def _output_fault(row: Any, outputs: Mapping[int, Any]) -> str | None:
         return None if stored is None else "an output points at an entry that is no release"
     if stored is None:
         return "the release has no output"
-    body = json.loads(row.leaf)["body"]
-    if (stored.output_id, stored.seal_id, stored.file_name) != (
-        body["output_id"],
-        body["seal"]["id"],
-        body["file"]["name"],
-    ):
+    try:
+        body = json.loads(row.leaf)["body"]
+        named = (body["output_id"], body["seal"]["id"], body["file"]["name"])
+        digest = body["fingerprint_sha256"]
+    except (KeyError, TypeError):
+        return "the release does not name its output"
+    if (stored.output_id, stored.seal_id, stored.file_name) != named:
         return "the output is not the one the release names"
-    if hashlib.sha256(stored.fingerprint).hexdigest() != body["fingerprint_sha256"]:
+    if (
+        not isinstance(stored.fingerprint, bytes)
+        or hashlib.sha256(stored.fingerprint).hexdigest() != digest
+    ):
         return "the output's fingerprint is not the one the release names"
     return None

@@ -1,0 +1,132 @@
+"""Reading the consent registry: the shipped files, and files with something wrong in them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from studio.consent import ConsentPolicy, ConsentRegistry, Revocation
+from studio.errors import ConfigError
+from studio.paths import resolve_paths
+from studio.tags import Vocabulary
+
+CONSENT = resolve_paths(environ={}).consent
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CONSENT, tmp_path / "consent"))
+
+
+def change(path: Path, **fields) -> None:
+    data = yaml.safe_load(path.read_text())
+    data["grant"] |= fields
+    path.write_text(yaml.safe_dump(data))
+
+
+def test_the_house_grants_everything_but_choral():
+    registry = ConsentRegistry.load(CONSENT)
+    vocabulary = Vocabulary.load(CONSENT / "tags.yaml")
+    house = registry.grants["house-catalogue-2026"]
+    assert set(vocabulary) - house.tags == {"genre/choral"}
+    assert house.uses == {"training", "experiment", "noncommercial", "commercial"}
+
+
+def test_every_grants_terms_are_the_text_it_names():
+    for grant in ConsentRegistry.load(CONSENT).grants.values():
+        text = (CONSENT / grant.terms.url).read_bytes()
+        assert hashlib.sha256(text).hexdigest() == grant.terms.sha256, grant.id
+
+
+def test_demonstration_grants_permit_nothing_but_show_their_refusals():
+    registry = ConsentRegistry.load(CONSENT)
+    without_house = ConsentRegistry(
+        registry.holders.values(),
+        [grant for grant in registry.grants.values() if grant.holder != "house"],
+    )
+    vocabulary = Vocabulary.load(CONSENT / "tags.yaml")
+    policy = ConsentPolicy(
+        without_house, known_tags=vocabulary, model_uses={"house": ["noncommercial", "commercial"]}
+    )
+
+    def reasons(use, territory):
+        decision = policy.decide(
+            list(vocabulary), use=use, territory=territory, model="house", at=NOW
+        )
+        assert not any(tag.granted for tag in decision.tags)
+        return {tag.tag: str(tag.reason) for tag in decision.tags}
+
+    commercial = reasons("commercial", "WORLD")
+    assert commercial["genre/waltz"] == "use"
+    assert commercial["genre/jazz"] == "expired"
+    assert commercial["genre/techno"] == "territory"
+    assert commercial["genre/choral"] == "no-grant"
+    assert reasons("noncommercial", "AT")["genre/techno"] == "demonstration"
+
+
+def test_a_revocation_file_takes_a_grant_back(folder):
+    (folder / "revocations" / "house.yaml").write_text(
+        "version: 1\nrevocation:\n  grant: house-catalogue-2026\n  at: 2026-11-30T00:00:00Z\n"
+    )
+    registry = ConsentRegistry.load(folder)
+    assert registry.revoked_at("house-catalogue-2026") == datetime(2026, 11, 30, tzinfo=UTC)
+
+
+def test_the_earliest_of_two_revocations_counts():
+    registry = ConsentRegistry.load(CONSENT)
+    for day in (9, 3, 6):
+        registry = registry.with_revocation(
+            Revocation(grant="house-catalogue-2026", at=datetime(2026, 11, day, tzinfo=UTC))
+        )
+    assert registry.revoked_at("house-catalogue-2026") == datetime(2026, 11, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"holder": "nobody"}, "unknown holder"),
+        ({"uses": ["anything"]}, "uses"),
+        ({"uses": []}, "uses"),
+        ({"tags": ["Some Artist"]}, "tags"),
+        ({"territories": ["Europe"]}, "territories"),
+        ({"valid_from": "2026-01-01T00:00:00"}, "valid_from"),  # no time zone: not an instant
+        ({"valid_until": "2025-01-01T00:00:00Z"}, "valid_until"),
+        ({"share": "1.5"}, "share"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_wrong_grant_is_refused_by_name(folder, fields, said):
+    change(folder / "grants" / "house-catalogue-2026.yaml", **fields)
+    with pytest.raises(ConfigError, match=said):
+        ConsentRegistry.load(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["[", "grant: {}", "version: 2\ngrant: {}", "version: 1", "- 1"]
+)
+def test_a_file_of_another_shape_is_refused(folder, content):
+    (folder / "grants" / "new.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"new\.yaml"):
+        ConsentRegistry.load(folder)
+
+
+def test_duplicates_and_dangling_revocations_are_refused(folder):
+    registry = ConsentRegistry.load(CONSENT)
+    holders, grants = list(registry.holders.values()), list(registry.grants.values())
+    with pytest.raises(ConfigError, match="twice"):
+        ConsentRegistry(holders, [*grants, grants[0]])
+    with pytest.raises(ConfigError, match="twice"):
+        ConsentRegistry([*holders, holders[0]], grants)
+    with pytest.raises(ConfigError, match="unknown grant"):
+        registry.with_revocation(Revocation(grant="never-given", at=NOW))
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(ConfigError, match=r"holders\.yaml"):
+        ConsentRegistry.load(tmp_path)

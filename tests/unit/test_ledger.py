@@ -1,0 +1,300 @@
+"""The ledger: append-only by trigger, and every change behind the triggers' back is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from studio.errors import LedgerError
+from studio.provenance.ledger import Ledger, canonical_leaf
+from studio.provenance.tree import EMPTY_HEAD, leaf_hash, tree_head
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+TABLES = ("ledger_entry", "ledger_node", "seal_reservation", "output")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
+    yield ledger
+    ledger.close()
+
+
+def release_body(seal_id: str) -> dict:
+    return {
+        "request": {
+            "tags": ["genre/jazz"],
+            "duration_s": 10.0,
+            "use": "experiment",
+            "model": "house",
+            "format": "wav",
+            "territory": "WORLD",
+            "seed": 7,
+            "guidance": None,
+            "parent": None,
+        },
+        "decision": {"allowed": True, "tags": []},
+        "model": {"id": "house"},
+        "seal": {"id": seal_id, "epoch": 1},
+        "audio": {"rate": 16000, "channels": 1, "duration_s": 10.0},
+        "file": {"format": "wav", "bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()},
+        "title": "A title",
+        "credits": ["A line"],
+    }
+
+
+def fill(ledger: Ledger, count: int = 11) -> None:
+    for number in range(count):
+        if number % 3 == 2:
+            seal_id = f"{number:016x}"
+            ledger.reserve(seal_id, 1)
+            ledger.append_release(
+                release_body(seal_id), file_name=f"{seal_id}.wav", fingerprint=bytes([number])
+            )
+        else:
+            ledger.append("refusal", {"number": number, "text": "größer ≥ π"})
+
+
+def test_entries_come_back_and_the_audit_passes(ledger):
+    fill(ledger)
+    audit = ledger.verify()
+    assert audit.ok
+    assert audit.size == ledger.size() == 11
+    assert [entry.index for entry in ledger.entries()] == list(range(11))
+    assert [release.seal_id for release in ledger.releases()] == [f"{n:016x}" for n in (2, 5, 8)]
+    release = ledger.release(f"{5:016x}")
+    assert release is not None
+    assert release.request.seed == 7
+    assert release.entry_index == 5
+    assert ledger.release("0" * 16) is None
+    assert ledger.entry(99) is None
+
+
+def test_an_empty_ledger_is_sound(ledger):
+    audit = ledger.verify()
+    assert audit.ok
+    assert audit.tree_head == EMPTY_HEAD
+
+
+def test_every_head_follows_rfc_6962(ledger):
+    fill(ledger, 20)
+    entries = ledger.entries()
+    for size in range(1, 21):
+        hashes = [leaf_hash(entry.leaf) for entry in entries[:size]]
+        assert entries[size - 1].tree_head == tree_head(hashes)
+
+
+def test_tree_heads_against_published_vectors():
+    """The test vectors of the Certificate Transparency reference implementation (RFC 6962)."""
+    leaves = [
+        bytes.fromhex(text)
+        for text in (
+            "",
+            "00",
+            "10",
+            "2021",
+            "3031",
+            "40414243",
+            "5051525354555657",
+            "606162636465666768696a6b6c6d6e6f",
+        )
+    ]
+    heads = [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+        "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+        "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+        "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+        "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+    ]  # fmt: skip
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    assert [tree_head(hashes[: n + 1]).hex() for n in range(8)] == heads
+
+
+def test_the_golden_ledger_verifies_for_ever():
+    """docs/ledger-format.md: these bytes, hashes and heads can never change."""
+    lines = [json.loads(line) for line in (GOLDEN / "ledger-v1.jsonl").read_text().splitlines()]
+    hashes = []
+    for line in lines:
+        leaf = line["leaf"].encode()
+        entry = json.loads(leaf)
+        at = datetime.fromisoformat(entry["at"])
+        assert canonical_leaf(entry["index"], entry["kind"], at, entry["body"]) == leaf
+        hashes.append(leaf_hash(leaf))
+        assert hashes[-1].hex() == line["leaf_hash"]
+        assert tree_head(hashes).hex() == line["tree_head"]
+    assert len(lines) == 5
+
+
+def test_a_golden_database_of_the_first_schema_still_opens(tmp_path):
+    path = tmp_path / "ledger.db"
+    connection = sqlite3.connect(path)
+    connection.executescript((GOLDEN / "ledger-v1.sql").read_text())
+    connection.close()
+    ledger = Ledger.open(path, outputs=tmp_path)
+    audit = ledger.verify()
+    assert audit.ok, audit.fault
+    assert audit.size == 5
+    ledger.append("refusal", {"after": "the golden ones"})
+    assert ledger.verify().ok
+    ledger.close()
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("verb", ["UPDATE", "DELETE", "REPLACE"])
+def test_the_database_refuses_changes(ledger, tmp_path, table, verb):
+    fill(ledger)
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        column = connection.execute(f"PRAGMA table_info({table})").fetchone()[1]
+        statement = {
+            "UPDATE": f"UPDATE {table} SET {column} = {column}",
+            "DELETE": f"DELETE FROM {table}",
+            "REPLACE": f"INSERT OR REPLACE INTO {table} SELECT * FROM {table} LIMIT 1",
+        }[verb]
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(statement)
+    connection.close()
+    assert ledger.verify().ok
+
+
+def tampered(tmp_path: Path, *statements: str) -> None:
+    """Change the database as an insider would: with the triggers dropped."""
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    with connection:
+        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in triggers.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        for statement in statements:
+            assert connection.execute(statement).rowcount > 0, "the tampering changed nothing"
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        ("UPDATE ledger_entry SET leaf = CAST(replace(leaf, '3', '4') AS BLOB) WHERE idx = 3", 3),
+        ("UPDATE ledger_entry SET leaf = CAST(leaf AS TEXT) WHERE idx = 3", 3),
+        ("UPDATE ledger_entry SET leaf_hash = zeroblob(32) WHERE idx = 4", 4),
+        ("UPDATE ledger_entry SET tree_head = zeroblob(32) WHERE idx = 6", 6),
+        ("UPDATE ledger_entry SET created_at = '2020-01-01T00:00:00.000000Z' WHERE idx = 1", 1),
+        ("UPDATE ledger_entry SET kind = 'release' WHERE idx = 0", 0),
+        ("DELETE FROM ledger_entry WHERE idx = 7", 7),
+        ("UPDATE ledger_entry SET idx = 99 WHERE idx = 10", 10),
+        ("UPDATE ledger_node SET hash = zeroblob(32) WHERE level = 1 AND idx = 2", 5),
+        ("DELETE FROM ledger_node WHERE level = 0 AND idx = 9", 9),
+        ("UPDATE output SET fingerprint = x'ff' WHERE entry_idx = 5", 5),
+        ("UPDATE output SET file_name = 'other.wav' WHERE entry_idx = 2", 2),
+        ("DELETE FROM output WHERE entry_idx = 8", 8),
+        ("UPDATE output SET entry_idx = 1 WHERE entry_idx = 2", 1),
+        ("DELETE FROM ledger_entry WHERE idx = 10", 11 - 1),
+    ],
+)  # fmt: skip
+def test_tampering_is_found_at_the_first_bad_entry(ledger, tmp_path, statement, index):
+    fill(ledger)
+    assert ledger.verify().ok
+    tampered(tmp_path, statement)
+    audit = ledger.verify()
+    assert not audit.ok
+    assert audit.first_bad_index == index, audit
+
+
+def test_swapped_entries_are_found(ledger, tmp_path):
+    fill(ledger)
+    tampered(
+        tmp_path,
+        "UPDATE ledger_entry SET idx = 100 WHERE idx = 3",
+        "UPDATE ledger_entry SET idx = 3 WHERE idx = 4",
+        "UPDATE ledger_entry SET idx = 4 WHERE idx = 100",
+    )
+    assert ledger.verify().first_bad_index == 3
+
+
+def test_a_leaf_rewritten_with_its_own_hash_still_breaks_the_tree(ledger, tmp_path):
+    fill(ledger)
+    leaf = canonical_leaf(3, "refusal", ledger.entry(3).at, {"number": 4})
+    tampered(
+        tmp_path,
+        f"UPDATE ledger_entry SET leaf = x'{leaf.hex()}', leaf_hash = x'{leaf_hash(leaf).hex()}' "
+        "WHERE idx = 3",
+    )
+    assert ledger.verify().first_bad_index == 3
+
+
+def test_a_seal_id_is_given_out_once(ledger):
+    ledger.reserve("ab" * 8, 1)
+    with pytest.raises(LedgerError):
+        ledger.reserve("ab" * 8, 1)
+
+
+def test_an_output_needs_a_reserved_seal_and_is_released_once(ledger):
+    with pytest.raises(LedgerError):
+        ledger.append_release(release_body("cd" * 8), file_name="x.wav", fingerprint=b"")
+    assert ledger.size() == 0, "the entry must fall with its output"
+    ledger.reserve("cd" * 8, 1)
+    ledger.append_release(release_body("cd" * 8), file_name="x.wav", fingerprint=b"")
+    with pytest.raises(LedgerError, match="in the ledger already"):
+        ledger.append_release(release_body("cd" * 8), file_name="x.wav", fingerprint=b"")
+    assert ledger.size() == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**60, object(), {1: "x"}])
+def test_what_json_cannot_carry_exactly_is_refused(ledger, value):
+    with pytest.raises(LedgerError, match="canonical"):
+        ledger.append("refusal", {"value": value})
+    assert ledger.size() == 0
+
+
+def test_threads_and_two_openings_of_one_file_append_without_a_gap(ledger, tmp_path):
+    other = Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
+    failures = []
+
+    def work(which: Ledger) -> None:
+        try:
+            for number in range(10):
+                which.append("refusal", {"number": number})
+        except LedgerError as exc:
+            failures.append(exc)
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in (ledger, other) * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.close()
+    assert not failures
+    assert ledger.verify().ok
+    assert ledger.size() == 40
+
+
+def test_a_file_that_is_no_database_is_said_so(tmp_path):
+    (tmp_path / "ledger.db").write_bytes(b"not a database, but long enough to be looked at" * 50)
+    with pytest.raises(LedgerError, match="cannot open"):
+        Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
+
+
+def test_durability_settings(ledger, tmp_path):
+    with ledger._database.reading() as connection:
+        from sqlalchemy import text
+
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(text("PRAGMA synchronous")) == 2  # FULL
+
+
+def test_times_are_utc(tmp_path):
+    from datetime import timedelta, timezone
+
+    east = datetime(2026, 1, 1, 5, tzinfo=timezone(timedelta(hours=5)))
+    ledger = Ledger.open(tmp_path / "l.db", outputs=tmp_path, clock=lambda: east)
+    ledger.append("refusal", {})
+    ledger.reserve("12" * 8, 1)
+    assert ledger.entry(0).at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert ledger.verify().ok
+    ledger.close()
