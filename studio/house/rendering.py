@@ -198,19 +198,19 @@ class Renderer:
         value = round(_LEAD_CHANNEL_LEVEL * 10 ** ((part.level_db + trim) / 40))
         self._fs.fluid_synth_cc(synth, channel, 7, max(1, min(127, value)))
 
-    def _pull(self, synth: Any, frames: int) -> NDArray[np.float64]:
+    def _pull(self, synth: Any, frames: int) -> NDArray[np.float32]:
         left = np.empty(frames * _FRAME, dtype=np.float32)
         right = np.empty_like(left)
         if self._lib.fluid_synth_write_float(
             synth, len(left), left.ctypes.data, 0, 1, right.ctypes.data, 0, 1
         ):
             raise HouseError("FluidSynth failed while rendering")
-        return 0.5 * (left.astype(np.float64) + right)
+        return np.float32(0.5) * (left + right)
 
-    def _play(self, composition: Composition) -> NDArray[np.float64]:
+    def _play(self, composition: Composition) -> NDArray[np.float32]:
         return self._play_parts(composition.parts, composition.frames)
 
-    def _play_parts(self, parts: tuple[Part, ...], frames: int) -> NDArray[np.float64]:
+    def _play_parts(self, parts: tuple[Part, ...], frames: int) -> NDArray[np.float32]:
         channels = _channels(parts)
         pieces = []
         now = 0
@@ -267,7 +267,7 @@ def _events(channels: list[tuple[Part, int]]) -> Iterator[tuple[int, int, int, i
 
 
 @lru_cache(maxsize=1)
-def _room() -> NDArray[np.float64]:
+def _room() -> NDArray[np.float32]:
     """A synthetic room of 1.2 s: decaying noise, duller as it decays, of unit energy."""
     from scipy.signal import lfilter
 
@@ -277,43 +277,54 @@ def _room() -> NDArray[np.float64]:
     dull = lfilter([0.12], [1, -0.88], noise) * 2.0 * np.exp(-time / 0.28)
     room = bright + dull
     room[: int(0.012 * RATE)] = 0.0  # pre-delay keeps the attack dry
-    result: NDArray[np.float64] = room / np.sqrt(np.sum(room**2))
+    result: NDArray[np.float32] = (room / np.sqrt(np.sum(room**2))).astype(np.float32)
     return result
 
 
-def _shelf(samples: NDArray[np.float64], gain_db: float) -> NDArray[np.float64]:
+def _shelf(samples: NDArray[np.float32], gain_db: float) -> NDArray[np.float32]:
     """A first-order high shelf at 2 kHz."""
     from scipy.signal import lfilter
 
     alpha = float(1 - np.exp(-2 * np.pi * 2000 / RATE))
-    low: NDArray[np.float64] = lfilter([alpha], [1, alpha - 1], samples)
-    return low + (samples - low) * 10 ** (gain_db / 20)
+    coefficients = np.array([alpha], np.float32), np.array([1, alpha - 1], np.float32)
+    low: NDArray[np.float32] = lfilter(*coefficients, samples)
+    return low + (samples - low) * np.float32(10 ** (gain_db / 20))
 
 
-def _gated_rms(samples: NDArray[np.float64]) -> float:
+def _gated_rms(samples: NDArray[np.float32]) -> float:
     """RMS over the 0.4 s blocks that are within 20 dB of the loudest."""
     size = int(0.4 * RATE)
-    power = np.mean(samples[: len(samples) // size * size].reshape(-1, size) ** 2, axis=1)
+    blocks = samples[: len(samples) // size * size].reshape(-1, size)
+    power = np.mean(blocks**2, axis=1, dtype=np.float64)
     return float(np.sqrt(np.mean(power[power >= power.max() / 100])))
 
 
-def _master(dry: NDArray[np.float64], mix: Mix) -> NDArray[np.int16]:
+def _without_dc(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A second-order high-pass at 25 Hz: some of the soundfont's pads carry a large offset."""
+    from scipy.signal import butter, sosfilt
+
+    sections = butter(2, 25, "highpass", fs=RATE, output="sos")
+    result: NDArray[np.float32] = sosfilt(sections, samples.astype(np.float64)).astype(np.float32)
+    return result
+
+
+def _master(dry: NDArray[np.float32], mix: Mix) -> NDArray[np.int16]:
     from scipy.signal import oaconvolve
 
+    dry = _without_dc(dry)
     wet = oaconvolve(dry, _room())[: len(dry)]
-    samples = _shelf(dry + 0.5 * mix.reverb * wet, mix.brightness_db)
-    rms = _gated_rms(samples)
-    if rms <= 0.0:
+    samples = _shelf(dry + np.float32(0.5 * mix.reverb) * wet, mix.brightness_db)
+    if _gated_rms(samples) <= 0.0:
         raise HouseError("the render is silent")
     # The limiter takes a little level away, so a second pass trims what it took.
     for _ in range(2):
-        samples = _limit(samples * (10 ** (RMS_DBFS / 20) / _gated_rms(samples)))
+        samples = _limit(samples * np.float32(10 ** (RMS_DBFS / 20) / _gated_rms(samples)))
     fade = int(0.25 * RATE)
-    samples[-fade:] *= np.cos(np.linspace(0, np.pi / 2, fade)) ** 2
-    return np.round(samples * 32767).astype(np.int16)
+    samples[-fade:] *= np.cos(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
+    return np.round(samples * np.float32(32767)).astype(np.int16)
 
 
-def _limit(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+def _limit(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """A look-ahead limiter: the gain falls over 4 ms before a peak and recovers over 4 ms after."""
     from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
@@ -321,7 +332,7 @@ def _limit(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     width = int(0.008 * RATE) | 1
     envelope = maximum_filter1d(np.abs(samples), width)
     gain = uniform_filter1d(np.minimum(1.0, ceiling / np.maximum(envelope, 1e-9)), width)
-    limited: NDArray[np.float64] = np.clip(samples * gain, -ceiling, ceiling)
+    limited: NDArray[np.float32] = np.clip(samples * gain, -ceiling, ceiling)
     return limited
 
 

@@ -15,8 +15,9 @@ from dataclasses import replace
 
 from studio.errors import HouseError
 from studio.house.composer import accompaniment as acc
-from studio.house.composer.genres import GENRES, Drums, Genre, Groove, Layer
+from studio.house.composer.genres import GENRES
 from studio.house.composer.harmony import nearest, parse_progression, parse_roman, scale_for, voice
+from studio.house.composer.idiom import Drums, Genre, Groove, Layer
 from studio.house.composer.melody import MelodyWriter, Motif
 from studio.house.composer.moods import LEADS, MOODS, Lead, Mood
 from studio.house.composer.score import (
