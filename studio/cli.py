@@ -1,0 +1,480 @@
+"""The ``studio`` command: parse, call :mod:`studio.services`, print, exit code.
+
+With ``--json`` every command prints one JSON object a line on stdout; messages for people go to
+stderr. Exit codes: 0 done; 1 a negative verdict, a refusal or a cancellation; 2 wrong usage or
+configuration; 3 unreadable input; 4 the studio itself failed (model, ledger, disk).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from studio.errors import (
+    ConfigError,
+    ConsentRefusedError,
+    GenerationCancelledError,
+    SealingError,
+    StudioError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from studio.consent import Decision
+    from studio.services import Progress, Release, Studio, TagStatus, VerifyReport
+
+__all__ = ["cli", "exit_code", "main"]
+
+DONE, NEGATIVE, WRONG_USAGE, UNREADABLE, FAILED = 0, 1, 2, 3, 4
+
+
+def exit_code(error: StudioError) -> int:
+    """The one place where an error becomes an exit code.
+
+    >>> exit_code(ConsentRefusedError("no")), exit_code(UsageError("what?"))
+    (1, 2)
+    """
+    if isinstance(error, ConsentRefusedError | SealingError | GenerationCancelledError):
+        return NEGATIVE
+    if isinstance(error, UsageError | ConfigError):
+        return WRONG_USAGE
+    return FAILED
+
+
+class _StudioGroup(click.Group):
+    """Turns the studio's errors into a line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StudioError as exc:
+            click.echo(f"studio: {exc}", err=True)
+            ctx.exit(exit_code(exc))
+
+
+@click.group(cls=_StudioGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="consented-music-studio", message="%(version)s")
+def cli() -> None:
+    """Generative music on consented style tags, every output sealed and on record."""
+
+
+def main() -> None:
+    """Console entry point."""
+    cli(prog_name="studio")
+
+
+# -- options that several commands share -----------------------------------------------------------
+
+
+def _scope_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--model", metavar="ID", help="Generation model; `studio models list`."),
+        click.option("--territory", metavar="CODE", help="WORLD or a two-letter country code."),
+        click.option(
+            "--use",
+            type=click.Choice(["experiment", "noncommercial", "commercial"]),
+            help="What the music is for.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+_tags_option = click.option(
+    "--tags", required=True, metavar="TAG,TAG,...", help="Style tags; `studio tags` lists them."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def _open() -> Studio:
+    from studio.services import open_studio
+
+    return open_studio()
+
+
+def _split(tags: str) -> list[str]:
+    return [tag.strip() for tag in tags.split(",") if tag.strip()]
+
+
+def _emit(body: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(body, ensure_ascii=False, sort_keys=True))
+
+
+# -- commands --------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on; this machine only by default.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.")
+def serve(host: str | None, port: int | None) -> None:
+    """Serve the page and its routes until interrupted."""
+    from studio.ui.server import serve as run
+
+    with _open() as studio:
+        for line in studio.recover().lines():
+            click.echo(f"studio: {line}", err=True)
+        address = studio.config.server
+        click.echo(f"http://{host or address.host}:{port or address.port}/", err=True)
+        run(studio, host=host, port=port)
+
+
+@cli.command()
+@_scope_options
+@_json_option
+def tags(use: str | None, territory: str | None, model: str | None, as_json: bool) -> None:
+    """List the style tags, who granted each for this use, and why one is refused."""
+    with _open() as studio:
+        for status in studio.tag_status(model=model, use=use, territory=territory):
+            if as_json:
+                _emit(_tag_json(status))
+            else:
+                mark = "+" if status.granted else "-"
+                click.echo(f"{mark} {status.tag.id:22} {status.explanation.split(': ', 1)[1]}")
+
+
+@cli.command()
+@_tags_option
+@click.option("--seconds", type=float, help="Duration of the music.")
+@click.option("--seed", type=int, help="Same seed and request, same music; drawn if left out.")
+@click.option("--guidance", type=float, help="How strictly the tags are followed, from 1.")
+@click.option("--format", type=click.Choice(["wav", "flac", "mp3"]), help="Format of the file.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Copy the released file here; its extension chooses the format.",
+)
+@_scope_options
+@_json_option
+def generate(
+    tags: str,
+    seconds: float | None,
+    seed: int | None,
+    guidance: float | None,
+    format: str | None,
+    out: Path | None,
+    use: str | None,
+    territory: str | None,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    """Make music from consented tags, seal it, record it, and hand it out."""
+    if out is not None:
+        format = _format_of(out, format)
+    with _open() as studio:
+        request = studio.request(
+            _split(tags),
+            duration_s=seconds,
+            seed=seed,
+            guidance=guidance,
+            use=use,
+            territory=territory,
+            model=model,
+            format=format,
+        )
+        _report_recovery(studio)
+        try:
+            release = studio.generate(request, progress=_Meter())
+        except KeyboardInterrupt:
+            raise GenerationCancelledError("cancelled; nothing was kept") from None
+        if out is not None:
+            _copy(release.path, out)
+        if as_json:
+            _emit(_release_json(release))
+        else:
+            click.echo(f"{out or release.path}")
+            click.echo(f"title         {release.title}")
+            click.echo(f"seal          {release.seal_id}")
+            click.echo(f"ledger entry  {release.entry_index} ({release.entry_hash})")
+            for line in release.credits:
+                click.echo(f"credit        {line}")
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--no-record", is_flag=True, help="Do not append the verdict to the ledger.")
+@_json_option
+@click.pass_context
+def verify(ctx: click.Context, files: tuple[Path, ...], no_record: bool, as_json: bool) -> None:
+    """Say whether each FILE came from here: which output, which seconds, on whose consent."""
+    code = DONE
+    with _open() as studio:
+        for path in files:
+            report = studio.verify(path, record=not no_record)
+            if as_json:
+                _emit(report.to_json())
+            else:
+                _print_report(report)
+            code = max(code, _verdict_code(report))
+    ctx.exit(code)
+
+
+@cli.group()
+def consent() -> None:
+    """Who has granted what, and what a request would be answered."""
+
+
+@consent.command("list")
+@_json_option
+def consent_list(as_json: bool) -> None:
+    """List every grant with its scope, its term and whether it was revoked."""
+    from studio.consent.types import format_instant
+
+    with _open() as studio:
+        registry = studio.consent()
+    for grant in registry.grants.values():
+        revoked_at = registry.revoked_at(grant.id)
+        holder = registry.holders[grant.holder]
+        body = grant.model_dump(mode="json")
+        body |= {name: sorted(body[name]) for name in ("tags", "uses", "territories", "models")}
+        body["holder"] = {"id": holder.id, "name": holder.name, "kind": holder.kind}
+        body["revoked_at"] = None if revoked_at is None else format_instant(revoked_at)
+        if as_json:
+            _emit(body)
+            continue
+        until = "until revoked" if grant.valid_until is None else f"to {body['valid_until'][:10]}"
+        click.echo(f"{grant.id}: {holder.name} ({holder.kind})")
+        click.echo(f"  term         {body['valid_from'][:10]} {until}")
+        if revoked_at is not None:
+            click.echo(f"  REVOKED      {body['revoked_at']}")
+        for name in ("uses", "territories", "models", "tags"):
+            click.echo(f"  {name:12} {', '.join(body[name])}")
+
+
+@consent.command("check")
+@_tags_option
+@_scope_options
+@_json_option
+@click.pass_context
+def consent_check(
+    ctx: click.Context,
+    tags: str,
+    use: str | None,
+    territory: str | None,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    """Say per tag whether a request would be allowed now, by which grant or why not."""
+    with _open() as studio:
+        decision: Decision = studio.decide(_split(tags), use=use, territory=territory, model=model)
+    if as_json:
+        _emit(decision.to_json())
+    else:
+        for answer in decision.tags:
+            click.echo(f"{'+' if answer.granted else '-'} {answer.explanation}")
+    ctx.exit(DONE if decision.allowed else NEGATIVE)
+
+
+@cli.group()
+def ledger() -> None:
+    """The append-only record of everything that happened here."""
+
+
+@ledger.command("show")
+@click.option("--kind", help="Only entries of this kind: release, refusal, verification.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest so many."
+)
+@_json_option
+def ledger_show(kind: str | None, limit: int, as_json: bool) -> None:
+    """Show the newest entries, oldest of them first."""
+    with _open() as studio:
+        for entry in reversed(studio.ledger().entries(kind=kind, newest_first=True, limit=limit)):
+            if as_json:
+                _emit(entry.to_json())
+            else:
+                body = entry.to_json()
+                click.echo(
+                    f"{entry.index:6} {body['at'][:19]}Z {entry.kind:13} {_summary(entry.body)}"
+                )
+
+
+@ledger.command("verify")
+@_json_option
+@click.pass_context
+def ledger_verify(ctx: click.Context, as_json: bool) -> None:
+    """Recompute every entry, hash and tree head; name the first bad entry."""
+    with _open() as studio:
+        audit = studio.ledger().verify()
+    if as_json:
+        _emit(
+            {
+                "ok": audit.ok,
+                "size": audit.size,
+                "tree_head": audit.tree_head.hex(),
+                "first_bad_index": audit.first_bad_index,
+                "fault": audit.fault,
+            }
+        )
+    elif audit.ok:
+        click.echo(f"{audit.size} entries, all sound; tree head {audit.tree_head.hex()}")
+    else:
+        click.echo(f"entry {audit.first_bad_index}: {audit.fault}")
+    ctx.exit(DONE if audit.ok else NEGATIVE)
+
+
+@cli.group()
+def models() -> None:
+    """The generation models, their licences and what they were trained on."""
+
+
+@models.command("list")
+@_json_option
+def models_list(as_json: bool) -> None:
+    """List the configured models and the uses their licences permit."""
+    with _open() as studio:
+        for config in studio.models().values():
+            if as_json:
+                _emit(_model_json(config))
+            else:
+                uses = ", ".join(sorted(config.licence_uses))
+                click.echo(f"{config.id:32} {config.licence:16} {uses}")
+
+
+@models.command("info")
+@click.argument("model")
+@_json_option
+def models_info(model: str, as_json: bool) -> None:
+    """Show one MODEL: licence, training basis, digest, rate, tags it knows."""
+    from studio.music.config import describe
+
+    with _open() as studio:
+        config = studio.models().get(model)
+    if config is None:
+        raise UsageError(f"unknown model {model!r}; `studio models list` lists them")
+    info = describe(config)
+    body = _model_json(config) | {
+        "digest": info.digest,
+        "rate": info.rate,
+        "channels": info.channels,
+        "max_duration_s": info.max_duration_s,
+        "tags": None if info.tags is None else sorted(info.tags),
+    }
+    if as_json:
+        _emit(body)
+        return
+    for name, value in body.items():
+        if name == "tags":
+            value = "any, by its wording" if value is None else ", ".join(value)  # noqa: PLW2901 - shown form
+        elif isinstance(value, list):
+            value = ", ".join(value)  # noqa: PLW2901 - shown form
+        click.echo(f"{name:16} {value}")
+
+
+# -- what is printed -------------------------------------------------------------------------------
+
+
+class _Meter:
+    """Progress on stderr: a line per stage, and generation in tenths."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, progress: Progress) -> None:
+        step = f"{progress.stage}{int(progress.fraction * 10)}"
+        if step != self._last:
+            self._last = step
+            click.echo(f"{progress.fraction:4.0%} {progress.text}", err=True)
+
+
+def _report_recovery(studio: Studio) -> None:
+    for line in studio.recover().lines():
+        click.echo(f"studio: {line}", err=True)
+
+
+def _format_of(out: Path, format: str | None) -> str:
+    extension = out.suffix.lower().removeprefix(".")
+    if format is None:
+        if extension not in ("wav", "flac", "mp3"):
+            raise UsageError(f"cannot tell the format from {out.name!r}; name it with --format")
+        return extension
+    if extension in ("wav", "flac", "mp3") and extension != format:
+        raise UsageError(f"--format {format} and the extension of {out.name!r} disagree")
+    return format
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The same bytes under another name, there whole or not at all."""
+    from watermark.audio import replacing
+
+    try:
+        with replacing(target) as file:
+            file.write(source.read_bytes())
+    except OSError as exc:
+        raise UsageError(
+            f"cannot write {target}: {exc.strerror}; the released file is {source}"
+        ) from exc
+
+
+def _tag_json(status: TagStatus) -> dict[str, Any]:
+    return {
+        "tag": status.tag.id,
+        "kind": status.tag.kind,
+        "granted": status.granted,
+        "holders": list(status.holders),
+        "grants": list(status.grants),
+        "valid_until": None if status.valid_until is None else status.valid_until.isoformat(),
+        "reason": status.reason,
+        "known_to_model": status.known_to_model,
+    }
+
+
+def _release_json(release: Release) -> dict[str, Any]:
+    return {
+        "output_id": release.output_id,
+        "path": str(release.path),
+        "sha256": release.sha256,
+        "seal_id": release.seal_id,
+        "entry": release.entry_index,
+        "entry_hash": release.entry_hash,
+        "request": release.request.to_json(),
+        "decision": dict(release.decision),
+        "rate": release.rate,
+        "channels": release.channels,
+        "duration_s": release.duration_s,
+        "title": release.title,
+        "credits": list(release.credits),
+        "seal": dict(release.seal),
+        "model": dict(release.model),
+    }
+
+
+def _model_json(config: Any) -> dict[str, Any]:
+    return {
+        "id": config.id,
+        "title": config.title,
+        "kind": config.kind,
+        "licence": config.licence,
+        "licence_uses": sorted(config.licence_uses),
+        "training_basis": config.training_basis.strip(),
+    }
+
+
+def _verdict_code(report: VerifyReport) -> int:
+    if report.error is not None:
+        return UNREADABLE
+    return NEGATIVE if report.verdict.is_negative else DONE
+
+
+def _print_report(report: VerifyReport) -> None:
+    click.echo(f"{report.file}: {report.verdict}")
+    click.echo(f"  {report.explanation}")
+    if report.release is not None:
+        click.echo(f"  seal {report.seal_id}, ledger entry {report.entry}")
+    for line in report.consent:
+        since = f" since {line.since}" if line.since else ""
+        click.echo(f"  {line.tag}: {line.holder} ({line.grant}), now {line.now}{since}")
+
+
+def _summary(body: Mapping[str, Any]) -> str:
+    if "title" in body:
+        return f"{body['output_id']} {body['title']}"
+    if "verdict" in body:
+        return f"{body['verdict']} {body['seal_id'] or ''}".rstrip()
+    if "decision" in body:
+        refused = (tag for tag in body["decision"]["tags"] if not tag["granted"])
+        return "; ".join(f"{tag['tag']}: {tag['reason']}" for tag in refused)
+    return str(body.get("why", ""))
