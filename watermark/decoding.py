@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AudioSource", "DecodeLimits", "decode_blocks", "source_name"]
 
-type_names = (str, os.PathLike, bytes, bytearray, memoryview)
 AudioSource = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 _BLOCK = 65_536  # samples per channel asked of libsndfile at a time
@@ -121,8 +120,7 @@ def decode_blocks(
         opened.seek(0)
         if not head:
             raise UnreadableAudioError(f"{guard.name}: the file is empty")
-        is_ogg_flac = head.startswith(b"OggS")
-        if head.startswith(_SNDFILE_MAGIC) and not is_ogg_flac:
+        if head.startswith(_SNDFILE_MAGIC):
             blocks = _sndfile_blocks(opened, guard)
         else:
             blocks = _ffmpeg_blocks(opened, guard)
@@ -232,15 +230,14 @@ def _open(source: AudioSource, guard: _Guard) -> io.BufferedIOBase:
     except (OSError, ValueError) as exc:  # ValueError: a NUL byte in the name
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a file name"
         raise UnreadableAudioError(f"{guard.name}: {reason.lower()}") from exc
-    opened = os.fdopen(descriptor, "rb")
     info = os.fstat(descriptor)
     if not stat.S_ISREG(info.st_mode):
-        opened.close()
+        os.close(descriptor)
         raise UnreadableAudioError(f"{guard.name}: not a regular file")
     if info.st_size > guard.limits.max_bytes:
-        opened.close()
+        os.close(descriptor)
         raise _too_big(guard)
-    return opened
+    return os.fdopen(descriptor, "rb")
 
 
 def _too_big(guard: _Guard) -> AudioTooLongError:
@@ -302,9 +299,9 @@ def _ffmpeg_blocks(
         stream = next(iter(container.streams.audio), None)
         if stream is None:
             raise UnreadableAudioError(f"{guard.name}: the file has no audio stream")
-        context = stream.codec_context
-        if context.name not in _CODECS.split(","):
-            raise UnsupportedAudioError(f"{guard.name}: audio codec {context.name} is not handled")
+        context = stream.codec_context  # None where FFmpeg has no decoder, or may not use it
+        if context is None or context.name not in _CODECS.split(","):
+            raise UnsupportedAudioError(f"{guard.name}: the audio codec is not handled")
         context.thread_count = 1
         yield from _packets(container, stream, guard, foreign)
         if bounded.stopped is not None:

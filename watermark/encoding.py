@@ -10,8 +10,8 @@ silence, which noise-shaping or TPDF dither would break. The rounding noise lies
 
 Encoder delay: LAME, AAC and Opus put 1105, 1024 and 312 samples (at 48 kHz) in front. Each file
 says so (Xing/LAME header, edit list, pre-skip), and :mod:`watermark.decoding` takes them off again,
-so a decoded file starts where its original starts. MP3, Opus and Vorbis come back with exactly as
-many samples; AAC keeps its last frame whole (at most 1024 samples more).
+so a decoded file starts where its original starts. Opus and Vorbis come back with exactly as many
+samples; MP3 and AAC may keep a part of the last frame (at most 1152 samples more).
 """
 
 from __future__ import annotations
