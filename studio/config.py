@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from studio.errors import ConfigError
 
@@ -63,13 +63,13 @@ class SealConfig(_Frozen):
     """Which seal model marks outputs, and when a seal counts as readable."""
 
     model: str
-    strength_steps_db: tuple[float, ...] = Field(min_length=1)
-    """Added to the model's own strength, tried in this order; the last is the audibility limit."""
+    strengths: tuple[PositiveFloat, ...] = Field(min_length=1)
+    """Multiples of the pair's own strength (linear gain), tried in this order."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
-        if list(self.strength_steps_db) != sorted(set(self.strength_steps_db)):
-            raise ValueError("strength_steps_db must rise")
+        if list(self.strengths) != sorted(set(self.strengths)):
+            raise ValueError("strengths must rise")
         return self
 
 

@@ -19,19 +19,18 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from studio.config import FORMATS, StudioConfig
 from studio.consent import GENERATION_USES, ConsentPolicy, Decision
 from studio.errors import (
     ConsentRefusedError,
-    GenerationCancelledError,
     SealingError,
     StudioError,
     UsageError,
 )
 from studio.paths import StudioPaths
+from studio.progress import OnProgress, Progress, Run, Stage
 from studio.provenance.release import (
     GenerationRequest,
     OutputId,
@@ -59,46 +58,6 @@ _MAX_SEED = 2**31 - 1
 
 MAX_READBACK_OFFSET_S = 0.5
 """A seal that reads back further from its place is not the one that was written."""
-
-
-class Stage(StrEnum):
-    """Where a request stands."""
-
-    CONSENT = "consent"
-    RESERVE = "reserve"
-    GENERATE = "generate"
-    SEAL = "seal"
-    ENCODE = "encode"
-    TAG = "tag"
-    READ_BACK = "read-back"
-    RELEASE = "release"
-    DONE = "done"
-
-
-# How far along a whole request each stage begins; generation takes most of the time.
-_BEGINS = {
-    Stage.CONSENT: 0.0,
-    Stage.RESERVE: 0.01,
-    Stage.GENERATE: 0.02,
-    Stage.SEAL: 0.82,
-    Stage.ENCODE: 0.87,
-    Stage.TAG: 0.89,
-    Stage.READ_BACK: 0.90,
-    Stage.RELEASE: 0.98,
-    Stage.DONE: 1.0,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One step forward; ``fraction`` is of the whole request and never falls."""
-
-    stage: Stage
-    fraction: float
-    text: str
-
-
-OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +111,7 @@ class Pipeline:
         cancel: threading.Event | None = None,
     ) -> Release:
         """Carry one request out. On any exception nothing was released; see the module."""
-        run = _Run(progress or (lambda _: None), cancel or threading.Event())
+        run = Run(progress or (lambda _: None), cancel or threading.Event())
         tags = self._check(request)
         if request.seed is None:
             request = replace(request, seed=secrets.randbelow(_MAX_SEED + 1))
@@ -251,7 +210,7 @@ class Pipeline:
         return seal_id, key
 
     def _compose(
-        self, request: GenerationRequest, tags: tuple[Tag, ...], decision: Decision, run: _Run
+        self, request: GenerationRequest, tags: tuple[Tag, ...], decision: Decision, run: Run
     ) -> tuple[Waveform, Mapping[str, Any]]:
         """The music, by permission of ``decision`` only."""
         if not decision.allowed or tuple(tag.tag for tag in decision.tags) != request.tags:
@@ -283,20 +242,20 @@ class Pipeline:
         decision: Decision,
         seal_id: SealId,
         key: SealKey,
-        run: _Run,
+        run: Run,
     ) -> _Sealed:
         """Seal, encode, tag and read back, stronger each time. Raises :class:`SealingError`."""
-        steps = self._config.seal.strength_steps_db
-        for attempt, louder_db in enumerate(steps, start=1):
+        steps = self._config.seal.strengths
+        for attempt, strength in enumerate(steps, start=1):
             again = f" (attempt {attempt} of {len(steps)})" if attempt > 1 else ""
             run.enter(Stage.SEAL, f"Sealing{again}")
-            marked = self._sealer().seal(waveform, seal_id, key, louder_db=louder_db)
+            marked = self._sealer().seal(waveform, seal_id, key, strength=strength)
             run.enter(Stage.ENCODE, f"Encoding as {request.format.upper()}")
             content = self._encode(request, marked)
             run.enter(Stage.TAG, "Writing title and credits")
             content = self._tag(request, content, model, decision, seal_id)
             run.enter(Stage.READ_BACK, "Reading the seal back from the file")
-            sealed = self._read_back(content, seal_id, key, louder_db)
+            sealed = self._read_back(content, seal_id, key, strength)
             if sealed is not None:
                 return sealed
         raise SealingError(
@@ -334,7 +293,7 @@ class Pipeline:
         )
 
     def _read_back(
-        self, content: bytes, seal_id: SealId, key: SealKey, louder_db: float
+        self, content: bytes, seal_id: SealId, key: SealKey, strength: float
     ) -> _Sealed | None:
         """What the detector finds in the bytes to be handed out; None if not this seal, surely."""
         from watermark.audio import read
@@ -364,7 +323,7 @@ class Pipeline:
                     "id": seal_id.hex,
                     "epoch": key.epoch,
                     **self._sealer().describe(),
-                    "louder_db": louder_db,
+                    "strength": strength,
                     "readback": {
                         "score": found.score,
                         "bit_accuracy": found.bit_accuracy,
@@ -446,33 +405,3 @@ class Pipeline:
             if self._workspace is not None:
                 self._workspace.close()
                 self._workspace = None
-
-
-class _Run:
-    """Progress and cancellation of one request."""
-
-    def __init__(self, on_progress: OnProgress, cancel: threading.Event) -> None:
-        self._on_progress = on_progress
-        self.cancel = cancel
-        self._fraction = 0.0
-
-    def enter(self, stage: Stage, text: str, *, can_cancel: bool = True) -> None:
-        if can_cancel:
-            self.check()
-        self._report(stage, _BEGINS[stage], text)
-
-    def generated(self, done_s: float, total_s: float) -> None:
-        """The generator's own progress, in seconds of music."""
-        begin, end = _BEGINS[Stage.GENERATE], _BEGINS[Stage.SEAL]
-        share = min(1.0, done_s / total_s) if total_s > 0 else 0.0
-        text = f"Generating: {done_s:.1f} of {total_s:.1f} s"
-        self._report(Stage.GENERATE, begin + (end - begin) * share, text)
-
-    def check(self) -> None:
-        if self.cancel.is_set():
-            raise GenerationCancelledError("cancelled; nothing was kept")
-
-    def _report(self, stage: Stage, fraction: float, text: str) -> None:
-        # A second sealing attempt goes back a stage, the bar does not.
-        self._fraction = max(self._fraction, fraction)
-        self._on_progress(Progress(stage, self._fraction, text))

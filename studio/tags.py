@@ -42,7 +42,8 @@ class Tag:
     def __post_init__(self) -> None:
         if not _TAG_ID.match(self.id):
             raise ConfigError(
-                f"tag id {self.id!r} is not of the form kind/name with kind one of {', '.join(KINDS)}"
+                f"tag id {self.id!r} is not of the form kind/name with kind one of "
+                f"{', '.join(KINDS)}"
             )
 
     @property

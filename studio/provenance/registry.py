@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from studio.errors import LedgerError
+from watermark.errors import FingerprintError
 from watermark.fingerprint import Fingerprint, FingerprintIndex
 from watermark.identify import Codebook, CodebookEntry
 from watermark.message import SealId
@@ -38,7 +40,13 @@ class Registry:
         """Take in what was released since. Raises :class:`LedgerError`, also for a lost key."""
         with self._lock:
             for entry_index, stored in self._ledger.outputs(after=self._last):
-                reference = Fingerprint.from_bytes(stored.fingerprint)
+                try:
+                    reference = Fingerprint.from_bytes(stored.fingerprint)
+                except FingerprintError as exc:
+                    raise LedgerError(
+                        f"the fingerprint of output {stored.output_id} is damaged; "
+                        "run `studio ledger verify`"
+                    ) from exc
                 key = self._keys.of(stored.epoch)
                 seal_id = SealId.parse(stored.seal_id)
                 self.codebook.add([CodebookEntry(seal_id, key, stored.duration_s)])

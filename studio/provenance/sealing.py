@@ -44,9 +44,11 @@ class Sealer:
         return {"pair": self._model.id, "digest": self._model.digest}
 
     def seal(
-        self, waveform: Waveform, seal_id: SealId, key: SealKey, *, louder_db: float
+        self, waveform: Waveform, seal_id: SealId, key: SealKey, *, strength: float
     ) -> Waveform:
-        """The waveform with its seal, ``louder_db`` above the pair's own strength.
+        """The waveform with its seal; ``strength`` is a multiple of the pair's own (linear gain).
+
+        What the pair calls its audibility limit is never exceeded.
 
         Raises :class:`UsageError` for a carrier too short and :class:`SealingError` for one too
         quiet to hold a seal.
@@ -60,7 +62,7 @@ class Sealer:
                 seal_id,
                 key,
                 model=self._model,
-                strength=self._model.strength_db + louder_db,
+                strength=min(strength, self._model.max_strength),
             )
         except CarrierTooShortError as exc:
             raise UsageError(str(exc)) from exc

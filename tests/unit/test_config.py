@@ -37,8 +37,8 @@ def test_the_shipped_file_is_valid_and_frozen():
         ("generation", {"format": "aiff"}, "format"),
         ("generation", {"use": "training"}, "use"),
         ("generation", {"typo": 1}, "typo"),
-        ("seal", {"strength_steps_db": [3.0, 0.0]}, "must rise"),
-        ("seal", {"strength_steps_db": []}, "strength_steps_db"),
+        ("seal", {"strengths": [3.0, 1.0]}, "must rise"),
+        ("seal", {"strengths": []}, "strengths"),
         ("server", {"port": 0}, "port"),
     ],
 )
