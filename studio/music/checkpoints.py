@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from audiocraft.models.encodec import CompressionModel
     from audiocraft.models.lm import LMModel
 
-__all__ = ["Checkpoint", "check_digest", "load_checkpoint"]
+__all__ = ["Checkpoint", "check_digest", "is_memory_error", "load_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,11 @@ def check_digest(config: ModelConfig, name: str, digest: str) -> None:
             f"{name} of model {config.id!r} is not the file its configuration names: SHA-256 "
             f"{digest[:12]}… instead of {expected[:12]}…; fetch it again or correct the digest"
         )
+
+
+def is_memory_error(exc: BaseException) -> bool:
+    """Whether `exc` says that memory ran out; torch's CPU allocator raises a bare RuntimeError."""
+    if isinstance(exc, MemoryError):
+        return True
+    signs = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(exc, RuntimeError) and any(sign in str(exc).lower() for sign in signs)

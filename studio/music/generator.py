@@ -27,7 +27,7 @@ from studio.errors import (
     ModelMemoryError,
     UsageError,
 )
-from studio.music.checkpoints import Checkpoint, load_checkpoint
+from studio.music.checkpoints import Checkpoint, is_memory_error, load_checkpoint
 from studio.music.config import ModelConfig, ModelInfo, describe
 from studio.tags import Tag
 from watermark.audio import Waveform
@@ -113,9 +113,9 @@ class MusicGenerator:
                 threads=self._threads,
                 duration_s=duration_s,
                 seed=seed,
-                guidance=self.config.guidance if guidance is None else guidance,
-                temperature=self.config.temperature if temperature is None else temperature,
-                top_k=self.config.top_k if top_k is None else top_k,
+                guidance=self.info.guidance if guidance is None else guidance,
+                temperature=self.info.temperature if temperature is None else temperature,
+                top_k=self.info.top_k if top_k is None else top_k,
                 prompt=prompt,
                 progress=progress or (lambda done, total: None),
                 cancel=stop,
@@ -313,11 +313,7 @@ def _memory_errors(model_id: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as exc:
-        # torch's CPU allocator raises a bare RuntimeError, its CUDA one a subclass of it.
-        text = str(exc).lower()
-        if not isinstance(exc, MemoryError) and not any(
-            sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory")
-        ):
+        if not is_memory_error(exc):
             raise
         raise ModelMemoryError(
             f"model {model_id!r} ran out of memory; ask for a shorter piece, close other "
