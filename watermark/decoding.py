@@ -299,7 +299,8 @@ def _ffmpeg_blocks(
         stream = next(iter(container.streams.audio), None)
         if stream is None:
             raise UnreadableAudioError(f"{guard.name}: the file has no audio stream")
-        context = stream.codec_context  # None where FFmpeg has no decoder, or may not use it
+        # None, whatever its type says, where FFmpeg has no decoder or may not use it.
+        context: Any = stream.codec_context
         if context is None or context.name not in _CODECS.split(","):
             raise UnsupportedAudioError(f"{guard.name}: the audio codec is not handled")
         context.thread_count = 1

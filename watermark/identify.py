@@ -67,7 +67,7 @@ _LENGTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _BLOCK = 4096  # seals per matrix product: its blocks stay in the second-level cache
 _INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
 _LIKELY_BITS = 4  # the index looks up the 2**4 likeliest words of every second
-_CLIP = 2.0  # logits are limited to this multiple of their mean size: no bit decides alone
+_CLIP = 2.0  # logits are limited to this multiple of their median size: no bit decides alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,8 +382,9 @@ def _phases(logits: NDArray[np.floating], hop_s: float, window_s: float) -> list
         raise CodebookError("logits hold NaN or infinite values")
     if not (0 < hop_s <= 1 and 0 < window_s <= 1):
         raise CodebookError("hop and window are above 0 s and at most 1 s")
-    mean = float(np.abs(array).mean()) if array.size else 0.0
-    limited = np.clip(array, -_CLIP * mean, _CLIP * mean)
+    sizes = np.abs(array[array != 0])
+    limit = _CLIP * float(np.median(sizes)) if sizes.size else 0.0
+    limited = np.clip(array, -limit, limit)
     centres = np.arange(len(array)) * hop_s + window_s / 2
     count = min(12, max(1, round(1 / hop_s)))
     phases = []

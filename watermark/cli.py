@@ -1,0 +1,427 @@
+"""The ``watermark`` command: parse, call, print, exit code.
+
+Results go to stdout, with ``--json`` as one object a line; messages go to stderr. Exit codes: 0
+done, 1 a negative verdict (nothing detected, nothing identified, a carrier that cannot hold a
+seal), 2 usage, 3 an input could not be read. Of many files, one that cannot be read never stops the
+run: its line says why, and the exit code is 3 in the end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from watermark.errors import (
+    AudioError,
+    BenchError,
+    CarrierError,
+    SealIdError,
+    WatermarkError,
+)
+
+if TYPE_CHECKING:
+    from watermark.detect import Detection
+    from watermark.identify import Codebook, Identification
+    from watermark.message import SealKey
+    from watermark.models import SealModel
+
+__all__ = ["main"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+DONE, NEGATIVE, USAGE, UNREADABLE = 0, 1, 2, 3
+
+_EMBED_BLOCK_S = 20.0  # of the carrier in memory at a time
+
+
+def exit_code(error: WatermarkError) -> int:
+    """The exit code of an error: the one place that says so."""
+    if isinstance(error, AudioError):
+        return UNREADABLE
+    return NEGATIVE if isinstance(error, CarrierError) else USAGE
+
+
+class _Group(click.Group):
+    """Turns the package's errors into a line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WatermarkError as exc:
+            code, text = exit_code(exc), str(exc)
+        except OSError as exc:  # writing a result: reading raises AudioError
+            name = f"{Path(str(exc.filename)).name}: " if exc.filename else ""
+            code, text = USAGE, name + (exc.strerror or str(exc)).lower()
+        click.echo(f"Error: {text}", err=True)
+        ctx.exit(code)
+
+
+_model_option = click.option(
+    "--model",
+    default="house",
+    show_default=True,
+    metavar="house|hub|FILE.yaml",
+    help="Seal model: the embedded one, Meta's from the hub, or a configuration file.",
+)
+_ids_option = click.option(
+    "--ids",
+    type=click.Path(dir_okay=False),
+    help="Registered seals, one a line: 16 hexadecimal digits, then, if known, the track's seconds "
+    "and the key's epoch.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def _key_option(*, required: bool) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--key-file",
+        "key_file" if required else "key_files",
+        multiple=not required,
+        required=required,
+        envvar="WATERMARK_KEY_FILE",
+        type=click.Path(dir_okay=False),
+        help="Seal key, made by `watermark key create`"
+        + ("" if required else "; repeat for several epochs")
+        + ". Default: $WATERMARK_KEY_FILE.",
+    )
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="consented-music-studio")
+def main() -> None:
+    """Seal music with an inaudible keyed watermark, and find out later which output it was."""
+
+
+@main.group()
+def key() -> None:
+    """Seal keys. Whoever has one can write and read every seal of its epoch."""
+
+
+@key.command("create")
+@click.argument("path", type=click.Path(dir_okay=False))
+@click.option("--epoch", type=click.IntRange(min=1), default=1, show_default=True)
+def key_create(path: str, epoch: int) -> None:
+    """Make a new key in PATH, readable by its owner only. Never overwrites."""
+    from watermark.message import SealKey
+
+    SealKey.create(epoch).save(path)
+    click.echo(f"made a key of epoch {epoch} in {Path(path).name}; keep it secret and keep a copy")
+
+
+@main.command()
+@click.argument("source", metavar="IN", type=click.Path())
+@click.argument("target", metavar="OUT", type=click.Path())
+@click.option("--seal-id", metavar="HEX", help="16 hexadecimal digits; a new one if not given.")
+@_key_option(required=True)
+@_model_option
+@click.option("--strength", type=float, help="Strength of the mark; default: the model's own.")
+@click.option("--bitrate", type=int, metavar="BIT/S", help="For mp3, m4a and opus.")
+@_json_option
+def embed(
+    source: str,
+    target: str,
+    seal_id: str | None,
+    key_file: str,
+    model: str,
+    strength: float | None,
+    bitrate: int | None,
+    as_json: bool,
+) -> None:
+    """Seal IN and write it to OUT (wav, flac, mp3, m4a, opus, ogg; by extension).
+
+    What was encoded is read again first: OUT is written only if the seal can be read in it.
+    """
+    from watermark.audio import Encoder, format_of, replacing, stream
+    from watermark.detect import detect as detect_seal
+    from watermark.embed import embed_stream
+    from watermark.identify import Codebook, CodebookEntry
+    from watermark.message import SealId, SealKey
+
+    chosen = SealId.parse(seal_id) if seal_id else SealId.random()
+    format = format_of(target)
+    seal_key = SealKey.load(key_file)
+    networks = _load_model(model)
+    carrier = stream(source, block_s=_EMBED_BLOCK_S)
+    sealed = embed_stream(carrier, chosen, seal_key, model=networks, strength=strength)
+    with replacing(target) as file:
+        first = next(sealed)
+        channels, rate, length = first.channels, first.rate, first.length
+        with Encoder(file, format, channels=channels, rate=rate, bitrate=bitrate) as encoder:
+            encoder.write(first.samples)
+            for block in sealed:
+                encoder.write(block.samples)
+                length += block.length
+        file.flush()
+        duration_s = length / rate
+        codebook = Codebook([CodebookEntry(chosen, seal_key, duration_s)])
+        found = detect_seal(file.name, model=networks, codebook=codebook)
+        if found.identification is None and not found.detected:
+            raise CarrierError(
+                f"{Path(target).name}: the seal cannot be read in the encoded file; nothing was "
+                "written. Try a higher --strength or --bitrate"
+            )
+    if as_json:
+        record = {"file": target, "seal_id": chosen.hex, "epoch": seal_key.epoch}
+        record |= {"model": networks.id, "duration_s": duration_s, "score": found.score}
+        click.echo(json.dumps(record))
+    else:
+        click.echo(f"{target}: sealed as {chosen.hex} ({duration_s:.1f} s)")
+
+
+@main.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@_json_option
+@click.option(
+    "--message-logits", is_flag=True, help="With --json: the soft bits, second by second."
+)
+@_ids_option
+@_key_option(required=False)
+@_model_option
+def detect(
+    files: tuple[str, ...],
+    as_json: bool,
+    message_logits: bool,
+    ids: str | None,
+    key_files: tuple[str, ...],
+    model: str,
+) -> None:
+    """Say for each FILE whether it carries a seal, where, and how surely.
+
+    With --ids and --key-file also which one. Exit code 1 if a file carries none.
+    """
+    from watermark.detect import detect as detect_seal
+
+    codebook = _codebook(ids, key_files) if ids else None
+    networks = _load_model(model)
+    worst = DONE
+    for file in files:
+        try:
+            found = detect_seal(file, model=networks, codebook=codebook)
+        except AudioError as exc:
+            worst = max(worst, exit_code(exc))
+            _report_unreadable(file, exc, as_json)
+            continue
+        if not found.detected and found.identification is None:
+            worst = max(worst, NEGATIVE)
+        if as_json:
+            record = found.to_json(message_logits=message_logits)
+            click.echo(json.dumps({**record, "file": file}))
+        else:
+            click.echo(f"{file}: {_describe(found)}")
+    sys.exit(worst)
+
+
+@main.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@_ids_option
+@_key_option(required=False)
+@_model_option
+@_json_option
+def identify(
+    files: tuple[str, ...],
+    ids: str | None,
+    key_files: tuple[str, ...],
+    model: str,
+    as_json: bool,
+) -> None:
+    """Name the seal of each FILE, from a list of ids and a key, without the studio.
+
+    A seal is named only if the chance that any wrong one fits as well, over everything searched, is
+    at most one in a million. Exit code 1 if a file's seal cannot be named.
+    """
+    from watermark.detect import detect as detect_seal
+
+    if not ids:
+        raise click.UsageError("identify needs --ids, the list of registered seals")
+    codebook = _codebook(ids, key_files)
+    networks = _load_model(model)
+    worst = DONE
+    for file in files:
+        try:
+            named = detect_seal(file, model=networks, codebook=codebook).identification
+        except AudioError as exc:
+            worst = max(worst, exit_code(exc))
+            _report_unreadable(file, exc, as_json)
+            continue
+        worst = max(worst, NEGATIVE if named is None else DONE)
+        if as_json:
+            click.echo(json.dumps({"file": file, "identification": _identity(named)}))
+        else:
+            click.echo(f"{file}: " + (_describe_identity(named) if named else "no known seal"))
+    sys.exit(worst)
+
+
+@main.command()
+@click.option("--attacks", type=click.Path(dir_okay=False), help="Default: configs/attacks.yaml.")
+@click.option("--only", metavar="TEXT", help="Only attacks whose name or kind holds TEXT.")
+@click.option("--audio", type=click.Path(), metavar="DIR", help="Music to seal; default: made up.")
+@click.option("--clips", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--seconds", type=click.FloatRange(min=2), default=10.0, show_default=True)
+@click.option("--decoys", type=click.IntRange(min=0), default=10_000, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--strength", type=float, help="Strength of the mark; default: the model's own.")
+@_model_option
+@click.option(
+    "--out", type=click.Path(file_okay=False), metavar="DIR", help="Where to put reports."
+)
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object on stdout.")
+def bench(
+    attacks: str | None,
+    only: str | None,
+    audio: str | None,
+    clips: int,
+    seconds: float,
+    decoys: int,
+    seed: int,
+    strength: float | None,
+    model: str,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Measure how the seal holds: detection, false alarms and identification after every attack.
+
+    With --out, bench.json, bench.txt and bench.html are written there.
+    """
+    from watermark import bench as benching
+    from watermark.attacks import load_attacks
+    from watermark.detect import detect as detect_seal
+    from watermark.embed import embed as embed_seal
+    from watermark.message import SealKey
+    from watermark.report import as_html, as_text
+
+    specs = load_attacks(attacks or _default_attacks())
+    if only:
+        specs = tuple(s for s in specs if only in s.name or only in s.family)
+    if audio:
+        music, left_out = benching.load_clips(audio, count=clips, seconds=seconds)
+        for reason in left_out:
+            click.echo(f"left out: {reason}", err=True)
+        kind = f"{len(music)} files of {Path(audio).resolve().name}"
+    else:
+        music = benching.synthetic_clips(count=clips, seconds=seconds, seed=seed)
+        kind = "made up on the spot (no --audio given); a smoke test, not a measurement"
+    networks = _load_model(model)
+    # The key is thrown away: it is derived from the seed so that a run can be repeated.
+    seal_key = SealKey(1, seed.to_bytes(32, "big", signed=True))
+    report = benching.run(
+        specs,
+        music,
+        seal=lambda w, i: embed_seal(w, i, seal_key, model=networks, strength=strength),
+        read=lambda w, book: detect_seal(w, model=networks, codebook=book),
+        key=seal_key,
+        decoys=decoys,
+        seed=seed,
+        setting={"model": networks.id, "audio": kind},
+        progress=lambda name: click.echo(name, err=True),
+    )
+    text, data = as_text(report), json.dumps(report.to_json(), allow_nan=False)
+    if out:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "bench.txt").write_text(text + "\n", encoding="utf-8")
+        (folder / "bench.json").write_text(data + "\n", encoding="utf-8")
+        (folder / "bench.html").write_text(as_html(report), encoding="utf-8")
+    click.echo(data if as_json else text)
+
+
+def _load_model(name: str) -> SealModel:
+    from watermark.models import SealModelConfig, load_seal_model
+
+    if name.endswith((".yaml", ".yml")):
+        return load_seal_model(SealModelConfig.load(name))
+    return load_seal_model(name)
+
+
+def _codebook(ids: str, key_files: Iterable[str]) -> Codebook:
+    """From a list of `id [seconds [epoch]]`; without an epoch the only key is meant."""
+    from watermark.identify import Codebook, CodebookEntry
+    from watermark.message import SealId, SealKey
+
+    loaded = [SealKey.load(path) for path in key_files]
+    keys = {seal_key.epoch: seal_key for seal_key in loaded}
+    if not keys or len(keys) < len(loaded):
+        raise click.UsageError(
+            "naming a seal needs --key-file (or $WATERMARK_KEY_FILE), one key per epoch"
+        )
+    name = Path(ids).name
+    try:
+        lines = Path(ids).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise click.UsageError(f"list of ids {name}: unreadable") from exc
+    entries = []
+    for number, line in enumerate(lines, 1):
+        fields = line.split("#")[0].split()
+        if not fields:
+            continue
+        try:
+            seconds = float(fields[1]) if len(fields) > 1 else 60.0
+            seal_key = keys[int(fields[2])] if len(fields) > 2 else _only(keys)
+            if len(fields) > 3 or not 0 < seconds < 1e6:
+                raise ValueError
+            entries.append(CodebookEntry(SealId.parse(fields[0]), seal_key, seconds))
+        except (SealIdError, ValueError, KeyError) as exc:
+            raise click.UsageError(
+                f"list of ids {name}, line {number}: not `id [seconds [epoch]]` with an epoch "
+                "whose key was given"
+            ) from exc
+    return Codebook(entries)
+
+
+def _only(keys: dict[int, SealKey]) -> SealKey:
+    """The one key there is; ValueError where there are several to choose from."""
+    (seal_key,) = keys.values()
+    return seal_key
+
+
+def _default_attacks() -> Path:
+    """configs/attacks.yaml of the working directory, or of the checkout this package lies in."""
+    for folder in (Path.cwd(), Path(__file__).parent.parent):
+        if (path := folder / "configs" / "attacks.yaml").exists():
+            return path
+    raise BenchError("no configs/attacks.yaml here; name an attack list with --attacks")
+
+
+def _report_unreadable(file: str, error: AudioError, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"file": file, "error": str(error), "kind": type(error).__name__}))
+    else:
+        click.echo(f"Error: {error}", err=True)
+
+
+def _identity(named: Identification | None) -> dict[str, Any] | None:
+    if named is None:
+        return None
+    return {
+        "seal_id": named.seal_id.hex,
+        "epoch": named.epoch,
+        "score": named.score,
+        "chance_bound": named.chance_bound,
+        "offset_s": named.offset_s,
+        "bit_accuracy": named.bit_accuracy,
+        "seconds_used": named.seconds_used,
+    }
+
+
+def _describe(found: Detection) -> str:
+    if not found.detected and found.identification is None:
+        return f"no seal detected (score {found.score:.2f}, threshold {found.threshold:.2f})"
+    places = ", ".join(f"{s.start_s:.1f}-{s.end_s:.1f} s" for s in found.segments)
+    text = (
+        f"sealed (score {found.score:.2f}, threshold {found.threshold:.2f}, p {found.p_value:.1g})"
+    )
+    text += f" at {places}" if places else ""
+    if found.identification is not None:
+        text += f"; {_describe_identity(found.identification)}"
+    return text
+
+
+def _describe_identity(named: Identification) -> str:
+    return (
+        f"seal {named.seal_id.hex}, from {named.offset_s:.1f} s of the original "
+        f"(chance of any wrong seal fitting as well: at most {named.chance_bound:.1g})"
+    )

@@ -1,0 +1,140 @@
+"""A bench report as text and as a page a person reads: failures first, then every attack.
+
+>>> from watermark.bench import AttackResult, BenchReport
+>>> row = AttackResult("clean", "none", 8, 8, 8, 0, 0, 0.99, 5.0, 100.0, 0.0)
+>>> print(as_text(BenchReport((row,), ("a.ogg",), 10.0, 10_008, 24.1)).splitlines()[0])
+No attack fails: at least 9 of 10 clips are detected after each.
+"""
+
+from __future__ import annotations
+
+import html
+
+from watermark.bench import FAILS_BELOW, AttackResult, BenchReport, wilson
+
+__all__ = ["as_html", "as_text"]
+
+_COLUMNS = (
+    "attack",
+    "kind",
+    "detected",
+    "95 %",
+    "identified",
+    "wrong",
+    "alarms",
+    "bits",
+    "SI-SNR",
+    "LSD",
+)
+_LEGEND = (
+    "detected: sealed clips over the threshold, with Wilson's 95 % interval. identified: "
+    "attributed to the right seal. wrong: attributed to another, sealed and unsealed clips "
+    "together. alarms: unsealed clips detected after the same attack. bits: agreeing bits of those "
+    "identified. SI-SNR and LSD (log-spectral distance), dB: the attacked against the sealed clip, "
+    "where it keeps time."
+)
+
+
+def as_text(report: BenchReport) -> str:
+    """A table for a terminal."""
+    lines = [_verdict(report)]
+    for result in report.failures:
+        lines.append(f"  {_failure(result)}")
+    lines += ["", *_facts(report), ""]
+    rows = [_COLUMNS, *(_row(result) for result in report.results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines += ["", _LEGEND]
+    return "\n".join(lines)
+
+
+def as_html(report: BenchReport) -> str:
+    """One self-contained page."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
+    body = []
+    for result in report.results:
+        cells = [f"<td>{html.escape(cell)}</td>" for cell in _row(result)]
+        bar = (
+            f'<td><div class="bar"><i style="width:{100 * result.detection_rate:.0f}%"></i></div>'
+            f"{html.escape(_row(result)[2])}</td>"
+        )
+        cells[2] = bar
+        kind = ' class="fail"' if result.detection_rate < FAILS_BELOW or result.failed else ""
+        body.append(f"<tr{kind}>{''.join(cells)}</tr>")
+    failures = "".join(f"<li>{html.escape(_failure(result))}</li>" for result in report.failures)
+    facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(report))
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Watermark bench</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
+th, td {{ text-align: right; padding: .15rem .6rem; border-bottom: 1px solid #ddd }}
+th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
+.fail td {{ background: #fdecea }}
+.bar {{ display: inline-block; width: 6rem; height: .6rem; background: #ddd; margin-right: .5rem }}
+.bar i {{ display: block; height: 100%; background: #2b7a4b }}
+</style>
+<h1>Watermark bench</h1>
+<p><strong>{html.escape(_verdict(report))}</strong></p><ul>{failures}</ul>
+<ul>{facts}</ul>
+<table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>
+<p>{html.escape(_LEGEND)}</p>
+</html>
+"""
+
+
+def _verdict(report: BenchReport) -> str:
+    count = len(report.failures)
+    if count == 0:
+        return "No attack fails: at least 9 of 10 clips are detected after each."
+    attacks = "1 attack fails" if count == 1 else f"{count} attacks fail"
+    return f"{attacks} (fewer than 9 of 10 clips detected, or an error):"
+
+
+def _failure(result: AttackResult) -> str:
+    text = f"{result.attack}: {result.detected} of {result.clips} detected"
+    text += f", {result.identified} identified"
+    return text + (f"; {len(result.failed)} failed ({result.failed[0]})" if result.failed else "")
+
+
+def _facts(report: BenchReport) -> list[str]:
+    results = report.results
+    detected = sum(r.detected for r in results)
+    identified = sum(r.identified for r in results)
+    read = sum(r.clips for r in results)
+    alarms = sum(r.false_alarms for r in results)
+    low, high = wilson(alarms, read)
+    facts = [
+        f"{len(results)} attacks, {len(report.clips)} clips of {report.seconds:g} s, "
+        f"{report.registered:,} seals registered",
+        f"seal: SI-SNR {report.seal_si_snr_db:.1f} dB (mean over clips, sealed against original)",
+        f"over all attacks: {detected} of {read} detected, {identified} identified, "
+        f"{sum(r.misattributed for r in results)} attributed wrongly",
+        f"false alarms: {alarms} of {read} unsealed readings ({low:.3f} to {high:.3f})",
+    ]
+    return facts + [f"{name}: {value}" for name, value in report.setting.items()]
+
+
+def _row(r: AttackResult) -> tuple[str, ...]:
+    low, high = wilson(r.detected, r.clips)
+    return (
+        r.attack,
+        r.family,
+        f"{r.detected}/{r.clips}",
+        f"{low:.2f}-{high:.2f}",
+        f"{r.identified}/{r.clips}",
+        str(r.misattributed),
+        f"{r.false_alarms}/{r.clips}",
+        _number(r.bit_accuracy, ".3f"),
+        _number(r.si_snr_db, ".1f"),
+        _number(r.log_spectral_distance_db, ".1f"),
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
