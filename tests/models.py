@@ -13,6 +13,7 @@ shipped one. Weights depend on `seed` alone.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,16 @@ def tiny_house_model(
     from studio.music.house_model import HouseConfig, build_house_model, save_house_model
 
     config = HouseConfig.tiny(house_tags() if tags is None else tags, sample_rate=rate)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         codec, lm = build_house_model(config)
-    with torch.no_grad():
         for linear in lm.linears:
             linear.weight.mul_(3)  # far enough from uniform that tags and prompts matter
-    card = {"generation": {"guidance": 3.0, "temperature": 1.0, "top_k": 16}}
-    save_house_model(directory, config, codec, lm, card)
+        codec.decoder.spectrum.weight.normal_(0, 0.2)  # all frequencies, as loud as music
+        codes = torch.randint(config.codec.bins, (1, config.codec.codebooks, 100))
+        peak = codec.decode(codes).abs().max().item()
+        codec.decoder.gain.bias.add_(math.log(0.5 / peak))
+    save_house_model(directory, config, codec, lm, {})
     return ModelConfig(
         id=model_id,
         kind="house",
@@ -56,6 +59,9 @@ def tiny_house_model(
         licence="MIT",
         licence_uses=frozenset({"experiment", "noncommercial", "commercial"}),
         training_basis="Random weights, made by a test.",
+        guidance=3.0,
+        temperature=1.0,
+        top_k=16,
         extend_keep=0.4,
         threads=1,
         path=directory,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as _model_validator
@@ -44,10 +44,10 @@ class ModelConfig(BaseModel):
     licence: str
     licence_uses: frozenset[Use] = Field(min_length=1)
     training_basis: str
-    # Sampling. A house checkpoint's card says these itself; given here, they win.
-    guidance: float | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, gt=0)
-    top_k: int | None = Field(default=None, ge=0)
+    guidance: float = Field(ge=1)
+    """Weight of the tags where a request does not say; 1 is none beyond the model's own."""
+    temperature: float = Field(gt=0)
+    top_k: int = Field(ge=0)
     """Draw from the likeliest so many tokens; 0 draws from all."""
     extend_keep: float = Field(gt=0, lt=1)
     """Beyond `max_duration_s`: the share of a window kept as context for the next one."""
@@ -76,8 +76,6 @@ class ModelConfig(BaseModel):
                 raise ValueError("a hub model needs rate, channels and max_duration_s")
             if self.path is None and self.repo is None:
                 raise ValueError("a hub model needs a repo or a path")
-            if self.guidance is None or self.temperature is None or self.top_k is None:
-                raise ValueError("a hub model needs guidance, temperature and top_k")
         return self
 
     def permits(self, use: str) -> bool:
@@ -91,8 +89,7 @@ class ModelInfo:
 
     `digest` is the SHA-256 of the weights, or None where they have not been read yet; `tags` are
     the tag ids the model knows, or None when it is prompted with each tag's wording and so takes
-    any. `guidance` (the weight of the tags), `temperature` and `top_k` are what a request gets that
-    does not say otherwise.
+    any.
     """
 
     id: str
@@ -106,9 +103,6 @@ class ModelInfo:
     channels: int
     max_duration_s: float
     tags: frozenset[TagId] | None
-    guidance: float
-    temperature: float
-    top_k: int
 
 
 def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
@@ -118,7 +112,6 @@ def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
     """
     rate, channels, max_duration_s = config.rate, config.channels, config.max_duration_s
     tags: frozenset[TagId] | None = None
-    sampling: dict[str, Any] = {}
     if config.kind == "house":
         card_path = (config.path or HOUSE_WEIGHTS) / "card.json"
         try:
@@ -128,16 +121,12 @@ def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
             max_duration_s = float(shape["lm"]["max_duration_s"])
             tags = frozenset(TagId(str(tag)) for tag in shape["tags"])
             digest = digest or str(card["digest"])
-            names = ("guidance", "temperature", "top_k")
-            sampling = {name: float(card["generation"][name]) for name in names}
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise CheckpointError(
                 f"the card of model {config.id!r} cannot be read ({exc}); restore {card_path.name} "
                 "from the repository, or train with `studio house train-codec` and `train-lm`"
             ) from exc
     assert rate and channels and max_duration_s  # ModelConfig requires them of hub models
-    own = {"guidance": config.guidance, "temperature": config.temperature, "top_k": config.top_k}
-    sampling |= {name: value for name, value in own.items() if value is not None}
     return ModelInfo(
         id=config.id,
         kind=config.kind,
@@ -150,9 +139,6 @@ def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
         channels=channels,
         max_duration_s=max_duration_s,
         tags=tags,
-        guidance=sampling["guidance"],
-        temperature=sampling["temperature"],
-        top_k=int(sampling["top_k"]),
     )
 
 

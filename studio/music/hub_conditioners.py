@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,9 +42,10 @@ class LocalT5Conditioner(T5Conditioner):
 
     def __init__(self, directory: Path, output_dim: int, *, finetune: bool = False) -> None:
         from transformers import T5EncoderModel, T5Tokenizer
-        from transformers.utils.logging import disable_progress_bar
+        from transformers.utils import logging
 
-        disable_progress_bar()  # reading a local file needs no bar on standard error
+        silence: Any = logging.disable_progress_bar  # untyped
+        silence()  # reading a local file needs no bar on standard error
         with warnings.catch_warnings():
             # transformers announces changes of its tokenizers; the vocabulary is the file's.
             warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
