@@ -3,8 +3,8 @@
 A catalogue is a folder::
 
     plan.jsonl          every track to be rendered, written once by compose_catalogue
-    manifest.jsonl      every track rendered so far, in the order of the plan, one JSON object a line
-    catalogue.json      configuration, format version, sample rate, soundfont and its digest
+    manifest.jsonl      every track rendered so far, in the plan's order, one JSON object a line
+    catalogue.json      format version, sample rate, soundfont and its digest
     audio/<id>.npy      int16 mono samples, to be mapped into memory
 
 Composing decides seeds, tags and split; rendering can be stopped and taken up again at any track.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Catalogue",
     "CatalogueConfig",
+    "PlannedTrack",
     "Split",
     "Track",
     "compose_catalogue",
@@ -237,11 +238,12 @@ def render_catalogue(
 
     ``limit`` is the greatest number of tracks rendered by this call. ``progress`` is told tracks
     done and tracks planned. Raises :class:`HouseError` where FluidSynth, the soundfont or the plan
-    is missing, or where a track no longer composes as planned.
+    is missing, where a track no longer composes as planned, or where the folder holds renders of
+    another soundfont or version.
     """
     import numpy as np
 
-    from studio.house.rendering import RATE, Renderer, samples_digest
+    from studio.house.rendering import RATE, RENDERING, Renderer, find_soundfont, samples_digest
 
     planned = _read(out_dir / "plan.jsonl", "compose the catalogue first")
     manifest = out_dir / "manifest.jsonl"
@@ -250,14 +252,20 @@ def render_catalogue(
         t for t in planned if t.id not in done or not (out_dir / "audio" / f"{t.id}.npy").exists()
     ]
     (out_dir / "audio").mkdir(exist_ok=True)
-    with Renderer() as renderer:
-        info = {
-            "format": FORMAT,
-            "rate": RATE,
-            "soundfont": renderer.soundfont.name,
-            "soundfont_sha256": hashlib.sha256(renderer.soundfont.read_bytes()).hexdigest(),
-        }
-        _write(out_dir / "catalogue.json", json.dumps(info, indent=2) + "\n")
+    soundfont = find_soundfont()
+    info = {
+        "format": FORMAT,
+        "rate": RATE,
+        "rendering": RENDERING,
+        "soundfont": soundfont.name,
+        "soundfont_sha256": hashlib.sha256(soundfont.read_bytes()).hexdigest(),
+    }
+    about = json.dumps(info, indent=2) + "\n"
+    path = out_dir / "catalogue.json"
+    if done and path.exists() and path.read_text(encoding="utf-8") != about:
+        raise HouseError(f"{out_dir} was rendered otherwise; render into an empty folder")
+    _write(path, about)
+    with Renderer(soundfont) as renderer:
         for count, track in enumerate(todo[:limit], start=1):
             piece = track.compose()
             if piece.digest() != track.composition_sha256:
@@ -269,7 +277,7 @@ def render_catalogue(
             part = target.with_suffix(".part")
             with part.open("wb") as file:
                 np.save(file, samples)
-            os.replace(part, target)
+            part.replace(target)
             rendered = {"samples": len(samples), "audio_sha256": samples_digest(samples)}
             done[track.id] = Track(**{**asdict(track), "tags": track.tags, **rendered})
             if count % _SAVE_EVERY == 0 or count == len(todo[:limit]):
@@ -309,7 +317,7 @@ class Catalogue:
 
         path = self.root / "audio" / f"{track.id}.npy"
         try:
-            samples = np.load(path, mmap_mode="r", allow_pickle=False)
+            samples: NDArray[np.int16] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as exc:
             raise HouseError(f"cannot read {path}: {exc}") from exc
         if samples.dtype != np.int16 or samples.shape != (track.samples,):
@@ -352,7 +360,7 @@ def _write(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

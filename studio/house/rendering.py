@@ -30,10 +30,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["PEAK_DBFS", "RATE", "RMS_DBFS", "Renderer", "find_soundfont", "samples_digest"]
+__all__ = [
+    "PEAK_DBFS",
+    "RATE",
+    "RENDERING",
+    "RMS_DBFS",
+    "Renderer",
+    "find_soundfont",
+    "samples_digest",
+]
 
 RATE = 32_000
 """Sample rate of every render, Hz."""
+
+RENDERING = 2
+"""Version of everything between notes and samples; a catalogue never mixes two."""
 
 RMS_DBFS = -18.0
 """Level of every track: the gated RMS, dB relative to full scale."""
@@ -295,7 +306,7 @@ def _gated_rms(samples: NDArray[np.float32]) -> float:
     """RMS over the 0.4 s blocks that are within 20 dB of the loudest."""
     size = int(0.4 * RATE)
     blocks = samples[: len(samples) // size * size].reshape(-1, size)
-    power = np.mean(blocks**2, axis=1, dtype=np.float64)
+    power: NDArray[np.float64] = np.asarray(np.mean(blocks**2, axis=1, dtype=np.float64))
     return float(np.sqrt(np.mean(power[power >= power.max() / 100])))
 
 

@@ -122,21 +122,27 @@ def counter_line(
         above = next((n.pitch for n in reversed(lead) if n.start <= frame < n.end + beat), None)
         options = [p for p in range(centre - 9, centre + 10) if p % 12 in chord.tones]
 
-        def cost(pitch: int, above: int | None = above) -> float:
-            move = pitch - previous
-            value = abs(move) + (2.0 if move == 0 else 0.0) + 0.2 * abs(pitch - centre)
-            if above is not None and above_before is not None:
-                value += 3.0 if (above - above_before) * move > 0 else 0.0
-                parallel = (above - pitch) % 12 in (0, 7) and (above_before - previous) % 12 == (
-                    above - pitch
-                ) % 12
-                value += 6.0 if parallel and move != 0 else 0.0
-            return value
-
-        pitch = min(options, key=lambda p: (cost(p), p))
+        pitch = min(
+            options, key=lambda p: (_counter_cost(p, centre, previous, above, above_before), p)
+        )
         notes.append(Note(frame, max(2, beat - 2), pitch, _velocity(80, level, random_)))
         previous, above_before = pitch, above
     return notes
+
+
+def _counter_cost(
+    pitch: int, centre: int, previous: int, above: int | None, above_before: int | None
+) -> float:
+    move = pitch - previous
+    cost = abs(move) + (2.0 if move == 0 else 0.0) + 0.2 * abs(pitch - centre)
+    if above is None or above_before is None:
+        return cost
+    if (above - above_before) * move > 0:
+        cost += 3.0
+    interval = (above - pitch) % 12
+    if move != 0 and interval in (0, 7) and (above_before - previous) % 12 == interval:
+        cost += 6.0  # parallel fifths or octaves
+    return cost
 
 
 def bass_line(

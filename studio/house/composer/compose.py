@@ -33,8 +33,9 @@ from studio.house.composer.score import (
 __all__ = ["TEMPI", "compose"]
 
 TEMPI = ("slow", "medium", "fast")
-"""Tempo bands: slow 57 to 69, medium 90 to 108, fast 125 to 188 beats a minute; no beat length of
-one band is twice one of another."""
+"""Tempo bands in beats a minute: slow 57 to 69, medium 90 to 108, fast 125 to 188. No beat length of
+one band is twice one of another, so that an octave error cannot hide a wrong tempo; the one
+exception is drum and bass, whose fastest beat (188) is half of a medium one (94)."""
 
 _TARGET_S = 32.0
 _FORMS = {
@@ -95,7 +96,7 @@ class _Composer:
         self.chords = self._plan_chords(choose)
 
     def _stream(self, purpose: str) -> random.Random:
-        """An own random stream for each purpose: a change to one part leaves the others as they are."""
+        """Its own random stream for each purpose, so that parts do not depend on each other."""
         return random.Random(f"{self.seed}/{purpose}")
 
     # Form and harmony ------------------------------------------------------------------------
@@ -103,7 +104,7 @@ class _Composer:
     def _plan_form(self) -> tuple[Section, ...]:
         bar_s = self.grid.bar_frames / FRAMES_PER_SECOND
         if self.genre.name == "blues":
-            # Choruses of twelve bars; the slow tempi have time for one.
+            # Choruses of twelve bars; only the fast tempi have time for two.
             names = ("A",) if 24 * bar_s > 52 else ("A", "B")
             return tuple(Section(name, 12 * i, 12) for i, name in enumerate(names))
         phrases = max(2, round(_TARGET_S / (4 * bar_s)))
@@ -208,7 +209,7 @@ class _Composer:
             level = self._level(section)
             key = "B" if section.name.startswith("B") else "A"
             if section.name == "intro":
-                # A pickup: the motif's second bar, so that the lead is heard from the third second.
+                # A pickup in the second bar: the lead is heard within the first seconds.
                 phrase = writer.phrase(motifs["A"], closes=False)
                 notes += writer.write(phrase, self.chords[1:2], level)
                 continue

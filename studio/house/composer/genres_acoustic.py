@@ -1,4 +1,4 @@
-"""The genres played by acoustic ensembles (patterns: :mod:`studio.house.composer.idiom`)."""
+"""The genres of acoustic ensembles; see :mod:`studio.house.composer.idiom`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The genres played by electric and electronic ensembles (patterns: :mod:`studio.house.composer.idiom`)."""
+"""The genres of electric and electronic bands; see :mod:`studio.house.composer.idiom`."""
 
 from __future__ import annotations
 

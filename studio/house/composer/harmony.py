@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
 
 __all__ = [
     "SCALES",
@@ -100,8 +100,8 @@ def parse_progression(text: str) -> list[list[Roman]]:
 def scale_for(tonic: int, mode: str, tones: Sequence[int]) -> tuple[int, ...]:
     """The key's scale bent to a chord: a chord tone outside the scale replaces its neighbours.
 
-    >>> scale_for(9, "minor", (4, 8, 11))   # the dominant of A minor sharpens the seventh degree
-    (0, 2, 4, 5, 8, 9, 11)
+    >>> scale_for(9, "minor", (4, 8, 11))   # E major in A minor: G sharp in, G and A out
+    (0, 2, 4, 5, 8, 11)
     """
     pitches = {(tonic + degree) % 12 for degree in SCALES[mode]}
     for tone in tones:
@@ -143,7 +143,7 @@ def voice(
         if len(chord) < len(wanted) or chord[-1] - chord[0] > 19:
             continue
         cost = 0.35 * abs(sum(chord) / len(chord) - centre)
-        if min((b - a for a, b in zip(chord, chord[1:], strict=False)), default=3) < 2:
+        if min((b - a for a, b in pairwise(chord)), default=3) < 2:
             cost += 1.5  # a semitone cluster muddies the middle
         if previous is not None and len(previous) == len(chord):
             cost += sum(abs(a - b) for a, b in zip(chord, previous, strict=True))

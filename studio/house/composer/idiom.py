@@ -87,7 +87,7 @@ class Drums:
 
 @dataclass(frozen=True, slots=True)
 class Genre:
-    """Everything that makes a genre. ``beats`` gives each tempo's possible beat lengths in frames."""
+    """Everything that makes a genre. ``beats`` gives each tempo its beat lengths in frames."""
 
     name: str
     keys: tuple[int, ...]

@@ -96,7 +96,7 @@ class Phrase:
 
 
 class MelodyWriter:
-    """Writes phrases over chords for one lead register. ``random_`` decides everything left open."""
+    """Writes phrases over chords in one register; ``random_`` decides what the rules leave open."""
 
     def __init__(
         self,

@@ -118,7 +118,7 @@ class Composition:
 
     @property
     def tick_frames(self) -> int:
-        """Frames of the smallest regular step (a sixteenth, or a triplet where the piece swings)."""
+        """Frames of the smallest regular step: a sixteenth, or a triplet where the piece swings."""
         return self.beat_frames // self.ticks_per_beat
 
     @property
