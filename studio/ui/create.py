@@ -1,0 +1,350 @@
+"""The Create tab: choose consented tags, generate, cancel, listen, download.
+
+What is chosen is decided by the studio, never here: the tab shows the policy's answer while a
+person chooses, and :meth:`studio.services.Studio.generate` asks again, records a refusal, and
+releases only what is sealed and recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from studio.config import FORMATS
+from studio.consent import GENERATION_USES
+from studio.errors import StudioError
+from studio.tags import KINDS
+from studio.ui import create_views as views
+from studio.ui.jobs import Job, JobRunner
+from studio.ui.parts import PRIVATE, RoutedAudio, absolute_url
+from studio.ui.wording import KIND_TITLES, USE_TITLES, tag_name, territories
+
+if TYPE_CHECKING:
+    from studio.api.claims import Claims
+    from studio.services import Release, Studio, TagStatus
+
+__all__ = ["CreateTab"]
+
+_logger = logging.getLogger(__name__)
+_SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
+_LISTED = 12  # outputs of the session that stay listed
+_State = dict[Any, Any]  # component -> update, as Gradio wants it
+
+
+class CreateTab:
+    """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
+
+    def __init__(self, studio: Studio, claims: Claims, runner: JobRunner) -> None:
+        self._studio = studio
+        self._claims = claims
+        self._runner = runner
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job[Release]] = {}  # browser session -> its running job
+        with gr.Row(equal_height=False, elem_classes="desk"):
+            with gr.Column(scale=7, min_width=320):
+                self._build_tags()
+                self._build_scope()
+                self._build_shape()
+            with gr.Column(scale=5, min_width=320):
+                self._build_desk()
+        self._connect()
+
+    # -- layout -------------------------------------------------------------------------------
+
+    def _build_tags(self) -> None:
+        statuses = self._studio.tag_status()
+        with gr.Column(elem_classes="section", elem_id="tags"):
+            gr.HTML(
+                "<h2>What should it sound like?</h2><p>One tag of each kind at most. Dashed tags "
+                "are not granted for the use chosen below; pick one to see why.</p>"
+            )
+            self.chip_style = gr.HTML(
+                views.refused_chip_style([s.tag.id for s in statuses if not s.granted]),
+                elem_classes="no-height",
+            )
+            self.chips = {
+                kind: gr.Radio(
+                    choices=_chip_choices(kind, statuses),
+                    value=_first_granted(kind, statuses),
+                    label=KIND_TITLES[kind],
+                    elem_classes="chips",
+                )
+                for kind in KINDS
+            }
+
+    def _build_scope(self) -> None:
+        defaults = self._studio.config.generation
+        models = self._studio.models()
+        with gr.Column(elem_classes="section"):
+            gr.HTML("<h2>What is it for?</h2><p>Consent depends on it, so be exact.</p>")
+            self.use = gr.Radio(
+                choices=[(USE_TITLES[use], str(use)) for use in GENERATION_USES],
+                value=defaults.use,
+                label="Intended use",
+                elem_classes="chips",
+            )
+            with gr.Row():
+                self.territory = gr.Dropdown(
+                    choices=[(name, code) for code, name in territories().items()],
+                    value=defaults.territory,
+                    label="Territory",
+                    min_width=150,
+                )
+                self.model = gr.Dropdown(
+                    choices=[(model.title, model.id) for model in models.values()],
+                    value=defaults.model,
+                    label="Model",
+                    min_width=150,
+                )
+            self.model_panel = gr.HTML(views.model_panel(models[defaults.model]))
+
+    def _build_shape(self) -> None:
+        defaults = self._studio.config.generation
+        with gr.Column(elem_classes="section"):
+            gr.HTML(
+                "<h2>Length, seed and file</h2><p>A longer clip is easier to recognise after "
+                "processing.</p>"
+            )
+            with gr.Row():
+                self.duration = gr.Slider(
+                    minimum=defaults.min_duration_s,
+                    maximum=defaults.max_duration_s,
+                    value=defaults.duration_s,
+                    step=1,
+                    label="Duration",
+                    info="Seconds of music",
+                    buttons=[],
+                    min_width=200,
+                )
+                self.guidance = gr.Slider(
+                    minimum=1.0,
+                    maximum=10.0,
+                    value=self._studio.models()[defaults.model].guidance,
+                    step=0.5,
+                    label="Guidance",
+                    info="How strictly the tags are followed",
+                    buttons=[],
+                    min_width=200,
+                )
+            with gr.Row(equal_height=True, elem_classes="seed-row"):
+                self.seed = gr.Number(
+                    precision=0,
+                    minimum=0,
+                    maximum=_SEEDS - 1,
+                    label="Seed",
+                    info="The same choices and seed make the same music",
+                    min_width=150,
+                )
+                self.dice = gr.Button("New seed", size="md", min_width=110, scale=0)
+            self.format = gr.Radio(
+                choices=[(name.upper(), name) for name in FORMATS],
+                value=defaults.format,
+                label="File format",
+                elem_classes="chips",
+            )
+
+    def _build_desk(self) -> None:
+        self.consent = gr.HTML()
+        with gr.Row():
+            self.generate = gr.Button("Generate", variant="primary", size="lg", min_width=140)
+            self.cancel = gr.Button(
+                "Cancel", variant="stop", size="lg", min_width=110, scale=0, visible=False
+            )
+        self.status = gr.HTML()
+        self.player = RoutedAudio(
+            label="Your output",
+            type="filepath",
+            interactive=False,
+            visible=False,
+            buttons=[],
+            elem_classes="sealed-player",
+        )
+        self.result = gr.HTML()
+        self.session = gr.HTML()
+        self.made = gr.State([])  # output ids of this browser session, newest first
+
+    # -- events -------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        chips = list(self.chips.values())
+        scope = [self.use, self.territory, self.model]
+        gr.on(
+            [chip.change for chip in chips],
+            self._on_choice,
+            [*chips, *scope],
+            self.consent,
+            **PRIVATE,
+        )
+        gr.on(
+            [self.use.change, self.territory.change, self.model.change],
+            self._on_scope,
+            [*chips, *scope],
+            [*chips, self.chip_style, self.model_panel, self.guidance, self.consent],
+            **PRIVATE,
+        )
+        self.dice.click(_roll, None, self.seed, **PRIVATE)
+        self.generate.click(
+            self._on_generate,
+            [*chips, *scope, self.duration, self.guidance, self.seed, self.format, self.made],
+            [
+                self.generate,
+                self.cancel,
+                self.status,
+                self.player,
+                self.result,
+                self.session,
+                self.made,
+            ],
+            trigger_mode="once",
+            concurrency_limit=None,  # the runner bounds the work and says so in words
+            **PRIVATE,
+        )
+        self.cancel.click(self._on_cancel, None, None, queue=False, **PRIVATE)
+
+    def connect_load(self, page: gr.Blocks) -> None:
+        """Fill the consent panel and draw a seed when a page is opened."""
+        page.load(
+            self._on_choice,
+            [*self.chips.values(), self.use, self.territory, self.model],
+            self.consent,
+            **PRIVATE,
+        )
+        page.load(_roll, None, self.seed, **PRIVATE)
+
+    def _on_choice(self, *choice: str) -> str:
+        tags, (use, territory, model) = _tags(choice[:-3]), choice[-3:]
+        decision = self._studio.decide(tags, use=use, territory=territory, model=model)
+        return views.consent_panel(decision)
+
+    def _on_scope(self, *choice: str) -> _State:
+        use, territory, model = choice[-3:]
+        statuses = self._studio.tag_status(model=model, use=use, territory=territory)
+        refused = [status.tag.id for status in statuses if not status.granted]
+        return {
+            **{
+                chip: gr.update(choices=_chip_choices(kind, statuses))
+                for kind, chip in self.chips.items()
+            },
+            self.chip_style: views.refused_chip_style(refused),
+            self.model_panel: views.model_panel(self._studio.models()[model]),
+            self.guidance: self._studio.models()[model].guidance,
+            self.consent: self._on_choice(*choice),
+        }
+
+    def _on_generate(
+        self,
+        genre: str,
+        mood: str,
+        lead: str,
+        tempo: str,
+        use: str,
+        territory: str,
+        model: str,
+        duration: float | None,
+        guidance: float | None,
+        seed: float | None,
+        format: str,
+        made: list[str],
+        request: gr.Request,
+    ) -> Iterator[_State]:
+        session = str(request.session_hash)
+        yield {
+            self.generate: gr.update(interactive=False),
+            self.cancel: gr.update(visible=True, interactive=True),
+            self.status: views.progress_panel(None, 0.0, cancelling=False),
+            self.player: gr.update(value=None, visible=False),
+            self.result: "",
+        }
+        done: _State = {
+            self.generate: gr.update(interactive=True),
+            self.cancel: gr.update(visible=False),
+        }
+        try:
+            asked = self._studio.request(
+                _tags((genre, mood, lead, tempo)),
+                duration_s=duration,
+                seed=None if seed is None else int(seed),
+                guidance=guidance,
+                use=use,
+                territory=territory,
+                model=model,
+                format=format,
+            )
+            job = self._runner.submit(
+                lambda report, cancel: self._studio.generate(asked, progress=report, cancel=cancel)
+            )
+            with self._lock:
+                self._jobs[session] = job
+            try:
+                for now in job.watch():
+                    yield {
+                        self.status: views.waiting_panel(now.ahead)
+                        if now.ahead
+                        else views.progress_panel(now.news, now.elapsed_s, now.cancelling)
+                    }
+            finally:
+                with self._lock:
+                    self._jobs.pop(session, None)
+            release = job.result()
+        except (StudioError, CancelledError) as exc:
+            yield {**done, self.status: views.failure_panel(exc)}
+        except Exception:  # the person gets a reference, the operator the traceback
+            reference = secrets.token_hex(4)
+            _logger.exception("generation failed, reference %s", reference)
+            yield {**done, self.status: views.unexpected_panel(reference)}
+        else:
+            made = [release.output_id, *made][:_LISTED]
+            link = self._links(request)
+            yield {
+                **done,
+                self.status: "",
+                self.player: gr.update(value=link(release), visible=True, label=release.title),
+                self.result: views.release_card(release, link(release)),
+                self.session: views.session_list(
+                    [(earlier, link(earlier)) for earlier in map(self._studio.release, made)]
+                ),
+                self.made: made,
+            }
+
+    def _on_cancel(self, request: gr.Request) -> None:
+        with self._lock:
+            job = self._jobs.get(str(request.session_hash))
+        if job is not None:
+            job.cancel()
+
+    def _links(self, request: gr.Request) -> Callable[[Release], str]:
+        return lambda release: absolute_url(request, self._claims.audio_path(release.output_id))
+
+
+def _tags(choice: tuple[str | None, ...]) -> list[str]:
+    """The tags chosen: a kind left at "any" has the empty string."""
+    return [tag for tag in choice if tag]
+
+
+def _chip_choices(kind: str, statuses: list[TagStatus]) -> list[tuple[str, str]]:
+    """Labels and values of one kind's chips; a refused tag says so in its label."""
+    offered = [
+        (
+            tag_name(status.tag.id) + ("" if status.granted else " – not granted"),
+            str(status.tag.id),
+        )
+        for status in statuses
+        if status.tag.kind == kind
+    ]
+    return [("any", ""), *offered]
+
+
+def _first_granted(kind: str, statuses: list[TagStatus]) -> str:
+    """So that the first click on Generate makes music."""
+    granted = (s.tag.id for s in statuses if s.tag.kind == kind and s.granted)
+    return next(granted, "")
+
+
+def _roll() -> int:
+    return secrets.randbelow(_SEEDS)

@@ -1,0 +1,95 @@
+"""The served studio: routes and page as one application, and the server that runs it.
+
+``studio serve`` calls :func:`serve`. It listens on this machine only unless told otherwise, and
+asks nothing of any other host: no fonts, no analytics.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from studio.api.app import create_api
+from studio.api.claims import Claims
+from studio.errors import ConfigError
+from studio.ui.jobs import JobRunner
+from studio.ui.wording import asset
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from studio.services import Studio
+
+__all__ = ["create_app", "serve"]
+
+# Making music uses a core for seconds; examining is bounded by the upload limits.
+_MAKING = {"running": 1, "waiting": 15}
+_CHECKING = {"running": 2, "waiting": 30}
+
+
+def create_app(studio: Studio) -> FastAPI:
+    """Routes and page over one studio, as an ASGI application."""
+    # Read by Gradio when it is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    import gradio as gr
+
+    from studio.ui.page import build_page, theme
+
+    claims = Claims()
+    making, checking = JobRunner(**_MAKING), JobRunner(**_CHECKING)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        making.close()
+        checking.close()
+
+    api = create_api(studio, claims, lifespan=lifespan)
+    app: FastAPI = gr.mount_gradio_app(
+        api,
+        build_page(studio, claims, making=making, checking=checking),
+        path="/",
+        theme=theme(),
+        css=asset("style.css"),
+        head=asset("head.html"),
+        favicon_path=str(files("studio.ui") / "assets" / "seal.svg"),
+        max_file_size=studio.config.uploads.max_bytes,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        show_error=False,
+    )
+    return app
+
+
+def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -> None:
+    """Serve until interrupted. Raises :class:`ConfigError` where the address cannot be had."""
+    import uvicorn
+
+    host = host or studio.config.server.host
+    port = studio.config.server.port if port is None else port
+    _check_address(host, port)
+    uvicorn.run(
+        create_app(studio),
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=3,  # an open page keeps an event stream; do not wait for it
+    )
+
+
+def _check_address(host: str, port: int) -> None:
+    """Fail before the models are built, with a text that says what to do."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({exc.strerror}); choose another with --port"
+        ) from exc

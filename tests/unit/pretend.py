@@ -1,0 +1,117 @@
+"""A studio for tests of the faces: real consent, configuration and types; pretended sound and desk.
+
+Generation writes a short tone and takes as long as the test says; verification gives the report the
+test put in place. What the page makes of them is what these tests are about; the real path is
+driven by tests/browser and tests/integration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from studio.config import load_config
+from studio.errors import ConsentRefusedError, GenerationCancelledError, UsageError
+from studio.paths import resolve_paths
+from studio.provenance.release import OutputId, credit_lines, title_of
+from studio.services import (
+    GenerationRequest,
+    Progress,
+    Release,
+    Stage,
+    Studio,
+    Verdict,
+    VerifyReport,
+)
+
+
+class PretendStudio(Studio):
+    """See the module. ``takes_s``: how long a generation lasts; ``failure``: raised by it."""
+
+    def __init__(self, home: Path, *, takes_s: float = 0.0) -> None:
+        paths = resolve_paths(home=home, environ={})
+        super().__init__(paths, load_config(paths.configs / "studio.yaml"))
+        paths.create()
+        self.takes_s = takes_s
+        self.failure: BaseException | None = None
+        self.report: VerifyReport | None = None
+        self.requests: list[GenerationRequest] = []
+        self.releases: dict[str, Release] = {}
+        self.stopped = threading.Event()
+
+    def generate(
+        self, request: GenerationRequest, *, progress: Any = None, cancel: Any = None
+    ) -> Release:
+        self.requests.append(request)
+        if self.failure is not None:
+            raise self.failure
+        decision = self.decide(
+            request.tags, use=request.use, territory=request.territory, model=request.model
+        )
+        if not request.tags:
+            raise UsageError("a request names at least one tag; `studio tags` lists them")
+        if not decision.allowed:
+            raise ConsentRefusedError(f"refused: {decision.explain()}")
+        begin = time.monotonic()
+        while (elapsed := time.monotonic() - begin) < self.takes_s:
+            if cancel is not None and cancel.is_set():
+                self.stopped.set()
+                raise GenerationCancelledError("cancelled; nothing was kept")
+            if progress is not None:
+                share = elapsed / self.takes_s
+                text = f"Generating: {share * request.duration_s:.1f} of {request.duration_s:.1f} s"
+                progress(Progress(Stage.GENERATE, 0.02 + 0.8 * share, text))
+            time.sleep(0.02)
+        return self._hand_out(request, decision)
+
+    def _hand_out(self, request: GenerationRequest, decision: Any) -> Release:
+        output_id = OutputId(secrets.token_hex(8))
+        path = self.paths.outputs / f"{output_id}.{request.format}"
+        tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(int(request.duration_s * 16000)) / 16000)
+        soundfile.write(path, tone * np.abs(np.sin(np.arange(len(tone)) / 9000)), 16000)
+        body = decision.to_json()
+        holders = {holder.id: holder.name for holder in self.consent().holders.values()}
+        release = Release(
+            output_id=output_id,
+            path=path,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            seal_id=output_id,
+            entry_index=len(self.releases) + 1,
+            entry_hash=hashlib.sha256(output_id.encode()).hexdigest(),
+            request=request,
+            decision=body,
+            rate=16000,
+            channels=1,
+            duration_s=request.duration_s,
+            title=title_of(request.tags, output_id),
+            credits=credit_lines(body, holders, "House model"),
+            created_at=datetime.now(UTC),
+            seal={"id": output_id, "pair": "house"},
+            model={"id": request.model},
+        )
+        self.releases[output_id] = release
+        return release
+
+    def release(self, output_id: str) -> Release:
+        try:
+            return self.releases[output_id]
+        except KeyError:
+            raise UsageError(f"no output {output_id!r} in the ledger") from None
+
+    def recent(self, limit: int = 20) -> list[Release]:
+        return list(self.releases.values())[::-1][:limit]
+
+    def verify(self, source: str | Path | bytes, *, record: bool = True) -> VerifyReport:
+        if self.failure is not None:
+            raise self.failure
+        return self.report or VerifyReport(
+            verdict=Verdict.UNREADABLE, explanation="It is not audio.", file="x", error="not audio"
+        )

@@ -1,0 +1,492 @@
+"""What the page says and does, short of a browser: wording, panels, jobs, handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from studio.consent import Revocation
+from studio.errors import GenerationCancelledError, SealingError, UsageError
+from studio.services import Progress, Stage, Verdict, VerifyReport
+from studio.ui import create_views, verdict_views
+from studio.ui.jobs import BusyError, JobRunner
+from studio.ui.timeline import score_timeline
+from studio.verify import ConsentThenNow, Match
+from tests.unit.pretend import PretendStudio
+from watermark.calibration import FalsePositiveRate
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> PretendStudio:
+    return PretendStudio(tmp_path / "home")
+
+
+# -- jobs -----------------------------------------------------------------------------------------
+
+
+def test_a_job_reports_and_returns():
+    def work(report, cancel):
+        report("news")
+        return 7
+
+    with JobRunner(running=1, waiting=0) as runner:
+        job = runner.submit(work)
+        moments = list(job.watch())
+        assert job.result() == 7
+        assert moments[-1].news == "news"
+        assert moments[-1].ahead == 0
+
+
+def test_what_the_work_raises_comes_out_of_result():
+    def work(report, cancel):
+        raise SealingError("not readable")
+
+    with JobRunner(running=1, waiting=0) as runner:
+        job = runner.submit(work)
+        list(job.watch())
+        with pytest.raises(SealingError):
+            job.result()
+
+
+def test_cancelling_reaches_the_work_and_the_job_ends_with_it():
+    def work(report, cancel):
+        assert cancel.wait(10)
+        raise GenerationCancelledError("stopped")
+
+    with JobRunner(running=1, waiting=0) as runner:
+        job = runner.submit(work)
+        begin = time.monotonic()
+        for now in job.watch():
+            if not now.cancelling:
+                job.cancel()
+        assert time.monotonic() - begin < 1.0
+        with pytest.raises(GenerationCancelledError):
+            job.result()
+
+
+def test_a_waiting_job_knows_its_place_and_can_be_cancelled_without_running():
+    gate = threading.Event()
+    ran = []
+    with JobRunner(running=1, waiting=2) as runner:
+        first = runner.submit(lambda report, cancel: gate.wait(10))
+        second = runner.submit(lambda report, cancel: ran.append("second"))
+        third = runner.submit(lambda report, cancel: ran.append("third"))
+        waiting = second.watch()
+        assert next(waiting).ahead == 1
+        watcher = third.watch()
+        assert next(watcher).ahead == 2
+        second.cancel()
+        with pytest.raises(BaseException) as caught:
+            second.result()
+        assert type(caught.value).__name__ == "CancelledError"
+        assert next(watcher).ahead == 1
+        gate.set()
+        list(first.watch())
+        list(watcher)
+    assert ran == ["third"]
+
+
+def test_a_full_queue_refuses_in_words():
+    gate = threading.Event()
+    with JobRunner(running=1, waiting=1) as runner:
+        for _ in range(2):
+            runner.submit(lambda report, cancel: gate.wait(10))
+        with pytest.raises(BusyError, match="2 requests are in line"):
+            runner.submit(lambda report, cancel: None)
+        gate.set()
+
+
+def test_a_watcher_that_goes_away_cancels_the_job():
+    stopped = threading.Event()
+
+    def work(report, cancel):
+        if cancel.wait(10):
+            stopped.set()
+
+    with JobRunner(running=1, waiting=0) as runner:
+        watcher = runner.submit(work).watch()
+        next(watcher)
+        watcher.close()
+        assert stopped.wait(2)
+
+
+# -- the Create tab's panels ----------------------------------------------------------------------
+
+
+def test_the_consent_panel_names_who_granted_until_when_and_for_what(studio):
+    decision = studio.decide(["genre/jazz", "mood/calm"], use="commercial", territory="AT")
+    panel = create_views.consent_panel(decision)
+    assert "All 2 tags are granted" in panel
+    assert "jazz, calm" in panel
+    assert "House catalogue" in panel
+    assert "1 Jan 2036" in panel
+    assert "house-catalogue-2026" in panel
+    assert "commercial use, austria" in panel.lower()
+
+
+def test_the_consent_panel_gives_the_reason_of_a_refusal(studio):
+    panel = create_views.consent_panel(studio.decide(["genre/choral", "mood/calm"]))
+    assert "1 tag is not granted" in panel
+    assert "Nobody has granted it." in panel
+    assert "All" not in panel
+
+
+def test_the_consent_panel_says_so_when_the_licence_of_the_model_is_in_the_way(studio):
+    panel = create_views.consent_panel(
+        studio.decide(["genre/jazz"], use="commercial", model="facebook/musicgen-small")
+    )
+    assert "licence of model facebook/musicgen-small does not permit commercial use" in panel
+
+
+def test_without_a_tag_the_panel_asks_for_one(studio):
+    assert "Pick at least one tag" in create_views.consent_panel(studio.decide([]))
+
+
+def test_the_panel_follows_a_revocation_at_once(studio, monkeypatch):
+    registry = studio.consent().with_revocation(
+        Revocation(grant="house-catalogue-2026", at=datetime(2026, 1, 2, tzinfo=UTC))
+    )
+    monkeypatch.setattr(studio, "consent", lambda: registry)
+    assert "revoked on 2 Jan 2026" in re.sub(
+        r"2026-01-02", "2 Jan 2026", create_views.consent_panel(studio.decide(["genre/jazz"]))
+    )
+
+
+def test_each_stage_of_the_pipeline_belongs_to_exactly_one_step():
+    stages = [stage for _, members in create_views.STEPS for stage in members]
+    assert sorted(stages) == sorted(Stage)
+
+
+def test_progress_marks_what_is_done_and_what_is_now():
+    panel = create_views.progress_panel(Progress(Stage.SEAL, 0.82, "Sealing"), 3.0, False)
+    assert 'aria-valuenow="82"' in panel
+    assert panel.count('class="done"') == 2
+    assert panel.count("aria-current") == 1
+    assert "Stopping" in create_views.progress_panel(None, 0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (GenerationCancelledError("x"), "Nothing was kept"),
+        (UsageError("the duration must lie between 2 s and 60 s"), "The duration must lie"),
+        (SealingError("nothing was released: too quiet"), "seal could not be read back"),
+        (BusyError("Please try again in a minute."), "busy"),
+    ],
+)
+def test_failures_are_told_in_plain_words(error, words):
+    panel = create_views.failure_panel(error)
+    assert words in panel
+    assert "Traceback" not in panel
+    assert type(error).__name__ not in panel
+
+
+def test_nothing_from_outside_gets_into_the_html_as_markup():
+    evil = "<img src=x onerror=alert(1)>"
+    report = VerifyReport(Verdict.UNREADABLE, explanation=evil, file=evil + ".wav", error=evil)
+    for html in (
+        verdict_views.report_view(report),
+        verdict_views.checking_panel(evil, 1.0, 0),
+        create_views.failure_panel(UsageError(evil)),
+    ):
+        assert "<img" not in html
+        assert "&lt;img" in html
+
+
+def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
+    release = studio.generate(studio.request(["genre/jazz"], duration_s=3.0, seed=5))
+    card = create_views.release_card(release, "http://studio/outputs/x/audio?claim=y")
+    for text in ("House catalogue", release.seal_id, "no. 1", "seed 5", "Verify", "Download WAV"):
+        assert text in card
+    assert str(release.path.parent) not in card
+
+
+# -- the Verify tab's report ----------------------------------------------------------------------
+
+
+class PretendDetection:
+    score: float = 9.5
+    threshold: float = 4.0
+    p_value: float = 1 / 3001
+    detected: bool = True
+    model: str = "house"
+    timeline: tuple[float, ...] = (1.0, 9.0, 9.5, 8.0)
+    false_positive_rate: FalsePositiveRate = FalsePositiveRate(0, 3000, 0.0, 0.000998)
+    segments: tuple = (SimpleNamespace(start_s=1.0, end_s=4.0),)
+    identification: object = SimpleNamespace(
+        chance_bound=3e-9, bit_accuracy=0.97, seconds_used=4, score=9.9
+    )
+
+    def to_json(self):
+        return {"score": self.score, "detected": self.detected}
+
+
+@pytest.fixture
+def report(studio) -> VerifyReport:
+    release = studio.generate(studio.request(["genre/jazz", "mood/calm"], duration_s=8.0, seed=5))
+    return VerifyReport(
+        verdict=Verdict.EXCERPT,
+        explanation="Seconds 0.0 to 4.0 of this file are seconds 3.0 to 7.0 of it.",
+        file="clip.mp3",
+        duration_s=4.0,
+        detection=PretendDetection(),
+        release=release,
+        offset_s=3.0,
+        fingerprint_distance=0.04,
+        matches=(Match(0.0, 4.0, 3.0),),
+        consent=(
+            ConsentThenNow("genre/jazz", "g1", "House catalogue", "granted", None),
+            ConsentThenNow("mood/calm", "g2", "A label", "revoked", "2026-11-01T00:00:00Z"),
+        ),
+    )
+
+
+def test_a_report_states_verdict_evidence_place_and_consent_then_and_now(report):
+    view = verdict_views.report_view(report)
+    for text in (
+        'data-verdict="excerpt"',
+        "9.50 (threshold 4.00)",
+        "0 alarms in 3,000 clips",
+        "0.1 %",
+        "0:00.0 to 0:04.0 of the file is 0:03.0 to 0:07.0 of the original",
+        report.release.seal_id,
+        "✗ revoked since 2026-11-01",
+        "✓ granted",
+        "less than 1 in 100 million",
+    ):
+        assert text in view
+
+
+def test_the_json_report_can_be_taken_along(report):
+    import base64
+
+    view = verdict_views.report_view(report)
+    encoded = re.search(r"base64,([^\"]+)\" download=\"([^\"]+)\"", view)
+    assert encoded is not None
+    body = json.loads(base64.b64decode(encoded[1]))
+    assert body["verdict"] == "excerpt"
+    assert body["seal_id"] == report.seal_id
+    assert encoded[2] == "clip.verdict.json"
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_every_verdict_says_what_it_does_not_mean_and_none_says_human_made(verdict):
+    reading = verdict_views.READING[verdict]
+    assert reading.means_not
+    text = f"{reading.headline} {reading.means} {reading.means_not}".lower()
+    assert "human-made" not in text
+    assert "ai-generated" not in text
+
+
+def test_a_timeline_of_hours_stays_small_and_keeps_a_short_peak():
+    scores = [(float(second), 0.0) for second in range(20_000)]
+    scores[12_345] = (12_345.0, 9.0)
+    svg = score_timeline(scores, threshold=4.0, segments=[(12_345.0, 12_346.0)], duration_s=2e4)
+    assert len(svg) < 20_000
+    assert "highest 9.00" in svg
+
+
+def test_an_empty_timeline_is_no_picture():
+    assert score_timeline([], threshold=4.0, segments=[], duration_s=0.0) == ""
+
+
+# -- the tabs' handlers ---------------------------------------------------------------------------
+
+
+def in_loop(build):
+    """Gradio leaves an event loop open for everything it builds outside a running one."""
+
+    async def inside():
+        return build()
+
+    return asyncio.run(inside())
+
+
+def in_blocks(build):
+    import gradio as gr
+
+    def within():
+        with gr.Blocks(analytics_enabled=False):
+            return build()
+
+    return in_loop(within)
+
+
+@pytest.fixture
+def tab(studio):
+    """A Create tab with its components, outside any server."""
+    from studio.api.claims import Claims
+    from studio.ui.create import CreateTab
+
+    with JobRunner(running=1, waiting=3) as runner:
+        yield in_blocks(lambda: CreateTab(studio, Claims(), runner))
+
+
+def request(session="one"):
+    http = SimpleNamespace(
+        headers={"host": "studio.test:7860"}, url=SimpleNamespace(scheme="http"), scope={}
+    )
+    return SimpleNamespace(session_hash=session, request=http)
+
+
+def press_generate(tab, *, genre="genre/jazz", mood="", made=(), session="one", seed=3, **scope):
+    asked = {"use": "noncommercial", "territory": "WORLD", "model": "house"} | scope
+    return tab._on_generate(
+        genre, mood, "", "", *asked.values(), 2.0, 3.0, seed, "wav", list(made), request(session)
+    )
+
+
+def last(states):
+    """All updates laid over each other, as the browser sees them at the end."""
+    seen = {}
+    for state in states:
+        seen |= state
+    return seen
+
+
+def test_generate_ends_with_player_card_and_list(tab, studio):
+    seen = last(press_generate(tab))
+    (release,) = studio.releases.values()
+    assert seen[tab.made] == [release.output_id]
+    assert release.seal_id in seen[tab.result]
+    assert "Made in this session" in seen[tab.session]
+    assert seen[tab.status] == ""
+    value = seen[tab.player]["value"] if isinstance(seen[tab.player], dict) else None
+    link = value or re.search(r'href="(http[^"]+)"', seen[tab.result])[1]
+    assert link.startswith(f"http://studio.test:7860/outputs/{release.output_id}/audio?claim=")
+
+
+def test_earlier_outputs_of_the_session_stay_listed_newest_first(tab, studio):
+    first = last(press_generate(tab))
+    seen = last(press_generate(tab, made=first[tab.made], seed=4))
+    assert seen[tab.made] == list(studio.releases)[::-1]
+    assert all(output_id in seen[tab.session] for output_id in studio.releases)
+
+
+def test_a_refused_tag_gives_the_reason_and_no_music(tab, studio):
+    seen = last(press_generate(tab, genre="genre/choral"))
+    assert "nobody has granted it" in seen[tab.status]
+    assert tab.made not in seen
+    assert not studio.releases
+
+
+def test_a_fault_of_ours_shows_a_reference_and_logs_the_cause(tab, studio, caplog):
+    studio.failure = RuntimeError("secret /path/to/thing")
+    seen = last(press_generate(tab))
+    reference = re.search(r"the reference ([0-9a-f]{8})", seen[tab.status])
+    assert reference is not None
+    assert "secret" not in seen[tab.status]
+    assert reference[1] in caplog.text
+
+
+def test_cancel_stops_the_work_of_this_session_only(tab, studio):
+    studio.takes_s = 30.0
+    states = press_generate(tab, session="mine")
+    next(states)
+    next(states)
+    tab._on_cancel(request("somebody else"))
+    assert not studio.stopped.wait(0.3)
+    begin = time.monotonic()
+    tab._on_cancel(request("mine"))
+    seen = last(states)
+    assert time.monotonic() - begin < 1.0
+    assert studio.stopped.is_set()
+    assert "Cancelled" in seen[tab.status]
+    assert not studio.releases
+
+
+def test_closing_the_browser_stops_the_work(tab, studio):
+    studio.takes_s = 30.0
+    states = press_generate(tab)
+    next(states)
+    next(states)
+    states.close()
+    assert studio.stopped.wait(2)
+
+
+def test_changing_the_use_marks_what_is_not_granted_any_more(tab):
+    changed = tab._on_scope(
+        "genre/jazz", "", "", "", "commercial", "WORLD", "facebook/musicgen-small"
+    )
+    choices = dict(changed[tab.chips["genre"]]["choices"])
+    assert "jazz – not granted" in choices
+    assert "genre/jazz" in changed[tab.chip_style]
+    assert "does not permit commercial use" in changed[tab.consent]
+    assert "CC-BY-NC" in changed[tab.model_panel]
+
+
+def test_the_first_click_can_make_music(tab, studio):
+    chosen = [chip.value for chip in tab.chips.values()]
+    assert all(chosen)
+    assert studio.decide(chosen).allowed
+
+
+def test_verify_shows_the_report_and_removes_the_upload(studio, report, tmp_path):
+    from studio.ui.verify_tab import VerifyTab
+
+    studio.report = replace(report, file="x.wav")
+    upload = tmp_path / "x.wav"
+    upload.write_bytes(b"RIFF")
+    with JobRunner(running=1, waiting=3) as runner:
+        desk = in_blocks(lambda: VerifyTab(studio, runner))
+        *_, final = desk._on_file(str(upload))
+    assert 'data-verdict="excerpt"' in final
+    assert not upload.exists()
+
+
+def test_verify_survives_a_fault_of_ours(studio, tmp_path):
+    from studio.ui.verify_tab import VerifyTab
+
+    studio.failure = RuntimeError("secret")
+    with JobRunner(running=1, waiting=3) as runner:
+        desk = in_blocks(lambda: VerifyTab(studio, runner))
+        *_, final = desk._on_file(str(tmp_path / "x.wav"))
+    assert "Something went wrong on our side" in final
+    assert "secret" not in final
+
+
+# -- the served page ------------------------------------------------------------------------------
+
+
+def test_the_page_names_no_outside_host_it_would_load_from(studio):
+    from starlette.testclient import TestClient
+
+    from studio.ui.server import create_app
+
+    with TestClient(in_loop(lambda: create_app(studio))) as client:
+        page = client.get("/")
+        assert page.status_code == 200
+        loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?://[^\"]+)", page.text)
+        assert [url for url in loaded if "testserver" not in url] == []
+        assert client.get("/healthz").json() == {"status": "ok"}
+        info = client.get("/gradio_api/info").json()
+        assert info["named_endpoints"] == {}, "the page's events are no API"
+
+
+def test_importing_the_faces_brings_no_page_library():
+    import subprocess
+    import sys
+
+    code = "import sys, studio.ui.server, studio.api.app; sys.exit('gradio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_port_in_use_is_told_before_anything_is_built(studio):
+    import socket
+
+    from studio.errors import ConfigError
+    from studio.ui.server import serve
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match="choose another with --port"):
+            serve(studio, host="127.0.0.1", port=port)
