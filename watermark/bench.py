@@ -409,10 +409,10 @@ def _pluck(
     rate: int,
     rng: np.random.Generator,
 ) -> None:
-    seconds = np.arange(min(rate, mix.shape[1] - at)) / rate
+    seconds = np.arange(min(rate * 2 // 3, mix.shape[1] - at)) / rate
     tone = np.zeros(len(seconds))
-    for harmonic in range(1, 9):
-        decay = np.exp(-seconds * (2 + harmonic))
+    for harmonic in range(1, 7):
+        decay = np.exp(-seconds * (3 + harmonic))
         phase = 2 * np.pi * harmonic * hz * seconds + rng.uniform(0, 6)
         tone += decay * np.sin(phase) / harmonic
     mix[:, at : at + len(tone)] += level * tone * np.array([[1 - pan], [pan]])

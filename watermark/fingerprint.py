@@ -7,7 +7,7 @@ system", ISMIR 2002). Copies differ in few bits
 through any codec; other music differs in about half.
 
 The distance of two fingerprints is the share of bits that differ (BER) where they overlap, at the
-alignment that makes it least. :data:`MATCH_DISTANCE` says from where on it is the same recording;
+alignment that chance explains least. From :data:`MATCH_DISTANCE` on it is the same recording;
 docs/watermark-cli.md gives the distances measured on both sides of it.
 
 >>> import numpy as np
@@ -147,9 +147,11 @@ def fingerprint(waveform: Waveform) -> Fingerprint:
 
 
 def match(query: Fingerprint, reference: Fingerprint) -> FingerprintMatch | None:
-    """The alignment of least distance over all that share enough sound; None if none does.
+    """How the two lie to each other best; None if no alignment shares enough sound.
 
-    All offsets are compared at once, by one Fourier correlation per bit.
+    The best alignment is the one that chance explains least, not the one of least distance: over
+    hundreds of offsets some short overlap of unrelated music always looks alike. All offsets are
+    compared at once, by one Fourier correlation per bit.
     """
     q, r = query.words, reference.words
     if len(q) == 0 or len(r) == 0:
@@ -159,9 +161,11 @@ def match(query: Fingerprint, reference: Fingerprint) -> FingerprintMatch | None
     both = _correlate((q != 0)[:, None], (r != 0)[:, None], size)
     agree = _correlate(_plus_minus(q), _plus_minus(r), size)
     overlap = np.rint(both)
-    distance = np.where(overlap >= least, 0.5 - 0.5 * agree / np.maximum(32 * overlap, 1), np.inf)
-    at = int(np.argmin(distance))
-    if not np.isfinite(distance[at]):
+    # Standard deviations from one half, were the bits independent (they are not, but alike so at
+    # every offset).
+    evidence = np.where(overlap >= least, agree / np.sqrt(32 * np.maximum(overlap, 1)), -np.inf)
+    at = int(np.argmax(evidence))
+    if not np.isfinite(evidence[at]):
         return None
     offset = at if at < len(r) else at - size  # lags beyond the reference are the negative ones
     return _compare(q, r, offset)

@@ -145,7 +145,7 @@ class TestRefuses:
 
 class TestBound:
     def test_tail_against_exact_binomial(self):
-        """Equal weights are a binomial: the bound is above the exact tail, within a factor of 30."""
+        """Equal weights are a binomial: the bound is above the exact tail, by a factor below 30."""
         n = 160
         for heads in (100, 110, 130, 150, 160):
             exact = sum(math.comb(n, k) for k in range(heads, n + 1)) / 2**n

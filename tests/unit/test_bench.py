@@ -1,0 +1,219 @@
+"""The bench counts right: on a toy seal whose behaviour under each attack is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from watermark.attacks import AttackSpec
+from watermark.audio import Waveform, write
+from watermark.bench import (
+    AttackResult,
+    BenchReport,
+    load_clips,
+    log_spectral_distance,
+    run,
+    si_snr,
+    synthetic_clips,
+    wilson,
+)
+from watermark.errors import BenchError
+from watermark.identify import Identification, identify
+from watermark.message import SealKey, messages
+from watermark.report import as_html, as_text
+
+KEY = SealKey(1, b"b" * 32)
+
+
+@dataclass
+class ToyReading:
+    detected: bool
+    score: float
+    identification: Identification | None
+
+
+def toy_carrier(seconds: int, rate: int) -> np.ndarray:
+    """Sixteen fixed unit sequences per second: a spread-spectrum seal anybody can follow."""
+    rng = np.random.default_rng(123)
+    return rng.standard_normal((seconds, 16, rate)) / np.sqrt(rate)
+
+
+def toy_seal(waveform: Waveform, seal_id) -> Waveform:
+    seconds = int(waveform.duration_s)
+    signs = messages(KEY, seal_id, seconds) * 2.0 - 1.0
+    spread = np.einsum("kb,kbn->kn", signs, toy_carrier(seconds, waveform.rate)).reshape(1, -1)
+    return Waveform((waveform.samples + 3.0 * spread).astype(np.float32), waveform.rate)
+
+
+def toy_read(waveform: Waveform, codebook) -> ToyReading:
+    seconds = int(waveform.duration_s)
+    blocks = waveform.mono().samples[0, : seconds * waveform.rate].reshape(seconds, -1)
+    logits = np.einsum("kn,kbn->kb", blocks, toy_carrier(seconds, waveform.rate))
+    score = float(np.abs(logits).mean())
+    return ToyReading(score > 1.0, score, identify(logits, codebook) if score > 0 else None)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    found = synthetic_clips(count=3, seconds=6.0)
+    quiet = [Waveform((c.waveform.samples * 0.1).astype(np.float32), 32_000) for c in found]
+    return [type(c)(c.name, w) for c, w in zip(found, quiet, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def report(clips) -> BenchReport:
+    specs = [
+        AttackSpec("clean", "none", "clean", {}),
+        AttackSpec("polarity inverted", "phase", "polarity", {}),
+        AttackSpec("shifted", "time", "delay", {"ms": 10}),
+        AttackSpec("too many channels", "codec", "codec", {"format": "nonsense"}),
+    ]
+    seen = []
+    result = run(
+        specs,
+        clips,
+        seal=toy_seal,
+        read=toy_read,
+        key=KEY,
+        decoys=300,
+        setting={"model": "toy"},
+        progress=seen.append,
+    )
+    assert seen == [spec.name for spec in specs]
+    return result
+
+
+def row(report: BenchReport, name: str) -> AttackResult:
+    return next(r for r in report.results if r.attack == name)
+
+
+class TestRun:
+    def test_clean_is_detected_and_named(self, report):
+        clean = row(report, "clean")
+        assert (clean.clips, clean.detected, clean.identified) == (3, 3, 3)
+        assert (clean.false_alarms, clean.misattributed) == (0, 0)
+        assert clean.bit_accuracy > 0.95
+        assert clean.si_snr_db == 100.0
+        assert clean.log_spectral_distance_db == 0.0
+
+    def test_an_attack_that_turns_every_bit_is_detected_but_not_named(self, report):
+        inverted = row(report, "polarity inverted")
+        assert inverted.detected == 3
+        assert inverted.identified == 0
+        assert inverted.bit_accuracy is None
+
+    def test_an_attack_that_destroys_the_seal(self, report):
+        shifted = row(report, "shifted")
+        assert shifted.detected == 0
+        assert shifted.detection_rate == 0.0
+
+    def test_an_attack_that_cannot_run_is_a_failure_with_its_reason(self, report):
+        broken = row(report, "too many channels")
+        assert broken.clips == 0
+        assert len(broken.failed) == 3
+        assert "nonsense" in broken.failed[0]
+
+    def test_worst_first_and_failures_named(self, report):
+        rates = [r.detection_rate for r in report.results]
+        assert rates == sorted(rates)
+        assert {r.attack for r in report.failures} == {"shifted", "too many channels"}
+
+    def test_quality_of_the_seal_is_stated(self, report, clips):
+        sealed = [toy_seal(c.waveform, s) for c, s in zip(clips, toy_ids(3), strict=True)]
+        expected = np.mean([si_snr(s, c.waveform) for s, c in zip(sealed, clips, strict=True)])
+        assert report.seal_si_snr_db == pytest.approx(expected, abs=0.5)
+
+    def test_repeats_exactly(self, clips):
+        specs = [AttackSpec("noise", "noise", "white-noise", {"snr_db": 10})]
+        one, two = (run(specs, clips[:1], seal=toy_seal, read=toy_read, key=KEY) for _ in range(2))
+        assert one.to_json() == two.to_json()
+
+    def test_nothing_to_do(self, clips):
+        with pytest.raises(BenchError):
+            run([], clips, seal=toy_seal, read=toy_read, key=KEY)
+
+
+def toy_ids(count):
+    from watermark.message import SealId
+
+    return [SealId.random() for _ in range(count)]
+
+
+class TestReport:
+    def test_json_is_plain_and_complete(self, report):
+        data = json.loads(json.dumps(report.to_json(), allow_nan=False))
+        assert data["failures"] == [r.attack for r in report.failures]
+        assert len(data["results"]) == 4
+        clean = next(r for r in data["results"] if r["attack"] == "clean")
+        assert clean["detection_rate"] == 1.0
+        assert clean["detection_interval"] == [0.438, 1.0]
+        assert data["setting"] == {"model": "toy"}
+
+    def test_text_names_failures_first(self, report):
+        lines = as_text(report).splitlines()
+        assert lines[0].startswith("2 attacks fail")
+        assert "nonsense" in lines[1] + lines[2]
+        assert any(line.startswith("clean") and "3/3" in line for line in lines)
+
+    def test_html_escapes(self, report):
+        nasty = AttackResult("<script>", "x", 1, 1, 1, 0, 0, None, None, None, None)
+        page = as_html(BenchReport((nasty,), ("a",), 1.0, 1, 20.0, {"audio": "<b>"}))
+        assert "<script>" not in page
+        assert "<b>" not in page
+        assert "&lt;script&gt;" in page
+        assert page.count("<tr") == 2
+
+
+class TestMeasures:
+    def test_wilson_against_published_values(self):
+        """Newcombe 1998, table I: 81/263 and 15/148, 95 %."""
+        assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=0.0006)
+        assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=0.0006)
+        assert wilson(0, 20)[0] == 0.0
+        assert wilson(20, 20)[1] == 1.0
+
+    def test_si_snr(self):
+        rng = np.random.default_rng(0)
+        clean = rng.standard_normal((1, 16_000)).astype(np.float32)
+        noisy = clean + 0.1 * rng.standard_normal((1, 16_000)).astype(np.float32)
+        wave, other = Waveform(clean, 16_000), Waveform(noisy, 16_000)
+        assert si_snr(other, wave) == pytest.approx(20, abs=0.3)
+        assert si_snr(Waveform(noisy * np.float32(0.3), 16_000), wave) == pytest.approx(20, abs=0.3)
+        assert si_snr(wave, wave) == 100.0
+        assert si_snr(wave.slice(0, 0.5), wave) is None
+
+    def test_log_spectral_distance_of_a_gain_is_the_gain(self):
+        rng = np.random.default_rng(0)
+        wave = Waveform(rng.standard_normal((1, 16_000)).astype(np.float32) * 0.1, 16_000)
+        half = Waveform(wave.samples * np.float32(0.5), 16_000)
+        assert log_spectral_distance(half, wave) == pytest.approx(6.02, abs=0.05)
+
+
+class TestClips:
+    def test_made_up_music_is_music_of_its_own(self):
+        one, two = synthetic_clips(count=2, seconds=4.0)
+        assert one.waveform.duration_s == 4.0
+        assert one.waveform.channels == 2
+        assert np.abs(one.waveform.samples).max() == pytest.approx(0.7)
+        assert np.abs(np.corrcoef(one.waveform.samples[0], two.waveform.samples[0])[0, 1]) < 0.5
+        again = synthetic_clips(count=2, seconds=4.0)
+        np.testing.assert_array_equal(again[1].waveform.samples, two.waveform.samples)
+
+    def test_from_a_folder(self, tmp_path):
+        music = synthetic_clips(count=1, seconds=6.0)[0].waveform
+        write(tmp_path / "a.flac", music)
+        write(tmp_path / "b.wav", music.slice(0, 1))
+        write(tmp_path / "c.wav", Waveform(np.zeros((1, 60_000), np.float32), 10_000))
+        (tmp_path / "d.mp3").write_bytes(b"nothing")
+        (tmp_path / "notes.txt").write_text("x")
+        clips, left_out = load_clips(tmp_path, count=5, seconds=4.0)
+        assert [clip.name for clip in clips] == ["a.flac"]
+        assert clips[0].waveform.duration_s == 4.0
+        assert len(left_out) == 3
+        with pytest.raises(BenchError, match="no audio file"):
+            load_clips(tmp_path, count=5, seconds=60.0)
+        with pytest.raises(BenchError, match="no folder"):
+            load_clips(tmp_path / "none", count=5, seconds=4.0)
