@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from studio.cli_house import house
 from studio.errors import (
     ConfigError,
     ConsentRefusedError,
@@ -65,6 +66,9 @@ def cli() -> None:
 def main() -> None:
     """Console entry point."""
     cli(prog_name="studio")
+
+
+cli.add_command(house)
 
 
 # -- options that several commands share -----------------------------------------------------------

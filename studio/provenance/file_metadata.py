@@ -56,7 +56,7 @@ def _flac(encoded: bytes, title: str, artist: str, comment: str) -> bytes:
         if header & 0x7F != 4:  # every block but the encoder's own comments
             blocks.append((header & 0x7F, encoded[at + 4 : at + 4 + size]))
         at += 4 + size
-    fields = [f"TITLE={title}", f"ARTIST={artist}", f"DESCRIPTION={comment}"]
+    fields = [f"TITLE={title}", f"ARTIST={artist}", f"COMMENT={comment}"]
     comments = struct.pack("<I", 0) + struct.pack("<I", len(fields))
     for field in fields:
         comments += struct.pack("<I", len(field.encode())) + field.encode()

@@ -54,7 +54,7 @@ class Sealer:
         quiet to hold a seal.
         """
         from watermark.embed import embed
-        from watermark.errors import CarrierError, CarrierTooShortError
+        from watermark.errors import CarrierTooShortError, WatermarkError
 
         try:
             return embed(
@@ -66,7 +66,7 @@ class Sealer:
             )
         except CarrierTooShortError as exc:
             raise UsageError(str(exc)) from exc
-        except CarrierError as exc:
+        except WatermarkError as exc:
             raise SealingError(f"nothing was released: {exc}") from exc
 
     def read(self, source: Waveform | Path | bytes, codebook: Codebook) -> Detection:

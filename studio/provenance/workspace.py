@@ -90,8 +90,9 @@ class Workspace:
         return _hand_out(path, self._outputs)
 
     def close(self) -> None:
-        """Remove the folder; what was not released is gone."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove the folder, unless a file in it waits for :func:`recover`; unlock it."""
+        if [path.name for path in self._folder.iterdir()] == [_LOCK]:
+            shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.close()
 
 

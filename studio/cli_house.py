@@ -1,0 +1,140 @@
+"""``studio house ...``: compose and render the catalogue, train the house model on it.
+
+Thin wrappers over :mod:`studio.house`; every option that shapes a result is in ``configs/train/``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+__all__ = ["house"]
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_recipe_profile = click.option(
+    "--profile", default="cpu", show_default=True, help="Profile of the recipe: cpu or gpu."
+)
+_catalogue_option = click.option(
+    "--catalogue", required=True, type=_FOLDER, help="Folder of the rendered catalogue."
+)
+_run_option = click.option(
+    "--run", "run_dir", required=True, type=_FOLDER, help="Folder of checkpoints and logs."
+)
+_fresh_option = click.option("--fresh", is_flag=True, help="Begin anew instead of resuming.")
+_minutes_option = click.option("--max-minutes", type=float, help="Save and stop after so long.")
+_limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many tracks.")
+
+
+def _recipe(name: str) -> Path:
+    from studio.paths import resolve_paths
+
+    return resolve_paths().configs / "train" / name
+
+
+@click.group()
+def house() -> None:
+    """Make the house model: catalogue, codec, language model."""
+
+
+@house.command("compose")
+@click.option("--out", required=True, type=_FOLDER, help="Folder of the catalogue.")
+@_limit_option
+def compose(out: Path, limit: int | None) -> None:
+    """Compose every track of configs/train/catalogue.yaml; deterministic by seed."""
+    from studio.house.catalogue import CatalogueConfig, compose_catalogue
+
+    config = CatalogueConfig.load(_recipe("catalogue.yaml"))
+    tracks = compose_catalogue(config, out, limit=limit, progress=_Counter("composed"))
+    click.echo(f"{len(tracks)} tracks planned in {out}")
+
+
+@house.command("render")
+@_catalogue_option
+@_limit_option
+def render(catalogue: Path, limit: int | None) -> None:
+    """Render what is composed and not rendered yet, with FluidSynth."""
+    from studio.house.catalogue import render_catalogue
+
+    tracks = render_catalogue(catalogue, limit=limit, progress=_Counter("rendered"))
+    hours = sum(track.duration_s for track in tracks) / 3600
+    click.echo(f"{len(tracks)} tracks rendered, {hours:.2f} h")
+
+
+@house.command("train-codec")
+@_catalogue_option
+@_run_option
+@_recipe_profile
+@click.option(
+    "--until", type=click.Choice(["warmup", "joint", "decoder"]), default="decoder",
+    show_default=True, help="Last phase to train.",
+)  # fmt: skip
+@_fresh_option
+@_minutes_option
+def train_codec(
+    catalogue: Path,
+    run_dir: Path,
+    profile: str,
+    until: str,
+    fresh: bool,
+    max_minutes: float | None,
+) -> None:
+    """Train the codec by configs/train/codec.yaml; resumes by itself."""
+    from studio.house.codec_training import CodecTrainingConfig
+    from studio.house.codec_training import train_codec as train
+
+    config = CodecTrainingConfig.load(_recipe("codec.yaml"), profile)
+    path = train(
+        config,
+        catalogue,
+        run_dir,
+        resume=not fresh,
+        until=until,
+        max_minutes=max_minutes,
+        progress=_Counter("codec"),
+    )
+    click.echo(path)
+
+
+@house.command("train-lm")
+@_catalogue_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@_minutes_option
+def train_lm(
+    catalogue: Path, run_dir: Path, profile: str, fresh: bool, max_minutes: float | None
+) -> None:
+    """Train the language model by configs/train/lm.yaml on the codec of the same run."""
+    from studio.house.lm_training import LMTrainingConfig
+    from studio.house.lm_training import train_lm as train
+
+    config = LMTrainingConfig.load(_recipe("lm.yaml"), profile)
+    path = train(
+        config,
+        catalogue,
+        run_dir,
+        resume=not fresh,
+        max_minutes=max_minutes,
+        progress=_Counter("lm"),
+    )
+    click.echo(path)
+
+
+class _Counter:
+    """A line on stderr every few seconds: done, to do, and the figures of a training step."""
+
+    _EVERY_S = 5.0
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._next = time.monotonic() + self._EVERY_S
+
+    def __call__(self, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
+        if time.monotonic() >= self._next or done == total:
+            self._next = time.monotonic() + self._EVERY_S
+            told = "".join(f"  {name} {value:.4g}" for name, value in (figures or {}).items())
+            click.echo(f"{self._what} {done} of {total}{told}", file=sys.stderr)

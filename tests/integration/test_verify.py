@@ -1,0 +1,246 @@
+"""The desk's verdicts, each with a file that deserves it and none that does not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from studio.services import Verdict
+from studio.verify import VerifyReport
+from tests.seals import TonalSeal
+from tests.studios import PlainGenerator, make_studio, music, revoke
+from watermark.audio import Waveform, encode, read, write
+from watermark.embed import embed
+from watermark.message import SealId, SealKey
+
+TAGS = ["genre/jazz", "mood/calm"]
+SECONDS = 24.0
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """A studio with three releases, seeds 1 to 3."""
+    with make_studio(tmp_path_factory.mktemp("verify"), generator=PlainGenerator()) as studio:
+        for seed in (1, 2, 3):
+            studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=seed, format="wav"))
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def release(studio):
+    return studio.recent()[1]  # neither the first nor the last, seed 2
+
+
+def check(studio, source, **kwargs) -> VerifyReport:
+    return studio.verify(source, **kwargs)
+
+
+def joined(*parts: Waveform) -> Waveform:
+    return Waveform(np.concatenate([part.samples for part in parts], axis=1), parts[0].rate)
+
+
+# -- ours ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3"])
+def test_our_file_in_any_format_is_sealed(studio, release, format):
+    content = encode(read(release.path), format)
+    report = check(studio, content)
+    assert report.verdict is Verdict.SEALED, report.explanation
+    assert report.release == release
+    assert report.entry == release.entry_index
+    assert abs(report.offset_s) < 0.3
+    assert report.fingerprint_distance < 0.1
+    assert {line.now for line in report.consent} == {"granted"}
+
+
+def test_the_very_file_by_its_path(studio, release):
+    report = check(studio, release.path)
+    assert report.verdict is Verdict.SEALED
+    assert report.file == release.path.name
+    assert report.sha256 == release.sha256
+
+
+@pytest.mark.parametrize("format", ["wav", "mp3"])
+def test_ten_seconds_of_it_are_an_excerpt_and_placed(studio, release, format):
+    content = encode(read(release.path).slice(9.3, 19.3), format)
+    report = check(studio, content)
+    assert report.verdict is Verdict.EXCERPT, report.explanation
+    assert report.release == release
+    assert abs(report.offset_s - 9.3) < 0.5
+    (place,) = report.matches
+    assert abs(place.original_start_s - 9.3) < 0.2
+    assert abs((place.end_s - place.start_s) - 10.0) < 0.5
+
+
+def test_ours_inside_a_longer_file_is_an_excerpt_and_placed(studio, release):
+    content = joined(music(77, 10.0), read(release.path), music(78, 6.0))
+    report = check(studio, encode(content, "wav"))
+    assert report.verdict is Verdict.EXCERPT, report.explanation
+    (place,) = report.matches
+    assert abs(place.start_s - 10.0) < 0.3
+    assert abs(place.end_s - 34.0) < 0.3
+    assert abs(place.original_start_s) < 0.3
+
+
+# -- not ours, or not wholly -----------------------------------------------------------------------
+
+
+def test_unmarked_music_is_not_detected(studio):
+    report = check(studio, encode(music(99, SECONDS), "wav"))
+    assert report.verdict is Verdict.NOT_DETECTED
+    assert report.release is None
+    assert report.seal_id is None
+    assert "does not say who" in report.explanation
+    assert "human" not in report.explanation
+
+
+def test_our_content_without_its_seal_is_an_unsealed_copy(studio, release):
+    report = check(studio, encode(music(2, SECONDS), "wav"))
+    assert report.verdict is Verdict.UNSEALED_COPY, report.explanation
+    assert report.release == release
+    assert report.detection.identification is None
+
+
+def test_an_unsealed_excerpt_is_placed_by_its_content(studio, release):
+    report = check(studio, encode(music(2, SECONDS).slice(5.0, 17.0), "wav"))
+    assert report.verdict is Verdict.UNSEALED_COPY
+    assert abs(report.offset_s - 5.0) < 0.2
+
+
+def test_a_copied_seal_on_other_content_is_transplanted(studio, release):
+    residual = read(release.path).samples - music(2, SECONDS).samples
+    forged = Waveform(music(55, SECONDS).samples + residual, 16_000)
+    report = check(studio, encode(forged, "wav"))
+    assert report.verdict is Verdict.TRANSPLANTED, report.explanation
+    assert report.release == release
+    assert "proves nothing about this content" in report.explanation
+
+
+def test_our_seal_on_the_content_of_another_output_of_ours_is_transplanted(studio, release):
+    residual = read(release.path).samples - music(2, SECONDS).samples
+    forged = Waveform(music(3, SECONDS).samples + residual, 16_000)
+    assert check(studio, encode(forged, "wav")).verdict is Verdict.TRANSPLANTED
+
+
+def test_a_seal_shifted_against_its_content_is_transplanted(studio, release):
+    """Our content and our seal of it, but the seal four seconds late: assembled, not made."""
+    residual = read(release.path).samples - music(2, SECONDS).samples
+    late = np.roll(residual, 4 * 16_000, axis=1)
+    forged = Waveform(music(2, SECONDS).samples + late, 16_000)
+    assert check(studio, encode(forged, "wav")).verdict is Verdict.TRANSPLANTED
+
+
+def test_a_seal_of_another_key_is_not_taken_for_ours(studio):
+    foreign = embed(
+        music(99, SECONDS), SealId.random(), SealKey.create(1), model=TonalSeal(), strength=1.0
+    )
+    report = check(studio, encode(foreign, "wav"))
+    assert report.verdict in (Verdict.FOREIGN_SEAL, Verdict.NOT_DETECTED)
+    assert report.release is None
+    assert report.verdict is (
+        Verdict.FOREIGN_SEAL if report.detection.detected else Verdict.NOT_DETECTED
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not audio", b"RIFF\x00\x00\x00\x00WAVE", b"\x00" * 5000]
+)
+def test_what_cannot_be_decoded_is_unreadable_and_says_why(studio, content):
+    report = check(studio, content)
+    assert report.verdict is Verdict.UNREADABLE
+    assert report.error
+    assert report.error in report.explanation
+    assert report.detection is None
+
+
+def test_a_missing_file_is_unreadable_and_shows_no_folder(studio, tmp_path):
+    report = check(studio, tmp_path / "nothing.wav")
+    assert report.verdict is Verdict.UNREADABLE
+    assert str(tmp_path) not in json.dumps(report.to_json())
+
+
+def test_a_file_over_the_limits_is_unreadable(studio, tmp_path):
+    long = Waveform(np.zeros((1, 8000 * 1300), np.float32), 8000)
+    write(tmp_path / "long.flac", long)
+    assert check(studio, tmp_path / "long.flac").verdict is Verdict.UNREADABLE
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 2.5])
+def test_a_snippet_has_a_verdict_and_none_it_cannot_bear(studio, release, seconds):
+    snippet = read(release.path).slice(5.0, 5.0 + seconds)
+    report = check(studio, encode(snippet, "wav"))
+    assert report.verdict in (
+        Verdict.NOT_DETECTED,
+        Verdict.EXCERPT,
+        Verdict.UNSEALED_COPY,
+        Verdict.FOREIGN_SEAL,
+    )
+    if report.release is not None:
+        assert report.release == release
+
+
+# -- what goes with a verdict ----------------------------------------------------------------------
+
+
+def test_the_json_contract(studio, release, tmp_path):
+    body = check(studio, release.path).to_json()
+    assert json.loads(json.dumps(body)) == body
+    assert set(body) >= {
+        "file", "duration_s", "detected", "score", "p_value", "threshold", "false_positive_rate",
+        "segments", "model", "verdict", "seal_id", "entry", "offset_s", "fingerprint", "c2pa",
+        "consent",
+    }  # fmt: skip
+    assert body["file"] == release.path.name
+    assert body["verdict"] == "sealed"
+    assert set(body["fingerprint"]) == {"distance"}
+    assert body["c2pa"] == {"state": "absent"}
+    assert body["consent"][0]["grant"] == "house-catalogue-2026"
+    json.dumps(check(studio, b"not audio").to_json())
+
+
+def test_every_examination_is_an_entry_without_a_file_name(studio, release, tmp_path):
+    secret = tmp_path / "somebodys-private-name.wav"
+    secret.write_bytes(release.path.read_bytes())
+    before = studio.ledger().size()
+    studio.verify(secret)
+    entry = studio.ledger().entry(before)
+    assert entry.kind == "verification"
+    assert entry.body["verdict"] == "sealed"
+    assert entry.body["sha256"] == release.sha256
+    assert b"private-name" not in entry.leaf
+    studio.verify(secret, record=False)
+    assert studio.ledger().size() == before + 1
+
+
+def test_a_later_verdict_shows_the_revocation(tmp_path):
+    with make_studio(tmp_path, generator=PlainGenerator()) as studio:
+        release = studio.generate(studio.request(TAGS, duration_s=8.0, seed=1, format="wav"))
+        assert check(studio, release.path).consent[0].now == "granted"
+        revoke(studio)
+        report = check(studio, release.path)
+    assert report.verdict is Verdict.SEALED
+    assert {line.now for line in report.consent} == {"revoked"}
+    assert all(line.since for line in report.consent)
+    assert "genre/jazz is revoked since" in report.explanation
+
+
+def test_a_registry_opened_before_a_release_knows_it_all_the_same(tmp_path):
+    with make_studio(tmp_path, generator=PlainGenerator()) as desk:
+        check(desk, encode(music(9, 8.0), "wav"))
+        with make_studio(tmp_path, generator=PlainGenerator()) as maker:
+            release = maker.generate(maker.request(TAGS, duration_s=8.0, seed=1, format="wav"))
+        assert check(desk, release.path).verdict is Verdict.SEALED
+
+
+def test_a_lost_key_is_an_error_not_a_verdict(tmp_path):
+    from studio.errors import LedgerError
+
+    with make_studio(tmp_path, generator=PlainGenerator()) as studio:
+        release = studio.generate(studio.request(TAGS, duration_s=8.0, seed=1, format="wav"))
+    (key,) = studio.paths.keys.iterdir()
+    key.rename(studio.paths.keys / "epoch-0002.key")
+    with make_studio(tmp_path) as studio, pytest.raises(LedgerError, match="epoch"):
+        check(studio, release.path)

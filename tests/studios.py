@@ -1,0 +1,101 @@
+"""A whole studio in a temporary folder, with as little of it replaced as a test wants."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from studio.music.config import ModelInfo
+from studio.paths import StudioPaths, resolve_paths
+from studio.provenance.sealing import Sealer
+from studio.services import Studio, open_studio
+from tests.seals import TonalSeal
+from watermark.audio import Waveform
+from watermark.models import SealModel
+
+CONFIGS = resolve_paths(environ={}).configs
+
+
+def music(seed: int, duration_s: float, rate: int = 16_000, channels: int = 1) -> Waveform:
+    """Notes with attack and decay over soft noise: enough like music to seal and to fingerprint."""
+    rng = np.random.default_rng(seed)
+    length = round(duration_s * rate)
+    t = np.arange(length) / rate
+    out = 0.01 * rng.standard_normal((channels, length))
+    for start in np.arange(0, duration_s, 0.25):
+        note = 220 * 2 ** (rng.integers(0, 30) / 12)
+        since = t - start
+        envelope = np.where(since >= 0, np.exp(-4 * np.clip(since, 0, None)), 0)
+        for partial in (1, 2, 3):
+            out += 0.1 / partial * envelope * np.sin(2 * np.pi * note * partial * since)
+    return Waveform((0.5 * out / np.abs(out).max()).astype(np.float32), rate)
+
+
+class PlainGenerator:
+    """Stands where :class:`studio.music.generator.MusicGenerator` does; needs no torch."""
+
+    def __init__(self, waveform: Waveform | None = None) -> None:
+        self._waveform = waveform
+        self.calls = 0
+        self.info = ModelInfo(
+            id="house",
+            kind="house",
+            title="Plain test model",
+            licence="MIT",
+            licence_uses=frozenset({"experiment", "noncommercial", "commercial"}),
+            training_basis="none",
+            digest="0" * 64,
+            rate=16_000,
+            channels=1,
+            max_duration_s=60.0,
+            tags=None,
+        )
+
+    def generate(self, tags: Sequence[object], *, duration_s, seed, progress, cancel, **_):
+        from studio.errors import GenerationCancelledError
+
+        self.calls += 1
+        for step in range(5):
+            if cancel.is_set():
+                raise GenerationCancelledError("cancelled")
+            progress(duration_s * (step + 1) / 5, duration_s)
+        return self._waveform or music(seed, duration_s)
+
+
+def make_studio(
+    folder: Path,
+    *,
+    seal: SealModel | None = None,
+    generator: PlainGenerator | None = None,
+) -> Studio:
+    """A studio with its own home and its own copy of the configuration, in ``folder``."""
+    configs = folder / "configs"
+    if not configs.exists():
+        configs.mkdir(parents=True)
+        shutil.copy(CONFIGS / "studio.yaml", configs)
+        shutil.copytree(CONFIGS / "consent", configs / "consent")
+        shutil.copytree(CONFIGS / "models", configs / "models")
+    studio = open_studio(paths=StudioPaths(home=folder / "home", configs=configs))
+    # Studio builds its parts on first use and keeps them under these names.
+    vars(studio)["_sealer"] = Sealer(seal or TonalSeal())
+    if generator is not None:
+        vars(studio)["generator"] = lambda _model: generator
+    return studio
+
+
+def revoke(studio: Studio, grant: str = "house-catalogue-2026") -> None:
+    """Take a grant back, from now on."""
+    at = datetime.now(UTC).isoformat()
+    path = studio.paths.consent / "revocations" / f"{grant}.yaml"
+    path.write_text(f"version: 1\nrevocation:\n  grant: {grant}\n  at: {at}\n")
+
+
+def left_over(studio: Studio) -> list[str]:
+    """Files in outputs/ and work files in tmp/: what a failed request must not leave."""
+    home = studio.paths.home
+    found = [*(home / "outputs").rglob("*"), *(home / "tmp").rglob("*")]
+    return [path.name for path in found if path.is_file() and path.name != "lock"]
