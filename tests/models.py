@@ -215,7 +215,7 @@ def codec_experiment() -> dict[str, Any]:
 
 
 def tiny_text_encoder(directory: Path) -> Path:
-    """A T5 encoder of one thin layer with a word vocabulary, in transformers' layout."""
+    """A T5 encoder of one thin layer and few words, as wide as t5-small (audiocraft checks)."""
     import torch
     from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
@@ -226,7 +226,7 @@ def tiny_text_encoder(directory: Path) -> Path:
     tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0)
     tokenizer.save_pretrained(directory)
     shape = T5Config(
-        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2
+        vocab_size=len(tokenizer), d_model=512, d_kv=8, d_ff=32, num_layers=1, num_heads=2
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
