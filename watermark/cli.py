@@ -160,7 +160,7 @@ def embed(
         duration_s = length / rate
         codebook = Codebook([CodebookEntry(chosen, seal_key, duration_s)])
         found = detect_seal(file.name, model=networks, codebook=codebook)
-        if found.identification is None and not found.detected:
+        if not found.detected:
             raise CarrierError(
                 f"{Path(target).name}: the seal cannot be read in the encoded file; nothing was "
                 "written. Try a higher --strength or --bitrate"
@@ -206,7 +206,7 @@ def detect(
             worst = max(worst, exit_code(exc))
             _report_unreadable(file, exc, as_json)
             continue
-        if not found.detected and found.identification is None:
+        if not found.detected:
             worst = max(worst, NEGATIVE)
         if as_json:
             record = found.to_json(message_logits=message_logits)
@@ -408,13 +408,15 @@ def _identity(named: Identification | None) -> dict[str, Any] | None:
 
 
 def _describe(found: Detection) -> str:
-    if not found.detected and found.identification is None:
-        return f"no seal detected (score {found.score:.2f}, threshold {found.threshold:.2f})"
+    evidence = f"score {found.score:.2f}, threshold {found.threshold:.2f}"
+    if found.false_positive_rate is None:
+        evidence += ", of weights whose false alarms nobody counted"
+    else:
+        evidence += f", false alarms at most {found.false_positive_rate:.2g}"
+    if not found.detected:
+        return f"no seal detected ({evidence})"
     places = ", ".join(f"{s.start_s:.1f}-{s.end_s:.1f} s" for s in found.segments)
-    text = (
-        f"sealed (score {found.score:.2f}, threshold {found.threshold:.2f}, p {found.p_value:.1g})"
-    )
-    text += f" at {places}" if places else ""
+    text = f"sealed ({evidence})" + (f" at {places}" if places else "")
     if found.identification is not None:
         text += f"; {_describe_identity(found.identification)}"
     return text
