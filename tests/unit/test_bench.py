@@ -32,6 +32,7 @@ KEY = SealKey(1, b"b" * 32)
 class ToyReading:
     detected: bool
     score: float
+    message_logits: np.ndarray
     identification: Identification | None
 
 
@@ -53,7 +54,7 @@ def toy_read(waveform: Waveform, codebook) -> ToyReading:
     blocks = waveform.mono().samples[0, : seconds * waveform.rate].reshape(seconds, -1)
     logits = np.einsum("kn,kbn->kb", blocks, toy_carrier(seconds, waveform.rate))
     score = float(np.abs(logits).mean())
-    return ToyReading(score > 1.0, score, identify(logits, codebook) if score > 0 else None)
+    return ToyReading(score > 1.0, score, logits, identify(logits, codebook))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,8 @@ class TestRun:
         inverted = row(report, "polarity inverted")
         assert inverted.detected == 3
         assert inverted.identified == 0
-        assert inverted.bit_accuracy is None
+        # Every bit is wrong at the right offset; at the best of the others it is chance.
+        assert 0.5 < inverted.bit_accuracy < 0.65
 
     def test_an_attack_that_destroys_the_seal(self, report):
         shifted = row(report, "shifted")
