@@ -53,7 +53,7 @@ def model_table(models: Iterable[ModelConfig]) -> str:
         uses = ", ".join(use for use in USE_TITLES if use in model.licence_uses)
         alike.setdefault((model.licence, uses, model.training_basis), []).append(model)
     rows = "".join(
-        f'<tr><th scope="row">{"<br>".join(esc(model.title) for model in group)}</th>'
+        f'<tr><th scope="row">{"".join(f"<div>{esc(model.title)}</div>" for model in group)}</th>'
         f"<td>{esc(licence)}</td><td>{esc(uses)}</td><td>{esc(basis)}</td></tr>"
         for (licence, uses, basis), group in alike.items()
     )

@@ -174,11 +174,13 @@ def progress_panel(progress: Progress | None, elapsed_s: float, cancelling: bool
     reported = "Starting" if progress is None else progress.text
     doing = "Stopping" if cancelling else reported
     percent = 100 * (progress.fraction if progress is not None else 0.0)
-    return _status(
-        f"<h2>{esc(doing)} …</h2>"
+    # No live region: it is drawn anew several times a second, and a reader would never stop.
+    return (
+        f'<section class="card"><h2>{esc(doing)} …</h2>'
         f'<div class="meter" role="progressbar" aria-label="Progress" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{percent:.0f}"><div style="width:{percent:.1f}%">'
         f'</div></div><ol class="stages">{steps}</ol><p class="small soft">{elapsed_s:.0f} s</p>'
+        "</section>"
     )
 
 
@@ -290,4 +292,4 @@ def _banner(tone: str, title: str, text: str) -> str:
 
 def _status(body: str, *, bare: bool = False) -> str:
     frame = "" if bare else "card"
-    return f'<section class="{frame}" role="status" aria-live="polite">{body}</section>'
+    return f'<section class="{frame}" role="status">{body}</section>'

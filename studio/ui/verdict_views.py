@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,11 +19,13 @@ from studio.ui.timeline import place_in_original, score_timeline
 from studio.ui.wording import chance, clock, esc, moment, percent, tag_name, territory_name
 
 if TYPE_CHECKING:
+    from studio.services import Release, VerifyReport
     from watermark.detect import Detection
 
-    from studio.services import Release, VerifyReport
-
 __all__ = ["READING", "Reading", "checking_panel", "empty_desk", "reading_table", "report_view"]
+
+
+_TIMELINE_BIN_S = 0.25  # of watermark.detect.Detection.timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def empty_desk() -> str:
     """What stands in place of a verdict before a file was dropped."""
     return (
         '<section class="card" role="status"><h2>No file yet</h2><p class="soft">Drop a recording '
-        "on the left. You will learn whether it came from this studio, which output and which "
+        "in the box. You will learn whether it came from this studio, which output and which "
         "seconds of it, how sure that is, and who had consented. The file is examined on this "
         "machine and is not kept.</p></section>"
     )
@@ -113,7 +116,7 @@ def checking_panel(file_name: str, elapsed_s: float, ahead: int) -> str:
         f"Waiting: {ahead} before it" if ahead else "Decoding, reading the seal, comparing content"
     )
     return (
-        '<section class="card" role="status" aria-live="polite">'
+        '<section class="card">'
         f"<h2>Examining {esc(file_name)}</h2>"
         f'<p class="soft">{doing} … {elapsed_s:.0f} s</p></section>'
     )
@@ -134,7 +137,7 @@ def report_view(report: VerifyReport) -> str:
 def reading_table() -> str:
     """How to read a verdict, as a table."""
     rows = "".join(
-        f'<tr><th scope="row"><span aria-hidden="true">{reading.icon}</span> '
+        f'<tr><th scope="row" class="nowrap"><span aria-hidden="true">{reading.icon}</span> '
         f"{esc(verdict)}</th><td>{esc(reading.means)}</td><td>{esc(reading.means_not)}</td></tr>"
         for verdict, reading in READING.items()
     )
@@ -167,11 +170,10 @@ def _evidence_card(report: VerifyReport) -> str:
     if detection is None:
         return ""
     found = detection.identification
-    rows = [
-        ("Detection score", f"{detection.score:.2f} (threshold {detection.threshold:.2f})"),
-        ("p-value", f"{detection.p_value:.2g}: the share of unmarked music that scores as high"),
-        ("False-positive rate at the threshold", _false_positives(detection)),
-    ]
+    rows = [("Detection score", f"{detection.score:.2f} (threshold {detection.threshold:.2f})")]
+    if detection.p_value is not None:
+        rows.append(("p-value", f"{detection.p_value:.2g}: how often chance alone shows as much"))
+    rows.append(("False-positive rate", _false_positives(detection)))
     if found is not None:
         rows += [
             (
@@ -192,7 +194,7 @@ def _evidence_card(report: VerifyReport) -> str:
     rows.append(("Detector", detection.model))
     listing = "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in rows)
     plot = score_timeline(
-        _curve(detection, report.duration_s or 0.0),
+        _curve(detection),
         threshold=detection.threshold,
         segments=[(part.start_s, part.end_s) for part in detection.segments],
         duration_s=report.duration_s or 0.0,
@@ -206,17 +208,23 @@ def _evidence_card(report: VerifyReport) -> str:
 
 def _false_positives(detection: Detection) -> str:
     """The rate with the count it was measured on: a rate without its sample says nothing."""
-    rate = detection.false_positive_rate
+    counted = detection.alarms
+    if counted is None or detection.false_positive_rate is None:
+        return "nobody has measured it for this detector"
     return (
-        f"{rate.alarms} alarms in {rate.clips:,} clips of unmarked music; the true rate is at most "
-        f"{percent(rate.upper)} (95 % confidence)"
+        f"at most {percent(detection.false_positive_rate)} at this threshold (95 % confidence; "
+        f"{counted.alarms} alarms in {counted.clips:,} clips of unmarked music, "
+        f"{detection.calibrated_s:g} s each)"
     )
 
 
-def _curve(detection: Detection, duration_s: float) -> list[tuple[float, float]]:
-    """The timeline's windows, equally spaced over the file, as (second, score)."""
-    scores = [float(score) for score in detection.timeline]
-    return [((index + 0.5) * duration_s / len(scores), score) for index, score in enumerate(scores)]
+def _curve(detection: Detection) -> list[tuple[float, float]]:
+    """The timeline as (second, score)."""
+    return [
+        ((index + 0.5) * _TIMELINE_BIN_S, float(score))
+        for index, score in enumerate(detection.timeline)
+        if math.isfinite(score)
+    ]
 
 
 def _matched_card(report: VerifyReport) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from studio.consent import Revocation
@@ -23,6 +24,9 @@ from studio.ui.timeline import score_timeline
 from studio.verify import ConsentThenNow, Match
 from tests.unit.pretend import PretendStudio
 from watermark.calibration import FalsePositiveRate
+from watermark.detect import Detection, Segment
+from watermark.identify import Identification
+from watermark.message import SealId
 
 
 @pytest.fixture
@@ -213,21 +217,35 @@ def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
 # -- the Verify tab's report ----------------------------------------------------------------------
 
 
-class PretendDetection:
-    score: float = 9.5
-    threshold: float = 4.0
-    p_value: float = 1 / 3001
-    detected: bool = True
-    model: str = "house"
-    timeline: tuple[float, ...] = (1.0, 9.0, 9.5, 8.0)
-    false_positive_rate: FalsePositiveRate = FalsePositiveRate(0, 3000, 0.0, 0.000998)
-    segments: tuple = (SimpleNamespace(start_s=1.0, end_s=4.0),)
-    identification: object = SimpleNamespace(
-        chance_bound=3e-9, bit_accuracy=0.97, seconds_used=4, score=9.9
-    )
-
-    def to_json(self):
-        return {"score": self.score, "detected": self.detected}
+def detection(**changes) -> Detection:
+    body = {
+        "file": None,
+        "duration_s": 4.0,
+        "detected": True,
+        "score": 9.5,
+        "p_value": 1 / 3001,
+        "threshold": 4.0,
+        "false_positive_rate": 0.000998,
+        "alarms": FalsePositiveRate(0, 3000, 0.0, 0.000998),
+        "calibrated_s": 2.0,
+        "segments": (Segment(1.0, 4.0, 9.0),),
+        "timeline": np.array([1.0] * 4 + [9.0] * 12, np.float32),
+        "message_logits": np.zeros((4, 16), np.float32),
+        "message_phase_s": 0.0,
+        "model": "house-1",
+        "view": "mix",
+        "identification": Identification(
+            seal_id=SealId.parse("00112233aabbccdd"),
+            epoch=1,
+            score=9.9,
+            chance_bound=3e-9,
+            offset_s=3.0,
+            bit_accuracy=0.97,
+            seconds_used=4,
+            searched=100,
+        ),
+    }
+    return Detection(**(body | changes))
 
 
 @pytest.fixture
@@ -238,7 +256,7 @@ def report(studio) -> VerifyReport:
         explanation="Seconds 0.0 to 4.0 of this file are seconds 3.0 to 7.0 of it.",
         file="clip.mp3",
         duration_s=4.0,
-        detection=PretendDetection(),
+        detection=detection(),
         release=release,
         offset_s=3.0,
         fingerprint_distance=0.04,
@@ -255,8 +273,8 @@ def test_a_report_states_verdict_evidence_place_and_consent_then_and_now(report)
     for text in (
         'data-verdict="excerpt"',
         "9.50 (threshold 4.00)",
-        "0 alarms in 3,000 clips",
-        "0.1 %",
+        "0 alarms in 3,000 clips of unmarked music, 2 s each",
+        "at most 0.1 % at this threshold",
         "0:00.0 to 0:04.0 of the file is 0:03.0 to 0:07.0 of the original",
         report.release.seal_id,
         "✗ revoked since 2026-11-01",
@@ -264,6 +282,13 @@ def test_a_report_states_verdict_evidence_place_and_consent_then_and_now(report)
         "less than 1 in 100 million",
     ):
         assert text in view
+
+
+def test_a_detector_nobody_calibrated_claims_no_rate(report):
+    raw = detection(p_value=None, alarms=None, false_positive_rate=None, calibrated_s=None)
+    view = verdict_views.report_view(replace(report, detection=raw))
+    assert "nobody has measured it" in view
+    assert "p-value" not in view
 
 
 def test_the_json_report_can_be_taken_along(report):

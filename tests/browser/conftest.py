@@ -1,0 +1,132 @@
+"""A served studio and a real browser: Debian's chromium, never a downloaded one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_ARGUMENTS = (
+    "--no-sandbox",  # CI runs as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    # Without these chromium itself looks up its maker's hosts, which would hide a slip of ours.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass
+class Served:
+    """``studio serve`` in a process of its own, as a newcomer starts it."""
+
+    url: str
+    home: Path
+    log: Path
+
+    def released(self) -> set[str]:
+        return {path.name for path in (self.home / "outputs").iterdir()}
+
+
+@dataclass
+class Visit:
+    """One browser session and every host it asked for."""
+
+    page: Any
+    hosts: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 90
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"the studio did not come up:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    port, log = _free_port(), folder / "log"
+    served = Served(f"http://127.0.0.1:{port}", folder / "home", log)
+    environment = os.environ | {"STUDIO_HOME": str(served.home), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "studio.cli", "serve", "--port", str(port)]
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(command, env=environment, stdout=sink, stderr=sink) as process,
+    ):
+        try:
+            _wait_until_up(served.url, process, log)
+            yield served
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=list(_ARGUMENTS)
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(served: Served, browser: Any) -> Iterator[Visit]:
+    """A fresh browser session on the page; afterwards: no outside host, no fault in the console."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(30_000)
+    visit = Visit(context.new_page())
+    visit.page.on("request", lambda request: visit.hosts.add(_host(request.url)))
+    visit.page.on("pageerror", lambda error: visit.faults.append(str(error)))
+    visit.page.goto(served.url)
+    visit.page.get_by_text("Consent for your choice").wait_for()
+    yield visit
+    context.close()
+    assert visit.hosts <= {_host(served.url), ""}, "the page asked another host for something"
+    assert visit.faults == []
+
+
+def _host(url: str) -> str:
+    """Host and port; empty for data: and blob:, which ask nobody."""
+    scheme, _, rest = url.partition("://")
+    return rest.split("/", 1)[0] if scheme in ("http", "https", "ws", "wss") else ""
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots are kept: ``$ARTIFACTS``, or a temporary folder."""
+    folder = os.environ.get("ARTIFACTS")
+    if folder is None:
+        return tmp_path_factory.mktemp("artifacts")
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,170 @@
+"""The page in a browser, for real: music from the house model, sealed, downloaded, recognised.
+
+``ARTIFACTS=docs/img pytest tests/browser`` keeps the screenshots there; the pictures of the
+documentation are made that way.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from watermark.audio import Waveform, read, write
+
+pytestmark = pytest.mark.needs("chromium")
+
+
+def choose(page, kind, name):
+    page.get_by_role("radiogroup", name=kind).get_by_role("radio", name=name, exact=True).check()
+
+
+def generate(page):
+    page.get_by_role("button", name="Generate").click()
+
+
+def finished(page):
+    """Wait until the output's card is there; the real model takes a few seconds."""
+    page.get_by_role("region", name="Your output").wait_for(timeout=90_000)
+
+
+def verify(page, path: Path) -> str:
+    """Drop a file on the desk and read the verdict."""
+    page.get_by_role("tab", name="Verify").click()
+    cleared = page.get_by_role("button", name="Clear")
+    if cleared.count() and cleared.first.is_visible():
+        cleared.first.click()
+        page.get_by_text("No file yet").wait_for()
+    page.locator("input[type=file]").last.set_input_files(path)
+    verdict = page.locator("[data-verdict]")
+    verdict.wait_for(timeout=60_000)
+    return verdict.get_attribute("data-verdict")
+
+
+@pytest.fixture(scope="module")
+def made(served, browser, artifacts, tmp_path_factory) -> Path:
+    """One output, made and downloaded through the page by a person's clicks."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1180}, accept_downloads=True)
+    page = context.new_page()
+    page.goto(served.url)
+    page.get_by_text("All 4 tags are granted").wait_for()
+    choose(page, "Genre", "bossa nova")
+    choose(page, "Lead instrument", "piano")
+    page.get_by_label("Seed").fill("7")
+    generate(page)
+    finished(page)
+    page.get_by_test_id("waveform-Slow calm bossa nova").or_(
+        page.locator("[data-testid^='waveform-']")
+    ).first.wait_for()
+    time.sleep(0.5)  # the waveform is drawn
+    page.screenshot(path=artifacts / "page-create.png", full_page=True)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download WAV").first.click()
+    path = tmp_path_factory.mktemp("made") / download.value.suggested_filename
+    download.value.save_as(path)
+    context.close()
+    return path
+
+
+def test_what_is_downloaded_is_what_was_released(served, made):
+    assert made.read_bytes() == (served.home / "outputs" / made.name).read_bytes()
+    assert read(made).duration_s == pytest.approx(10.0, abs=0.2)
+
+
+def test_the_download_is_recognised_as_sealed(visit, made, artifacts):
+    page = visit.page
+    page.set_viewport_size({"width": 1280, "height": 1180})
+    assert verify(page, made) == "sealed"
+    page.get_by_text("This is an output of this studio").wait_for()
+    matched = page.get_by_role("region", name="Matched output")
+    assert made.stem in matched.inner_text()  # the seal id
+    assert "bossa nova" in matched.inner_text()
+    assert "House catalogue" in matched.inner_text()
+    assert page.get_by_role("img", name=re.compile("Detection score over")).is_visible()
+    page.screenshot(path=artifacts / "page-verify.png", full_page=True)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download report (JSON)").click()
+    assert '"verdict": "sealed"' in Path(download.value.path()).read_text()
+
+
+def test_an_mp3_of_it_is_recognised_and_a_part_of_it_is_an_excerpt(visit, made, tmp_path):
+    music = read(made)
+    write(tmp_path / "shared.mp3", music)
+    assert verify(visit.page, tmp_path / "shared.mp3") == "sealed"
+    write(tmp_path / "part.flac", music.slice(2.0, 8.5))
+    assert verify(visit.page, tmp_path / "part.flac") == "excerpt"
+    assert "of the original" in visit.page.get_by_role("region", name="Matched output").inner_text()
+
+
+def test_unmarked_music_is_not_detected_and_not_called_human_made(visit, tmp_path):
+    rng = np.random.default_rng(3)
+    t = np.arange(10 * 16_000) / 16_000
+    notes = rng.choice([220.0, 262.0, 330.0, 392.0, 440.0], size=40).repeat(4_000)
+    tune = np.sin(2 * np.pi * notes * t) * np.exp(-3 * (t % 0.25)) + 0.02 * rng.standard_normal(
+        len(t)
+    )
+    write(tmp_path / "own.wav", Waveform(0.4 * tune[None].astype(np.float32), 16_000))
+    assert verify(visit.page, tmp_path / "own.wav") == "not-detected"
+    assert (
+        "does not mean that a person made it" in visit.page.locator("[data-verdict]").inner_text()
+    )
+
+
+def test_a_hostile_upload_gets_a_clear_answer(visit, tmp_path):
+    (tmp_path / "song.wav").write_bytes(b"RIFF\xff\xff\xff\xffWAVEnot audio at all" * 50)
+    assert verify(visit.page, tmp_path / "song.wav") == "unreadable"
+    text = visit.page.locator("[data-verdict]").inner_text()
+    assert "could not be read" in text
+    assert "Traceback" not in text
+    assert "/" not in text.split("Why:")[-1].split("\n")[0]  # no path of this machine
+
+
+def test_a_tag_without_a_grant_is_marked_and_refused_with_the_reason(visit, served):
+    before = served.released()
+    choose(visit.page, "Genre", "choral – not granted")
+    visit.page.get_by_text("Nobody has granted it.").wait_for()
+    generate(visit.page)
+    visit.page.get_by_text("Not generated: consent is missing").wait_for()
+    assert served.released() == before
+
+
+def test_the_licence_of_a_model_limits_the_use(visit):
+    visit.page.get_by_label("Model", exact=True).click()
+    visit.page.get_by_role("option", name=re.compile("MusicGen small")).click()
+    choose(visit.page, "Intended use", "Commercial")
+    visit.page.get_by_text("does not permit commercial use").first.wait_for()
+    assert visit.page.get_by_role("radio", name="waltz – not granted").count() == 1
+    assert "Meta" in visit.page.get_by_label("About the model").inner_text()
+
+
+def test_cancel_stops_the_work_and_leaves_nothing(visit, served):
+    before = served.released()
+    visit.page.get_by_label("number input for Duration").fill("60")
+    visit.page.get_by_label("number input for Duration").press("Tab")
+    generate(visit.page)
+    visit.page.get_by_text(re.compile(r"Generating: ")).wait_for()
+    begin = time.monotonic()
+    visit.page.get_by_role("button", name="Cancel").click()
+    visit.page.get_by_text("Nothing was kept and nothing was released.").wait_for()
+    assert time.monotonic() - begin < 3.0
+    assert served.released() == before
+    assert visit.page.get_by_role("button", name="Generate").is_enabled()
+
+
+def test_another_session_sees_nothing_of_this_one(visit, made):
+    assert made.stem not in visit.page.content()
+    audio = visit.page.request.get(f"/outputs/{made.stem}/audio")
+    assert audio.status == 404
+
+
+def test_a_phone_shows_the_whole_page_without_sideways_scrolling(visit, artifacts):
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    for tab in ("Create", "Verify", "Models and limits"):
+        visit.page.get_by_role("tab", name=tab).click()
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.page.get_by_role("tab", name="Create").click()
+    assert visit.page.get_by_role("button", name="Generate").is_visible()
+    visit.page.screenshot(path=artifacts / "page-phone.png", full_page=True)
