@@ -93,7 +93,7 @@ class AttackResult:
         misattributed: how many, sealed or not, were attributed to a wrong seal.
         false_alarms: how many unsealed clips were detected after the attack.
         bit_accuracy: mean share of bits that agree with the clip's own seal, where it was not
-            identified at the offset that fits best: chance is then about 0.57, not 0.5.
+            identified at the offset that fits best: chance is then about 0.6, not 0.5.
         score: mean detection score of the sealed clips.
         si_snr_db: mean SI-SNR of the attacked against the sealed clip, where the attack keeps time.
         log_spectral_distance_db: mean over clips, likewise.

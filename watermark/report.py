@@ -30,8 +30,8 @@ _LEGEND = (
     "detected: sealed clips over the threshold, with Wilson's 95 % interval. identified: "
     "attributed to the right seal. wrong: attributed to another, sealed and unsealed clips "
     "together. alarms: unsealed clips detected after the same attack. bits: share that agrees with "
-    "the clip's own seal (chance 0.57). SI-SNR and LSD (log-spectral distance), dB: the attacked against the sealed clip, "
-    "where it keeps time."
+    "the clip's own seal (chance is about 0.6, see docs). SI-SNR and LSD (log-spectral distance), "
+    "dB: the attacked against the sealed clip, where it keeps time."
 )
 
 

@@ -105,7 +105,7 @@ class TestRun:
         assert inverted.detected == 3
         assert inverted.identified == 0
         # Every bit is wrong at the right offset; at the best of the others it is chance.
-        assert 0.5 < inverted.bit_accuracy < 0.65
+        assert 0.5 < inverted.bit_accuracy < 0.75
 
     def test_an_attack_that_destroys_the_seal(self, report):
         shifted = row(report, "shifted")
