@@ -149,6 +149,15 @@ def codebooks_of(quantizer: ResidualVectorQuantizer) -> list[Any]:
 
 
 @torch.no_grad()
+def round_tokens(codec: EncodecModel) -> None:
+    """Round what tokens depend on to fp16, the precision of the checkpoint."""
+    for value in codec.encoder.parameters():
+        value.copy_(value.half().float())
+    for codebook in codebooks_of(codec.quantizer):
+        codebook.embed.copy_(codebook.embed.half().float())
+
+
+@torch.no_grad()
 def place_codebooks(
     quantizer: ResidualVectorQuantizer, latents: Tensor, seed: int, iterations: int = 12
 ) -> None:
@@ -303,10 +312,7 @@ class CodecTraining:
         with torch.no_grad():
             for name, value in self._trained():
                 value.copy_(self.averaged[name])
-            for value in self.codec.encoder.parameters():
-                value.copy_(value.half().float())
-            for codebook in codebooks_of(self.codec.quantizer):
-                codebook.embed.copy_(codebook.embed.half().float())
+            round_tokens(self.codec)
             for name, value in self._trained():
                 self.averaged[name].copy_(value)
         self.codec.encoder.requires_grad_(False)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from studio.errors import ConfigError, HouseError
-from studio.house.codec_training import codebooks_of, read_profile
+from studio.house.codec_training import codebooks_of, read_profile, round_tokens
 from studio.house.tokens import SegmentPlan, TokenStore
 from studio.music.house_model import (
     CONDITION,
@@ -143,16 +143,27 @@ def init_from_codebooks(lm: LMModel, codec: EncodecModel, seed: int) -> None:
 
 
 def token_losses(lm: LMModel, codes: Tensor, texts: Sequence[str | None]) -> Tensor:
-    """Mean negative log-likelihood per codebook in nats, (codebooks,); `codes` is (B, K, T)."""
+    """Mean negative log-likelihood per codebook in nats, (codebooks,); `codes` is (B, K, T).
+
+    The same figures as from audiocraft's `compute_predictions`, without its gather of all logits
+    back to the order of the codes, which costs as much as two layers: targets are delayed instead.
+    """
     from audiocraft.modules.conditioners import ConditioningAttributes
 
     conditions = [ConditioningAttributes(text={CONDITION: text}) for text in texts]
-    output = lm.compute_predictions(codes, conditions)
+    pattern = lm.pattern_provider.get_pattern(codes.shape[-1])
+    sequence, _, _ = pattern.build_pattern_sequence(
+        codes.contiguous(), lm.special_token_id, keep_only_valid_steps=True
+    )
+    logits = lm(sequence[..., :-1], conditions)  # (B, K, S, card)
+    target = sequence[..., 1:]
     losses = F.cross_entropy(
-        output.logits.float().permute(0, 3, 1, 2), codes, reduction="none"
-    )  # (B, K, T)
-    mask = output.mask.to(losses)
-    return (losses * mask).nan_to_num().sum((0, 2)) / mask.sum((0, 2))
+        logits.float().flatten(0, 2),
+        target.flatten(),
+        ignore_index=lm.special_token_id,
+        reduction="none",
+    ).view(target.shape)
+    return losses.sum((0, 2)) / (target != lm.special_token_id).sum((0, 2))
 
 
 class LMTraining:
@@ -268,6 +279,7 @@ def load_codec_checkpoint(path: Path) -> EncodecModel:
         state = torch.load(path, map_location="cpu", weights_only=True)
         codec = build_codec(CodecConfig(**state["config"]["model"]))
         codec.load_state_dict({**state["codec"], **state["averaged"]})
+        round_tokens(codec)
     except (OSError, KeyError, RuntimeError) as exc:
         raise HouseError(f"no codec checkpoint in {path}: {exc}; train the codec first") from exc
     return codec.eval()

@@ -1,0 +1,423 @@
+"""Measures a house checkpoint on held-out tracks and says which targets it reaches.
+
+Everything is measured on the test split, which no training step and no choice of sampling has seen:
+
+* codec: SI-SDR, log-mel distance, use of the codebooks, beside Opus and MP3 at stated bit rates;
+* language model: held-out perplexity per codebook;
+* tag following: a classifier trained on renders judges generated clips, with chance, its own
+  accuracy on renders and on renders that went through the codec;
+* copying: runs of tokens that also occur in training, beside the rate of held-out music, which
+  shares riffs and drum patterns with training without copying it;
+* plausibility: Fréchet distance of classifier features, between what the codec alone costs and
+  a distance between two sets of real renders;
+* speed: ten seconds of music on one thread.
+
+>>> Check("codec SI-SDR", 9.4, 9.0, "dB").line()
+'codec SI-SDR: 9.4 dB (target >= 9.0): reached'
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from studio.errors import HouseError
+from studio.house.classifier import CLIP_S, TagClassifier, training_clips
+from studio.house.codec_losses import MultiScaleMel, si_sdr
+from studio.house.codec_training import codebook_perplexity
+from studio.house.lm_training import held_out_nll
+from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
+from studio.house.tokens import SegmentPlan, TokenStore
+from studio.music.house_model import CONDITION, HouseModel, load_house_model
+from studio.tags import KINDS
+
+if TYPE_CHECKING:
+    from studio.house.catalogue import Catalogue
+
+__all__ = ["Check", "EvaluationConfig", "Report", "evaluate", "generate_clips"]
+
+Progress = Callable[[str], None]
+Clips = list[NDArray[np.float32]]
+
+_LOSSY = (("opus", 6000), ("opus", 12000), ("opus", 24000), ("mp3", 32000), ("mp3", 64000))
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """How much is measured. `guidance`, `temperature`, `top_k` None: those of the card."""
+
+    clips: int = 208
+    codec_clips: int = 48
+    nll_segments: int = 96
+    classifier_clips: int = 2400
+    judge_clips: int = 240
+    batch: int = 16
+    seed: int = 20261122
+    guidance: float | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    copying_codebooks: int = 2
+    copying_frames: int = 25
+    lossy: tuple[tuple[str, int], ...] = _LOSSY
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One figure with its target. `at_least` false: the figure must not exceed the target."""
+
+    name: str
+    value: float
+    target: float
+    unit: str = ""
+    at_least: bool = True
+
+    @property
+    def reached(self) -> bool:
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+    def line(self) -> str:
+        sign, unit = (">=" if self.at_least else "<="), f" {self.unit}" if self.unit else ""
+        verdict = "reached" if self.reached else "NOT reached"
+        return f"{self.name}: {self.value:.3g}{unit} (target {sign} {self.target}): {verdict}"
+
+
+@dataclass
+class Report:
+    """All figures (`data`, for the card) and the checks; :meth:`text` is what a person reads."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        checks = [{**asdict(check), "reached": check.reached} for check in self.checks]
+        return {**self.data, "checks": checks}
+
+    def text(self) -> str:
+        lines = ["House model, measured on held-out test tracks", ""]
+        for section, figures in self.data.items():
+            lines.append(section)
+            lines.extend(_table(figures, "  "))
+            lines.append("")
+        return "\n".join([*lines, "Checks", *(f"  {check.line()}" for check in self.checks)])
+
+
+def _table(figures: Any, indent: str) -> list[str]:
+    if not isinstance(figures, Mapping):
+        return [f"{indent}{_short(figures)}"]
+    width = max((len(str(key)) for key in figures), default=0)
+    lines = []
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            inner = "  ".join(f"{k} {_short(v)}" for k, v in value.items())
+            lines.append(f"{indent}{key!s:<{width}}  {inner}")
+        else:
+            lines.append(f"{indent}{key!s:<{width}}  {_short(value)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    if isinstance(value, list | tuple):
+        return " ".join(_short(item) for item in value)
+    return str(value)
+
+
+def evaluate(
+    catalogue_dir: Path,
+    tokens_dir: Path,
+    *,
+    weights: Path | None = None,
+    config: EvaluationConfig | None = None,
+    progress: Progress | None = None,
+    keep: Path | None = None,
+) -> Report:
+    """Measure the checkpoint in `weights` (default: the embedded one).
+
+    `tokens_dir` holds the catalogue's tokens (:class:`TokenStore`) and is filled where it is not
+    complete. `keep` is a folder for the generated clips as WAV. Raises
+    :class:`HouseError` or :class:`CheckpointError`.
+    """
+    from studio.house.catalogue import Catalogue
+
+    options = config or EvaluationConfig()
+    say = progress or (lambda _text: None)
+    catalogue = Catalogue.open(catalogue_dir)
+    model = load_house_model(weights)
+    if catalogue.rate != model.sample_rate:
+        raise HouseError(
+            f"the catalogue is at {catalogue.rate} Hz, the model at {model.sample_rate}"
+        )
+    store = TokenStore.open(tokens_dir, model.codec)
+    say("encoding what is not encoded yet")
+    store.extend(catalogue, model.codec)
+    report = Report()
+    report.data["data"] = {
+        "test_tracks": len(catalogue.tracks("test")),
+        "train_hours": catalogue.seconds("train") / 3600,
+        "weights": model.digest,
+    }
+
+    say("codec")
+    clips, _ = training_clips(catalogue, "test", options.codec_clips, options.seed)
+    report.data["codec"] = measure_codec(model, clips, options.lossy)
+    say("language model")
+    plan = SegmentPlan(store, "test", round(10 * model.frame_rate), 0.3)
+    nll = held_out_nll(model.lm, plan, options.nll_segments, options.seed)
+    report.data["language model"] = {
+        "perplexity_per_codebook": [float(np.exp(x)) for x in nll],
+        "mean_nll_nats": float(np.mean(nll)),
+    }
+    say("generating")
+    wanted = balanced_requests(model.tags, options.clips, options.seed)
+    tokens, generated = generate_clips(model, wanted, options)
+    if keep is not None:
+        _keep(keep, generated, wanted, model.sample_rate)
+    say("judging")
+    _judge(report, model, catalogue, generated, wanted, options)
+    say("copying")
+    report.data["copying"] = measure_copying(store, tokens, options)
+    say("speed")
+    report.data["speed"] = measure_speed(model, options)
+    report.checks.extend(_checks(report.data))
+    return report
+
+
+def measure_codec(
+    model: HouseModel, clips: Clips, lossy: Sequence[tuple[str, int]]
+) -> dict[str, dict[str, Any]]:
+    """SI-SDR in dB and log-mel distance in dB of the codec and of other coders, mean over clips."""
+    codes, decoded = [], []
+    for clip in clips:
+        tokens, audio = _through_codec(model, clip)
+        codes.append(tokens)
+        decoded.append(audio)
+    shape = model.config.codec
+    kbits = shape.codebooks * np.log2(shape.bins) * shape.frame_rate / 1000
+    rows: dict[str, dict[str, Any]] = {
+        f"house {kbits:.1f} kbit/s": {
+            **_distances(clips, decoded, model.sample_rate),
+            "perplexity": codebook_perplexity(np.concatenate(codes, 1)),
+        }
+    }
+    for name, bitrate in lossy:
+        others = [_through_file(clip, model.sample_rate, name, bitrate) for clip in clips]
+        heard = [audio for audio, _ in others]
+        measured = float(np.mean([size for _, size in others]))
+        row = {**_distances(clips, heard, model.sample_rate), "measured_kbit_s": measured}
+        rows[f"{name} {bitrate / 1000:.0f} kbit/s"] = row
+    return rows
+
+
+def _distances(clips: Clips, decoded: Clips, rate: int) -> dict[str, Any]:
+    mel = MultiScaleMel(rate, (2048,))
+    ratios, distances = [], []
+    for clip, other in zip(clips, decoded, strict=True):
+        x, y = torch.from_numpy(clip), torch.from_numpy(other)
+        ratios.append(float(si_sdr(y, x)))
+        nepers = mel(y[None, None], x[None, None])
+        distances.append(float(nepers) * 20 / np.log(10))
+    return {"si_sdr_db": float(np.mean(ratios)), "log_mel_db": float(np.mean(distances))}
+
+
+@torch.inference_mode()
+def _through_codec(
+    model: HouseModel, clip: NDArray[np.float32]
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    tokens, _ = model.codec.encode(torch.from_numpy(clip)[None, None])
+    audio = model.codec.decode(tokens)[0, 0, : len(clip)]
+    return tokens[0].numpy(), audio.numpy()
+
+
+def _through_file(
+    clip: NDArray[np.float32], rate: int, name: str, bitrate: int
+) -> tuple[NDArray[np.float32], float]:
+    """The clip through a lossy file, aligned, and the kbit/s that file really took."""
+    from watermark.audio import Waveform, encode, read
+
+    payload = encode(Waveform(clip[None], rate), name, bitrate=bitrate)  # type: ignore[arg-type]  # a name of _LOSSY
+    decoded = read(payload).mono().resample(rate).samples[0]
+    kbits = 8 * len(payload) / 1000 / (len(clip) / rate)
+    return align(decoded, clip, search=rate // 10), kbits
+
+
+def balanced_requests(tags: Sequence[str], count: int, seed: int) -> list[tuple[str, ...]]:
+    """`count` requests, one tag of each kind, every tag of a kind equally often (±1)."""
+    rng = np.random.default_rng([seed, 1])
+    columns = []
+    for kind in KINDS:
+        names = [tag for tag in tags if tag.startswith(kind + "/")]
+        column = [names[i % len(names)] for i in range(count)]
+        columns.append([column[i] for i in rng.permutation(count)])
+    return list(zip(*columns, strict=True))
+
+
+def sampling_of(model: HouseModel, options: EvaluationConfig) -> dict[str, Any]:
+    """Guidance, temperature and top_k: the card's, unless the options say otherwise."""
+    card = model.card.get("generation", {})
+    return {
+        "cfg_coef": options.guidance or float(card.get("guidance", 3.0)),
+        "temp": options.temperature or float(card.get("temperature", 1.0)),
+        "top_k": options.top_k or int(card.get("top_k", 250)),
+    }
+
+
+@torch.inference_mode()
+def generate_clips(
+    model: HouseModel, requests: Sequence[Sequence[str]], options: EvaluationConfig
+) -> tuple[list[NDArray[Any]], Clips]:
+    """Ten seconds per request: tokens (frames, codebooks) and samples. Seed + index is its seed."""
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+    from studio.music.decoding import CachedLM
+
+    lm = CachedLM(model.lm)
+    frames = round(CLIP_S * model.frame_rate)
+    tokens: list[NDArray[Any]] = []
+    clips: Clips = []
+    for start in range(0, len(requests), options.batch):
+        part = requests[start : start + options.batch]
+        lm.generators = [
+            torch.Generator().manual_seed(options.seed + start + i) for i in range(len(part))
+        ]
+        conditions = [ConditioningAttributes(text={CONDITION: " ".join(tags)}) for tags in part]
+        codes = lm.generate(
+            conditions=conditions, max_gen_len=frames, **sampling_of(model, options)
+        )
+        audio = model.codec.decode(codes)
+        tokens.extend(code.T.numpy() for code in codes)
+        clips.extend(wave[0].numpy() for wave in audio)
+    return tokens, clips
+
+
+def _judge(
+    report: Report,
+    model: HouseModel,
+    catalogue: Catalogue,
+    generated: Clips,
+    wanted: Sequence[Sequence[str]],
+    options: EvaluationConfig,
+) -> None:
+    """Tag following and Fréchet distances, by a classifier trained here on training renders."""
+    judge = TagClassifier(model.tags, model.sample_rate)
+    clips, tags = training_clips(catalogue, "train", options.classifier_clips, options.seed)
+    learnt = judge.features(clips)
+    judge.fit(learnt, tags, seed=options.seed)
+    held_out, held_out_tags = training_clips(
+        catalogue, "test", options.judge_clips, options.seed + 1
+    )
+    held_out_features = judge.features(held_out)
+    coded_features = judge.features([_through_codec(model, clip)[1] for clip in held_out])
+    made_features = judge.features(generated)
+    following: dict[str, dict[str, Any]] = {}
+    made, real, coded = (
+        judge.predict(f) for f in (made_features, held_out_features, coded_features)
+    )
+    for kind in KINDS:
+        hits = sum(p[kind] in w for p, w in zip(made, wanted, strict=True))
+        low, high = wilson_interval(hits, len(wanted))
+        following[kind] = {
+            "followed": hits / len(wanted),
+            "interval_95": [low, high],
+            "chance": 1 / len(judge.names[kind]),
+            "classifier_on_renders": _share(real, held_out_tags, kind),
+            "classifier_after_codec": _share(coded, held_out_tags, kind),
+        }
+    report.data["tag following"] = following
+    genre = {}
+    for name in judge.names["genre"]:
+        rows = [p["genre"] == name for p, w in zip(made, wanted, strict=True) if name in w]
+        genre[name] = f"{sum(rows)}/{len(rows)}"
+    report.data["clips judged of their genre"] = genre
+    real_embedded = judge.embed(held_out_features)
+    report.data["Fréchet distance to held-out renders"] = {
+        "generated": frechet_distance(judge.embed(made_features), real_embedded),
+        "held-out renders after the codec": frechet_distance(
+            judge.embed(coded_features), real_embedded
+        ),
+        "training renders": frechet_distance(judge.embed(learnt[: len(held_out)]), real_embedded),
+    }
+
+
+def _share(
+    predicted: Sequence[Mapping[str, str]], tags: Sequence[Sequence[str]], kind: str
+) -> float:
+    return float(np.mean([p[kind] in t for p, t in zip(predicted, tags, strict=True)]))
+
+
+def measure_copying(
+    store: TokenStore, tokens: Sequence[NDArray[Any]], options: EvaluationConfig
+) -> dict[str, Any]:
+    """Shares of runs that occur in training, for generated clips and for held-out music."""
+    index = CopyingIndex(
+        [store.tokens(t) for t in store.of_split("train")], options.copying_codebooks
+    )
+    frames = len(tokens[0])
+    tracks = store.of_split("test")[: len(tokens)]
+    held_out = [store.tokens(t)[:frames] for t in tracks]
+    n = options.copying_frames
+    longest = [index.longest(clip, frames) for clip in tokens]
+    longest_held_out = [index.longest(clip, frames) for clip in held_out]
+    return {
+        "run_frames": n,
+        "codebooks_compared": options.copying_codebooks,
+        "generated_runs_in_training": index.shared(tokens, n),
+        "held_out_runs_in_training": index.shared(held_out, n),
+        "longest_run_s": max(longest) / 50,
+        "longest_run_held_out_s": max(longest_held_out) / 50,
+        "median_longest_run_s": float(np.median(longest)) / 50,
+        "median_longest_run_held_out_s": float(np.median(longest_held_out)) / 50,
+    }
+
+
+def measure_speed(model: HouseModel, options: EvaluationConfig) -> dict[str, float]:
+    """Seconds for ten seconds of music on one thread, the better of two runs.
+
+    CPU time stands beside the wall clock, because a machine with other work stretches the latter.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        best = (float("inf"), float("inf"))
+        for _ in range(2):
+            wall, cpu = time.perf_counter(), time.process_time()
+            generate_clips(model, [(model.tags[0],)], options)
+            spent = (time.process_time() - cpu, time.perf_counter() - wall)
+            best = min(best, spent)
+    finally:
+        torch.set_num_threads(threads)
+    return {"cpu_s_for_10_s": best[0], "wall_s_for_10_s": best[1], "real_time_factor": best[0] / 10}
+
+
+def _checks(data: Mapping[str, Any]) -> list[Check]:
+    codec = next(row for name, row in data["codec"].items() if name.startswith("house"))
+    following, copying = data["tag following"], data["copying"]
+    return [
+        Check("genre followed", following["genre"]["followed"], 0.85),
+        Check("tempo followed", following["tempo"]["followed"], 0.80),
+        Check("codec SI-SDR", codec["si_sdr_db"], 9.0, "dB"),
+        Check("CPU time for 10 s, one thread", data["speed"]["cpu_s_for_10_s"], 5.0, "s", False),
+        Check(
+            "runs shared with training, generated",
+            copying["generated_runs_in_training"],
+            round(max(copying["held_out_runs_in_training"], 0.001), 4),
+            at_least=False,
+        ),
+    ]
+
+
+def _keep(folder: Path, clips: Clips, wanted: Sequence[Sequence[str]], rate: int) -> None:
+    from watermark.audio import Waveform, write
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (clip, tags) in enumerate(zip(clips, wanted, strict=True)):
+        name = "_".join(tag.partition("/")[2] for tag in tags)
+        peak = max(1.0, float(np.abs(clip).max()))
+        write(folder / f"{number:03d}_{name}.wav", Waveform(clip[None] / np.float32(peak), rate))

@@ -1,0 +1,188 @@
+"""What the evaluation reports, held against values known in advance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from studio.errors import HouseError
+from studio.house.classifier import TagClassifier, clip_features
+from studio.house.codec_losses import MultiScaleMel, mel_filters, si_sdr, waveform_error_db
+from studio.house.codec_training import codebook_perplexity
+from studio.house.evaluate import (
+    Check,
+    EvaluationConfig,
+    Report,
+    balanced_requests,
+    generate_clips,
+    measure_codec,
+)
+from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
+from studio.music.house_model import HouseConfig, HouseModel, build_house_model
+
+RATE = 16000
+
+
+def test_si_sdr_has_its_defining_properties():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(16000, generator=rng)
+    noise = torch.randn(16000, generator=rng)
+    noise = noise - (noise @ x) / (x @ x) * x  # orthogonal: the ratio is exact
+    assert si_sdr(x + 0.1 * noise, x).item() == pytest.approx(20, abs=0.1)
+    assert si_sdr(5 * (x + 0.1 * noise), x).item() == pytest.approx(20, abs=0.1)
+    assert si_sdr(-x, x) > 60  # a scale may be negative
+    assert abs(si_sdr(noise, x).item()) > 20
+
+
+def test_waveform_error_is_not_scale_invariant_and_zero_for_silence_out():
+    x = torch.randn(2, 1, 16000) / 5
+    assert waveform_error_db(torch.zeros_like(x), x).tolist() == pytest.approx([0, 0], abs=0.01)
+    assert waveform_error_db(0.9 * x, x).tolist() == pytest.approx([-20, -20], abs=0.1)
+
+
+def test_mel_filters_cover_every_band_once():
+    filters = mel_filters(32000, 512, 64)
+    assert filters.shape == (257, 64)
+    assert filters.sum(0).numpy() == pytest.approx(np.ones(64), abs=1e-5)
+    centres = filters.argmax(0)
+    assert (centres[1:] >= centres[:-1]).all()
+
+
+def test_log_mel_distance_of_half_the_level_is_its_logarithm():
+    x = torch.randn(1, 1, 16000)
+    distance = MultiScaleMel(RATE, (512, 1024))(x / 2, x)
+    assert distance.item() == pytest.approx(np.log(2), rel=1e-3)
+
+
+def test_frechet_distance_against_closed_forms():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(4000, 5))
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-8)
+    assert frechet_distance(a, a + 3) == pytest.approx(45, rel=1e-6)
+    # Two Gaussians of one mean: sum over axes of (sigma_a - sigma_b) ** 2.
+    assert frechet_distance(a, 2 * rng.normal(size=(4000, 5))) == pytest.approx(5, rel=0.1)
+
+
+def test_perplexity_of_even_and_of_constant_use():
+    even = np.tile(np.arange(16), 10)
+    assert codebook_perplexity(np.stack([even, np.zeros(160, int)])) == pytest.approx([16, 1])
+
+
+def test_wilson_interval_holds_the_share_and_shrinks():
+    low, high = wilson_interval(170, 200)
+    assert low < 0.85 < high
+    assert wilson_interval(1700, 2000)[0] > low
+    assert wilson_interval(0, 0) == (0, 1)
+
+
+def test_a_planted_copy_is_found_and_fresh_music_is_not():
+    rng = np.random.default_rng(3)
+    train = [rng.integers(512, size=(800, 4)) for _ in range(6)]
+    index = CopyingIndex(train, codebooks=2)
+    fresh = rng.integers(512, size=(500, 4))
+    copy = fresh.copy()
+    copy[100:220] = train[4][333:453]
+    assert index.shared([fresh], 25) == 0
+    assert index.longest(fresh, 500) <= 2
+    assert index.longest(copy, 500) == 120
+    assert index.shared([copy], 25) == pytest.approx((120 - 24) / (500 - 24))
+    # Only the first codebooks are compared: the same notes in other detail are still a copy.
+    copy[:, 2:] = 0
+    assert index.longest(copy, 500) == 120
+    copy[160, 1] += 1
+    assert index.longest(copy, 500) == 60
+
+
+def test_alignment_undoes_a_coders_delay_either_way():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=8000).astype(np.float32)
+    for lag in (-300, 0, 417):
+        delayed = np.concatenate([np.zeros(lag), x]) if lag >= 0 else x[-lag:]
+        out = align(delayed.astype(np.float32), x, 500)
+        assert np.allclose(out[500:7000], x[500:7000])
+
+
+def test_requests_name_every_tag_equally_often():
+    tags = HouseConfig.tiny(_tags()).tags
+    requests = balanced_requests(tags, 24, seed=1)
+    counts = {tag: sum(tag in request for request in requests) for tag in tags}
+    assert all(len(request) == 4 for request in requests)
+    assert {counts["genre/a"], counts["genre/b"]} == {12}
+    assert {counts[f"tempo/{x}"] for x in ("slow", "fast", "medium")} == {8}
+    assert len(set(requests)) == 6  # kinds are combined at random, all of 2 x 3 here
+
+
+def test_classifier_hears_what_was_trained_and_chance_is_chance():
+    rng = np.random.default_rng(0)
+    clips, tags = [], []
+    for number in range(96):
+        genre, tempo = number % 2, (number // 2) % 2
+        t = np.arange(5 * RATE) / RATE
+        period = (0.3, 0.5)[tempo]
+        tone = np.sin(2 * np.pi * (300 * rng.uniform(0.8, 1.2) * (1, 6)[genre]) * t)
+        pulse = np.exp(-12 * ((t + rng.uniform(0, period)) % period))
+        clips.append((0.3 * tone * pulse + 0.01 * rng.normal(size=len(t))).astype(np.float32))
+        tags.append(
+            (f"genre/{'ab'[genre]}", "mood/x", "lead/y", f"tempo/{('fast', 'slow')[tempo]}")
+        )
+    judge = TagClassifier(_tags(), RATE)
+    with pytest.raises(HouseError, match="not been trained"):
+        judge.predict(judge.features(clips[:1]))
+    features = judge.features(clips)
+    judge.fit(features[:64], tags[:64], seed=1)
+    predicted = judge.predict(features[64:])
+    for kind in ("genre", "tempo"):
+        share = np.mean([p[kind] in t for p, t in zip(predicted, tags[64:], strict=True)])
+        assert share > 0.9
+    # Negative control: with the labels shuffled there is nothing to learn.
+    judge.fit(features[:64], [tags[i] for i in rng.permutation(64)], seed=1)
+    blind = judge.predict(features[64:])
+    share = np.mean([p["genre"] in t for p, t in zip(blind, tags[64:], strict=True)])
+    assert 0.2 < share < 0.8
+    assert judge.embed(features).shape == (96, 48)
+    with pytest.raises(HouseError, match="four seconds"):
+        clip_features(clips[0][: 2 * RATE], RATE)
+
+
+def test_generated_clips_depend_on_seed_and_tags_alone():
+    model = _model()
+    options = EvaluationConfig(batch=2, top_k=16, seed=5)
+    requests = [("genre/a", "tempo/slow"), ("genre/b",), ("genre/a",)]
+    tokens, clips = generate_clips(model, requests, options)
+    assert [clip.shape for clip in clips] == [(10 * RATE,)] * 3
+    again, _ = generate_clips(model, requests[:1], options)
+    assert np.array_equal(again[0], tokens[0])
+    assert not np.array_equal(tokens[0], tokens[1])
+
+
+def test_codec_figures_stand_beside_lossy_coders():
+    t = np.arange(2 * RATE) / RATE
+    clip = (0.3 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+    rows = measure_codec(_model(), [clip], [("mp3", 32000), ("opus", 24000)])
+    assert list(rows) == ["house 0.5 kbit/s", "mp3 32 kbit/s", "opus 24 kbit/s"]
+    assert rows["mp3 32 kbit/s"]["si_sdr_db"] > 20
+    assert rows["mp3 32 kbit/s"]["measured_kbit_s"] == pytest.approx(32, rel=0.2)
+    assert len(rows["house 0.5 kbit/s"]["perplexity"]) == 2
+
+
+def test_a_check_says_plainly_whether_its_target_is_reached():
+    assert Check("x", 4.0, 5.0, "s", at_least=False).reached
+    missed = Check("codec SI-SDR", 8.4, 9.0, "dB")
+    assert missed.line().endswith("NOT reached")
+    report = Report({"codec": {"house": {"si_sdr_db": 8.4}}}, [missed])
+    assert report.to_dict()["checks"][0]["reached"] is False
+    assert "si_sdr_db 8.4" in report.text()
+
+
+def _tags() -> tuple[str, ...]:
+    return (
+        "genre/a", "genre/b", "mood/x", "lead/y", "tempo/fast", "tempo/medium", "tempo/slow",
+    )  # fmt: skip
+
+
+def _model() -> HouseModel:
+    config = HouseConfig.tiny(_tags())
+    torch.manual_seed(0)
+    codec, lm = build_house_model(config)
+    return HouseModel(codec, lm, config, {}, "0" * 64)
