@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from watermark.audio import read as read
     from watermark.audio import stream as stream
     from watermark.audio import write as write
+    from watermark.codebook import Codebook as Codebook
+    from watermark.codebook import CodebookEntry as CodebookEntry
     from watermark.errors import WatermarkError as WatermarkError
-    from watermark.identify import Codebook as Codebook
-    from watermark.identify import CodebookEntry as CodebookEntry
     from watermark.identify import Identification as Identification
     from watermark.message import SealId as SealId
     from watermark.message import SealKey as SealKey
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from watermark.models import load_seal_model as load_seal_model
 
 _WHERE = {
-    "Codebook": "identify",
-    "CodebookEntry": "identify",
+    "Codebook": "codebook",
+    "CodebookEntry": "codebook",
     "DecodeLimits": "audio",
     "Identification": "identify",
     "SealId": "message",

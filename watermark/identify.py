@@ -35,14 +35,14 @@ bound always counts all that could have been chosen.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from watermark.codebook import Codebook, CodebookEntry, SealGroup
 from watermark.errors import CodebookError
-from watermark.message import BITS, SealId, SealKey, message_words
+from watermark.message import BITS, SealId
 
 __all__ = [
     "MAX_CHANCE",
@@ -61,28 +61,10 @@ MAX_CHANCE = 1e-6
 #: Seconds that file and seal must share for an alignment to be looked at.
 MIN_OVERLAP_S = 2
 
-# Seals are searched in groups of equal length. Lengths are rounded up to these, or to multiples of
-# the last: a sequence can be continued for ever, and seconds nobody sealed only widen the search.
-_LENGTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _BLOCK = 4096  # seals per matrix product: its blocks stay in the second-level cache
 _INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
 _LIKELY_BITS = 4  # the index looks up the 2**4 likeliest words of every second
 _CLIP = 2.0  # logits are limited to this multiple of their median size: no bit decides alone
-
-
-@dataclass(frozen=True, slots=True)
-class CodebookEntry:
-    """One registered seal.
-
-    Attributes:
-        seal_id: which.
-        key: the key of its epoch.
-        seconds: how long the sealed track is, seconds.
-    """
-
-    seal_id: SealId
-    key: SealKey
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,105 +94,6 @@ class Identification:
     searched: int
 
 
-class Codebook:
-    """The registered seals, arranged for search; grows by :meth:`add`.
-
-    Memory: 2 bytes per seal and second; with the index (made at the first search once there are
-    20,000 seals of a length) 6 bytes.
-
-    Args:
-        entries: seals of any epochs and lengths.
-
-    Raises:
-        CodebookError: a seal that is listed twice, or shorter than a second.
-    """
-
-    def __init__(self, entries: Iterable[CodebookEntry] = ()) -> None:
-        self._groups: dict[int, _Group] = {}
-        self._known: set[bytes] = set()
-        self.add(entries)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def __contains__(self, seal_id: object) -> bool:
-        return isinstance(seal_id, SealId) and seal_id.value in self._known
-
-    @property
-    def groups(self) -> tuple[_Group, ...]:
-        """The seals by sequence length, shortest first."""
-        return tuple(self._groups[length] for length in sorted(self._groups))
-
-    def add(self, entries: Iterable[CodebookEntry]) -> None:
-        """Register more seals; 1.6 us per second of each on one core."""
-        fresh: dict[int, list[tuple[CodebookEntry, NDArray[np.uint16]]]] = {}
-        for entry in entries:
-            if entry.seal_id.value in self._known:
-                raise CodebookError(f"seal {entry.seal_id} is in the codebook twice")
-            if not entry.seconds > 0:
-                raise CodebookError(f"seal {entry.seal_id} has no duration")
-            self._known.add(entry.seal_id.value)
-            length = _rounded(entry.seconds)
-            words = message_words(entry.key, entry.seal_id, length)
-            fresh.setdefault(length, []).append((entry, words))
-        for length, items in fresh.items():
-            group = self._groups.setdefault(length, _Group(length))
-            group.extend([entry for entry, _ in items], np.stack([words for _, words in items]))
-
-
-class _Group:
-    """Seals of one sequence length: their ids, and their words as (second, seal)."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.ids = np.empty((0, 8), np.uint8)
-        self.epochs = np.empty(0, np.int32)
-        self._parts: list[NDArray[np.uint16]] = []
-        self._words = np.empty((length, 0), np.uint16)
-        self._index: _Index | None = None
-
-    def __len__(self) -> int:
-        return len(self.epochs)
-
-    def extend(self, entries: list[CodebookEntry], words: NDArray[np.uint16]) -> None:
-        """Append entries with their words, ``(entries, length)``."""
-        raw = b"".join(entry.seal_id.value for entry in entries)
-        self.ids = np.concatenate([self.ids, np.frombuffer(raw, np.uint8).reshape(-1, 8)])
-        epochs = np.array([entry.key.epoch for entry in entries], np.int32)
-        self.epochs = np.concatenate([self.epochs, epochs])
-        self._parts.append(words.T)
-        self._index = None
-
-    @property
-    def words(self) -> NDArray[np.uint16]:
-        """uint16 ``(length, seals)``."""
-        if self._parts:
-            self._words = np.ascontiguousarray(np.concatenate([self._words, *self._parts], axis=1))
-            self._parts = []
-        return self._words
-
-    @property
-    def index(self) -> _Index:
-        if self._index is None:
-            self._index = _Index(self.words)
-        return self._index
-
-
-class _Index:
-    """Inverted index: 16-bit word -> places (second * seals + seal) where it stands."""
-
-    def __init__(self, words: NDArray[np.uint16]) -> None:
-        flat = words.reshape(-1)
-        if flat.size >= 2**32:
-            raise CodebookError("more than 2**32 seconds in one codebook; split it by epoch")
-        self._places = np.argsort(flat, kind="stable").astype(np.uint32)
-        counts = np.bincount(flat, minlength=2**BITS)
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
-
-    def places(self, word: int) -> NDArray[np.uint32]:
-        return self._places[self._starts[word] : self._starts[word + 1]]
-
-
 @dataclass(frozen=True, slots=True)
 class _Phase:
     """The file's logits as whole seconds that begin ``start_s`` into the file.
@@ -238,7 +121,7 @@ class _Hit:
     """The best alignment found so far."""
 
     z: float
-    group: _Group
+    group: SealGroup
     seal: int
     offset: int
     phase: _Phase
@@ -365,14 +248,6 @@ def _better(one: _Hit | None, other: _Hit | None) -> _Hit | None:
     return one
 
 
-def _rounded(seconds: float) -> int:
-    whole = max(1, math.ceil(seconds))
-    for length in _LENGTHS:
-        if whole <= length:
-            return length
-    return -(-whole // _LENGTHS[-1]) * _LENGTHS[-1]
-
-
 def _phases(logits: NDArray[np.floating], hop_s: float, window_s: float) -> list[_Phase]:
     """The logits cut into whole seconds, at every phase the hop can tell apart (at most 12)."""
     array = np.asarray(logits, np.float64)
@@ -411,7 +286,7 @@ def _norms(phase: _Phase, length: int) -> NDArray[np.float64]:
     return np.where(norms > 0, norms, np.inf)
 
 
-def _search_all(group: _Group, phases: list[_Phase]) -> _Hit | None:
+def _search_all(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
     """Score every alignment: products (seconds of the file) x (second k of a block of seals)."""
     stacked = np.concatenate([phase.weights for phase in phases])
     offsets = [phase.offsets(group.length) for phase in phases]
@@ -440,7 +315,7 @@ def _search_all(group: _Group, phases: list[_Phase]) -> _Hit | None:
     return best
 
 
-def _search_index(group: _Group, phases: list[_Phase]) -> _Hit | None:
+def _search_index(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
     """Score the alignments that two or more seconds' likely words vote for."""
     best: _Hit | None = None
     seals = len(group)

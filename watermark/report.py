@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import html
 
-from watermark.bench import FAILS_BELOW, AttackResult, BenchReport, wilson
+from watermark.bench import FAILS_BELOW, AttackResult, BenchReport
+from watermark.measures import wilson
 
 __all__ = ["as_html", "as_text"]
 

@@ -14,14 +14,12 @@ from watermark.bench import (
     AttackResult,
     BenchReport,
     load_clips,
-    log_spectral_distance,
     run,
-    si_snr,
     synthetic_clips,
-    wilson,
 )
 from watermark.errors import BenchError
 from watermark.identify import Identification, identify
+from watermark.measures import log_spectral_distance, si_snr, wilson
 from watermark.message import SealKey, messages
 from watermark.report import as_html, as_text
 
