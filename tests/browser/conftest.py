@@ -74,7 +74,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     port, log = _free_port(), folder / "log"
     served = Served(f"http://127.0.0.1:{port}", folder / "home", log)
     environment = os.environ | {"STUDIO_HOME": str(served.home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "studio.cli", "serve", "--port", str(port)]
+    start = "from studio.cli import main; main()"
+    command = [sys.executable, "-c", start, "serve", "--port", str(port)]
     with (
         log.open("wb") as sink,
         subprocess.Popen(command, env=environment, stdout=sink, stderr=sink) as process,
@@ -89,28 +90,31 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
+    """One browser with one profile: pages share its cache, and are sessions of their own."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=list(_ARGUMENTS)
         )
-        yield chromium
+        profile = chromium.new_context(
+            viewport={"width": 1280, "height": 900}, accept_downloads=True
+        )
+        profile.set_default_timeout(30_000)
+        yield profile
         chromium.close()
 
 
 @pytest.fixture
 def visit(served: Served, browser: Any) -> Iterator[Visit]:
-    """A fresh browser session on the page; afterwards: no outside host, no fault in the console."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(30_000)
-    visit = Visit(context.new_page())
+    """A fresh session on the page; afterwards: no outside host, no fault of a script."""
+    visit = Visit(browser.new_page())
     visit.page.on("request", lambda request: visit.hosts.add(_host(request.url)))
     visit.page.on("pageerror", lambda error: visit.faults.append(str(error)))
     visit.page.goto(served.url)
     visit.page.get_by_text("Consent for your choice").wait_for()
     yield visit
-    context.close()
+    visit.page.close()
     assert visit.hosts <= {_host(served.url), ""}, "the page asked another host for something"
     assert visit.faults == []
 
