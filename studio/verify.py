@@ -4,24 +4,30 @@ The desk combines two independent readings. The **seal** (:mod:`watermark.detect
 registered sequence of messages the file carries; the **fingerprint** (:mod:`watermark.fingerprint`)
 says which registered content it is. Only both together make a file ours: a seal alone can be copied
 onto other audio, and content alone may have lost its seal.
-
->>> Verdict("unsealed-copy").is_negative
-True
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studio.config import StudioConfig
 from studio.consent import ConsentPolicy, Reason
 from studio.consent.types import format_instant
+from studio.verdict import (
+    ConsentThenNow,
+    Match,
+    Verdict,
+    VerifyReport,
+    bits_text,
+    consent_text,
+    miss_text,
+    rate_text,
+)
 
 if TYPE_CHECKING:
     from studio.provenance.ledger import Ledger
@@ -38,118 +44,6 @@ __all__ = ["ConsentThenNow", "Match", "Verdict", "Verifier", "VerifyReport"]
 _SAME_PLACE_S = 1.5
 """Seal and fingerprint must place the file within this of each other: both look at whole seconds
 or windows of half a second, and a changed tempo shifts them apart."""
-
-
-class Verdict(StrEnum):
-    """What the desk says; never "human-made", and never "AI-generated" from presence alone."""
-
-    SEALED = "sealed"
-    EXCERPT = "excerpt"
-    TRANSPLANTED = "transplanted"
-    UNSEALED_COPY = "unsealed-copy"
-    FOREIGN_SEAL = "foreign-seal"
-    NOT_DETECTED = "not-detected"
-    UNREADABLE = "unreadable"
-
-    @property
-    def is_negative(self) -> bool:
-        """Anything but our seal on our content; the command line then exits with 1."""
-        return self not in (Verdict.SEALED, Verdict.EXCERPT)
-
-
-@dataclass(frozen=True, slots=True)
-class ConsentThenNow:
-    """One tag's consent as it was at release and as it stands now."""
-
-    tag: str
-    grant: str
-    holder: str  # name
-    now: str  # "granted", or the reason why it no longer is: "revoked", "expired", ...
-    since: str | None  # RFC 3339 instant from which it is revoked or expired
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "tag": self.tag,
-            "grant": self.grant,
-            "holder": self.holder,
-            "then": "granted",
-            "now": self.now,
-            "since": self.since,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A part of the examined file and where it lies in the original, in seconds."""
-
-    start_s: float
-    end_s: float
-    original_start_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """Everything the desk found. Fields that a verdict cannot have are None or empty."""
-
-    verdict: Verdict
-    explanation: str  # plain words, several sentences
-    file: str | None  # name without folder
-    duration_s: float | None = None
-    detection: Detection | None = None
-    release: Release | None = None  # the matched output
-    offset_s: float | None = None  # where second 0 of the file lies in the original
-    fingerprint_distance: float | None = None  # bit error rate against the matched output
-    matches: tuple[Match, ...] = ()  # parts that are ours
-    consent: tuple[ConsentThenNow, ...] = ()
-    c2pa: Mapping[str, Any] = field(default_factory=lambda: {"state": "absent"})
-    error: str | None = None  # why it could not be read
-    sha256: str | None = None  # of the file examined
-
-    @property
-    def seal_id(self) -> str | None:
-        return None if self.release is None else self.release.seal_id
-
-    @property
-    def entry(self) -> int | None:
-        """Index of the release's ledger entry."""
-        return None if self.release is None else self.release.entry_index
-
-    def to_json(self) -> dict[str, Any]:
-        """The contract of ``studio verify --json``."""
-        body: dict[str, Any] = {"file": self.file, "duration_s": self.duration_s}
-        if self.detection is not None:
-            body |= self.detection.to_json()
-            # The detector may have been handed decoded audio, which has no name.
-            body["file"] = self.file
-        return body | {
-            "verdict": str(self.verdict),
-            "explanation": self.explanation,
-            "seal_id": self.seal_id,
-            "entry": self.entry,
-            "offset_s": self.offset_s,
-            "matches": [
-                {
-                    "start_s": match.start_s,
-                    "end_s": match.end_s,
-                    "original_start_s": match.original_start_s,
-                }
-                for match in self.matches
-            ],
-            "fingerprint": {"distance": self.fingerprint_distance},
-            "c2pa": dict(self.c2pa),
-            "consent": [consent.to_json() for consent in self.consent],
-            "error": self.error,
-        }
-
-    def to_ledger(self) -> dict[str, Any]:
-        """What a ``verification`` entry keeps: no file name, which may be personal."""
-        return {
-            "verdict": str(self.verdict),
-            "sha256": self.sha256,
-            "duration_s": self.duration_s,
-            "seal_id": self.seal_id,
-            "fingerprint_distance": self.fingerprint_distance,
-        }
 
 
 class Verifier:
@@ -254,9 +148,9 @@ class Verifier:
             return replace(
                 report,
                 verdict=Verdict.UNSEALED_COPY,
-                explanation=f"The content is that of {title} ({_bits(content)}), but no seal of "
-                "ours can be read in it: it was removed or destroyed, or this is another "
-                "recording of the same render. " + _consent_text(consent),
+                explanation=f"The content is that of {title} ({bits_text(content)}), but no seal "
+                "of ours can be read in it: it was removed or destroyed, or this is another "
+                "recording of the same render. " + consent_text(consent),
                 offset_s=content.offset_s,
                 matches=(place,),
             )
@@ -267,14 +161,16 @@ class Verifier:
             and abs(content.offset_s - found.offset_s) <= _SAME_PLACE_S
         )
         if not same or content is None:
-            distance = "there is too little sound to compare" if content is None else _bits(content)
+            distance = (
+                "there is too little sound to compare" if content is None else bits_text(content)
+            )
             return replace(
                 report,
                 verdict=Verdict.TRANSPLANTED,
                 explanation=f"The seal of {title} is in this file ({surely}), but the content is "
                 f"not that output's ({distance}). The seal was copied onto other audio, or the "
                 "content was changed beyond recognition. It proves nothing about this content. "
-                + _consent_text(consent),
+                + consent_text(consent),
                 offset_s=found.offset_s,
             )
         place = _overlap(waveform.duration_s, release.duration_s, content.offset_s)
@@ -294,7 +190,7 @@ class Verifier:
             report,
             verdict=Verdict.SEALED if whole else Verdict.EXCERPT,
             explanation=f"{what} Its seal reads back ({surely}) and the content agrees "
-            f"({_bits(content)}). " + _consent_text(consent),
+            f"({bits_text(content)}). " + consent_text(consent),
             offset_s=found.offset_s,
             matches=(place,),
         )
@@ -306,15 +202,17 @@ class Verifier:
                 explanation="The file carries a mark of the kind this studio's detector reads, but "
                 "the messages in it belong to no output in this registry: another site's mark, "
                 "or one of ours whose entry or key is lost. Unmarked music is taken for marked "
-                f"{_rate_text(detection)}.",
+                f"{rate_text(detection)}.",
                 file=None,
                 detection=detection,
             )
+        misses = self._sealer().miss_rates()
         return VerifyReport(
             verdict=Verdict.NOT_DETECTED,
+            misses=misses,
             explanation="No seal of ours and no content of ours was found. That does not say who "
             "or what made this music: other systems leave no seal of ours, and a seal can be "
-            "destroyed. " + _miss_text(detection),
+            "destroyed. " + miss_text(misses, detection.duration_s),
             file=None,
             detection=detection,
         )
@@ -363,22 +261,6 @@ def _overlap(file_s: float, original_s: float, offset_s: float) -> Match:
     return Match(round(start_s, 3), round(max(start_s, end_s), 3), round(start_s + offset_s, 3))
 
 
-def _bits(match: FingerprintMatch) -> str:
-    return f"fingerprints differ in {match.distance:.0%} of their bits"
-
-
-def _consent_text(consent: tuple[ConsentThenNow, ...]) -> str:
-    holders = ", ".join(dict.fromkeys(line.holder for line in consent))
-    gone = [line for line in consent if line.now != "granted"]
-    if not gone:
-        return f"Consent: {holders}; it still stands."
-    changes = "; ".join(
-        f"{line.tag} is {line.now}" + (f" since {line.since[:10]}" if line.since else "")
-        for line in gone
-    )
-    return f"Consent at release: {holders}. Since then: {changes}."
-
-
 def _sha256(source: str | Path | bytes, max_bytes: int) -> str:
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
@@ -386,11 +268,3 @@ def _sha256(source: str | Path | bytes, max_bytes: int) -> str:
         return ""  # reading refuses it; hashing it would only take time
     with Path(source).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _rate_text(detection: Detection) -> str:
-    return f"in {detection.false_positive_rate:.2g} of cases at this threshold"
-
-
-def _miss_text(detection: Detection) -> str:
-    return f"The detector's score was {detection.score:.2f}, below its threshold."

@@ -7,6 +7,7 @@ is what a test replaces to show that an unsealed file is never released.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     from watermark.message import SealId, SealKey
     from watermark.models import SealModel
 
-__all__ = ["Sealer"]
+__all__ = ["MissRate", "Sealer"]
+
+
+@dataclass(frozen=True, slots=True)
+class MissRate:
+    """How often a seal that was there could not be named, as measured for a pair of models."""
+
+    attack: str  # what had been done to the sealed clips; "clean" for nothing
+    seconds: float  # length of each clip
+    missed: int
+    clips: int
 
 
 class Sealer:
@@ -74,3 +85,23 @@ class Sealer:
         from watermark.detect import detect
 
         return detect(source, model=self._model, codebook=codebook)
+
+    def miss_rates(self) -> tuple[MissRate, ...]:
+        """What the bench measured for this pair (``bench`` in its record); empty if nothing."""
+        bench = self._model.record.get("bench")
+        if not isinstance(bench, dict):
+            return ()
+        try:
+            return tuple(
+                MissRate(
+                    attack=str(row["attack"]),
+                    seconds=float(bench["seconds"]),
+                    missed=int(row["clips"]) - int(row["identified"]),
+                    clips=int(row["clips"]),
+                )
+                for row in bench["results"]
+            )
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ModelError(
+                f"the record of seal model {self._model.id} is damaged: {exc}"
+            ) from exc
