@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,6 +311,29 @@ class TestHelp:
     def test_usage_errors(self):
         assert call("detect", code=2).stderr
         assert "No such command" in call("nonsense", code=2).stderr
+
+
+def test_the_commands_of_the_documentation_run(folder, monkeypatch):
+    """Every line of the first block of docs/watermark-cli.md, in order, in one folder."""
+    page = (Path(__file__).parents[2] / "docs" / "watermark-cli.md").read_text(encoding="utf-8")
+    block = next(part for part in page.split("```") if "watermark key create" in part)
+    lines = [line.split("#")[0].split() for line in block.strip().splitlines()]
+    assert len(lines) >= 6
+    monkeypatch.chdir(folder)
+    song = read("song.wav")
+    write("other.ogg", song)
+    (folder / "music").mkdir()
+    write("music/a.flac", Waveform(np.tile(song.samples, 2), song.rate))
+    (folder / "seals.txt").write_text(f"{SEAL} 8\n")
+    for words in lines:
+        assert words[0] == "watermark"
+        if words[1] == "identify":
+            write("clip.m4a", read("sealed.mp3").slice(1.0, 7.0))
+        # The whole list of attacks takes minutes; one of them shows that the line is right.
+        more = ["--only", "clean"] if words[1] == "bench" else []
+        # `detect` looks at one file with a seal and one without: exit code 1.
+        call(*words[1:], *more, code=1 if words[1] == "detect" else 0)
+    assert (folder / "report" / "bench.html").exists()
 
 
 @pytest.mark.parametrize("module", ["watermark", "watermark.cli", "watermark.bench"])

@@ -1,0 +1,31 @@
+"""The examples in the watermark modules run as printed."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "watermark",
+        "watermark.attacks",
+        "watermark.audio",
+        "watermark.bench",
+        "watermark.codebook",
+        "watermark.decoding",
+        "watermark.errors",
+        "watermark.fingerprint",
+        "watermark.identify",
+        "watermark.measures",
+        "watermark.message",
+        "watermark.report",
+    ],
+)
+def test_examples(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
