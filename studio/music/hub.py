@@ -14,12 +14,18 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import os
 import pickle
+import socket
+import sys
 import typing
+import urllib.parse
+import urllib.request
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,15 +90,9 @@ class _Source:
         assert self.config.repo is not None  # ModelConfig requires one of the two
         from huggingface_hub import hf_hub_download
 
-        with self._hub_errors(self.config.repo):
-            return Path(
-                hf_hub_download(
-                    self.config.repo,
-                    name,
-                    revision=self.config.revision,
-                    local_files_only=self.offline,
-                )
-            )
+        return self._here_or_there(
+            self.config.repo, partial(hf_hub_download, filename=name, revision=self.config.revision)
+        )
 
     def directory(self, repo: str, patterns: tuple[str, ...]) -> Path:
         """A whole repository (text encoder, codec): beside the checkpoint, or from the hub."""
@@ -100,14 +100,11 @@ class _Source:
             return self.config.path / repo
         from huggingface_hub import snapshot_download
 
-        with self._hub_errors(repo):
-            return Path(
-                snapshot_download(repo, allow_patterns=[*patterns], local_files_only=self.offline)
-            )
+        return self._here_or_there(repo, partial(snapshot_download, allow_patterns=[*patterns]))
 
-    @contextmanager
-    def _hub_errors(self, repo: str) -> Iterator[None]:
-        import httpx
+    def _here_or_there(self, repo: str, get: Callable[..., str]) -> Path:
+        """From the hub's cache on this machine; only what is not there is asked of the network."""
+        from huggingface_hub import constants
         from huggingface_hub.errors import (
             EntryNotFoundError,
             HfHubHTTPError,
@@ -117,26 +114,57 @@ class _Source:
             RevisionNotFoundError,
         )
 
+        subject = f"model {self.config.id!r}: {repo}"
         way_out = (
             "download it once with the network on, or put its files in a directory and name that "
             "as `path` in the model's configuration (docs/models.md)"
         )
-        try:
-            yield
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
-            why = "the hub is switched off" if self.offline else "the hub cannot be reached"
+        endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+        with suppress(LocalEntryNotFoundError):
+            return Path(get(repo, local_files_only=True))
+        if self.offline:
             raise HubUnreachableError(
-                f"model {self.config.id!r}: {repo} is not on this machine and {why}; {way_out}"
+                f"{subject} is not on this machine and the hub is switched off "
+                f"(HF_HUB_OFFLINE); {way_out}"
+            )
+        transport_errors: tuple[type[Exception], ...] = (
+            HfHubHTTPError,
+            OSError,
+            *_transport_errors(),
+        )
+        try:
+            _knock(endpoint)
+            return Path(get(repo, endpoint=endpoint))
+        except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
+            raise HubUnreachableError(
+                f"{subject} is not on this machine and the hub cannot be reached; {way_out}"
             ) from exc
         except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as exc:
             raise CheckpointError(
-                f"model {self.config.id!r}: the hub has no such repository, revision or file in "
-                f"{repo} ({type(exc).__name__}); check `repo` and `revision` in its configuration"
+                f"{subject}: the hub has no such repository, revision or file "
+                f"({type(exc).__name__}); check `repo` and `revision` in its configuration"
             ) from exc
-        except (HfHubHTTPError, httpx.HTTPError, OSError) as exc:
+        except transport_errors as exc:
             raise HubUnreachableError(
-                f"model {self.config.id!r}: fetching {repo} failed ({exc}); {way_out}"
+                f"{subject} is not on this machine and the hub cannot be reached ({exc}); {way_out}"
             ) from exc
+
+
+def _knock(endpoint: str) -> None:
+    """Raise OSError at once where nobody answers: the hub's client tries for half a minute."""
+    address = urllib.parse.urlsplit(endpoint)
+    proxies = urllib.request.getproxies()
+    host = address.hostname or ""
+    if address.scheme in proxies and not urllib.request.proxy_bypass(host):
+        return  # the proxy answers for the hub
+    port = address.port or (443 if address.scheme == "https" else 80)
+    socket.create_connection((host, port), timeout=5).close()
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """The error root of whichever HTTP client the installed huggingface_hub speaks through."""
+    clients = (sys.modules.get(name) for name in ("httpx2", "httpx"))
+    return tuple(client.HTTPError for client in clients if client is not None)
 
 
 def _sha256(path: Path) -> str:
@@ -289,6 +317,8 @@ def _without_init() -> Iterator[None]:
 @contextmanager
 def _damage_reported(path: Path) -> Iterator[None]:
     """What a damaged or foreign file makes torch, pickle or audiocraft raise, as one error."""
+    from safetensors import SafetensorError
+
     try:
         yield
     except (
@@ -302,6 +332,7 @@ def _damage_reported(path: Path) -> Iterator[None]:
         ValueError,
         OSError,
         RuntimeError,
+        SafetensorError,
     ) as exc:
         if is_memory_error(exc):
             raise
