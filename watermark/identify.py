@@ -61,7 +61,8 @@ MAX_CHANCE = 1e-6
 #: Seconds that file and seal must share for an alignment to be looked at.
 MIN_OVERLAP_S = 2
 
-_BLOCK = 4096  # seals per matrix product: its blocks stay in the second-level cache
+_PRODUCT = 2**19  # numbers in a matrix product: blocks of seals that stay in the cache
+_VOTING_S = 256  # seconds of the file whose words vote together, to bound the memory
 _INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
 _LIKELY_BITS = 4  # the index looks up the 2**4 likeliest words of every second
 _CLIP = 2.0  # logits are limited to this multiple of their median size: no bit decides alone
@@ -292,8 +293,9 @@ def _search_all(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
     offsets = [phase.offsets(group.length) for phase in phases]
     norms = [_norms(phase, group.length) for phase in phases]
     best: _Hit | None = None
-    for start in range(0, len(group), _BLOCK):
-        words = group.words[:, start : start + _BLOCK]
+    block = max(64, _PRODUCT // len(stacked))
+    for start in range(0, len(group), block):
+        words = group.words[:, start : start + block]
         sums = [np.zeros((len(r), words.shape[1]), np.float32) for r in offsets]
         for k in range(group.length):
             product = stacked @ _bits(words[k]).T  # (all phases' seconds, seals)
@@ -321,28 +323,30 @@ def _search_index(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
     seals = len(group)
     for phase in phases:
         span, norms = phase.offsets(group.length), _norms(phase, group.length)
-        votes = []
-        for t, row in enumerate(phase.weights):
-            if not row.any():
-                continue
-            for word in _likely_words(row):
-                standing = group.index.places(word).astype(np.int64)
-                # An alignment is (offset - first offset) * seals + seal and a place is
-                # second * seals + seal: only the second's place in the file is taken off.
-                votes.append(standing - (t + span[0]) * seals)
-        if not votes:
-            continue
-        cast = np.concatenate(votes)
-        cast = np.sort(cast[(cast >= 0) & (cast < len(span) * seals)])
-        twice = np.unique(cast[1:][cast[1:] == cast[:-1]])
-        for at in twice:
-            place, seal = divmod(int(at), seals)
-            hit = _Hit(0.0, group, seal, span[place], phase)
-            first, last = phase.overlap(group.length, hit.offset)
-            z = float((phase.weights[first:last] * _signs(hit, first, last)).sum() / norms[place])
-            if best is None or z > best.z:
-                best = _Hit(z, group, seal, hit.offset, phase)
+        for first_row in range(0, len(phase.weights), _VOTING_S):
+            for at in _voted(group, phase, first_row):
+                place, seal = divmod(int(at), seals)
+                hit = _Hit(0.0, group, seal, span[place], phase)
+                a, b = phase.overlap(group.length, hit.offset)
+                z = float((phase.weights[a:b] * _signs(hit, a, b)).sum() / norms[place])
+                if best is None or z > best.z:
+                    best = _Hit(z, group, seal, hit.offset, phase)
     return best
+
+
+def _voted(group: SealGroup, phase: _Phase, first_row: int) -> NDArray[np.int64]:
+    """Alignments with two votes or more, as (offset - first offset) * seals + seal."""
+    seals, span = len(group), phase.offsets(group.length)
+    votes = [np.empty(0, np.int64)]
+    for t, row in enumerate(phase.weights[first_row : first_row + _VOTING_S], first_row):
+        if not row.any():
+            continue
+        for word in _likely_words(row):
+            # A place is second * seals + seal: only the second's place in the file is taken off.
+            votes.append(group.index.places(word).astype(np.int64) - (t + span[0]) * seals)
+    cast = np.concatenate(votes)
+    cast = np.sort(cast[(cast >= 0) & (cast < len(span) * seals)])
+    return np.unique(cast[1:][cast[1:] == cast[:-1]])
 
 
 def _likely_words(row: NDArray[np.float32]) -> list[int]:
