@@ -33,8 +33,8 @@ from studio.house.composer.score import (
 __all__ = ["TEMPI", "compose"]
 
 TEMPI = ("slow", "medium", "fast")
-"""Tempo bands in beats a minute: slow 57 to 69, medium 90 to 108, fast 125 to 188. No beat length of
-one band is twice one of another, so that an octave error cannot hide a wrong tempo; the one
+"""Tempo bands in beats a minute: slow 57 to 69, medium 90 to 108, fast 125 to 188. No beat length
+of one band is twice one of another, so that an octave error cannot hide a wrong tempo; the one
 exception is drum and bass, whose fastest beat (188) is half of a medium one (94)."""
 
 _TARGET_S = 32.0
