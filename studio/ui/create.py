@@ -128,7 +128,7 @@ class CreateTab:
                     value=self._studio.models()[defaults.model].guidance,
                     step=0.5,
                     label="Guidance",
-                    info="How strictly the tags are followed",
+                    info="Weight of the tags",
                     buttons=[],
                     min_width=200,
                 )

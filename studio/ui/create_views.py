@@ -135,9 +135,20 @@ def model_panel(model: ModelConfig) -> str:
     return (
         '<div class="small" aria-label="About the model"><dl class="facts">'
         f"<dt>Licence</dt><dd>{esc(model.licence)} (permits: {esc(uses)})</dd>"
-        f"<dt>Trained on</dt><dd>{esc(model.training_basis)}</dd></dl>"
+        f"<dt>Trained on</dt><dd>{esc(model.training_basis)}</dd>{_whereabouts(model)}</dl>"
         '<p class="soft after">Consent for a style tag is not consent for training: the line above '
         "says what this model learned from.</p></div>"
+    )
+
+
+def _whereabouts(model: ModelConfig) -> str:
+    """Hub models are not embedded, and a studio that stays at home does not fetch them unasked."""
+    if model.kind == "house":
+        return ""
+    size = "" if model.download_mb is None else f" (about {model.download_mb / 1000:g} GB)"
+    return (
+        f"<dt>Files</dt><dd>Not part of this studio{size}: needed on this machine, or fetched when "
+        'the studio is started with <span class="mono">HF_HUB_OFFLINE=0</span>.</dd>'
     )
 
 

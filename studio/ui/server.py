@@ -6,8 +6,10 @@ asks nothing of any other host: no fonts, no analytics.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from studio.api.app import create_api
 from studio.api.claims import Claims
-from studio.errors import ConfigError
+from studio.errors import ConfigError, StudioError
 from studio.ui.jobs import JobRunner
 from studio.ui.wording import asset
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from studio.services import Studio
 
 __all__ = ["create_app", "serve"]
+
+_logger = logging.getLogger(__name__)
 
 # Making music uses a core for seconds; examining is bounded by the upload limits.
 _MAKING = {"running": 1, "waiting": 15}
@@ -75,6 +79,10 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
     host = host or studio.config.server.host
     port = studio.config.server.port if port is None else port
     _check_address(host, port)
+    # The page promises to ask no other host; a hub model's files then have to be here already.
+    # HF_HUB_OFFLINE=0 in the environment allows fetching them.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    threading.Thread(target=_warm_up, args=[studio], name="studio-warm-up", daemon=True).start()
     uvicorn.run(
         create_app(studio),
         host=host,
@@ -82,6 +90,15 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
         log_level="warning",
         timeout_graceful_shutdown=3,  # an open page keeps an event stream; do not wait for it
     )
+
+
+def _warm_up(studio: Studio) -> None:
+    """Load the default model and the seal while the first visitor is still choosing."""
+    try:
+        studio.sealer()
+        studio.generator(studio.config.generation.model).load()
+    except StudioError as exc:  # the visitor who needs it is told what to do
+        _logger.warning("not loaded ahead: %s", exc)
 
 
 def _check_address(host: str, port: int) -> None:

@@ -153,7 +153,8 @@ def _verdict_card(report: VerifyReport) -> str:
     about = esc(report.file or "the file")
     if report.duration_s is not None:
         about += f", {clock(report.duration_s)}"
-    reason = f"<p><b>Why:</b> {esc(report.error)}</p>" if report.error else ""
+    told = report.error is None or report.error in report.explanation
+    reason = "" if told else f"<p><b>Why:</b> {esc(report.error)}</p>"
     return (
         f'<section class="verdict {reading.tone}" role="status" aria-live="polite" '
         f'data-verdict="{esc(report.verdict)}"><div class="badge" aria-hidden="true">'
@@ -273,15 +274,20 @@ def _places(report: VerifyReport, release: Release) -> str:
 def _consent_table(report: VerifyReport) -> str:
     if not report.consent:
         return ""
+    alike: dict[tuple[str, str, str, str | None], list[str]] = {}
+    for line in report.consent:
+        alike.setdefault((line.holder, line.grant, line.now, line.since), []).append(
+            tag_name(line.tag)
+        )
     rows = "".join(
-        f'<tr><th scope="row">{esc(tag_name(line.tag))}</th><td>{esc(line.holder)}<br>'
-        f'<span class="mono soft">{esc(line.grant)}</span></td><td>granted</td>'
-        f"<td>{_now(line.now, line.since)}</td></tr>"
-        for line in report.consent
+        f'<tr><th scope="row">{esc(", ".join(tags))}</th><td>{esc(holder)}<br>'
+        f'<span class="mono soft">{esc(grant)}</span></td><td>granted</td>'
+        f"<td>{_now(now, since)}</td></tr>"
+        for (holder, grant, now, since), tags in alike.items()
     )
     return (
         "<h3 class='small'>Consent, as it was and as it is</h3>"
-        '<div class="table-scroll"><table class="plain"><thead><tr><th scope="col">Tag</th>'
+        '<div class="table-scroll"><table class="plain"><thead><tr><th scope="col">Tags</th>'
         '<th scope="col">Granted by</th><th scope="col">At release</th><th scope="col">Now</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></div>"
     )

@@ -36,6 +36,7 @@ USE_TITLES = {
     "noncommercial": "Noncommercial",
     "commercial": "Commercial",
 }
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HYPHENATED = {"lo-fi"}  # every other hyphen in a tag stands for a space
 
 
@@ -91,19 +92,19 @@ def chance(p: float) -> str:
     """A small probability in words, as odds and as a power of ten.
 
     >>> chance(0.02), chance(3e-9), chance(0.0)
-    ('1 in 50', 'less than 1 in 100 million', 'less than 1 in 10^15')
+    ('1 in 50', 'less than 1 in 100 million', 'less than 1 in 10¹⁵')
     """
     if p >= 1e-3:
         return f"1 in {1 / p:.3g}" if p < 0.5 else f"{p:.2f}"
     if p < 1e-15:
-        return "less than 1 in 10^15"
+        return "less than 1 in 10¹⁵"
     power = 3
     while 10 ** -(power + 1) >= p:
         power += 1
     names = {3: "thousand", 6: "million", 9: "billion"}
     base = max((key for key in names if key <= power), default=3)
     if power > 11:
-        return f"less than 1 in 10^{power}"
+        return f"less than 1 in 10{str(power).translate(_SUPERSCRIPT)}"
     return f"less than 1 in {10 ** (power - base)} {names[base]}"
 
 

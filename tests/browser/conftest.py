@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,22 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(served: Served, browser: Any) -> Iterator[Visit]:
-    """A fresh session on the page; afterwards: no outside host, no fault of a script."""
+    """A fresh session on the page."""
+    with _visiting(served, browser) as visit:
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def desk(served: Served, browser: Any) -> Iterator[Visit]:
+    """One session for all tests that only drop files on the Verify tab."""
+    with _visiting(served, browser) as visit:
+        visit.page.get_by_role("tab", name="Verify").click()
+        yield visit
+
+
+@contextmanager
+def _visiting(served: Served, browser: Any) -> Iterator[Visit]:
+    """Open the page; afterwards check: no outside host was asked, no script failed."""
     visit = Visit(browser.new_page())
     visit.page.on("request", lambda request: visit.hosts.add(_host(request.url)))
     visit.page.on("pageerror", lambda error: visit.faults.append(str(error)))

@@ -33,11 +33,10 @@ def finished(page):
 
 def verify(page, path: Path) -> str:
     """Drop a file on the desk and read the verdict."""
-    page.get_by_role("tab", name="Verify").click()
     cleared = page.get_by_role("button", name="Clear")
     if cleared.count() and cleared.first.is_visible():
         cleared.first.click()
-        page.get_by_text("No file yet").wait_for()
+    page.get_by_text("No file yet").wait_for()
     page.locator("input[type=file]").last.set_input_files(path)
     verdict = page.locator("[data-verdict]")
     verdict.wait_for(timeout=60_000)
@@ -72,8 +71,8 @@ def test_what_is_downloaded_is_what_was_released(served, made):
     assert read(made).duration_s == pytest.approx(10.0, abs=0.2)
 
 
-def test_the_download_is_recognised_as_sealed(visit, made, artifacts):
-    page = visit.page
+def test_the_download_is_recognised_as_sealed(desk, made, artifacts):
+    page = desk.page
     page.set_viewport_size({"width": 1280, "height": 1180})
     assert verify(page, made) == "sealed"
     page.get_by_text("This is an output of this studio").wait_for()
@@ -88,16 +87,16 @@ def test_the_download_is_recognised_as_sealed(visit, made, artifacts):
     assert '"verdict": "sealed"' in Path(download.value.path()).read_text()
 
 
-def test_an_mp3_of_it_is_recognised_and_a_part_of_it_is_an_excerpt(visit, made, tmp_path):
+def test_an_mp3_of_it_is_recognised_and_a_part_of_it_is_an_excerpt(desk, made, tmp_path):
     music = read(made)
     write(tmp_path / "shared.mp3", music)
-    assert verify(visit.page, tmp_path / "shared.mp3") == "sealed"
+    assert verify(desk.page, tmp_path / "shared.mp3") == "sealed"
     write(tmp_path / "part.flac", music.slice(2.0, 8.5))
-    assert verify(visit.page, tmp_path / "part.flac") == "excerpt"
-    assert "of the original" in visit.page.get_by_role("region", name="Matched output").inner_text()
+    assert verify(desk.page, tmp_path / "part.flac") == "excerpt"
+    assert "of the original" in desk.page.get_by_role("region", name="Matched output").inner_text()
 
 
-def test_unmarked_music_is_not_detected_and_not_called_human_made(visit, tmp_path):
+def test_unmarked_music_is_not_detected_and_not_called_human_made(desk, tmp_path):
     rng = np.random.default_rng(3)
     t = np.arange(10 * 16_000) / 16_000
     notes = rng.choice([220.0, 262.0, 330.0, 392.0, 440.0], size=40).repeat(4_000)
@@ -105,19 +104,17 @@ def test_unmarked_music_is_not_detected_and_not_called_human_made(visit, tmp_pat
         len(t)
     )
     write(tmp_path / "own.wav", Waveform(0.4 * tune[None].astype(np.float32), 16_000))
-    assert verify(visit.page, tmp_path / "own.wav") == "not-detected"
-    assert (
-        "does not mean that a person made it" in visit.page.locator("[data-verdict]").inner_text()
-    )
+    assert verify(desk.page, tmp_path / "own.wav") == "not-detected"
+    assert "does not mean that a person made it" in desk.page.locator("[data-verdict]").inner_text()
 
 
-def test_a_hostile_upload_gets_a_clear_answer(visit, tmp_path):
+def test_a_hostile_upload_gets_a_clear_answer(desk, served, tmp_path):
     (tmp_path / "song.wav").write_bytes(b"RIFF\xff\xff\xff\xffWAVEnot audio at all" * 50)
-    assert verify(visit.page, tmp_path / "song.wav") == "unreadable"
-    text = visit.page.locator("[data-verdict]").inner_text()
+    assert verify(desk.page, tmp_path / "song.wav") == "unreadable"
+    text = desk.page.locator("[data-verdict]").inner_text()
     assert "could not be read" in text
     assert "Traceback" not in text
-    assert "/" not in text.split("Why:")[-1].split("\n")[0]  # no path of this machine
+    assert str(served.home.parent) not in text
 
 
 def test_a_tag_without_a_grant_is_marked_and_refused_with_the_reason(visit, served):
