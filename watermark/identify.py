@@ -61,7 +61,7 @@ MAX_CHANCE = 1e-6
 #: Seconds that file and seal must share for an alignment to be looked at.
 MIN_OVERLAP_S = 2
 
-_PRODUCT = 2**19  # numbers in a matrix product: blocks of seals that stay in the cache
+_PRODUCT = 2**17  # numbers in a matrix product: blocks of seals that stay in the cache
 _VOTING_S = 256  # seconds of the file whose words vote together, to bound the memory
 _INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
 _LIKELY_BITS = 4  # the index looks up the 2**4 likeliest words of every second
