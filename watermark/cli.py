@@ -168,9 +168,11 @@ def embed(
     if as_json:
         record = {"file": target, "seal_id": chosen.hex, "epoch": seal_key.epoch}
         record |= {"model": networks.id, "duration_s": duration_s, "score": found.score}
-        click.echo(json.dumps(record))
+        click.echo(json.dumps({**record, "identified": found.identification is not None}))
     else:
         click.echo(f"{target}: sealed as {chosen.hex} ({duration_s:.1f} s)")
+    if found.identification is None:
+        click.echo("the seal is detected, but this is too short or too faint to be named", err=True)
 
 
 @main.command()

@@ -85,6 +85,7 @@ class TestEmbed:
         assert record["seal_id"] == SEAL
         assert record["duration_s"] == 8.0
         assert record["model"] == "tonal-000000000000"
+        assert record["identified"] is True
 
     def test_makes_up_an_id(self, folder):
         ids = {
