@@ -310,7 +310,7 @@ class TagConditioner(nn.Module):
         self.tags = tuple(tags)
         self._index = {tag: i for i, tag in enumerate(self.tags)}
         self.embedding = nn.Embedding(len(self.tags) + len(KINDS), dim)
-        nn.init.normal_(self.embedding.weight, std=0.3 * dim**-0.5)
+        nn.init.normal_(self.embedding.weight, std=0.25)  # heard beside the positions
 
     def tokenize(self, texts: Sequence[str | None]) -> Tensor:
         """Texts of tag ids parted by commas or spaces -> (batch, kinds) indices.

@@ -1,0 +1,142 @@
+"""Makes the shipped checkpoint out of finished training runs: weights, and a card that says whence.
+
+The card is the model's birth certificate: recipe and profile, data by digest and hours, the grants
+that cover it, steps, time, seed, code version, sampling, and the figures of the last evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import HouseError
+from studio.house.lm_training import load_codec_checkpoint
+from studio.music.house_model import (
+    CARD_NAME,
+    HouseConfig,
+    build_lm,
+    load_house_model,
+    save_house_model,
+)
+
+if TYPE_CHECKING:
+    from studio.house.catalogue import Catalogue
+
+__all__ = ["GENERATION", "export_weights", "record_metrics"]
+
+GENERATION: Mapping[str, float | int] = {"guidance": 3.0, "temperature": 1.0, "top_k": 250}
+"""Sampling of a new card, fixed before the test split is looked at."""
+
+
+def export_weights(
+    run_dir: Path,
+    catalogue_dir: Path,
+    weights_dir: Path,
+    *,
+    generation: Mapping[str, float | int] = GENERATION,
+    notes: str = "",
+) -> str:
+    """Write the best checkpoint of `run_dir` to `weights_dir`; returns the weights' SHA-256.
+
+    Raises :class:`HouseError` when a run is missing.
+    """
+    import torch
+
+    from studio.house.catalogue import Catalogue
+
+    try:
+        state = torch.load(run_dir / "lm-best.pt", map_location="cpu", weights_only=True)
+        codec_state = torch.load(run_dir / "codec.pt", map_location="cpu", weights_only=True)
+    except OSError as exc:
+        raise HouseError(f"{run_dir} holds no finished training: {exc}") from exc
+    config = HouseConfig.from_dict(state["house"])
+    codec = load_codec_checkpoint(run_dir / "codec.pt")
+    lm = build_lm(config)
+    lm.load_state_dict(state["averaged"])
+    card = {
+        "title": "House model",
+        "licence": "MIT",
+        "made": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "code": _code_version(),
+        "commands": [
+            "studio house compose",
+            "studio house render",
+            "studio house train-codec",
+            "studio house train-lm",
+            "studio house evaluate",
+        ],
+        "data": describe_data(Catalogue.open(catalogue_dir)),
+        "training": {
+            "codec": {
+                "steps": codec_state["position"],
+                "seed": codec_state["config"]["seed"],
+                "profile": {k: v for k, v in codec_state["config"].items() if k != "model"},
+                "seconds": _seconds(run_dir / "codec.jsonl"),
+            },
+            "lm": {"steps": state["position"], "seconds": _seconds(run_dir / "lm.jsonl")},
+            "notes": notes,
+        },
+        "generation": dict(generation),
+        "metrics": {},
+    }
+    return save_house_model(weights_dir, config, codec, lm, card)
+
+
+def record_metrics(weights_dir: Path, metrics: Mapping[str, Any]) -> None:
+    """Put an evaluation (`Report.to_dict()`) into the card of the weights it was made on.
+
+    Raises :class:`HouseError` when the figures belong to other weights.
+    """
+    model = load_house_model(weights_dir)
+    measured = metrics.get("data", {}).get("weights")
+    if measured != model.digest:
+        raise HouseError("these figures were measured on other weights")
+    card = {**model.card, "metrics": dict(metrics)}
+    text = json.dumps(card, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    part = weights_dir / f"{CARD_NAME}.part"
+    part.write_text(text, encoding="utf-8")
+    part.replace(weights_dir / CARD_NAME)
+
+
+def describe_data(catalogue: Catalogue) -> dict[str, Any]:
+    """Digest of the manifest, hours and tracks per split, and the grants that cover training."""
+    manifest = (catalogue.root / "manifest.jsonl").read_bytes()
+    train = catalogue.tracks("train")
+    return {
+        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+        "train_hours": round(catalogue.seconds("train") / 3600, 2),
+        "tracks": {s: len(catalogue.tracks(s)) for s in ("train", "validation", "test")},
+        "grants": sorted({track.grant for track in train}),
+        "holders": sorted({track.holder for track in train}),
+    }
+
+
+def _seconds(log: Path) -> float:
+    """Seconds spent by all sessions of a run: each session's clock starts at zero."""
+    total = last = 0.0
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        now = float(json.loads(line)["s"])
+        if now < last:
+            total += last
+        last = now
+    return round(total + last)
+
+
+def _code_version() -> str:
+    try:
+        out = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - git from PATH, as a developer has it
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return out.stdout.strip()
