@@ -35,7 +35,7 @@ from watermark.audio import Waveform
 if TYPE_CHECKING:
     from studio.music.decoding import CachedLM
 
-__all__ = ["MusicGenerator", "get_generator", "hub_is_off"]
+__all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]
 
 Progress = Callable[[float, float], None]
 """Called with (seconds of music done, seconds to do)."""
@@ -109,7 +109,7 @@ class MusicGenerator:
             if stop.is_set():
                 raise GenerationCancelledError("cancelled before the first step")
             samples = model.generate(
-                self._text(tags),
+                prompt_text(self.config, tags),
                 threads=self._threads,
                 duration_s=duration_s,
                 seed=seed,
@@ -123,12 +123,6 @@ class MusicGenerator:
         if progress is not None:
             progress(duration_s, duration_s)
         return Waveform(samples, self.info.rate)
-
-    def _text(self, tags: Sequence[Tag]) -> str:
-        """House: the ids, which its conditioner knows. Hub: each tag's own wording."""
-        if self.config.kind == "house":
-            return " ".join(tag.id for tag in tags)
-        return ", ".join(tag.phrase for tag in tags)
 
     def _check(
         self, tags: Sequence[Tag], duration_s: float, seed: int, prompt: Waveform | None
@@ -286,6 +280,13 @@ class _Loaded:
         if samples.shape[0] != self.channels:
             samples = np.broadcast_to(samples[:1], (self.channels, samples.shape[1]))
         return np.ascontiguousarray(samples, np.float32)
+
+
+def prompt_text(config: ModelConfig, tags: Sequence[Tag]) -> str:
+    """What the model is told: a house model the tag ids, a hub model each tag's own wording."""
+    if config.kind == "house":
+        return " ".join(tag.id for tag in tags)
+    return ", ".join(tag.phrase for tag in tags)
 
 
 def get_generator(
