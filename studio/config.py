@@ -6,7 +6,7 @@ second default in code, so a file that leaves one out is refused by name.
 >>> from studio.paths import resolve_paths
 >>> config = load_config(resolve_paths(environ={}).configs / "studio.yaml")
 >>> config.generation.min_duration_s
-2.0
+3.0
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GenerationConfig(_Frozen):
 
     model: str
     duration_s: float = Field(gt=0)
-    min_duration_s: float = Field(ge=2.0)  # the seal needs two seconds of carrier
+    min_duration_s: float = Field(ge=2.0)  # the seal needs two seconds of carrier at the least
     max_duration_s: float = Field(gt=0)
     use: Literal["experiment", "noncommercial", "commercial"]
     territory: str = Field(pattern=r"^(WORLD|[A-Z]{2})$")
