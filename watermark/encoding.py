@@ -16,6 +16,7 @@ samples; MP3 and AAC may keep a part of the last frame (at most 1152 samples mor
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Any, Literal, Self, get_args
 
@@ -149,7 +150,10 @@ class Encoder:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            self._writer.abandon()  # whoever holds the file throws it away
 
 
 class _SndfileWriter:
@@ -190,6 +194,9 @@ class _SndfileWriter:
             self._file.write(np.ascontiguousarray(frames, np.float32))
 
     def close(self) -> None:
+        self._file.close()
+
+    def abandon(self) -> None:
         self._file.close()
 
 
@@ -244,8 +251,14 @@ class _FfmpegWriter:
         if self._resampler is not None:
             empty = np.zeros((0, self._stream.codec_context.channels), np.float32)
             self._encode(self._resampler.resample_chunk(empty, last=True))
-        self._container.mux(self._stream.encode(None))
+        self._mux(None)
         self._container.close()
+
+    def abandon(self) -> None:
+        import av
+
+        with suppress(av.FFmpegError, ValueError, OSError):
+            self._container.close()
 
     def _encode(self, frames: NDArray[np.float32]) -> None:
         """Encode ``(n, channels)``; PyAV cuts it to the codec's frame size."""
@@ -261,4 +274,13 @@ class _FfmpegWriter:
         frame.sample_rate = self.rate
         frame.pts = self._pts
         self._pts += frames.shape[0]
-        self._container.mux(self._stream.encode(frame))
+        self._mux(frame)
+
+    def _mux(self, frame: Any) -> None:
+        """Encode a frame, or flush the codec with None, and write what comes out."""
+        import av
+
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except av.FFmpegError as exc:
+            raise UnsupportedAudioError(f"the {self._lossy.codec} encoder failed") from exc

@@ -6,6 +6,7 @@ import io
 import os
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import soundfile
 from watermark.audio import (
     FORMATS,
     DecodeLimits,
+    Encoder,
     Waveform,
     encode,
     format_of,
@@ -178,6 +180,29 @@ class TestWrite:
             raise RuntimeError("stop")
         assert path.read_bytes() == b"old"
         assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_what_fails_halfway_leaves_nothing(self, tmp_path, format):
+        def blocks():
+            yield music(1.0)
+            raise AudioTooLongError("in the middle")
+
+        with (
+            pytest.raises(AudioTooLongError, match="in the middle"),
+            replacing(tmp_path / "a") as file,
+            Encoder(file, format, channels=2, rate=32_000) as encoder,
+        ):
+            for block in blocks():
+                encoder.write(block.samples)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_full_disk_is_the_systems_own_error(self):
+        with (
+            pytest.raises(OSError, match="No space left"),
+            Path("/dev/full").open("r+b") as full,
+            Encoder(full, "mp3", channels=2, rate=32_000) as encoder,
+        ):
+            encoder.write(music(5.0).samples)
 
 
 class TestHostile:
