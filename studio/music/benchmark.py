@@ -86,7 +86,9 @@ def compare_decoders(
             tokens = {}
             for name, musicgen in both.items():
                 duration = music_s if run >= 0 else min(0.2, music_s)
-                musicgen.set_generation_params(duration=duration, cfg_coef=guidance)
+                musicgen.set_generation_params(
+                    duration=duration, cfg_coef=guidance, top_k=min(250, checkpoint.lm.card)
+                )
                 attributes, _ = musicgen._prepare_tokens_and_attributes([text], None)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(run)
