@@ -5,6 +5,7 @@ Thin wrappers over :mod:`studio.house`; every option that shapes a result is in 
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -53,13 +54,13 @@ def compose(out: Path, limit: int | None) -> None:
 
 
 @house.command("render")
-@_catalogue_option
+@click.option("--out", required=True, type=_FOLDER, help="Folder that `compose` made.")
 @_limit_option
-def render(catalogue: Path, limit: int | None) -> None:
+def render(out: Path, limit: int | None) -> None:
     """Render what is composed and not rendered yet, with FluidSynth."""
     from studio.house.catalogue import render_catalogue
 
-    tracks = render_catalogue(catalogue, limit=limit, progress=_Counter("rendered"))
+    tracks = render_catalogue(out, limit=limit, progress=_Counter("rendered"))
     hours = sum(track.duration_s for track in tracks) / 3600
     click.echo(f"{len(tracks)} tracks rendered, {hours:.2f} h")
 
@@ -122,6 +123,58 @@ def train_lm(
         progress=_Counter("lm"),
     )
     click.echo(path)
+
+
+@house.command("export")
+@_catalogue_option
+@_run_option
+@click.option("--out", required=True, type=_FOLDER, help="Folder for weights and card.")
+@click.option("--notes", default="", help="A remark for the card.")
+def export(catalogue: Path, run_dir: Path, out: Path, notes: str) -> None:
+    """Write the best checkpoint of a run as weights that the studio loads."""
+    from studio.house.export import export_weights
+
+    click.echo(export_weights(run_dir, catalogue, out, notes=notes))
+
+
+@house.command("evaluate")
+@_catalogue_option
+@_run_option
+@click.option("--weights", type=_FOLDER, help="Weights to measure; the embedded ones by default.")
+@click.option("--clips", type=click.IntRange(1), help="How many clips to generate and judge.")
+@click.option("--keep", type=_FOLDER, help="Keep the generated clips here as WAV.")
+@click.option("--record", is_flag=True, help="Put the figures into the card of the weights.")
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    catalogue: Path,
+    run_dir: Path,
+    weights: Path | None,
+    clips: int | None,
+    keep: Path | None,
+    record: bool,
+    as_json: bool,
+) -> None:
+    """Measure the house model on held-out data; exits with 1 where a target is missed."""
+    from studio.house.evaluate import EvaluationConfig
+    from studio.house.evaluate import evaluate as measure
+    from studio.house.export import record_metrics
+    from studio.music.config import HOUSE_WEIGHTS
+
+    config = EvaluationConfig() if clips is None else EvaluationConfig(clips=clips)
+    report = measure(
+        catalogue,
+        run_dir / "tokens",
+        weights=weights,
+        config=config,
+        keep=keep,
+        progress=lambda text: click.echo(text, file=sys.stderr),
+    )
+    if record:
+        record_metrics(weights or HOUSE_WEIGHTS, report.to_dict())
+    click.echo(json.dumps(report.to_dict()) if as_json else report.text())
+    ctx.exit(0 if all(check.reached for check in report.checks) else 1)
 
 
 class _Counter:

@@ -200,3 +200,24 @@ def test_every_command_has_help(run, path):
     done = run(*path, "--help")
     assert done.exit_code == 0
     assert done.stdout.startswith(f"Usage: studio {' '.join(path)}")
+
+
+def test_house_compose_plans_tracks_and_a_missing_catalogue_exits_4(run, tmp_path):
+    done = run("house", "compose", "--out", tmp_path / "catalogue", "--limit", 2)
+    assert done.exit_code == 0, done.output
+    assert "2 tracks planned" in done.stdout
+    assert len((tmp_path / "catalogue/plan.jsonl").read_text().splitlines()) == 2
+    for command in ("train-codec", "evaluate"):
+        where = ["--catalogue", tmp_path / "nothing", "--run", tmp_path / "run"]
+        lost = run("house", command, *where)
+        assert lost.exit_code == 4, lost.output
+        assert "not a rendered catalogue" in lost.stderr
+
+
+def test_serve_says_when_the_address_is_taken(run):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", "--port", taken.getsockname()[1])
+    assert done.exit_code == 2, done.output
+    assert "cannot listen" in done.stderr
