@@ -43,7 +43,7 @@ __all__ = [
     "synthetic_clips",
 ]
 
-#: Detection rate below which an attack is listed as a failure.
+#: Rate of detection or identification below which an attack is listed as a failure.
 FAILS_BELOW = 0.9
 
 _AUDIO = {".wav", ".flac", ".mp3", ".m4a", ".opus", ".ogg", ".aac", ".aiff", ".webm"}
@@ -116,6 +116,16 @@ class AttackResult:
     def identification_rate(self) -> float:
         return self.identified / self.clips if self.clips else 0.0
 
+    @property
+    def fails(self) -> bool:
+        """Too seldom detected or identified, or anything detected or named that must not be."""
+        return (
+            min(self.detection_rate, self.identification_rate) < FAILS_BELOW
+            or self.false_alarms > 0
+            or self.misattributed > 0
+            or bool(self.failed)
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Counts, rates and intervals."""
         return {
@@ -133,7 +143,7 @@ class BenchReport:
     """All attacks, worst first, and what they were run on.
 
     Attributes:
-        results: by detection rate, then identification rate, lowest first.
+        results: failures first, then by detection and identification rate, lowest first.
         clips: names of the clips.
         seconds: length of each clip, seconds.
         registered: seals in the codebook.
@@ -150,8 +160,9 @@ class BenchReport:
 
     @property
     def failures(self) -> tuple[AttackResult, ...]:
-        """Attacks after which fewer than 9 of 10 clips are detected, or that raised errors."""
-        return tuple(r for r in self.results if r.detection_rate < FAILS_BELOW or r.failed)
+        """Attacks after which fewer than 9 of 10 clips are detected or identified, after which an
+        unsealed clip is detected or a wrong seal named, or that raised errors."""
+        return tuple(r for r in self.results if r.fails)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, ready for ``json.dumps``."""
@@ -222,7 +233,7 @@ def run(
             tally.count(found, false, CodebookEntry(ids[index], key, seconds))
             tally.compare(marked, attacked)
         results.append(tally.result(spec))
-    results.sort(key=lambda r: (r.detection_rate, r.identification_rate))
+    results.sort(key=lambda r: (not r.fails, r.detection_rate, r.identification_rate))
     quality = [si_snr(m, clip.waveform) for m, clip in zip(sealed, clips, strict=True)]
     return BenchReport(
         tuple(results),

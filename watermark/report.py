@@ -3,14 +3,14 @@
 >>> from watermark.bench import AttackResult, BenchReport
 >>> row = AttackResult("clean", "none", 8, 8, 8, 0, 0, 0.99, 5.0, 100.0, 0.0)
 >>> print(as_text(BenchReport((row,), ("a.ogg",), 10.0, 10_008, 24.1)).splitlines()[0])
-No attack fails: at least 9 of 10 clips are detected after each.
+No attack fails: 9 of 10 clips or more detected and identified, no false alarm.
 """
 
 from __future__ import annotations
 
 import html
 
-from watermark.bench import FAILS_BELOW, AttackResult, BenchReport
+from watermark.bench import AttackResult, BenchReport
 from watermark.measures import wilson
 
 __all__ = ["as_html", "as_text"]
@@ -65,7 +65,7 @@ def as_html(report: BenchReport) -> str:
             f"{html.escape(_row(result)[2])}</td>"
         )
         cells[2] = bar
-        kind = ' class="fail"' if result.detection_rate < FAILS_BELOW or result.failed else ""
+        kind = ' class="fail"' if result.fails else ""
         body.append(f"<tr{kind}>{''.join(cells)}</tr>")
     failures = "".join(f"<li>{html.escape(_failure(result))}</li>" for result in report.failures)
     facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(report))
@@ -92,14 +92,18 @@ th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
 def _verdict(report: BenchReport) -> str:
     count = len(report.failures)
     if count == 0:
-        return "No attack fails: at least 9 of 10 clips are detected after each."
+        return "No attack fails: 9 of 10 clips or more detected and identified, no false alarm."
     attacks = "1 attack fails" if count == 1 else f"{count} attacks fail"
-    return f"{attacks} (fewer than 9 of 10 clips detected, or an error):"
+    return f"{attacks} (fewer than 9 of 10 clips detected or identified, or a false alarm):"
 
 
 def _failure(result: AttackResult) -> str:
     text = f"{result.attack}: {result.detected} of {result.clips} detected"
     text += f", {result.identified} identified"
+    if result.false_alarms:
+        text += f", {result.false_alarms} false alarms on unsealed clips"
+    if result.misattributed:
+        text += f", {result.misattributed} attributed wrongly"
     return text + (f"; {len(result.failed)} failed ({result.failed[0]})" if result.failed else "")
 
 

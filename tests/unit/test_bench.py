@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -117,9 +117,23 @@ class TestRun:
         assert "nonsense" in broken.failed[0]
 
     def test_worst_first_and_failures_named(self, report):
-        rates = [r.detection_rate for r in report.results]
+        assert {r.attack for r in report.failures} == {
+            "shifted",
+            "too many channels",
+            "polarity inverted",  # detected, but not named
+        }
+        assert [r.attack for r in report.results][-1] == "clean"
+        rates = [r.detection_rate for r in report.failures]
         assert rates == sorted(rates)
-        assert {r.attack for r in report.failures} == {"shifted", "too many channels"}
+
+    def test_a_false_alarm_is_a_failure_however_well_the_seal_is_found(self):
+        good = AttackResult("x", "y", 8, 8, 8, 0, 0, 0.9, 5.0, None, None)
+        assert not good.fails
+        for change in ({"false_alarms": 1}, {"misattributed": 1}, {"identified": 7}):
+            bad = replace(good, **change)
+            assert bad.fails
+        text = as_text(BenchReport((replace(good, false_alarms=3),), ("a",), 10.0, 1, 20.0))
+        assert "3 false alarms on unsealed clips" in text.splitlines()[1]
 
     def test_quality_of_the_seal_is_stated(self, report, clips):
         sealed = [toy_seal(c.waveform, s) for c, s in zip(clips, toy_ids(3), strict=True)]
@@ -154,8 +168,8 @@ class TestReport:
 
     def test_text_names_failures_first(self, report):
         lines = as_text(report).splitlines()
-        assert lines[0].startswith("2 attacks fail")
-        assert "nonsense" in lines[1] + lines[2]
+        assert lines[0].startswith("3 attacks fail")
+        assert "nonsense" in "".join(lines[1:4])
         assert any(line.startswith("clean") and "3/3" in line for line in lines)
 
     def test_html_escapes(self, report):
