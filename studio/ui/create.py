@@ -65,18 +65,19 @@ class CreateTab:
                 "are not granted for the use chosen below; pick one to see why.</p>"
             )
             self.chip_style = gr.HTML(
-                views.refused_chip_style([s.tag.id for s in statuses if not s.granted]),
+                views.refused_chip_style([s.tag.id for s in statuses if _objection(s)]),
                 elem_classes="no-height",
             )
             self.chips = {
                 kind: gr.Radio(
                     choices=_chip_choices(kind, statuses),
-                    value=_first_granted(kind, statuses),
+                    value=_first_usable(kind, statuses),
                     label=KIND_TITLES[kind],
                     elem_classes="chips",
                 )
                 for kind in KINDS
             }
+            self.grants = gr.HTML(views.grants_table(statuses))
 
     def _build_scope(self) -> None:
         defaults = self._studio.config.generation
@@ -111,7 +112,7 @@ class CreateTab:
                 "<h2>Length, seed and file</h2><p>A longer clip is easier to recognise after "
                 "processing.</p>"
             )
-            with gr.Row():
+            with gr.Row(elem_classes="sliders"):
                 self.duration = gr.Slider(
                     minimum=defaults.min_duration_s,
                     maximum=defaults.max_duration_s,
@@ -185,7 +186,7 @@ class CreateTab:
             [self.use.change, self.territory.change, self.model.change],
             self._on_scope,
             [*chips, *scope],
-            [*chips, self.chip_style, self.model_panel, self.guidance, self.consent],
+            [*chips, self.chip_style, self.grants, self.model_panel, self.guidance, self.consent],
             **PRIVATE,
         )
         self.dice.click(_roll, None, self.seed, **PRIVATE)
@@ -220,18 +221,22 @@ class CreateTab:
     def _on_choice(self, *choice: str) -> str:
         tags, (use, territory, model) = _tags(choice[:-3]), choice[-3:]
         decision = self._studio.decide(tags, use=use, territory=territory, model=model)
-        return views.consent_panel(decision)
+        statuses = self._studio.tag_status(model=model, use=use, territory=territory)
+        known = {status.tag.id for status in statuses if status.known_to_model}
+        return views.consent_panel(decision, [tag for tag in tags if tag not in known])
 
     def _on_scope(self, *choice: str) -> _State:
         use, territory, model = choice[-3:]
         statuses = self._studio.tag_status(model=model, use=use, territory=territory)
-        refused = [status.tag.id for status in statuses if not status.granted]
         return {
             **{
                 chip: gr.update(choices=_chip_choices(kind, statuses))
                 for kind, chip in self.chips.items()
             },
-            self.chip_style: views.refused_chip_style(refused),
+            self.chip_style: views.refused_chip_style(
+                [status.tag.id for status in statuses if _objection(status)]
+            ),
+            self.grants: views.grants_table(statuses),
             self.model_panel: views.model_panel(self._studio.models()[model]),
             self.guidance: self._studio.models()[model].guidance,
             self.consent: self._on_choice(*choice),
@@ -327,23 +332,27 @@ def _tags(choice: tuple[str | None, ...]) -> list[str]:
     return [tag for tag in choice if tag]
 
 
+def _objection(status: TagStatus) -> str:
+    """Why the tag cannot be used as things stand, in two words; empty if it can."""
+    if not status.granted:
+        return "not granted"
+    return "" if status.known_to_model else "not for this model"
+
+
 def _chip_choices(kind: str, statuses: list[TagStatus]) -> list[tuple[str, str]]:
-    """Labels and values of one kind's chips; a refused tag says so in its label."""
+    """Labels and values of one kind's chips; the label of a tag that cannot be used says so."""
     offered = [
-        (
-            tag_name(status.tag.id) + ("" if status.granted else " – not granted"),
-            str(status.tag.id),
-        )
+        (" – ".join(filter(None, (tag_name(status.tag.id), _objection(status)))), status.tag.id)
         for status in statuses
         if status.tag.kind == kind
     ]
     return [("any", ""), *offered]
 
 
-def _first_granted(kind: str, statuses: list[TagStatus]) -> str:
+def _first_usable(kind: str, statuses: list[TagStatus]) -> str:
     """So that the first click on Generate makes music."""
-    granted = (s.tag.id for s in statuses if s.tag.kind == kind and s.granted)
-    return next(granted, "")
+    usable = (s.tag.id for s in statuses if s.tag.kind == kind and not _objection(s))
+    return next(usable, "")
 
 
 def _roll() -> int:

@@ -32,12 +32,13 @@ from studio.ui.wording import (
 if TYPE_CHECKING:
     from studio.consent import Decision, Grant, GrantVerdict, TagDecision
     from studio.music.config import ModelConfig
-    from studio.services import Release
+    from studio.services import Release, TagStatus
 
 __all__ = [
     "STEPS",
     "consent_panel",
     "failure_panel",
+    "grants_table",
     "model_panel",
     "progress_panel",
     "refused_chip_style",
@@ -48,11 +49,17 @@ __all__ = [
 ]
 
 
-def consent_panel(decision: Decision) -> str:
-    """Who has granted the chosen tags, for what and until when; or why one is refused."""
+def consent_panel(decision: Decision, unknown: Sequence[str] = ()) -> str:
+    """Who has granted the chosen tags, for what and until when; or why one is refused.
+
+    ``unknown``: chosen tags that the model was never trained on.
+    """
     scope = f"{_use_words(decision.use)}, {territory_name(decision.territory).lower()}"
     if not decision.tags:
         banner = _banner("", "Pick at least one tag.", "The studio makes music from tags only.")
+    elif decision.allowed and unknown:
+        names = ", ".join(map(tag_name, unknown))
+        banner = _banner("warn", f"✗ Not for this model: {names}", "It was not trained on it.")
     elif decision.allowed:
         count = len(decision.tags)
         what = "The tag is" if count == 1 else f"All {count} tags are"
@@ -113,6 +120,30 @@ def _sentence(tag: TagDecision) -> str:
     """The policy's explanation without the tag id in front: the row already names the tag."""
     text = tag.explanation.removeprefix(f"{tag.tag}: ")
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def grants_table(statuses: Sequence[TagStatus]) -> str:
+    """Every tag: who granted it for the chosen use, and until when, or why it is refused."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for status in statuses:
+        if status.granted:
+            until = f"until {day(status.valid_until)}" if status.valid_until else "until revoked"
+            answer = (", ".join(status.holders), until)
+        else:
+            reason = status.explanation.removeprefix(f"{status.tag.id}: ")
+            answer = ("not granted", reason)
+        alike.setdefault(answer, []).append(tag_name(status.tag.id))
+    rows = "".join(
+        f'<tr><th scope="row">{esc(who)}</th><td>{esc(detail)}</td>'
+        f"<td>{esc(', '.join(names))}</td></tr>"
+        for (who, detail), names in alike.items()
+    )
+    return (
+        '<details class="small"><summary>Who granted which tag, and until when</summary>'
+        '<div class="table-scroll"><table class="plain"><thead><tr><th scope="col">Granted by</th>'
+        '<th scope="col">Term</th><th scope="col">Tags</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></details>"
+    )
 
 
 def refused_chip_style(refused: Sequence[str]) -> str:

@@ -187,8 +187,8 @@ def _evidence_card(report: VerifyReport) -> str:
         rows.append(
             (
                 "Content against the original",
-                f"{percent(report.fingerprint_distance)} of the fingerprint's bits differ (the "
-                "same recording: below 35 %; unrelated music: about 50 %)",
+                f"{percent(report.fingerprint_distance)} of the fingerprint's bits differ "
+                "(unrelated music: about 50 %)",
             )
         )
     rows.append(("Content Credentials", str(report.c2pa.get("state", "absent"))))

@@ -127,6 +127,11 @@ def _visiting(served: Served, browser: Any) -> Iterator[Visit]:
     visit = Visit(browser.new_page())
     visit.page.on("request", lambda request: visit.hosts.add(_host(request.url)))
     visit.page.on("pageerror", lambda error: visit.faults.append(str(error)))
+    # A request that our content security policy stops is no request, but it was an attempt.
+    visit.page.on(
+        "console",
+        lambda line: "Content Security" in line.text and visit.faults.append(line.text),
+    )
     visit.page.goto(served.url)
     visit.page.get_by_text("Consent for your choice").wait_for()
     yield visit

@@ -151,6 +151,19 @@ def test_the_consent_panel_says_so_when_the_licence_of_the_model_is_in_the_way(s
     assert "licence of model facebook/musicgen-small does not permit commercial use" in panel
 
 
+def test_a_tag_the_model_never_learned_is_told_before_anything_is_tried(studio):
+    panel = create_views.consent_panel(studio.decide(["genre/jazz"]), ["genre/jazz"])
+    assert "Not for this model: jazz" in panel
+
+
+def test_the_table_of_grants_has_every_tag_once(studio):
+    table = create_views.grants_table(studio.tag_status(use="commercial"))
+    assert table.count("bossa nova") == 1
+    assert "House catalogue" in table
+    assert "until 1 Jan 2036" in table
+    assert "nobody has granted it" in table
+
+
 def test_without_a_tag_the_panel_asks_for_one(studio):
     assert "Pick at least one tag" in create_views.consent_panel(studio.decide([]))
 
