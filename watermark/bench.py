@@ -90,6 +90,9 @@ class AttackResult:
         bit_accuracy: mean share of bits that agree with the clip's own seal, where it was not
             identified at the offset that fits best: chance is then about 0.6, not 0.5.
         score: mean detection score of the sealed clips.
+        lowest_sealed: their lowest score. Where it is above ``highest_unsealed``, a threshold
+            between the two would make no error on these clips.
+        highest_unsealed: highest score of the unsealed clips after the same attack.
         si_snr_db: mean SI-SNR of the attacked against the sealed clip, where the attack keeps time.
         log_spectral_distance_db: mean over clips, likewise.
         failed: clips on which the attack itself or the reading raised an error, with its text.
@@ -107,6 +110,8 @@ class AttackResult:
     si_snr_db: float | None
     log_spectral_distance_db: float | None
     failed: tuple[str, ...] = ()
+    lowest_sealed: float | None = None
+    highest_unsealed: float | None = None
 
     @property
     def detection_rate(self) -> float:
@@ -251,6 +256,7 @@ class _Tally:
     def __init__(self) -> None:
         self.clips = self.detected = self.identified = self.misattributed = self.false_alarms = 0
         self.scores: list[float] = []
+        self.unsealed_scores: list[float] = []
         self.accuracies: list[float] = []
         self.si_snr: list[float] = []
         self.distances: list[float] = []
@@ -261,6 +267,7 @@ class _Tally:
         self.detected += bool(found.detected)
         self.false_alarms += bool(false.detected)
         self.scores.append(float(found.score))
+        self.unsealed_scores.append(float(false.score))
         named = found.identification
         if named is not None and named.seal_id == entry.seal_id:
             self.identified += 1
@@ -291,6 +298,8 @@ class _Tally:
             si_snr_db=_mean(self.si_snr),
             log_spectral_distance_db=_mean(self.distances),
             failed=tuple(self.failed),
+            lowest_sealed=min(self.scores, default=None),
+            highest_unsealed=max(self.unsealed_scores, default=None),
         )
 
 

@@ -23,6 +23,7 @@ _COLUMNS = (
     "identified",
     "wrong",
     "alarms",
+    "scores",
     "bits",
     "SI-SNR",
     "LSD",
@@ -30,7 +31,8 @@ _COLUMNS = (
 _LEGEND = (
     "detected: sealed clips over the threshold, with Wilson's 95 % interval. identified: "
     "attributed to the right seal. wrong: attributed to another, sealed and unsealed clips "
-    "together. alarms: unsealed clips detected after the same attack. bits: share that agrees with "
+    "together. alarms: unsealed clips detected after the same attack. scores: highest of the "
+    "unsealed | lowest of the sealed clips. bits: share that agrees with "
     "the clip's own seal (chance is about 0.6, see docs). SI-SNR and LSD (log-spectral distance), "
     "dB: the attacked against the sealed clip, where it keeps time."
 )
@@ -135,6 +137,7 @@ def _row(r: AttackResult) -> tuple[str, ...]:
         f"{r.identified}/{r.clips}",
         str(r.misattributed),
         f"{r.false_alarms}/{r.clips}",
+        f"{_number(r.highest_unsealed, '.1f')} | {_number(r.lowest_sealed, '.1f')}",
         _number(r.bit_accuracy, ".3f"),
         _number(r.si_snr_db, ".1f"),
         _number(r.log_spectral_distance_db, ".1f"),

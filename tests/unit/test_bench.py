@@ -95,6 +95,7 @@ class TestRun:
         assert (clean.clips, clean.detected, clean.identified) == (3, 3, 3)
         assert (clean.false_alarms, clean.misattributed) == (0, 0)
         assert clean.bit_accuracy > 0.95
+        assert clean.highest_unsealed < 1.0 < clean.lowest_sealed <= clean.score
         assert clean.si_snr_db == 100.0
         assert clean.log_spectral_distance_db == 0.0
 
