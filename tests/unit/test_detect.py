@@ -1,0 +1,214 @@
+"""Seal and read back with the committed weights: found where it is, and only where it is."""
+
+import numpy as np
+import pytest
+
+from tests.unit.seal_carriers import music
+from watermark.audio import Waveform, encode
+from watermark.detect import Detection, detect
+from watermark.embed import embed
+from watermark.errors import UnreadableAudioError
+from watermark.identify import Codebook, CodebookEntry
+from watermark.message import SealId, SealKey, messages
+from watermark.models import SealModel, load_seal_model
+
+KEY = SealKey(epoch=1, secret=bytes(range(32)))
+IDS = [SealId(bytes([n]) * 8) for n in range(200)]
+SEAL = IDS[77]
+
+
+@pytest.fixture(scope="module")
+def model() -> SealModel:
+    return load_seal_model("house")
+
+
+@pytest.fixture(scope="module")
+def codebook() -> Codebook:
+    return Codebook(CodebookEntry(i, KEY, 24.0) for i in IDS)
+
+
+@pytest.fixture(scope="module")
+def carrier() -> Waveform:
+    return music(12.0, 32_000, 2)
+
+
+@pytest.fixture(scope="module")
+def sealed(model, carrier) -> Waveform:
+    return embed(carrier, SEAL, KEY, model=model)
+
+
+def assert_ours(found: Detection, offset_s: float = 0.0) -> None:
+    assert found.detected
+    assert found.score > found.threshold
+    assert found.identification is not None
+    assert found.identification.seal_id == SEAL
+    assert found.identification.offset_s == pytest.approx(offset_s, abs=0.03)
+    assert found.identification.chance_bound <= 1e-6
+
+
+def test_round_trip(model, codebook, sealed):
+    found = detect(sealed, model=model, codebook=codebook)
+    assert_ours(found)
+    assert found.view == "mix"
+    assert len(found.segments) == 1
+    assert found.segments[0].start_s == 0
+    assert found.segments[0].end_s == pytest.approx(12.0, abs=0.25)
+    truth = messages(KEY, SEAL, 12)
+    assert found.message_logits.shape == (12, 16)
+    assert np.mean((found.message_logits > 0) == (truth > 0)) > 0.8
+
+
+def test_unmarked_audio_is_not_detected(model, codebook, carrier):
+    found = detect(carrier, model=model, codebook=codebook)
+    assert not found.detected
+    assert found.identification is None
+    assert found.segments == ()
+    assert found.score < found.threshold
+
+
+@pytest.mark.parametrize("kind", ["noise", "tone", "click train"])
+def test_other_signals_are_not_detected(model, codebook, kind):
+    t = np.arange(8 * 16_000) / 16_000
+    x = {
+        "noise": np.random.default_rng(0).standard_normal(len(t)),
+        "tone": np.sin(2 * np.pi * 440 * t),
+        "click train": (np.arange(len(t)) % 8000 < 3).astype(float),
+    }[kind]
+    found = detect(
+        Waveform((0.2 * x[None]).astype(np.float32), 16_000), model=model, codebook=codebook
+    )
+    assert not found.detected
+    assert found.identification is None
+
+
+def test_without_the_key_nothing_is_identified(model, sealed):
+    stranger = SealKey(epoch=1, secret=bytes(32))
+    wrong = Codebook(CodebookEntry(i, stranger, 24.0) for i in IDS)
+    found = detect(sealed, model=model, codebook=wrong)
+    assert found.detected  # the seal is there,
+    assert found.identification is None  # but not one of this registry
+
+
+def test_a_seal_that_is_not_registered_is_not_named(model, sealed):
+    others = Codebook(CodebookEntry(i, KEY, 24.0) for i in IDS if i != SEAL)
+    found = detect(sealed, model=model, codebook=others)
+    assert found.detected
+    assert found.identification is None
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000, 96_000])
+def test_other_rates(model, codebook, rate):
+    sealed = embed(music(9.0, rate, 1), SEAL, KEY, model=model)
+    assert_ours(detect(sealed, model=model, codebook=codebook))
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_resampled_after_sealing(model, codebook, sealed, rate):
+    assert_ours(detect(sealed.resample(rate), model=model, codebook=codebook))
+
+
+def test_polarity(model, codebook, sealed):
+    flipped = Waveform(-sealed.samples, sealed.rate)
+    assert_ours(detect(flipped, model=model, codebook=codebook))
+
+
+@pytest.mark.parametrize("start_s", [1.234, 2.0371])
+def test_a_cut_at_any_sample_knows_its_place(model, codebook, sealed, start_s):
+    cut = Waveform(sealed.samples[:, round(start_s * sealed.rate) :], sealed.rate)
+    assert_ours(detect(cut, model=model, codebook=codebook), offset_s=start_s)
+
+
+def test_mp3_from_bytes(model, codebook, sealed):
+    data = encode(sealed, "mp3", bitrate=128_000)
+    assert_ours(detect(data, model=model, codebook=codebook))
+
+
+def test_one_side_of_a_stereo_file(model, codebook):
+    """Sealed as mono, then put left of unrelated louder audio: the mix is hard to read."""
+    ours = embed(music(10.0, 32_000, 1), SEAL, KEY, model=model)
+    other = music(10.0, 32_000, 1, seed=99)
+    both = Waveform(np.concatenate([ours.samples, 2 * other.samples]), 32_000)
+    found = detect(both, model=model, codebook=codebook)
+    assert_ours(found)
+
+
+def test_segments_of_an_edit(model, codebook, carrier, sealed):
+    """Ours between unmarked music: the segment is where ours is."""
+    head, tail = carrier.slice(0, 6).samples, carrier.slice(2, 9).samples
+    edit = np.concatenate([head, sealed.slice(1, 11).samples, tail], axis=1)
+    found = detect(Waveform(edit, carrier.rate), model=model, codebook=codebook)
+    assert found.detected
+    assert found.identification is not None
+    assert found.identification.offset_s == pytest.approx(1.0 - 6.0, abs=0.03)
+    longest = max(found.segments, key=lambda s: s.end_s - s.start_s)
+    assert longest.start_s == pytest.approx(6.0, abs=0.75)
+    assert longest.end_s == pytest.approx(16.0, abs=0.75)
+    assert len(found.timeline) == 23 * 4
+
+
+def test_a_file_reads_like_its_waveform(model, sealed, tmp_path):
+    path = tmp_path / "sealed.wav"
+    path.write_bytes(encode(sealed, "wav", subtype="FLOAT"))
+    calls = []
+    streamed = detect(path, model=model, progress=lambda done, total: calls.append((done, total)))
+    direct = detect(sealed, model=model)
+    assert streamed.score == pytest.approx(direct.score, abs=1e-3)
+    np.testing.assert_allclose(streamed.message_logits, direct.message_logits, atol=1e-2)
+    assert streamed.file == "sealed.wav"
+    assert calls[-1][0] == pytest.approx(12.0)
+
+
+def test_long_files_read_in_blocks_like_in_one(model, monkeypatch):
+    from watermark import reading
+
+    sealed = embed(music(30.0, 16_000, 1), SEAL, KEY, model=model)
+    one = reading.read_view(iter([sealed]), model, "mix")
+    monkeypatch.setattr(reading, "_BLOCK_S", 5.12)
+    many = reading.read_view(iter([sealed]), model, "mix")
+    assert len(one.pilot) == len(many.pilot)
+    same = np.abs(one.start_s - many.start_s) < 1e-6
+    assert same.mean() > 0.9  # paths may differ by a step near a border
+    np.testing.assert_allclose(one.pilot[same], many.pilot[same], atol=1e-2)
+
+
+def test_silence_and_snippets_are_answered(model, codebook):
+    for seconds in (0.0, 0.05, 0.7, 3.0):
+        quiet = Waveform(np.zeros((2, round(seconds * 16_000)), np.float32), 16_000)
+        found = detect(quiet, model=model, codebook=codebook)
+        assert not found.detected
+        assert found.identification is None
+
+
+def test_a_file_that_is_not_audio_raises(model, tmp_path):
+    path = tmp_path / "notes.wav"
+    path.write_bytes(b"not audio at all" * 100)
+    with pytest.raises(UnreadableAudioError):
+        detect(path, model=model)
+
+
+def test_json_contract(model, codebook, sealed):
+    found = detect(sealed, model=model, codebook=codebook)
+    data = found.to_json()
+    assert {
+        "file",
+        "duration_s",
+        "detected",
+        "score",
+        "p_value",
+        "threshold",
+        "false_positive_rate",
+        "segments",
+        "model",
+    } <= set(data)
+    assert set(data["segments"][0]) == {"start_s", "end_s", "score"}
+    assert data["model"] == model.id
+    assert "message_logits" not in data
+    assert len(found.to_json(message_logits=True)["message_logits"]) == 12
+    assert data["calibration"]["clips"] > 100
+    assert 0 < data["false_positive_rate"] <= 1
+    assert data["p_value"] <= 1e-6
+
+
+def test_detection_is_deterministic(model, sealed):
+    first, second = detect(sealed, model=model), detect(sealed, model=model)
+    assert first.to_json(message_logits=True) == second.to_json(message_logits=True)

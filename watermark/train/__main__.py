@@ -1,0 +1,189 @@
+"""``python -m watermark.train``: data, run, export, calibrate, measure.
+
+Messages go to standard error, results to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+_path = click.Path(path_type=Path)
+
+
+@click.group()
+def main() -> None:
+    """Train, calibrate and measure the house seal."""
+
+
+@main.command()
+@click.option("--audio", type=_path, required=True, help="Music: wav, flac or npy below it.")
+@click.option("--out", type=_path, required=True, help="Folder for the shards.")
+@click.option("--hours", default=3.0, show_default=True)
+@click.option("--speech-minutes", default=8.0, show_default=True, help="By espeak-ng; 0 for none.")
+@click.option("--npy-rate", default=16_000, show_default=True, help="Sample rate of npy files, Hz.")
+@click.option("--only", default="", help="Only files with this in their name (a split).")
+@click.option("--seed", default=0)
+def data(
+    audio: Path, out: Path, hours: float, speech_minutes: float, npy_rate: int, only: str, seed: int
+) -> None:
+    """Build the shards a run trains on: music-*.npy and speech.npy."""
+    from watermark.train.data import build_shard, build_speech
+
+    out.mkdir(parents=True, exist_ok=True)
+    seconds = build_shard(
+        audio, out / "music-0.npy", max_hours=hours, npy_rate=npy_rate, only=only, seed=seed
+    )
+    click.echo(f"music: {seconds / 3600:.2f} h", err=True)
+    if speech_minutes > 0:
+        seconds = build_speech(out / "speech.npy", minutes=speech_minutes, seed=seed)
+        click.echo(f"speech: {seconds / 60:.1f} min", err=True)
+
+
+@main.command()
+@click.option("--config", type=_path, default=Path("configs/train/seal.yaml"), show_default=True)
+@click.option("--profile", default="cpu", show_default=True)
+@click.option("--data", "shards", type=_path, required=True, help="Folder made by `data`.")
+@click.option("--work", type=_path, required=True, help="State and log; a run goes on from it.")
+def run(config: Path, profile: str, shards: Path, work: Path) -> None:
+    """Train, or go on with a training that was interrupted."""
+    from watermark.train.recipe import load_profile
+    from watermark.train.recipe import run as train
+
+    music, speech = sorted(shards.glob("music*.npy")), sorted(shards.glob("speech*.npy"))
+    train(load_profile(config, profile), music=music, speech=speech, work=work)
+
+
+@main.command()
+@click.option("--work", type=_path, required=True)
+@click.option("--out", type=_path, default=Path("watermark/weights/house.safetensors"))
+@click.option("--name", default="house", show_default=True)
+@click.option("--strength-db", type=float, required=True, help="Depth K of strength 1.")
+@click.option("--max-strength", default=1.6, show_default=True)
+@click.option("--facts", default="{}", help="JSON about the training, kept in the record.")
+def export(
+    work: Path, out: Path, name: str, strength_db: float, max_strength: float, facts: str
+) -> None:
+    """Write the weights and their record."""
+    from watermark.train.export import export as write
+
+    digest = write(
+        work / "state.pt",
+        out,
+        name=name,
+        strength_db=strength_db,
+        max_strength=max_strength,
+        facts=json.loads(facts),
+    )
+    click.echo(digest)
+
+
+@main.command()
+@click.option("--audio", type=_path, required=True, help="Unmarked music of one source.")
+@click.option("--source", required=True, help="What it is, for the record.")
+@click.option("--scores", type=_path, required=True, help="JSON lines; appended to.")
+@click.option("--share", "shares", multiple=True, default=("2:0.3", "5:0.5", "10:1", "30:0.5"))
+@click.option("--npy-rate", default=16_000, show_default=True)
+@click.option("--only", default="", help="Only files with this in their name.")
+@click.option("--most-per-file", default=1000)
+@click.option("--weights", type=_path, default=None, help="Default: the embedded ones.")
+@click.option("--write/--no-write", default=False, help="Write the calibration to the record.")
+def calibrate(
+    audio: Path,
+    source: str,
+    scores: Path,
+    shares: tuple[str, ...],
+    npy_rate: int,
+    only: str,
+    most_per_file: int,
+    weights: Path | None,
+    write: bool,
+) -> None:
+    """Score unmarked clips (a share is seconds:share of clips), then set the thresholds."""
+    import torch
+
+    from watermark.models import SealModelConfig, load_seal_model
+    from watermark.train.calibrate import Score, score_clips
+    from watermark.train.calibrate import calibrate as rows
+    from watermark.train.export import update_record
+
+    torch.set_num_threads(1)
+    model = load_seal_model(SealModelConfig("house", path=str(weights) if weights else None))
+    wanted = {float(d): float(s) for d, s in (item.split(":") for item in shares)}
+    with scores.open("a") as out:
+
+        def log(score: Score) -> None:
+            out.write(json.dumps(asdict(score)) + "\n")
+            out.flush()
+
+        score_clips(
+            audio,
+            model,
+            source=source,
+            shares=wanted,
+            npy_rate=npy_rate,
+            most_per_file=most_per_file,
+            pattern=only,
+            log=log,
+        )
+    everything = [Score(**json.loads(line)) for line in scores.read_text().splitlines()]
+    calibration = rows(everything)
+    for row in calibration["rows"]:
+        summary = {k: row[k] for k in ("duration_s", "clips", "threshold", "held_out")}
+        click.echo(json.dumps(summary))
+    if write:
+        target = weights or Path(__file__).parent.parent / "weights" / "house.safetensors"
+        update_record(target, calibration=calibration)
+
+
+@main.command()
+@click.option("--audio", type=_path, required=True, help="Held-out music.")
+@click.option("--clips", default=16, show_default=True)
+@click.option("--seconds", default=10.0, show_default=True)
+@click.option("--start", default=5.0, show_default=True, help="Where in each file, seconds.")
+@click.option("--npy-rate", default=16_000, show_default=True)
+@click.option("--only", default="")
+@click.option("--strength", type=float, default=None)
+@click.option("--registered", default=10_000, show_default=True)
+@click.option("--weights", type=_path, default=None)
+def measure(
+    audio: Path,
+    clips: int,
+    seconds: float,
+    start: float,
+    npy_rate: int,
+    only: str,
+    strength: float | None,
+    registered: int,
+    weights: Path | None,
+) -> None:
+    """Bit accuracy, detection, identification, SI-SNR and speed, as one JSON object."""
+    import numpy as np
+    import torch
+
+    from watermark.models import SealModelConfig, load_seal_model
+    from watermark.train.calibrate import load
+    from watermark.train.data import audio_files
+    from watermark.train.measure import measure as figures
+
+    torch.set_num_threads(1)
+    model = load_seal_model(SealModelConfig("house", path=str(weights) if weights else None))
+    files = [p for p in audio_files(audio) if only in p.name]
+    chosen = np.linspace(0, len(files) - 1, min(clips, len(files))).round().astype(int)
+    waves = [load(files[i], npy_rate).slice(start, start + seconds) for i in chosen]
+    waves = [w for w in waves if w.duration_s > seconds - 0.01]
+    result = figures(
+        waves,
+        model,
+        strength=strength,
+        registered=registered,
+        log=lambda line: click.echo(line, err=True),
+    )
+    click.echo(json.dumps({"model": model.id, **result}))
+
+
+if __name__ == "__main__":
+    main()

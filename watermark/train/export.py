@@ -1,0 +1,79 @@
+"""From a training state to the two files a seal model is: safetensors and the JSON beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from watermark.audio import replacing
+from watermark.spectral import DepthConfig, NetworkConfig, network_dict
+
+__all__ = ["export", "update_record", "write_record"]
+
+FORMAT = "watermark-seal-weights/1"
+
+
+def export(
+    state: Path,
+    out: Path,
+    *,
+    name: str,
+    strength_db: float,
+    max_strength: float,
+    facts: dict[str, Any],
+) -> str:
+    """Write ``out`` (fp16 safetensors of the averaged weights) and its record; returns the digest.
+
+    Args:
+        state: ``state.pt`` of :func:`watermark.train.recipe.run`.
+        out: ``….safetensors``; the record takes its name with ``.json``.
+        name: of the model, as in ids.
+        strength_db: depth K of strength 1.
+        max_strength: the audibility limit.
+        facts: how it was trained; kept in the record as it is.
+    """
+    from safetensors.torch import save
+
+    data = torch.load(state, map_location="cpu", weights_only=True)
+    tensors = {key: value.half().contiguous() for key, value in data["ema"].items()}
+    raw = save(tensors)
+    digest = hashlib.sha256(raw).hexdigest()
+    with replacing(out) as file:
+        file.write(raw)
+    record = {
+        "format": FORMAT,
+        "name": name,
+        "digest": digest,
+        **network_dict(NetworkConfig(), DepthConfig()),
+        "strength_db": strength_db,
+        "max_strength": max_strength,
+        "training": {**facts, "progress": data["progress"]},
+    }
+    write_record(out.with_suffix(".json"), record)
+    return digest
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """The record as readable JSON, lists of numbers on one line."""
+    with replacing(path) as file:
+        file.write((_pretty(record) + "\n").encode())
+
+
+def update_record(weights: Path, **parts: Any) -> None:
+    """Replace top-level parts of the record beside ``weights``."""
+    path = weights.with_suffix(".json")
+    write_record(path, {**json.loads(path.read_text()), **parts})
+
+
+def _pretty(value: Any, indent: int = 0) -> str:
+    pad, end = "\n" + " " * (indent + 2), "\n" + " " * indent
+    if isinstance(value, dict) and value:
+        items = [f"{json.dumps(k)}: {_pretty(v, indent + 2)}" for k, v in value.items()]
+        return "{" + pad + f",{pad}".join(items) + end + "}"
+    if isinstance(value, list) and any(isinstance(v, dict) for v in value):
+        return "[" + pad + f",{pad}".join(_pretty(v, indent + 2) for v in value) + end + "]"
+    return json.dumps(value)
