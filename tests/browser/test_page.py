@@ -38,7 +38,7 @@ def generate(page):
 
 def finished(page):
     """Wait until the output's card is there; the real model takes a few seconds."""
-    page.get_by_role("region", name="Your output").wait_for(timeout=90_000)
+    page.get_by_role("region", name="Your output").wait_for(timeout=180_000)
 
 
 def verify(page, path: Path) -> str:
@@ -140,7 +140,8 @@ def test_the_licence_of_a_model_limits_the_use(visit):
     visit.page.get_by_label("Model", exact=True).click()
     visit.page.get_by_role("option", name=re.compile("MusicGen small")).click()
     choose(visit.page, "Intended use", "Commercial")
-    visit.page.get_by_text("does not permit commercial use").first.wait_for()
+    panel = visit.page.get_by_role("region", name="Consent for your choice")
+    panel.get_by_text("does not permit commercial use").first.wait_for()
     assert visit.page.get_by_role("radio", name="waltz – not granted").count() == 1
     assert "Meta" in visit.page.get_by_label("About the model").inner_text()
 
