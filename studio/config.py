@@ -76,6 +76,8 @@ class SealConfig(_Frozen):
 class VerifyConfig(_Frozen):
     """Operating points of the desk."""
 
+    max_speed_change: float = Field(ge=0, le=0.1)
+    """Speeds up to so far from 1 are searched and undone where the content does not match."""
     whole_share: float = Field(gt=0, le=1)
     """Share of file and of original that must overlap for `sealed`; below it is an `excerpt`."""
 

@@ -88,6 +88,7 @@ class VerifyReport:
     release: Release | None = None  # the matched output
     offset_s: float | None = None  # where second 0 of the file lies in the original
     fingerprint_distance: float | None = None  # bit error rate against the matched output
+    speed: float = 1.0  # at which the file plays; where not 1, `detection` is of the undone file
     matches: tuple[Match, ...] = ()  # parts that are ours
     consent: tuple[ConsentThenNow, ...] = ()
     c2pa: Mapping[str, Any] = field(default_factory=lambda: {"state": "absent"})
@@ -109,14 +110,15 @@ class VerifyReport:
         body: dict[str, Any] = {"file": self.file, "duration_s": self.duration_s}
         if self.detection is not None:
             body |= self.detection.to_json()
-            # The detector may have been handed decoded audio, which has no name.
-            body["file"] = self.file
+            # The detector was handed decoded audio: without a name, perhaps at another speed.
+            body |= {"file": self.file, "duration_s": self.duration_s}
         return body | {
             "verdict": str(self.verdict),
             "explanation": self.explanation,
             "seal_id": self.seal_id,
             "entry": self.entry,
             "offset_s": self.offset_s,
+            "speed": self.speed,
             "matches": [
                 {
                     "start_s": match.start_s,

@@ -12,6 +12,8 @@ from studio.verify import VerifyReport
 from tests.seals import TonalSeal
 from tests.studios import PlainGenerator, make_studio, music, revoke
 from watermark.audio import Waveform, encode, read, write
+from watermark.calibration import Calibration, DurationCalibration
+from watermark.detect import detect
 from watermark.embed import embed
 from watermark.message import SealId, SealKey
 
@@ -133,16 +135,78 @@ def test_a_seal_shifted_against_its_content_is_transplanted(studio, release):
     assert check(studio, encode(forged, "wav")).verdict is Verdict.TRANSPLANTED
 
 
-def test_a_seal_of_another_key_is_not_taken_for_ours(studio):
-    foreign = embed(
-        music(99, SECONDS), SealId.random(), SealKey.create(1), model=TonalSeal(), strength=1.0
-    )
-    report = check(studio, encode(foreign, "wav"))
-    assert report.verdict in (Verdict.FOREIGN_SEAL, Verdict.NOT_DETECTED)
+def foreign() -> bytes:
+    """Music of nobody here, under the mark of another site."""
+    key = SealKey.create(1)
+    sealed = embed(music(99, SECONDS), SealId.random(), key, model=TonalSeal(), strength=1.0)
+    return encode(sealed, "wav")
+
+
+def test_a_seal_of_another_key_is_not_ours_and_without_calibration_nothing_is_claimed(studio):
+    report = check(studio, foreign())
+    assert report.detection.detected, "the mark itself is seen"
+    assert report.verdict is Verdict.NOT_DETECTED
     assert report.release is None
-    assert report.verdict is (
-        Verdict.FOREIGN_SEAL if report.detection.detected else Verdict.NOT_DETECTED
-    )
+
+
+def test_a_seal_of_another_key_is_foreign_where_false_alarms_were_counted(tmp_path):
+    seal = TonalSeal()
+    scores = [detect(music(n, SECONDS), model=seal).score for n in range(60, 64)]
+    row = DurationCalibration.from_scores(10.0, scores * 125, margin=0.3)
+    seal.calibration = Calibration(("a test",), "2026-11-22", (row,))
+    with make_studio(tmp_path, seal=seal) as studio:
+        report = check(studio, foreign())
+        assert report.verdict is Verdict.FOREIGN_SEAL, report.explanation
+        assert "0 alarms in 500 unmarked clips" in report.explanation
+        unmarked = check(studio, encode(music(99, SECONDS), "wav"))
+        assert unmarked.verdict is Verdict.NOT_DETECTED
+
+
+# -- played faster or slower -----------------------------------------------------------------------
+
+
+def played(waveform: Waveform, speed: float) -> Waveform:
+    return Waveform(waveform.samples, round(waveform.rate * speed)).resample(waveform.rate)
+
+
+@pytest.mark.parametrize("speed", [0.95, 0.99, 1.02, 1.06])
+def test_our_file_at_another_speed_is_still_ours(studio, release, speed):
+    report = check(studio, encode(played(read(release.path), speed), "mp3"))
+    assert report.verdict is Verdict.SEALED, report.explanation
+    assert report.release == release
+    assert abs(report.speed - speed) < 0.003
+    assert f"at {report.speed:.3f} times its speed" in report.explanation
+    assert abs(report.matches[0].end_s - SECONDS / speed) < 0.3  # seconds of the file itself
+    assert report.to_json()["duration_s"] == pytest.approx(SECONDS / speed, abs=0.1)
+
+
+def test_an_excerpt_at_another_speed_is_placed_in_the_original(studio, release):
+    part = played(read(release.path).slice(8.0, 20.0), 1.03)
+    report = check(studio, encode(part, "wav"))
+    assert report.verdict is Verdict.EXCERPT, report.explanation
+    assert abs(report.matches[0].original_start_s - 8.0) < 0.3
+
+
+def test_a_copied_seal_stays_transplanted_whatever_speeds_are_tried(studio, release):
+    residual = read(release.path).samples - music(2, SECONDS).samples
+    forged = Waveform(music(56, SECONDS).samples + residual, 16_000)
+    report = check(studio, encode(forged, "wav"))
+    assert report.verdict is Verdict.TRANSPLANTED
+    assert report.speed == 1.0
+
+
+def test_music_that_repeats_itself_is_compared_where_the_seal_says(tmp_path):
+    """A loop fits itself a bar later as well; that must not read as a copied seal."""
+    bar = music(5, 4.0)
+    loop = joined(*[bar] * 6)
+    with make_studio(tmp_path, generator=PlainGenerator(loop)) as studio:
+        release = studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=1, format="wav"))
+        part = check(studio, encode(read(release.path).slice(9.0, 19.0), "wav"))
+    assert part.verdict is Verdict.EXCERPT, part.explanation
+    assert abs(part.matches[0].original_start_s - 9.0) < 0.3
+
+
+# -- no music at all -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
