@@ -94,7 +94,7 @@ def _key_option(*, required: bool) -> Callable[[_Command], _Command]:
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="consented-music-studio")
 def main() -> None:
-    """Seal music with an inaudible keyed watermark, and find out later which output it was."""
+    """Seal music with a keyed watermark, and find out later which output it was."""
 
 
 @main.group()
