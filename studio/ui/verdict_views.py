@@ -191,13 +191,20 @@ def _evidence_card(report: VerifyReport) -> str:
                 "(unrelated music: about 50 %)",
             )
         )
+    if report.speed != 1.0:
+        rows.append(("Speed", f"{report.speed:.3f} times the original's; undone before reading"))
+    if report.misses:
+        missed = "; ".join(f"{rate.attack} {rate.missed} of {rate.clips}" for rate in report.misses)
+        rows.append((f"Seals missed, {report.misses[0].seconds:g} s clips", missed))
     rows.append(("Content Credentials", str(report.c2pa.get("state", "absent"))))
     rows.append(("Detector", detection.model))
     listing = "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in rows)
     plot = score_timeline(
-        _curve(detection),
+        _curve(detection, report.speed),
         threshold=detection.threshold,
-        segments=[(part.start_s, part.end_s) for part in detection.segments],
+        segments=[
+            (part.start_s / report.speed, part.end_s / report.speed) for part in detection.segments
+        ],
         duration_s=report.duration_s or 0.0,
     )
     return (
@@ -219,10 +226,10 @@ def _false_positives(detection: Detection) -> str:
     )
 
 
-def _curve(detection: Detection) -> list[tuple[float, float]]:
-    """The timeline as (second, score)."""
+def _curve(detection: Detection, speed: float) -> list[tuple[float, float]]:
+    """The timeline as (second of the file, score); it was read with the change of speed undone."""
     return [
-        ((index + 0.5) * _TIMELINE_BIN_S, float(score))
+        ((index + 0.5) * _TIMELINE_BIN_S / speed, float(score))
         for index, score in enumerate(detection.timeline)
         if math.isfinite(score)
     ]
@@ -248,18 +255,18 @@ def _matched_card(report: VerifyReport) -> str:
 
 
 def _places(report: VerifyReport, release: Release) -> str:
-    if report.matches:
+    parts = [
+        (part, part.original_start_s + (part.end_s - part.start_s) * report.speed)
+        for part in report.matches
+    ]
+    if parts:
         rows = "".join(
             f"<li>{clock(part.start_s)} to {clock(part.end_s)} of the file is "
-            f"{clock(part.original_start_s)} to "
-            f"{clock(part.original_start_s + part.end_s - part.start_s)} of the original</li>"
-            for part in report.matches
+            f"{clock(part.original_start_s)} to {clock(original_end_s)} of the original</li>"
+            for part, original_end_s in parts
         )
         bar = place_in_original(
-            [
-                (part.original_start_s, part.original_start_s + part.end_s - part.start_s)
-                for part in report.matches
-            ],
+            [(part.original_start_s, original_end_s) for part, original_end_s in parts],
             release.duration_s,
         )
         return f"<h3 class='small'>Place in the original</h3><ul class='small'>{rows}</ul>{bar}"

@@ -17,6 +17,7 @@ import pytest
 
 from studio.consent import Revocation
 from studio.errors import GenerationCancelledError, SealingError, UsageError
+from studio.provenance.sealing import MissRate
 from studio.services import Progress, Stage, Verdict, VerifyReport
 from studio.ui import create_views, verdict_views
 from studio.ui.jobs import BusyError, JobRunner
@@ -295,6 +296,21 @@ def test_a_report_states_verdict_evidence_place_and_consent_then_and_now(report)
         "less than 1 in 100 million",
     ):
         assert text in view
+
+
+def test_a_changed_speed_is_told_and_places_are_in_seconds_of_the_file(report):
+    faster = replace(report, speed=1.25, duration_s=3.2, matches=(Match(0.0, 3.2, 3.0),))
+    view = verdict_views.report_view(faster)
+    assert "1.250 times the original" in view
+    assert "0:00.0 to 0:03.2 of the file is 0:03.0 to 0:07.0 of the original" in view
+    assert "Detection score over 0:03.2" in view
+
+
+def test_the_share_of_missed_seals_is_told_with_its_count(report):
+    misses = (MissRate("clean", 10.0, 0, 120), MissRate("mp3 64 kbit/s", 10.0, 3, 120))
+    view = verdict_views.report_view(replace(report, misses=misses))
+    assert "Seals missed, 10 s clips" in view
+    assert "clean 0 of 120; mp3 64 kbit/s 3 of 120" in view
 
 
 def test_a_detector_nobody_calibrated_claims_no_rate(report):
