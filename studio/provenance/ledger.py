@@ -269,25 +269,30 @@ class Ledger:
             )
 
     def _release(self, entry: Entry) -> Release:
-        body = entry.body
-        return Release(
-            output_id=OutputId(body["output_id"]),
-            path=self._outputs / body["file"]["name"],
-            sha256=body["file"]["sha256"],
-            seal_id=body["seal"]["id"],
-            entry_index=entry.index,
-            entry_hash=entry.leaf_hash.hex(),
-            request=GenerationRequest.from_json(body["request"]),
-            decision=body["decision"],
-            rate=body["audio"]["rate"],
-            channels=body["audio"]["channels"],
-            duration_s=body["audio"]["duration_s"],
-            title=body["title"],
-            credits=tuple(body["credits"]),
-            created_at=entry.at,
-            seal=body["seal"],
-            model=body["model"],
-        )
+        try:
+            body = entry.body
+            return Release(
+                output_id=OutputId(body["output_id"]),
+                path=self._outputs / body["file"]["name"],
+                sha256=body["file"]["sha256"],
+                seal_id=body["seal"]["id"],
+                entry_index=entry.index,
+                entry_hash=entry.leaf_hash.hex(),
+                request=GenerationRequest.from_json(body["request"]),
+                decision=body["decision"],
+                rate=body["audio"]["rate"],
+                channels=body["audio"]["channels"],
+                duration_s=body["audio"]["duration_s"],
+                title=body["title"],
+                credits=tuple(body["credits"]),
+                created_at=entry.at,
+                seal=body["seal"],
+                model=body["model"],
+            )
+        except (KeyError, TypeError) as exc:
+            raise LedgerError(
+                f"entry {entry.index} of the ledger is damaged; run `studio ledger verify`"
+            ) from exc
 
     # -- auditing -----------------------------------------------------------------------------
 

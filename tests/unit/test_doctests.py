@@ -1,0 +1,31 @@
+"""The examples in the docstrings of the studio's core say what happens."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = [
+    "studio.cli",
+    "studio.config",
+    "studio.consent.policy",
+    "studio.consent.registry",
+    "studio.consent.types",
+    "studio.paths",
+    "studio.progress",
+    "studio.provenance.file_metadata",
+    "studio.provenance.ledger",
+    "studio.provenance.release",
+    "studio.provenance.tree",
+    "studio.tags",
+    "studio.verdict",
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -1,0 +1,48 @@
+"""The vocabulary: namespaced, without duplicates, unknown tags named in the error."""
+
+from __future__ import annotations
+
+import pytest
+
+from studio.errors import ConfigError, UnknownTagError
+from studio.paths import resolve_paths
+from studio.tags import KINDS, Tag, TagId, Vocabulary
+
+FILE = resolve_paths(environ={}).consent / "tags.yaml"
+
+
+def test_the_shipped_vocabulary():
+    vocabulary = Vocabulary.load(FILE)
+    assert {tag.kind for tag in vocabulary.values()} == set(KINDS)
+    assert len(vocabulary.of_kind("genre")) == 17
+    assert vocabulary["genre/bossa-nova"].name == "bossa-nova"
+    assert all(tag.phrase for tag in vocabulary.values())
+
+
+@pytest.mark.parametrize("word", ["genre/polka", "jazz", "", "Some Artist", "genre/jazz,mood/calm"])
+def test_anything_else_is_unknown(word):
+    with pytest.raises(UnknownTagError) as caught:
+        Vocabulary.load(FILE).parse(["genre/jazz", word])
+    assert caught.value.tag_id == word
+
+
+@pytest.mark.parametrize(
+    "id", ["jazz", "genre/Jazz", "genre/a b", "artist/somebody", "genre/", "genre/-a"]
+)
+def test_an_id_of_another_form_is_refused(id):
+    with pytest.raises(ConfigError, match="kind/name"):
+        Tag(TagId(id), "a phrase")
+
+
+def test_duplicates_are_refused():
+    tag = Tag(TagId("genre/jazz"), "jazz")
+    with pytest.raises(ConfigError, match="twice"):
+        Vocabulary([tag, tag])
+
+
+@pytest.mark.parametrize("content", ["[", "- genre", "genre: jazz", ""])
+def test_a_file_of_another_shape_is_refused(tmp_path, content):
+    path = tmp_path / "tags.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="vocabulary"):
+        Vocabulary.load(path)
