@@ -18,7 +18,6 @@ format is written down in ``docs/ledger-format.md``. The database refuses UPDATE
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,13 +28,13 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from studio.errors import LedgerError
+from studio.provenance.audit import Audit, audit
+from studio.provenance.entry import INSTANT, LEAF_VERSION, Entry, canonical_leaf, entry_of
 from studio.provenance.release import GenerationRequest, OutputId, Release
 from studio.provenance.tree import (
-    EMPTY_HEAD,
     completed_nodes,
     head_from_nodes,
     leaf_hash,
-    tree_head,
 )
 from studio.store.database import Database
 from studio.store.tables import ledger_entry, ledger_node, output, seal_reservation
@@ -44,44 +43,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["LEAF_VERSION", "Audit", "Entry", "Ledger", "StoredOutput", "canonical_leaf"]
-
-LEAF_VERSION = 1
-
-_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry as it stands in the ledger."""
-
-    index: int
-    kind: str
-    at: datetime  # UTC
-    body: Mapping[str, Any]
-    leaf: bytes  # canonical JSON of all of the above
-    leaf_hash: bytes
-    tree_head: bytes  # of the tree of entries 0..index
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            **json.loads(self.leaf),
-            "leaf_hash": self.leaf_hash.hex(),
-            "tree_head": self.tree_head.hex(),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """Result of recomputing the whole ledger."""
-
-    size: int
-    tree_head: bytes
-    first_bad_index: int | None
-    fault: str | None  # what is wrong with the first bad entry
-
-    @property
-    def ok(self) -> bool:
-        return self.fault is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +54,6 @@ class StoredOutput:
     epoch: int
     duration_s: float
     fingerprint: bytes
-
-
-def canonical_leaf(index: int, kind: str, at: datetime, body: Mapping[str, Any]) -> bytes:
-    """The bytes that are hashed. Raises :class:`LedgerError` for what JSON cannot carry exactly."""
-    import rfc8785
-
-    entry: dict[str, Any] = {
-        "version": LEAF_VERSION,
-        "index": index,
-        "at": at.astimezone(UTC).strftime(_INSTANT),
-        "kind": kind,
-        "body": dict(body),
-    }
-    try:
-        return rfc8785.dumps(entry)
-    except rfc8785.CanonicalizationError as exc:
-        raise LedgerError(f"a {kind} entry has no canonical form: {exc}") from exc
 
 
 class Ledger:
@@ -173,7 +117,7 @@ class Ledger:
         with self._database.writing() as connection:
             connection.execute(
                 seal_reservation.insert().values(
-                    seal_id=seal_id, epoch=epoch, reserved_at=self._clock().strftime(_INSTANT)
+                    seal_id=seal_id, epoch=epoch, reserved_at=self._clock().strftime(INSTANT)
                 )
             )
 
@@ -192,7 +136,7 @@ class Ledger:
             ledger_entry.insert().values(
                 idx=index,
                 kind=kind,
-                created_at=at.astimezone(UTC).strftime(_INSTANT),
+                created_at=at.astimezone(UTC).strftime(INSTANT),
                 leaf=leaf,
                 leaf_hash=entry.leaf_hash,
                 tree_head=head,
@@ -211,7 +155,7 @@ class Ledger:
             row = connection.execute(
                 select(ledger_entry).where(ledger_entry.c.idx == index)
             ).one_or_none()
-        return None if row is None else _entry(row)
+        return None if row is None else entry_of(row)
 
     def entries(
         self, *, kind: str | None = None, newest_first: bool = False, limit: int | None = None
@@ -222,7 +166,7 @@ class Ledger:
             query = query.where(ledger_entry.c.kind == kind)
         order = ledger_entry.c.idx.desc() if newest_first else ledger_entry.c.idx
         with self._database.reading() as connection:
-            return [_entry(row) for row in connection.execute(query.order_by(order).limit(limit))]
+            return [entry_of(row) for row in connection.execute(query.order_by(order).limit(limit))]
 
     def release(self, output_id: str) -> Release | None:
         """The release of that output, rebuilt from its entry, or None."""
@@ -233,7 +177,7 @@ class Ledger:
         )
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else self._release(_entry(row))
+        return None if row is None else self._release(entry_of(row))
 
     def releases(self, *, newest_first: bool = False, limit: int | None = None) -> list[Release]:
         """All releases, oldest first unless asked otherwise."""
@@ -256,7 +200,7 @@ class Ledger:
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         for row in rows:
-            body = _entry(row).body
+            body = entry_of(row).body
             yield (
                 row.idx,
                 StoredOutput(
@@ -302,8 +246,6 @@ class Ledger:
         What this cannot see alone is a tail cut off or a ledger rewritten whole with new hashes:
         that takes a tree head noted elsewhere, to compare with :attr:`Audit.tree_head`.
         """
-        hashes: list[bytes] = []
-        nodes: dict[tuple[int, int], bytes] = {}
         with self._database.reading() as connection:
             rows = connection.execute(select(ledger_entry).order_by(ledger_entry.c.idx)).all()
             stored_nodes = {
@@ -312,31 +254,7 @@ class Ledger:
             stored_outputs = {
                 row.entry_idx: row for row in connection.execute(select(output)).all()
             }
-        head = EMPTY_HEAD
-        for position, row in enumerate(rows):
-            fault = _row_fault(row, position)
-            if fault is None:
-                hashes.append(row.leaf_hash)
-                for level, index, hash_ in completed_nodes(
-                    position, row.leaf_hash, lambda *key: nodes[key]
-                ):
-                    nodes[level, index] = hash_
-                    if stored_nodes.get((level, index)) != hash_:
-                        fault = f"tree node ({level}, {index}) is not the one its entries give"
-                head = head_from_nodes(position + 1, lambda *key: nodes[key])
-                if fault is None and head != row.tree_head:
-                    fault = "the tree head is not the one the entries give"
-            if fault is None:
-                fault = _output_fault(row, stored_outputs)
-            if fault is not None:
-                return Audit(len(rows), head, position, fault)
-        if len(stored_nodes) != len(nodes):
-            return Audit(len(rows), head, len(rows), "tree nodes beyond the last entry")
-        if tree_head(hashes) != head:  # the RFC's own recursion, against our incremental one
-            return Audit(len(rows), head, len(rows), "the tree head does not follow RFC 6962")
-        if any(index >= len(rows) for index in stored_outputs):
-            return Audit(len(rows), head, len(rows), "an output without an entry")
-        return Audit(len(rows), head, None, None)
+        return audit(rows, stored_nodes, stored_outputs)
 
 
 def _node_reader(connection: Connection) -> Callable[[int, int], bytes]:
@@ -351,65 +269,3 @@ def _node_reader(connection: Connection) -> Callable[[int, int], bytes]:
         return bytes(found)
 
     return node
-
-
-def _entry(row: Any) -> Entry:
-    try:
-        leaf = json.loads(row.leaf)
-        return Entry(
-            index=row.idx,
-            kind=row.kind,
-            at=datetime.strptime(leaf["at"], _INSTANT).replace(tzinfo=UTC),
-            body=leaf["body"],
-            leaf=row.leaf,
-            leaf_hash=row.leaf_hash,
-            tree_head=row.tree_head,
-        )
-    except (ValueError, KeyError, TypeError) as exc:
-        raise LedgerError(
-            f"entry {row.idx} of the ledger is damaged; run `studio ledger verify`"
-        ) from exc
-
-
-def _row_fault(row: Any, position: int) -> str | None:
-    """What is wrong with one row taken by itself, or None."""
-    if row.idx != position:
-        return f"entry {position} is missing"
-    if not all(isinstance(value, bytes) for value in (row.leaf, row.leaf_hash, row.tree_head)):
-        return "leaf, hash and head are not all bytes"
-    if leaf_hash(row.leaf) != row.leaf_hash:
-        return "the leaf does not have the hash recorded for it"
-    try:
-        leaf = json.loads(row.leaf)
-        at = datetime.strptime(leaf["at"], _INSTANT).replace(tzinfo=UTC)
-        canonical = canonical_leaf(leaf["index"], leaf["kind"], at, leaf["body"])
-    except (ValueError, KeyError, TypeError, LedgerError):
-        return "the leaf is not an entry"
-    if canonical != row.leaf:
-        return "the leaf is not in canonical form"
-    if (leaf["index"], leaf["kind"], leaf["at"]) != (row.idx, row.kind, row.created_at):
-        return "index, kind or time beside the leaf are not the leaf's own"
-    return None
-
-
-def _output_fault(row: Any, outputs: Mapping[int, Any]) -> str | None:
-    """Whether a release and its row of the outputs table agree."""
-    stored = outputs.get(row.idx)
-    if row.kind != "release":
-        return None if stored is None else "an output points at an entry that is no release"
-    if stored is None:
-        return "the release has no output"
-    try:
-        body = json.loads(row.leaf)["body"]
-        named = (body["output_id"], body["seal"]["id"], body["file"]["name"])
-        digest = body["fingerprint_sha256"]
-    except (KeyError, TypeError):
-        return "the release does not name its output"
-    if (stored.output_id, stored.seal_id, stored.file_name) != named:
-        return "the output is not the one the release names"
-    if (
-        not isinstance(stored.fingerprint, bytes)
-        or hashlib.sha256(stored.fingerprint).hexdigest() != digest
-    ):
-        return "the output's fingerprint is not the one the release names"
-    return None

@@ -15,6 +15,7 @@ MODULES = [
     "studio.consent.types",
     "studio.paths",
     "studio.progress",
+    "studio.provenance.entry",
     "studio.provenance.file_metadata",
     "studio.provenance.ledger",
     "studio.provenance.release",
