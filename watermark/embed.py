@@ -228,7 +228,7 @@ class _Sealer:
         sealed = np.clip(original + self._residual.samples[:, :count], -limit, limit)
         self._original.drop_before(end)
         self._residual.drop_before(end)
-        return sealed.astype(np.float32)
+        return np.asarray(sealed, dtype=np.float32)
 
 
 class _Resampler:

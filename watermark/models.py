@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -40,6 +41,18 @@ SEAL_RATE = 16_000  # Hz
 _WEIGHTS = Path(__file__).parent / "weights"
 _FORMAT = "watermark-seal-weights/1"
 _HUB_REPOSITORY = "facebook/audioseal"
+# What torch.load raises on files that are no checkpoints, of a few bytes or of many.
+_UNPICKLING = (
+    pickle.UnpicklingError,
+    struct.error,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OSError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +390,7 @@ def _hub_state(
     try:
         with torch.serialization.safe_globals(_config_types()):
             data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as exc:
+    except _UNPICKLING as exc:
         raise SealModelError(f"{path.name}: not an AudioSeal checkpoint, or a damaged one") from exc
     if isinstance(data, dict) and "best_state" in data:
         data = data["best_state"]

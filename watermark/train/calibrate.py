@@ -1,14 +1,15 @@
 """Calibration: the whole detector on real music that carries no seal.
 
-The threshold of a duration is the largest score seen plus a margin. How well such a threshold holds
-on music that did not choose it is counted by leaving files out, one at a time: the left-out file's
-clips against the threshold of all others. That count is what verdicts state.
+The threshold of a duration is the largest score seen plus a margin, and at least `LEAST`. How well
+such a threshold holds on music that did not choose it is counted by leaving files out, one at a
+time: the left-out file's clips against the threshold of all others. That count is what verdicts
+state. Clips of one file are alike, so the interval around it is a little too narrow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ __all__ = ["MARGIN", "Score", "calibrate", "score_clips"]
 
 #: Log odds between the largest unmarked score and the threshold.
 MARGIN = 0.75
+#: No threshold lies below this, however low the few clips of a duration scored.
+LEAST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,12 @@ def calibrate(scores: Sequence[Score]) -> dict[str, Any]:
     for duration in sorted({s.duration_s for s in scores}):
         group = [s for s in scores if s.duration_s == duration]
         row = DurationCalibration.from_scores(duration, [s.score for s in group], margin=MARGIN)
+        row = replace(row, threshold=max(row.threshold, LEAST))
         alarms = 0
         for file in {s.file for s in group}:
-            others = max((s.score for s in group if s.file != file), default=0.0) + MARGIN
-            alarms += sum(1 for s in group if s.file == file and s.score > others)
+            others = max((s.score for s in group if s.file != file), default=0.0)
+            threshold = max(others + MARGIN, LEAST)
+            alarms += sum(1 for s in group if s.file == file and s.score > threshold)
         held_out = FalsePositiveRate.of(alarms, len(group))
         data = asdict(row) | {"held_out": asdict(held_out)}
         data["top"] = [round(v, 4) for v in row.top]

@@ -133,12 +133,12 @@ class HostSampler:
 
     def _cut(self, shards: list[NDArray[np.int16]], samples: int) -> NDArray[np.float32]:
         weights = np.array([len(s) for s in shards], dtype=float)
-        cut = np.zeros(samples, np.float32)
+        cut: NDArray[np.float32] = np.zeros(samples, np.float32)
         for _ in range(20):  # silence between tracks is common: try again
             shard = shards[self._rng.choice(len(shards), p=weights / weights.sum())]
             start = int(self._rng.integers(0, len(shard) - samples))
-            cut = shard[start : start + samples].astype(np.float32) / 32768
-            if np.sqrt(np.mean(cut**2)) > 2e-3:
+            cut = shard[start : start + samples].astype(np.float32) / np.float32(32768)
+            if float(np.sqrt(np.mean(cut**2))) > 2e-3:
                 break
         return cut
 

@@ -1,0 +1,99 @@
+"""The spectral front end and networks: transforms, depth, and agreement with the package."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.seal_carriers import music
+from watermark.alignment import best_path
+from watermark.spectral import (
+    CELL_SAMPLES,
+    SpectralDetector,
+    SpectralGenerator,
+    Spectrum,
+    cell_seconds,
+)
+
+
+@pytest.fixture(scope="module")
+def spectrum() -> Spectrum:
+    return Spectrum()
+
+
+def test_bands_share_every_bin_and_the_transform_inverts(spectrum):
+    inside = spectrum.bands.sum(0)[5:240]  # 156 to 7,470 Hz
+    torch.testing.assert_close(inside, torch.ones_like(inside))
+    x = torch.from_numpy(music(1.0, 16_000).samples)
+    torch.testing.assert_close(spectrum.istft(spectrum.stft(x), x.shape[-1]), x, atol=1e-5, rtol=0)
+
+
+def test_depth_is_shallow_on_steady_tones_and_deep_on_noise(spectrum):
+    t = torch.arange(32_000) / 16_000
+    tone = 0.1 * torch.sin(2 * torch.pi * 440 * t)[None]
+    fading = tone * torch.exp(-2 * t)  # a decay is too slow to mask the pattern
+    noise = 0.1 * torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0))
+
+    def depth(x):
+        level = spectrum.log_energy(spectrum.stft(x))
+        return spectrum.depth(level)[0, :, 50:150].mean().item()
+
+    assert depth(tone) == pytest.approx(0.35, abs=0.01)
+    assert depth(fading) == pytest.approx(0.35, abs=0.02)
+    assert depth(noise) > 0.9
+
+
+def test_a_steady_tone_wobbles_less_than_its_published_threshold():
+    """The gain on a sustained tone stays below 0.5 dB rms (modulation threshold near 12 Hz)."""
+    from watermark.models import load_seal_model
+
+    model = load_seal_model()
+    t = np.arange(3 * 16_000) / 16_000
+    x = sum(np.sin(2 * np.pi * 220 * k * t) / k for k in (1, 2, 3, 4))
+    x = (0.1 * x).astype(np.float32)
+    rows = np.random.default_rng(0).integers(0, 2, (38, 16)).astype(np.uint8)
+    mark = model.mark(x, rows, 1.0)
+    spectrum = Spectrum()
+    before = spectrum.log_energy(spectrum.stft(torch.from_numpy(x)[None]))[0]
+    after = spectrum.log_energy(spectrum.stft(torch.from_numpy(x + mark)[None]))[0]
+    loudest = before.mean(1).argmax()
+    wobble = (after - before)[loudest, 20:-20]
+    assert 0.0 < wobble.std().item() < 0.5
+
+
+def test_a_flip_of_polarity_flips_the_mark():
+    generator = SpectralGenerator()
+    x = torch.from_numpy(music(1.0, 16_000).samples)
+    rows = torch.zeros(1, 13, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(generator(-x, rows, 20.0), -generator(x, rows, 20.0))
+
+
+def test_cells_are_the_mean_of_the_packages_own_frames():
+    detector = SpectralDetector()
+    features = torch.randn(2, 88, 128)
+    with torch.no_grad():
+        encoder, last = detector.net.detector[0], detector.net.detector[1]
+        frames = last(encoder.reverse_convolution(encoder.model(features)))
+        mean = frames.reshape(2, 18, 16, 8).mean(-1)
+        pilot, bits = detector.cells(features)
+    torch.testing.assert_close(pilot, mean[:, 1] - mean[:, 0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(bits, mean[:, 2:].transpose(1, 2), atol=1e-5, rtol=1e-4)
+
+
+def test_messages_change_where_the_second_begins():
+    seconds = cell_seconds(100)
+    starts = [int(torch.nonzero(seconds == k)[0]) * CELL_SAMPLES / 16_000 for k in range(1, 8)]
+    assert starts == pytest.approx(range(1, 8), abs=0.0401)  # half a cell
+    assert cell_seconds(5, 50).tolist() == [4, 4, 4, 4, 4]
+
+
+def test_the_path_follows_a_drift_and_is_not_torn_off_by_a_bad_cell():
+    pilot = np.full((16, 400), -4.0, np.float32)
+    truth = (np.arange(400) // 60) % 16
+    for shift, value in ((-1, 2.0), (0, 6.0), (1, 2.0)):
+        pilot[(truth + shift) % 16, np.arange(400)] = value
+    pilot[:, 30] = 0.0
+    pilot[3, 30] = 15.0
+    path = best_path(pilot)
+    assert np.mean(path == truth) > 0.9
+    assert path[30] == truth[30]
