@@ -18,6 +18,7 @@ Everything is measured on the test split, which no training step and no choice o
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,6 +33,7 @@ from studio.errors import HouseError
 from studio.house.classifier import CLIP_S, TagClassifier, training_clips
 from studio.house.codec_losses import MultiScaleMel, si_sdr
 from studio.house.codec_training import codebook_perplexity
+from studio.house.export import scale_heads
 from studio.house.lm_training import held_out_nll
 from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
 from studio.house.tokens import SegmentPlan, TokenStore
@@ -39,6 +41,8 @@ from studio.music.house_model import CONDITION, HouseModel, load_house_model
 from studio.tags import KINDS
 
 if TYPE_CHECKING:
+    from audiocraft.models.lm import LMModel
+
     from studio.house.catalogue import Catalogue
 
 __all__ = ["Check", "EvaluationConfig", "Report", "evaluate", "generate_clips"]
@@ -138,12 +142,13 @@ def evaluate(
     config: EvaluationConfig | None = None,
     progress: Progress | None = None,
     keep: Path | None = None,
+    encode: bool = True,
 ) -> Report:
     """Measure the checkpoint in `weights` (default: the embedded one).
 
     `tokens_dir` holds the catalogue's tokens (:class:`TokenStore`) and is filled where it is not
-    complete. `keep` is a folder for the generated clips as WAV. Raises
-    :class:`HouseError` or :class:`CheckpointError`.
+    complete, unless `encode` is false: then the figures on tokens cover what it holds. `keep` is a
+    folder for the generated clips as WAV. Raises :class:`HouseError` or :class:`CheckpointError`.
     """
     from studio.house.catalogue import Catalogue
 
@@ -156,12 +161,16 @@ def evaluate(
             f"the catalogue is at {catalogue.rate} Hz, the model at {model.sample_rate}"
         )
     store = TokenStore.open(tokens_dir, model.codec)
-    say("encoding what is not encoded yet")
-    store.extend(catalogue, model.codec)
+    if encode:
+        say("encoding what is not encoded yet")
+        store.extend(catalogue, model.codec)
     report = Report()
     report.data["data"] = {
         "test_tracks": len(catalogue.tracks("test")),
         "train_hours": catalogue.seconds("train") / 3600,
+        "train_hours_as_tokens": sum(t.frames for t in store.of_split("train"))
+        / model.frame_rate
+        / 3600,
         "weights": model.digest,
     }
 
@@ -170,7 +179,7 @@ def evaluate(
     report.data["codec"] = measure_codec(model, clips, options.lossy)
     say("language model")
     plan = SegmentPlan(store, "test", round(10 * model.frame_rate), 0.3)
-    nll = held_out_nll(model.lm, plan, options.nll_segments, options.seed)
+    nll = held_out_nll(_as_trained(model), plan, options.nll_segments, options.seed)
     report.data["language model"] = {
         "perplexity_per_codebook": [float(np.exp(x)) for x in nll],
         "mean_nll_nats": float(np.mean(nll)),
@@ -188,6 +197,16 @@ def evaluate(
     report.data["speed"] = measure_speed(model, options)
     report.checks.extend(_checks(report.data))
     return report
+
+
+def _as_trained(model: HouseModel) -> LMModel:
+    """The language model without the sampling temperatures that were folded into its heads."""
+    temperatures = model.card.get("generation", {}).get("codebook_temperatures")
+    if not temperatures:
+        return model.lm
+    lm = copy.deepcopy(model.lm)
+    scale_heads(lm, temperatures)
+    return lm
 
 
 def measure_codec(

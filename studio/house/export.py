@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,11 @@ from studio.music.house_model import (
 )
 
 if TYPE_CHECKING:
+    from audiocraft.models.lm import LMModel
+
     from studio.house.catalogue import Catalogue
 
-__all__ = ["GENERATION", "export_weights", "record_metrics"]
+__all__ = ["GENERATION", "export_weights", "record_metrics", "scale_heads"]
 
 GENERATION: Mapping[str, float | int] = {"guidance": 3.0, "temperature": 1.0, "top_k": 250}
 """Sampling of a new card, fixed before the test split is looked at."""
@@ -39,9 +41,14 @@ def export_weights(
     weights_dir: Path,
     *,
     generation: Mapping[str, float | int] = GENERATION,
+    codebook_temperatures: Sequence[float] = (),
     notes: str = "",
 ) -> str:
     """Write the best checkpoint of `run_dir` to `weights_dir`; returns the weights' SHA-256.
+
+    `codebook_temperatures`, one per codebook, are folded into the heads: the first codebooks carry
+    the music and want to be drawn, the last carry detail that a small model cannot foresee, where a
+    draw is noise. Any sampler then draws with them at its own temperature of one.
 
     Raises :class:`HouseError` when a run is missing.
     """
@@ -58,6 +65,8 @@ def export_weights(
     codec = load_codec_checkpoint(run_dir / "codec.pt")
     lm = build_lm(config)
     lm.load_state_dict(state["averaged"])
+    if codebook_temperatures:
+        scale_heads(lm, [1 / t for t in codebook_temperatures])
     card = {
         "title": "House model",
         "licence": "MIT",
@@ -81,10 +90,20 @@ def export_weights(
             "lm": {"steps": state["position"], "seconds": _seconds(run_dir / "lm.jsonl")},
             "notes": notes,
         },
-        "generation": dict(generation),
+        "generation": {**generation, "codebook_temperatures": list(codebook_temperatures)},
         "metrics": {},
     }
     return save_house_model(weights_dir, config, codec, lm, card)
+
+
+def scale_heads(lm: LMModel, factors: Sequence[float]) -> None:
+    """Multiply the logits of each codebook, in place; the heads have no bias."""
+    import torch
+
+    with torch.no_grad():
+        for head, factor in zip(lm.linears, factors, strict=True):
+            for weight in head.parameters():
+                weight.mul_(factor)
 
 
 def record_metrics(weights_dir: Path, metrics: Mapping[str, Any]) -> None:

@@ -124,7 +124,7 @@ def _shares(codebooks: int, dim: int) -> list[int]:
     """Dimensions of the model given to each codebook: the first ones get more, the sum is `dim`."""
     wanted = np.array([1 / (1 + k) ** 0.75 for k in range(codebooks)])
     edges = np.concatenate([[0], np.cumsum(wanted)])
-    return np.diff(np.round(edges / edges[-1] * dim).astype(int)).tolist()
+    return [int(n) for n in np.diff(np.round(edges / edges[-1] * dim))]
 
 
 @torch.no_grad()
@@ -257,18 +257,18 @@ class LMTraining:
         }
 
     def _codebooks(self, rng: np.random.Generator) -> tuple[list[int], Tensor]:
-        """Codebooks of this step and their weights: the first two, and a draw of the others.
+        """Codebooks of this step and their weights: the first ones, and two of the others.
 
         What is drawn weighs more, so that the loss is the full one on average.
         """
-        count = len(self.weights)
-        drawn = self.config.codebooks_per_step - 2
-        if drawn <= 0 or drawn >= count - 2:
+        count, fixed = len(self.weights), self.config.codebooks_per_step - 2
+        if fixed <= 0 or fixed + 2 >= count:
             return list(range(count)), self.weights
-        others = sorted(2 + int(k) for k in rng.permutation(count - 2)[:drawn])
-        weights = self.weights[[0, 1, *others]]
-        weights[2:] *= (count - 2) / drawn
-        return [0, 1, *others], weights
+        drawn = sorted(fixed + int(k) for k in rng.permutation(count - fixed)[:2])
+        chosen = [*range(fixed), *drawn]
+        weights = self.weights[chosen]
+        weights[fixed:] *= (count - fixed) / 2
+        return chosen, weights
 
     def averaged_lm(self) -> LMModel:
         """A copy in eval mode with the averaged weights: what is evaluated and shipped."""

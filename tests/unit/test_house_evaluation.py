@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -18,8 +20,15 @@ from studio.house.evaluate import (
     generate_clips,
     measure_codec,
 )
+from studio.house.export import record_metrics, scale_heads
 from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
-from studio.music.house_model import HouseConfig, HouseModel, build_house_model
+from studio.music.house_model import (
+    HouseConfig,
+    HouseModel,
+    build_house_model,
+    load_house_model,
+    save_house_model,
+)
 
 RATE = 16000
 
@@ -173,6 +182,24 @@ def test_a_check_says_plainly_whether_its_target_is_reached():
     report = Report({"codec": {"house": {"si_sdr_db": 8.4}}}, [missed])
     assert report.to_dict()["checks"][0]["reached"] is False
     assert "si_sdr_db 8.4" in report.text()
+
+
+def test_folded_temperatures_are_what_a_sampler_would_have_done():
+    lm = _model().lm
+    logits = [head(torch.ones(lm.dim)) for head in lm.linears]
+    scale_heads(lm, [1 / 0.5, 1 / 2.0])
+    folded = [head(torch.ones(lm.dim)) for head in lm.linears]
+    assert torch.allclose(folded[0], logits[0] / 0.5)
+    assert torch.allclose(folded[1], logits[1] / 2.0)
+
+
+def test_figures_of_other_weights_are_not_put_on_a_card(tmp_path: Path):
+    model = _model()
+    digest = save_house_model(tmp_path, model.config, model.codec, model.lm, {"title": "t"})
+    with pytest.raises(HouseError, match="other weights"):
+        record_metrics(tmp_path, {"data": {"weights": "0" * 64}})
+    record_metrics(tmp_path, {"data": {"weights": digest}, "checks": []})
+    assert load_house_model(tmp_path).card["metrics"]["checks"] == []
 
 
 def _tags() -> tuple[str, ...]:
