@@ -160,7 +160,8 @@ class Pipeline:
         ):
             raise UsageError(
                 f"the duration must lie between {limits.min_duration_s:g} s (a shorter one "
-                f"cannot be told by its seal) and {limits.max_duration_s:g} s, not {request.duration_s:g}"
+                f"cannot be told by its seal) and {limits.max_duration_s:g} s, "
+                f"not {request.duration_s:g}"
             )
         if request.seed is not None and not 0 <= request.seed <= _MAX_SEED:
             raise UsageError(f"the seed must lie between 0 and {_MAX_SEED}")
