@@ -52,7 +52,8 @@ def tokens_digest(codec: EncodecModel) -> str:
     for name, value in sorted(codec.state_dict().items()):
         if name.startswith("encoder.") or name.endswith("._codebook.embed"):
             digest.update(name.encode())
-            digest.update(value.detach().cpu().half().numpy().tobytes())
+            # + 0: a negative zero is another pattern of bits for the same weight.
+            digest.update((value.detach().cpu().half() + 0.0).numpy().tobytes())
     return digest.hexdigest()
 
 
