@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-_SOUNDFONTS = (Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3"), Path("/usr/share/sounds/sf2/FluidR3Mono_GM.sf2"))
+_SOUNDFONT = Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3")
 
 _PARTS = {
     "fluidsynth": lambda: ctypes.util.find_library("fluidsynth") is not None,
-    "soundfont": lambda: any(path.exists() for path in _SOUNDFONTS),
+    "soundfont": lambda: _SOUNDFONT.exists(),
     "chromium": lambda: shutil.which("chromium") is not None,
     "ffmpeg": lambda: shutil.which("ffmpeg") is not None,
 }

@@ -299,8 +299,8 @@ def release_card(release: Release, audio_url: str) -> str:
         f"<dt>Intended use</dt><dd>{esc(_use_words(request.use))}, "
         f"{esc(territory_name(request.territory))}</dd>"
         f"<dt>Made</dt><dd>{esc(moment(release.created_at))}</dd></dl>"
-        '<p class="small soft after">The file carries a seal in its sound. Drop it, an MP3 of it or '
-        "a part of it on the <b>Verify</b> tab to see it recognised.</p></section>"
+        '<p class="small soft after">The file carries a seal in its sound. Drop it, an MP3 of it '
+        "or a part of it on the <b>Verify</b> tab to see it recognised.</p></section>"
     )
 
 
