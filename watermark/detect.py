@@ -348,26 +348,26 @@ def _identify(
         scores = [clip_score(reading, reading.between(s, s + _SEARCH_S)) for s in starts]
         likely = [i for i in np.argsort(scores)[::-1][:_SEARCH_MOST] if scores[i] > 0]
         spans += [(float(starts[i]), float(starts[i]) + _SEARCH_S) for i in likely]
-    for tried, (start, end) in enumerate(spans, start=1):
+    for number, (start, end) in enumerate(spans):
         part = replace(reading, duration_s=min(end, duration))
         logits = part.on_grid(reading.cell_s, start)
         if not np.any(logits):
             continue
-        # What was tried before counts as searched: the bound holds for all tries together.
+        # Every span counts as searched (a union bound), so the bound holds for all together.
         found = identify(
             logits,
             codebook,
             hop_s=reading.cell_s,
             window_s=reading.cell_s,
-            thorough=likely_sealed or tried > 1,
-            max_chance=MAX_CHANCE / tried,
+            thorough=likely_sealed or number > 0,
+            max_chance=MAX_CHANCE / len(spans),
         )
         if found is not None:
             return replace(
                 found,
                 offset_s=_refined(found, codebook, reading, start, end),
-                chance_bound=min(1.0, found.chance_bound * tried),
-                searched=found.searched * tried,
+                chance_bound=min(1.0, found.chance_bound * len(spans)),
+                searched=found.searched * len(spans),
             )
     return None
 
