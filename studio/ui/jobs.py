@@ -2,7 +2,7 @@
 
 Making music takes seconds and uses a whole core, so a few run at a time and a bounded number wait.
 A :class:`Job` is watched from the page's generator functions: :meth:`Job.watch` yields a
-:class:`Moment` several times a second until the work has ended, whichever way. Cancelling sets the
+:class:`Moment` every 0.4 s until the work has ended, whichever way. Cancelling sets the
 :class:`threading.Event` the work was given; the job has ended only when the work itself returned,
 so what the page says about it is what happened.
 
@@ -28,7 +28,7 @@ from studio.errors import StudioError
 __all__ = ["BusyError", "Job", "JobRunner", "Moment"]
 
 _Result = TypeVar("_Result")
-_TICK_S = 0.2  # how often a watcher looks; a cancelled job is seen to end within this time
+_TICK_S = 0.4  # how often a watcher looks; the end of a job wakes it at once
 
 
 class BusyError(StudioError):
