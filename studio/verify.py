@@ -293,10 +293,11 @@ class Verifier:
         if detection.detected and detection.alarms is not None:
             return VerifyReport(
                 verdict=Verdict.FOREIGN_SEAL,
-                explanation="The file carries a mark of the kind this studio's detector reads, but "
-                "the messages in it belong to no output in this registry: another site's mark, "
-                "or one of ours whose entry or key is lost. Unmarked music is taken for marked "
-                f"{rate_text(detection)}.",
+                explanation="The detector alarms, but the messages it reads belong to no output in "
+                "this registry: another site's mark, one of ours whose entry or key is lost, or a "
+                "false alarm. Unmarked music as published is taken for marked "
+                f"{rate_text(detection)}; after coding at low bit rates (MP3 at 64 kbit/s and "
+                "below, Opus at 48 and below) unmarked music alarms often. Take it as a hint.",
                 file=None,
                 detection=detection,
             )

@@ -76,10 +76,11 @@ READING: Mapping[Verdict, Reading] = {
     Verdict.FOREIGN_SEAL: Reading(
         "?",
         "warn",
-        "A seal that is not in our registry",
-        "A watermark of a kind we can read is present, but it belongs to no output of this studio.",
-        "It does not say who made the audio: anyone with the published watermark tool can have "
-        "marked it.",
+        "The detector alarms, and no output of ours fits",
+        "The sound looks marked in the way that we mark, but the messages in it belong to no "
+        "output in this registry.",
+        "It is a hint, not a finding. Low-rate coding (MP3 at 64 kbit/s and below, Opus at 48 and "
+        "below) of unmarked music alarms too, and anyone can mark with the published weights.",
     ),
     Verdict.NOT_DETECTED: Reading(
         "–",
