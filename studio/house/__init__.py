@@ -1,0 +1,1 @@
+"""The house model: a catalogue composed and rendered here, and a model trained on nothing else."""

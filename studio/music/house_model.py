@@ -232,8 +232,8 @@ class SpectralEncoder(nn.Module):
 class SpectralDecoder(nn.Module):
     """(batch, latent_dim, frames) -> (batch, 1, frames * hop), by overlap-add of two-hop frames.
 
-    Each frame is a linear image of its latent (at first the inverse of the encoder's) plus a complex
-    spectrum times a gain per band: the gain carries the wide dynamic range, so that the network's
+    Each frame is a linear image of its latent (at first the inverse of the encoder's) plus a
+    complex spectrum times a gain per band: the gain carries the wide dynamic range, so that the network's
     output works at unit scale.
     """
 

@@ -152,10 +152,9 @@ def test_cancel_stops_the_work_and_leaves_nothing(visit, served):
     visit.page.get_by_label("number input for Duration").press("Tab")
     generate(visit.page)
     visit.page.get_by_text(re.compile(r"Generating: ")).wait_for()
-    begin = time.monotonic()
     visit.page.get_by_role("button", name="Cancel").click()
+    # How many steps a cancelled model still takes is tested without a clock in the unit tests.
     visit.page.get_by_text("Nothing was kept and nothing was released.").wait_for()
-    assert time.monotonic() - begin < 3.0
     assert served.released() == before
     assert visit.page.get_by_role("button", name="Generate").is_enabled()
 
