@@ -233,8 +233,8 @@ class SpectralDecoder(nn.Module):
     """(batch, latent_dim, frames) -> (batch, 1, frames * hop), by overlap-add of two-hop frames.
 
     Each frame is a linear image of its latent (at first the inverse of the encoder's) plus a
-    complex spectrum times a gain per band: the gain carries the wide dynamic range, so that the network's
-    output works at unit scale.
+    complex spectrum times a gain per band: the gain carries the wide dynamic range, so that the
+    network's output works at unit scale.
     """
 
     window: Tensor
