@@ -99,7 +99,7 @@ class CopyingIndex:
         hits = count = 0
         for clip in clips:
             mine = self._windows(self._prefix(clip), n)
-            hits += int(np.isin(mine, runs).sum())
+            hits += int(_held(mine, runs).sum())
             count += len(mine)
         return hits / count if count else 0.0
 
@@ -109,7 +109,7 @@ class CopyingIndex:
         prefix = self._prefix(clip)
         while low < high:  # a run of n that is shared has shared runs of n - 1
             middle = (low + high + 1) // 2
-            if np.isin(self._windows(prefix, middle), self._known(middle)).any():
+            if _held(self._windows(prefix, middle), self._known(middle)).any():
                 low = middle
             else:
                 high = middle - 1
@@ -136,6 +136,15 @@ class CopyingIndex:
             self._inverse = _powers(_inverse(_BASE), len(prefix))
         runs: NDArray[np.uint64] = (prefix[n:] - prefix[:-n]) * self._inverse[: len(prefix) - n]
         return runs
+
+
+def _held(values: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which values occur in `ordered`, by bisection: np.isin would sort the training set anew."""
+    if not len(ordered):
+        return np.zeros(len(values), np.bool_)
+    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    held: NDArray[np.bool_] = ordered[places] == values
+    return held
 
 
 def _powers(base: np.uint64, count: int) -> NDArray[np.uint64]:
