@@ -49,7 +49,14 @@ def check(line: str) -> None:
         assert found is not None, f"no command {name!r} in {context.command_path!r}"
         command = found
         context = click.Context(command, info_name=name, parent=context)
-    command.make_parser(context).parse_args(arguments)
+    command.make_parser(context).parse_args(list(arguments))
+    given = {word.split("=")[0] for word in arguments}
+    missing = [
+        option.opts[0]
+        for option in command.params
+        if isinstance(option, click.Option) and option.required and given.isdisjoint(option.opts)
+    ]
+    assert not missing or not arguments, f"{line!r} lacks {', '.join(missing)}"
 
 
 def documented() -> list[tuple[str, str]]:
@@ -70,7 +77,13 @@ def test_documented_command_exists(document: str, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["studio conjure", "studio verify --no-such-option x.wav", "make nonsense"]
+    "line",
+    [
+        "studio conjure",
+        "studio verify --no-such-option x.wav",
+        "studio house train-lm --profile cpu",
+        "make nonsense",
+    ],
 )
 def test_the_check_refuses_what_does_not_exist(line: str) -> None:
     with pytest.raises((AssertionError, click.UsageError)):
