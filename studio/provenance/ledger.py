@@ -78,10 +78,23 @@ class Ledger:
 
     # -- appending ----------------------------------------------------------------------------
 
-    def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
-        """Append one entry, durably. Raises :class:`LedgerError`; nothing was appended then."""
+    def append(
+        self,
+        kind: str,
+        body: Mapping[str, Any],
+        *,
+        also: Callable[[Connection], None] | None = None,
+    ) -> Entry:
+        """Append one entry, durably. Raises :class:`LedgerError`; nothing was appended then.
+
+        ``also`` writes what the entry is about (a grant, an account) in the same transaction,
+        after the entry: both stand or neither does. What it raises passes through.
+        """
         with self._database.writing() as connection:
-            return self._append(connection, kind, body)
+            entry = self._append(connection, kind, body)
+            if also is not None:
+                also(connection)
+            return entry
 
     def append_release(
         self, body: Mapping[str, Any], *, file_name: str, fingerprint: bytes

@@ -14,6 +14,7 @@ import pytest
 from studio.errors import LedgerError
 from studio.provenance.ledger import Ledger, canonical_leaf
 from studio.provenance.tree import EMPTY_HEAD, leaf_hash, tree_head
+from studio.store.tables import seal_reservation
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TABLES = ("ledger_entry", "ledger_node", "seal_reservation", "output")
@@ -298,3 +299,40 @@ def test_times_are_utc(tmp_path):
     assert ledger.entry(0).at == datetime(2026, 1, 1, tzinfo=UTC)
     assert ledger.verify().ok
     ledger.close()
+
+
+def test_what_belongs_to_an_entry_is_written_with_it_or_not_at_all(ledger):
+    def reserve(connection):
+        connection.execute(
+            seal_reservation.insert().values(seal_id="ef" * 8, epoch=1, reserved_at="now")
+        )
+
+    assert ledger.append("refusal", {}, also=reserve).index == 0
+    with pytest.raises(LedgerError, match="append-only"):  # the id is taken now
+        ledger.append("refusal", {}, also=reserve)
+    assert ledger.size() == 1
+
+    def fails(connection):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ledger.append("refusal", {}, also=fails)
+    assert ledger.size() == 1
+    assert ledger.verify().ok
+
+
+def test_no_unique_key_of_an_output_can_be_used_to_replace_it(ledger, tmp_path):
+    fill(ledger, 9)
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    connection.execute("INSERT INTO seal_reservation VALUES ('aa', 1, 'now')")
+    for output_id, seal_id, entry in (
+        (f"{2:016x}", "aa", 3),
+        ("bb", f"{2:016x}", 3),
+        ("bb", "aa", 2),
+    ):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(
+                "INSERT OR REPLACE INTO output VALUES (?, ?, ?, 'x', x'00')",
+                (output_id, seal_id, entry),
+            )
+    connection.close()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from studio.store.triggers import make_append_only
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -57,25 +59,10 @@ def upgrade() -> None:
         sa.Column("file_name", sa.String(64), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary, nullable=False),
     )
-    for table in ("ledger_entry", "ledger_node", "seal_reservation", "output"):
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-            )
-    # INSERT OR REPLACE deletes without firing DELETE triggers unless recursive triggers are on,
-    # so a row whose key is already there is refused as well.
-    for table, key in (
-        ("ledger_entry", "idx = NEW.idx"),
-        ("ledger_node", "level = NEW.level AND idx = NEW.idx"),
-        ("seal_reservation", "seal_id = NEW.seal_id"),
-        ("output", "output_id = NEW.output_id OR seal_id = NEW.seal_id"),
-    ):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "  # noqa: S608 - constants
-            f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key}) "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
+    make_append_only(op, "ledger_entry", ["idx"])
+    make_append_only(op, "ledger_node", ["level", "idx"])
+    make_append_only(op, "seal_reservation", ["seal_id"])
+    make_append_only(op, "output", ["output_id"], ["seal_id"], ["entry_idx"])
 
 
 def downgrade() -> None:
