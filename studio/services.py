@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from studio.provenance.registry import Registry
     from studio.provenance.sealing import Sealer
     from studio.provenance.workspace import RecoveryReport
+    from studio.store.database import Database
 
 __all__ = [
     "GenerationRequest",
@@ -264,11 +265,17 @@ class Studio:
         return load_model_configs(self.paths.models)
 
     @cached_property
+    def _database(self) -> Database:
+        from studio.store.database import Database
+
+        self.paths.create()
+        return Database.open(self.paths.ledger)
+
+    @cached_property
     def _ledger(self) -> Ledger:
         from studio.provenance.ledger import Ledger
 
-        self.paths.create()
-        return Ledger.open(self.paths.ledger, outputs=self.paths.outputs)
+        return Ledger(self._database, self.paths.outputs)
 
     @cached_property
     def _keys(self) -> KeyRing:
