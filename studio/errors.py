@@ -7,6 +7,8 @@
     ├── UsageError             the request itself is not possible (duration, format, tags)
     │   └── UnknownTagError
     ├── ConsentRefusedError    no grant covers the request
+    ├── AccessDeniedError      the account may not do this, or nobody is signed in
+    ├── SignInError            wrong name or password, or too many attempts
     ├── ModelError             a generation model cannot be used
     │   ├── AudiocraftMissingError
     │   ├── CheckpointError    damaged, of the wrong digest, or not found
@@ -15,6 +17,7 @@
     ├── GenerationCancelledError
     ├── SealingError           the output could not be sealed readably; nothing was released
     ├── LedgerError            the ledger cannot be read or appended to
+    ├── CredentialError        Content Credentials cannot be signed or read; nothing was released
     └── HouseError             composing, rendering, training or evaluating the house model
 
 Expected outcomes (no seal found, a grant that does not cover a tag) are values, not errors; the
@@ -24,10 +27,12 @@ command line maps these classes to exit codes in one place, :mod:`studio.cli`.
 from __future__ import annotations
 
 __all__ = [
+    "AccessDeniedError",
     "AudiocraftMissingError",
     "CheckpointError",
     "ConfigError",
     "ConsentRefusedError",
+    "CredentialError",
     "GenerationCancelledError",
     "HouseError",
     "HubUnreachableError",
@@ -35,6 +40,7 @@ __all__ = [
     "ModelError",
     "ModelMemoryError",
     "SealingError",
+    "SignInError",
     "StudioError",
     "UnknownTagError",
     "UsageError",
@@ -63,6 +69,21 @@ class UnknownTagError(UsageError):
 
 class ConsentRefusedError(StudioError):
     """No grant covers the request; the message names each tag and the reason."""
+
+
+class AccessDeniedError(StudioError):
+    """The caller's role does not permit this, the output is another's, or nobody is signed in."""
+
+
+class SignInError(StudioError):
+    """Signing in failed; ``retry_after_s`` is how long to wait when there were too many attempts.
+
+    A wrong name and a wrong password read alike, so that names cannot be found out by trying.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ModelError(StudioError):
@@ -95,6 +116,10 @@ class SealingError(StudioError):
 
 class LedgerError(StudioError):
     """The ledger cannot be opened, read or appended to."""
+
+
+class CredentialError(StudioError):
+    """Content Credentials cannot be signed, read or found; nothing was released unsigned."""
 
 
 class HouseError(StudioError):
