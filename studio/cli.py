@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from studio.cli_house import house
+from studio.config import FORMATS
 from studio.errors import (
     ConfigError,
     ConsentRefusedError,
@@ -145,7 +146,7 @@ def tags(use: str | None, territory: str | None, model: str | None, as_json: boo
 @click.option("--seconds", type=float, help="Duration of the music.")
 @click.option("--seed", type=int, help="Same seed and request, same music; drawn if left out.")
 @click.option("--guidance", type=float, help="How strictly the tags are followed, from 1.")
-@click.option("--format", type=click.Choice(["wav", "flac", "mp3"]), help="Format of the file.")
+@click.option("--format", type=click.Choice(FORMATS), help="Format of the file.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -392,10 +393,10 @@ def _report_recovery(studio: Studio) -> None:
 def _format_of(out: Path, format: str | None) -> str:
     extension = out.suffix.lower().removeprefix(".")
     if format is None:
-        if extension not in ("wav", "flac", "mp3"):
+        if extension not in FORMATS:
             raise UsageError(f"cannot tell the format from {out.name!r}; name it with --format")
         return extension
-    if extension in ("wav", "flac", "mp3") and extension != format:
+    if extension in FORMATS and extension != format:
         raise UsageError(f"--format {format} and the extension of {out.name!r} disagree")
     return format
 

@@ -20,6 +20,8 @@ from studio.errors import ConfigError
 
 __all__ = [
     "FORMATS",
+    "CredentialsConfig",
+    "DatabaseConfig",
     "GenerationConfig",
     "OutputFormat",
     "SealConfig",
@@ -30,9 +32,9 @@ __all__ = [
     "load_config",
 ]
 
-OutputFormat = Literal["wav", "flac", "mp3"]
+OutputFormat = Literal["wav", "flac", "mp3", "m4a"]
 
-FORMATS: tuple[OutputFormat, ...] = ("wav", "flac", "mp3")
+FORMATS: tuple[OutputFormat, ...] = ("wav", "flac", "mp3", "m4a")
 """Formats a sealed output can be handed out in."""
 
 
@@ -90,11 +92,41 @@ class UploadConfig(_Frozen):
     deadline_s: float = Field(gt=0)
 
 
+class CredentialsConfig(_Frozen):
+    """Who signs Content Credentials; paths are relative to the configuration folder."""
+
+    namespace: str = Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")
+    """Reverse-DNS name of the site: the prefix of its soft binding and of its own assertions."""
+    certificate_chain: str | None
+    """PEM, leaf first; none: a development chain is made at first start."""
+    private_key: str | None
+    """PEM of the leaf's key, owner-only."""
+    signer: str | None
+    """Instead of a key file: ``package.module:function``, which asks a hardware module."""
+    trust_anchors: tuple[str, ...]
+    """PEM files of roots that are trusted beside the studio's own."""
+    timestamp_authority: str | None = Field(pattern=r"^https?://")
+    """RFC 3161 service asked at every signature; none: no outside request is ever made."""
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        keys = [self.private_key, self.signer].count(None)
+        if (self.certificate_chain is None) != (keys == 2) or keys == 0:
+            raise ValueError("certificate_chain comes with either private_key or signer")
+        return self
+
+
 class ServerConfig(_Frozen):
     """Where `studio serve` listens."""
 
     host: str
     port: int = Field(ge=1, le=65535)
+
+
+class DatabaseConfig(_Frozen):
+    """Where ledger, consent and accounts stand; ``$STUDIO_DATABASE_URL`` goes before it."""
+
+    url: str | None  # postgresql://user@host/name; null: the SQLite file ledger.db in the home
 
 
 class StudioConfig(_Frozen):
@@ -104,7 +136,9 @@ class StudioConfig(_Frozen):
     seal: SealConfig
     verify: VerifyConfig
     uploads: UploadConfig
+    credentials: CredentialsConfig
     server: ServerConfig
+    database: DatabaseConfig
 
 
 def load_config(path: Path) -> StudioConfig:

@@ -32,6 +32,11 @@ class StudioPaths:
         return self.home / "keys"
 
     @property
+    def credentials(self) -> Path:
+        """Development signing chains of Content Credentials, readable by the owner only."""
+        return self.home / "credentials"
+
+    @property
     def outputs(self) -> Path:
         """Released files: only what is in here has been handed out."""
         return self.home / "outputs"
@@ -59,9 +64,10 @@ class StudioPaths:
     def create(self) -> None:
         """Make the home and its folders. Raises :class:`ConfigError` where that is impossible."""
         try:
-            for folder in (self.home, self.keys, self.outputs, self.tmp):
+            for folder in (self.home, self.keys, self.credentials, self.outputs, self.tmp):
                 folder.mkdir(parents=True, exist_ok=True)
             self.keys.chmod(0o700)
+            self.credentials.chmod(0o700)
         except OSError as exc:
             raise ConfigError(
                 f"cannot make the studio's home {self.home} ({exc.strerror}); "

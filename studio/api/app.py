@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MEDIA_TYPES", "create_api", "record_of"]
 
-MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg"}
+MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "m4a": "audio/mp4"}
 _OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
 
 

@@ -3,6 +3,8 @@
 * WAV: a ``LIST``/``INFO`` chunk (INAM, IART, ICMT) after the audio.
 * FLAC: a VORBIS_COMMENT block (RFC 9639, section 8.6) in place of the encoder's own.
 * MP3: an ID3v2.4 tag (TIT2, TPE1, COMM; UTF-8) in front, in place of any there.
+* M4A: ``moov/udta/meta/ilst`` (©nam, ©ART, ©cmt) in place of the encoder's own. The encoder puts
+  ``moov`` behind the audio, so no offset into the audio changes.
 
 These tags are a courtesy to players; anyone can change them. The proof is the seal.
 
@@ -29,6 +31,8 @@ def write_metadata(
         return _wav(encoded, title, artist, comment)
     if format == "flac":
         return _flac(encoded, title, artist, comment)
+    if format == "m4a":
+        return _m4a(encoded, title, artist, comment)
     return _mp3(encoded, title, artist, comment)
 
 
@@ -77,6 +81,38 @@ def _mp3(encoded: bytes, title: str, artist: str, comment: str) -> bytes:
     frames += _id3_frame(b"TPE1", b"\x03" + artist.encode())
     frames += _id3_frame(b"COMM", b"\x03eng\x00" + comment.encode())
     return b"ID3\x04\x00\x00" + _synchsafe(len(frames)) + frames + encoded
+
+
+def _m4a(encoded: bytes, title: str, artist: str, comment: str) -> bytes:
+    boxes = _boxes(encoded)
+    if not boxes or boxes[0][0] != b"ftyp" or [name for name, _ in boxes[-1:]] != [b"moov"]:
+        raise SealingError("the encoded file is not an M4A file that ends with its index")
+    handler = b"\0" * 8 + b"mdirappl" + b"\0" * 9
+    items = b"".join(
+        # Type 1 of a data box is UTF-8 text; four bytes of locale follow.
+        _box(name, _box(b"data", struct.pack(">II", 1, 0) + text.encode()))
+        for name, text in ((b"\xa9nam", title), (b"\xa9ART", artist), (b"\xa9cmt", comment))
+    )
+    meta = _box(b"meta", b"\0" * 4 + _box(b"hdlr", handler) + _box(b"ilst", items))
+    kept = [_box(name, body) for name, body in _boxes(boxes[-1][1]) if name != b"udta"]
+    moov = _box(b"moov", b"".join(kept) + _box(b"udta", meta))
+    return encoded[: -len(boxes[-1][1]) - 8] + moov
+
+
+def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Name and content of each box (ISO/IEC 14496-12, section 4.2); of an odd one nothing."""
+    found, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size < 8 or at + size > len(data):
+            return []
+        found.append((data[at + 4 : at + 8], data[at + 8 : at + size]))
+        at += size
+    return found
+
+
+def _box(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body) + 8) + name + body
 
 
 def _id3_frame(name: bytes, data: bytes) -> bytes:

@@ -47,7 +47,7 @@ def entries(studio, kind):
 # -- what is released ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["wav", "flac", "mp3"])
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "m4a"])
 def test_a_release_is_sealed_recorded_and_whole(studio, format):
     release = studio.generate(request(studio, format=format))
     content = release.path.read_bytes()

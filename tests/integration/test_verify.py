@@ -46,7 +46,7 @@ def joined(*parts: Waveform) -> Waveform:
 # -- ours ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["wav", "flac", "mp3"])
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "m4a"])
 def test_our_file_in_any_format_is_sealed(studio, release, format):
     content = encode(read(release.path), format)
     report = check(studio, content)

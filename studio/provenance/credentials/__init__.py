@@ -1,0 +1,4 @@
+"""Content Credentials: signing what is handed out, reading what comes in (C2PA).
+
+What a manifest says is written down in ``docs/content-credentials.md``.
+"""
