@@ -8,14 +8,27 @@ run: its line says why, and the exit code is 3 in the end.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from watermark.cli_scan import (
+    INTERRUPTED,
+    answers,
+    emit,
+    failure_record,
+    many_files,
+    paths_of,
+    printable,
+    run_scan,
+    scan_options,
+)
 from watermark.errors import (
     AudioError,
     BenchError,
@@ -23,6 +36,8 @@ from watermark.errors import (
     SealIdError,
     WatermarkError,
 )
+from watermark.scan import ColumnKind
+from watermark.workers import Failure, Report
 
 if TYPE_CHECKING:
     from watermark.detect import Detection
@@ -37,6 +52,23 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 DONE, NEGATIVE, USAGE, UNREADABLE = 0, 1, 2, 3
 
 _EMBED_BLOCK_S = 20.0  # of the carrier in memory at a time
+
+_COLUMNS: dict[str, ColumnKind] = {
+    "file": "text",
+    "verdict": "text",
+    "score": "number",
+    "threshold": "number",
+    "p_value": "number",
+    "false_positive_rate": "number",
+    "duration_s": "number",
+    "segments": "text",
+    "seal_id": "text",
+    "offset_s": "number",
+    "chance_bound": "number",
+    "bit_accuracy": "number",
+    "reader": "text",
+    "error": "text",
+}
 
 
 def exit_code(error: WatermarkError) -> int:
@@ -176,7 +208,7 @@ def embed(
 
 
 @main.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@many_files
 @_json_option
 @click.option(
     "--message-logits", is_flag=True, help="With --json: the soft bits, second by second."
@@ -186,6 +218,9 @@ def embed(
 @_model_option
 def detect(
     files: tuple[str, ...],
+    files_from: str | None,
+    skip: tuple[str, ...],
+    jobs: int,
     as_json: bool,
     message_logits: bool,
     ids: str | None,
@@ -194,38 +229,32 @@ def detect(
 ) -> None:
     """Say for each FILE whether it carries a seal, where, and how surely.
 
-    With --ids and --key-file also which one. Exit code 1 if a file carries none.
+    Folders are searched with all below them. With --ids and --key-file also which seal it is. Exit
+    code 1 if a file carries none.
     """
-    from watermark.detect import detect as detect_seal
+    start = partial(_start, model, ids, key_files)
 
-    codebook = _codebook(ids, key_files) if ids else None
-    networks = _load_model(model)
-    worst = DONE
-    for file in files:
-        try:
-            found = detect_seal(file, model=networks, codebook=codebook)
-        except AudioError as exc:
-            worst = max(worst, exit_code(exc))
-            _report_unreadable(file, exc, as_json)
-            continue
-        if not found.detected:
-            worst = max(worst, NEGATIVE)
+    def show(file: str, found: Detection) -> int:
         if as_json:
-            record = found.to_json(message_logits=message_logits)
-            click.echo(json.dumps({**record, "file": file}))
+            emit({**found.to_json(message_logits=message_logits), "file": printable(file)})
         else:
-            click.echo(f"{file}: {_describe(found)}")
-    sys.exit(worst)
+            click.echo(f"{printable(file)}: {_describe(found)}")
+        return DONE if found.detected else NEGATIVE
+
+    sys.exit(_show_all(paths_of(files, files_from, skip), start, jobs, show, as_json))
 
 
 @main.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@many_files
 @_ids_option
 @_key_option(required=False)
 @_model_option
 @_json_option
 def identify(
     files: tuple[str, ...],
+    files_from: str | None,
+    skip: tuple[str, ...],
+    jobs: int,
     ids: str | None,
     key_files: tuple[str, ...],
     model: str,
@@ -236,26 +265,65 @@ def identify(
     A seal is named only if the chance that any wrong one fits as well, over everything searched, is
     at most one in a million. Exit code 1 if a file's seal cannot be named.
     """
-    from watermark.detect import detect as detect_seal
-
     if not ids:
         raise click.UsageError("identify needs --ids, the list of registered seals")
-    codebook = _codebook(ids, key_files)
-    networks = _load_model(model)
-    worst = DONE
-    for file in files:
-        try:
-            named = detect_seal(file, model=networks, codebook=codebook).identification
-        except AudioError as exc:
-            worst = max(worst, exit_code(exc))
-            _report_unreadable(file, exc, as_json)
-            continue
-        worst = max(worst, NEGATIVE if named is None else DONE)
+    start = partial(_start, model, ids, key_files)
+
+    def show(file: str, found: Detection) -> int:
+        named = found.identification
         if as_json:
-            click.echo(json.dumps({"file": file, "identification": _identity(named)}))
+            emit({"file": printable(file), "identification": _identity(named)})
         else:
-            click.echo(f"{file}: " + (_describe_identity(named) if named else "no known seal"))
-    sys.exit(worst)
+            text = _describe_identity(named) if named else "no known seal"
+            click.echo(f"{printable(file)}: {text}")
+        return NEGATIVE if named is None else DONE
+
+    sys.exit(_show_all(paths_of(files, files_from, skip), start, jobs, show, as_json))
+
+
+@main.command()
+@many_files
+@scan_options
+@_ids_option
+@_key_option(required=False)
+@_model_option
+def scan(
+    files: tuple[str, ...],
+    files_from: str | None,
+    skip: tuple[str, ...],
+    jobs: int,
+    out: Path,
+    timeout_s: float,
+    retry: bool,
+    ids: str | None,
+    key_files: tuple[str, ...],
+    model: str,
+) -> None:
+    """Examine a catalogue into a report that a broken-off run continues.
+
+    Exit code 0 when all was examined, whatever was found; 3 if files could not be read.
+    """
+    reader = _load_model(model).id + (f", {_digest(ids)}" if ids else "")
+
+    def record_of(file: str, answer: Detection | AudioError) -> dict[str, Any]:
+        if isinstance(answer, AudioError):
+            return _unreadable(file, answer)
+        body = answer.to_json()
+        return {**body, "file": file, "verdict": "sealed" if answer.detected else "no seal"}
+
+    code = run_scan(
+        paths_of(files, files_from, skip),
+        partial(_start, model, ids, key_files),
+        record_of,
+        out=out,
+        reader=reader,
+        columns=_COLUMNS,
+        row_of=lambda record: {**(record.get("identification") or {}), **record},
+        jobs=jobs,
+        timeout_s=timeout_s,
+        retry=retry,
+    )
+    sys.exit(code)
 
 
 @main.command()
@@ -388,11 +456,65 @@ def _default_attacks() -> Path:
     raise BenchError("no configs/attacks.yaml here; name an attack list with --attacks")
 
 
-def _report_unreadable(file: str, error: AudioError, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({"file": file, "error": str(error), "kind": type(error).__name__}))
-    else:
-        click.echo(f"Error: {error}", err=True)
+def _start(
+    model: str, ids: str | None, key_files: tuple[str, ...]
+) -> Callable[[str, Report], Detection | AudioError]:
+    """What a worker does with a file; loads weights and registry. Unreadable is an answer."""
+    from watermark.detect import detect as detect_seal
+
+    codebook = _codebook(ids, key_files) if ids else None
+    networks = _load_model(model)
+
+    def work(file: str, report: Report) -> Detection | AudioError:
+        try:
+            return detect_seal(
+                file, model=networks, codebook=codebook, progress=lambda s, _total: report(s)
+            )
+        except AudioError as exc:
+            return exc
+
+    return work
+
+
+def _show_all(
+    paths: Iterable[str],
+    start: Callable[[], Callable[[str, Report], Detection | AudioError]],
+    jobs: int,
+    show: Callable[[str, Detection], int],
+    as_json: bool,
+) -> int:
+    """Every answer as it comes, and the exit code of them all."""
+    worst = DONE
+    try:
+        for file, answer in answers(paths, start, jobs=jobs):
+            if not isinstance(answer, AudioError | Failure):
+                worst = max(worst, show(file, answer))
+                continue
+            worst = UNREADABLE
+            if isinstance(answer, AudioError):
+                record, text = _unreadable(file, answer), str(answer)
+            else:
+                record = failure_record(file, answer)
+                text = f"{printable(Path(file).name)}: {answer.why}"
+            if as_json:
+                emit({**record, "file": printable(file)})
+            else:
+                click.echo(f"Error: {text}", err=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return worst
+
+
+def _unreadable(file: str, error: AudioError) -> dict[str, Any]:
+    return {"file": file, "error": str(error), "kind": type(error).__name__}
+
+
+def _digest(ids: str) -> str:
+    """Which registry an answer was given with: another list of ids gives other answers."""
+    try:
+        return "ids " + hashlib.sha256(Path(ids).read_bytes()).hexdigest()[:16]
+    except OSError as exc:
+        raise click.UsageError(f"list of ids {Path(ids).name}: unreadable") from exc
 
 
 def _identity(named: Identification | None) -> dict[str, Any] | None:

@@ -15,7 +15,8 @@
     ├── CodebookError              a codebook that cannot be searched
     ├── FingerprintError           not a fingerprint, or too little audio to make one
     ├── SealModelError             seal weights are missing, damaged, or of the wrong digest
-    └── BenchError                 an attack list or a bench that cannot be run as asked
+    ├── BenchError                 an attack list or a bench that cannot be run as asked
+    └── ScanError                  a list of files or a report of a scan that cannot be used
 
 Expected outcomes ("no seal found") are values, not errors. A message never holds more of a path
 than the file's name: these texts are shown to strangers. The command line maps the classes to exit
@@ -36,6 +37,7 @@ __all__ = [
     "CarrierTooShortError",
     "CodebookError",
     "FingerprintError",
+    "ScanError",
     "SealIdError",
     "SealKeyError",
     "SealModelError",
@@ -99,3 +101,7 @@ class SealModelError(WatermarkError):
 
 class BenchError(WatermarkError):
     """An attack list or a bench that cannot be run as asked."""
+
+
+class ScanError(WatermarkError):
+    """A list of files that cannot be read, or a report that cannot be continued or written."""

@@ -1,0 +1,80 @@
+"""Many items, in order; whatever one of them does, the others get their answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.work import no_weights, squares
+from watermark.errors import SealModelError
+from watermark.workers import Failure, in_order
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_every_item_is_answered_in_its_order(jobs):
+    items = [5, "slow", 3, "raise", 4]
+    results = list(in_order(items, squares, jobs=jobs))
+    assert [item for item, _ in results] == items
+    answers = [answer for _, answer in results]
+    assert answers[:3] == [25, "slow", 9]
+    assert answers[3] == Failure("internal error (RuntimeError)")
+    assert answers[4] == 16
+
+
+def test_a_crash_and_a_hang_cost_one_item_each():
+    items = [2, "crash", 3, "hang", 4, "crash", 5]
+    begin = time.monotonic()
+    results = dict(enumerate(a for _, a in in_order(items, squares, jobs=2, timeout_s=3.0)))
+    assert time.monotonic() - begin < 40
+    assert [results[n] for n in (0, 2, 4, 6)] == [4, 9, 16, 25]
+    assert "crashed" in results[1].why
+    assert "no answer within 3 s" in results[3].why
+    assert "crashed" in results[5].why
+
+
+def test_work_happens_elsewhere_or_here_as_asked():
+    (_, here), *_ = in_order(["pid"], squares, jobs=0)
+    (_, elsewhere), *_ = in_order(["pid"], squares, jobs=1)
+    assert here == os.getpid() != elsewhere
+
+
+def test_what_cannot_start_says_why():
+    with pytest.raises(SealModelError, match="no weights here"):
+        list(in_order([1, 2], no_weights, jobs=2))
+    with pytest.raises(SealModelError, match="no weights here"):
+        list(in_order([1], no_weights, jobs=0))
+
+
+def test_items_are_taken_as_needed_and_answers_wait_in_bounded_number():
+    taken = []
+
+    def source():
+        yield "slow"
+        for n in range(10_000):
+            taken.append(n)
+            yield n
+
+    with closing(in_order(source(), squares, jobs=2)) as run:
+        assert next(run) == ("slow", "slow")
+        assert len(taken) < 100
+
+
+def test_progress_of_one_item_is_told():
+    seen = []
+    list(in_order(["slow"], squares, jobs=1, progress=lambda item, s: seen.append((item, s))))
+    assert seen
+    assert {item for item, _ in seen} == {"slow"}
+
+
+def test_a_run_left_early_leaves_no_process():
+    import multiprocessing
+
+    run = in_order(["hang"] * 4, squares, jobs=2)
+    with closing(run):
+        source = in_order([1], squares, jobs=1)
+        assert next(source) == (1, 1)
+        source.close()
+    assert multiprocessing.active_children() == []
