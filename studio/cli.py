@@ -20,6 +20,7 @@ from studio.errors import (
     ConfigError,
     ConsentRefusedError,
     GenerationCancelledError,
+    RequestRefusedError,
     SealingError,
     StudioError,
     UsageError,
@@ -40,7 +41,9 @@ def exit_code(error: StudioError) -> int:
     >>> exit_code(ConsentRefusedError("no")), exit_code(UsageError("what?"))
     (1, 2)
     """
-    if isinstance(error, ConsentRefusedError | SealingError | GenerationCancelledError):
+    if isinstance(
+        error, ConsentRefusedError | RequestRefusedError | SealingError | GenerationCancelledError
+    ):
         return NEGATIVE
     if isinstance(error, UsageError | ConfigError):
         return WRONG_USAGE

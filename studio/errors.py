@@ -7,6 +7,10 @@
     ├── UsageError             the request itself is not possible (duration, format, tags)
     │   └── UnknownTagError
     ├── ConsentRefusedError    no grant covers the request
+    ├── RequestRefusedError    the studio declines the request, whatever the consent
+    │   ├── NameRefusedError   a title or note names an artist
+    │   ├── QuotaExceededError too many outputs; says when to come back
+    │   └── ParentRefusedError what shall be varied or extended cannot be
     ├── AccessDeniedError      the account may not do this, or nobody is signed in
     ├── SignInError            wrong name or password, or too many attempts
     ├── ModelError             a generation model cannot be used
@@ -39,6 +43,10 @@ __all__ = [
     "LedgerError",
     "ModelError",
     "ModelMemoryError",
+    "NameRefusedError",
+    "ParentRefusedError",
+    "QuotaExceededError",
+    "RequestRefusedError",
     "SealingError",
     "SignInError",
     "StudioError",
@@ -84,6 +92,22 @@ class SignInError(StudioError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RequestRefusedError(StudioError):
+    """The studio declines a request that consent alone would allow; the message says why."""
+
+
+class NameRefusedError(RequestRefusedError):
+    """A title or note that a person typed names an artist, or cannot be a title at all."""
+
+
+class QuotaExceededError(RequestRefusedError):
+    """The account has had its share; the message says when there is more."""
+
+
+class ParentRefusedError(RequestRefusedError):
+    """What shall be varied or extended is not this studio's, is withdrawn, or cannot be used."""
 
 
 class ModelError(StudioError):
