@@ -217,6 +217,11 @@ class Studio:
         with self._lock:
             return self._ledger
 
+    def database(self) -> Database:
+        """The database of ledger, consent and accounts, opened (and made) on first use."""
+        with self._lock:
+            return self._database
+
     def sealer(self) -> Sealer:
         """The seal model in use, loaded on first use."""
         with self._lock:
@@ -245,8 +250,8 @@ class Studio:
         with self._lock:
             if "_pipeline" in self.__dict__:
                 self._pipeline.close()
-            if "_ledger" in self.__dict__:
-                self._ledger.close()
+            if "_database" in self.__dict__:
+                self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -266,10 +271,10 @@ class Studio:
 
     @cached_property
     def _database(self) -> Database:
-        from studio.store.database import Database
+        from studio.store.database import Database, location_of
 
         self.paths.create()
-        return Database.open(self.paths.ledger)
+        return Database.open(location_of(self.config.database.url, self.paths.ledger))
 
     @cached_property
     def _ledger(self) -> Ledger:

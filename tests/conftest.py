@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import (  # fixtures, used by name
+    database_location,  # noqa: F401
+    postgresql_bin,
+    postgresql_server,  # noqa: F401
+    postgresql_url,  # noqa: F401
+)
+
 _SOUNDFONT = Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3")
 
 _PARTS = {
@@ -16,6 +23,7 @@ _PARTS = {
     "soundfont": lambda: _SOUNDFONT.exists(),
     "chromium": lambda: shutil.which("chromium") is not None,
     "ffmpeg": lambda: shutil.which("ffmpeg") is not None,
+    "postgresql": lambda: postgresql_bin() is not None,
 }
 
 

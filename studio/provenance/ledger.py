@@ -57,7 +57,7 @@ class StoredOutput:
 
 
 class Ledger:
-    """Append, look up, audit. One object may be shared by threads; many processes by file."""
+    """Append, look up, audit. One object may be shared by threads; many processes by database."""
 
     def __init__(
         self, database: Database, outputs: Path, clock: Callable[[], datetime] | None = None
@@ -68,10 +68,18 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, path: Path, *, outputs: Path, clock: Callable[[], datetime] | None = None
+        cls, location: Path | str, *, outputs: Path, clock: Callable[[], datetime] | None = None
     ) -> Ledger:
-        """Open or make the database at ``path``; ``outputs`` is where released files lie."""
-        return cls(Database.open(path), outputs, clock)
+        """Open or make the SQLite file or PostgreSQL database; released files lie in ``outputs``.
+
+        Raises as :meth:`studio.store.database.Database.open` does.
+        """
+        return cls(Database.open(location), outputs, clock)
+
+    @property
+    def database(self) -> Database:
+        """Where the entries stand, for what is read or written beside them."""
+        return self._database
 
     def close(self) -> None:
         self._database.close()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from studio.errors import LedgerError
 from studio.provenance.ledger import Ledger, canonical_leaf
@@ -21,7 +22,14 @@ TABLES = ("ledger_entry", "ledger_node", "seal_reservation", "output")
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(tmp_path, database_location):
+    ledger = Ledger.open(database_location, outputs=tmp_path)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path):
     ledger = Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
     yield ledger
     ledger.close()
@@ -151,18 +159,25 @@ def test_a_golden_database_of_the_first_schema_still_opens(tmp_path):
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("verb", ["UPDATE", "DELETE", "REPLACE"])
-def test_the_database_refuses_changes(ledger, tmp_path, table, verb):
+def test_the_database_refuses_changes(ledger, table, verb):
     fill(ledger)
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
-        column = connection.execute(f"PRAGMA table_info({table})").fetchone()[1]
-        statement = {
-            "UPDATE": f"UPDATE {table} SET {column} = {column}",
-            "DELETE": f"DELETE FROM {table}",
-            "REPLACE": f"INSERT OR REPLACE INTO {table} SELECT * FROM {table} LIMIT 1",
-        }[verb]
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            connection.execute(statement)
-    connection.close()
+    column = {"ledger_node": "hash", "ledger_entry": "leaf", "output": "file_name"}.get(
+        table, "epoch"
+    )
+    replace = {
+        "sqlite": f"INSERT OR REPLACE INTO {table} SELECT * FROM {table} LIMIT 1",
+        "postgresql": f"TRUNCATE {table} CASCADE",
+    }
+    statement = {
+        "UPDATE": f"UPDATE {table} SET {column} = {column}",
+        "DELETE": f"DELETE FROM {table}",
+        "REPLACE": replace[ledger.database.dialect],
+    }[verb]
+    with (
+        pytest.raises(LedgerError, match="append-only"),
+        ledger.database.writing() as connection,
+    ):
+        connection.execute(text(statement))
     assert ledger.verify().ok
 
 
@@ -198,35 +213,35 @@ def tampered(tmp_path: Path, *statements: str) -> None:
         ("DELETE FROM ledger_entry WHERE idx = 10", 11 - 1),
     ],
 )  # fmt: skip
-def test_tampering_is_found_at_the_first_bad_entry(ledger, tmp_path, statement, index):
-    fill(ledger)
-    assert ledger.verify().ok
+def test_tampering_is_found_at_the_first_bad_entry(sqlite_ledger, tmp_path, statement, index):
+    fill(sqlite_ledger)
+    assert sqlite_ledger.verify().ok
     tampered(tmp_path, statement)
-    audit = ledger.verify()
+    audit = sqlite_ledger.verify()
     assert not audit.ok
     assert audit.first_bad_index == index, audit
 
 
-def test_swapped_entries_are_found(ledger, tmp_path):
-    fill(ledger)
+def test_swapped_entries_are_found(sqlite_ledger, tmp_path):
+    fill(sqlite_ledger)
     tampered(
         tmp_path,
         "UPDATE ledger_entry SET idx = 100 WHERE idx = 3",
         "UPDATE ledger_entry SET idx = 3 WHERE idx = 4",
         "UPDATE ledger_entry SET idx = 4 WHERE idx = 100",
     )
-    assert ledger.verify().first_bad_index == 3
+    assert sqlite_ledger.verify().first_bad_index == 3
 
 
-def test_a_leaf_rewritten_with_its_own_hash_still_breaks_the_tree(ledger, tmp_path):
-    fill(ledger)
-    leaf = canonical_leaf(3, "refusal", ledger.entry(3).at, {"number": 4})
+def test_a_leaf_rewritten_with_its_own_hash_still_breaks_the_tree(sqlite_ledger, tmp_path):
+    fill(sqlite_ledger)
+    leaf = canonical_leaf(3, "refusal", sqlite_ledger.entry(3).at, {"number": 4})
     tampered(
         tmp_path,
         f"UPDATE ledger_entry SET leaf = x'{leaf.hex()}', leaf_hash = x'{leaf_hash(leaf).hex()}' "
         "WHERE idx = 3",
     )
-    assert ledger.verify().first_bad_index == 3
+    assert sqlite_ledger.verify().first_bad_index == 3
 
 
 def test_a_seal_id_is_given_out_once(ledger):
@@ -253,8 +268,10 @@ def test_what_json_cannot_carry_exactly_is_refused(ledger, value):
     assert ledger.size() == 0
 
 
-def test_threads_and_two_openings_of_one_file_append_without_a_gap(ledger, tmp_path):
-    other = Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
+def test_threads_and_two_openings_of_one_ledger_append_without_a_gap(
+    ledger, tmp_path, database_location
+):
+    other = Ledger.open(database_location, outputs=tmp_path)
     failures = []
 
     def work(which: Ledger) -> None:
@@ -281,10 +298,8 @@ def test_a_file_that_is_no_database_is_said_so(tmp_path):
         Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
 
 
-def test_durability_settings(ledger, tmp_path):
-    with ledger._database.reading() as connection:
-        from sqlalchemy import text
-
+def test_durability_settings(sqlite_ledger, tmp_path):
+    with sqlite_ledger.database.reading() as connection:
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
         assert connection.scalar(text("PRAGMA synchronous")) == 2  # FULL
 
@@ -308,7 +323,7 @@ def test_what_belongs_to_an_entry_is_written_with_it_or_not_at_all(ledger):
         )
 
     assert ledger.append("refusal", {}, also=reserve).index == 0
-    with pytest.raises(LedgerError, match="append-only"):  # the id is taken now
+    with pytest.raises(LedgerError, match=r"append-only|unique"):  # the id is taken now
         ledger.append("refusal", {}, also=reserve)
     assert ledger.size() == 1
 
@@ -321,8 +336,8 @@ def test_what_belongs_to_an_entry_is_written_with_it_or_not_at_all(ledger):
     assert ledger.verify().ok
 
 
-def test_no_unique_key_of_an_output_can_be_used_to_replace_it(ledger, tmp_path):
-    fill(ledger, 9)
+def test_no_unique_key_of_an_output_can_be_used_to_replace_it(sqlite_ledger, tmp_path):
+    fill(sqlite_ledger, 9)
     connection = sqlite3.connect(tmp_path / "ledger.db")
     connection.execute("INSERT INTO seal_reservation VALUES ('aa', 1, 'now')")
     for output_id, seal_id, entry in (

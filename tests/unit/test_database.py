@@ -1,0 +1,109 @@
+"""Opening a database by path or URL, and what happens when it goes away."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from studio.errors import ConfigError, LedgerError
+from studio.provenance.ledger import Ledger
+from studio.store.database import Database, location_of
+
+
+def test_the_environment_goes_before_the_configuration_and_that_before_the_file():
+    file = Path("ledger.db")
+    assert location_of(None, file, environ={}) == file
+    assert location_of("postgresql://a/b", file, environ={}) == "postgresql://a/b"
+    environ = {"STUDIO_DATABASE_URL": "postgresql://c/d"}
+    assert location_of("postgresql://a/b", file, environ=environ) == "postgresql://c/d"
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:secret@h/studio", "postgresql://u:secret@host", "not a url secret"]
+)
+def test_another_kind_of_url_is_refused_without_showing_its_password(url):
+    with pytest.raises(ConfigError, match="database URL") as caught:
+        Database.open(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_said_so_without_the_password(tmp_path):
+    with pytest.raises(LedgerError, match="cannot open the ledger studio") as caught:
+        Database.open(f"postgresql://u:secret@/studio?host={tmp_path}")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_sqlite_url_is_the_file(tmp_path):
+    Database.open(f"sqlite:///{tmp_path / 'x.db'}").close()
+    assert (tmp_path / "x.db").exists()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_removed_or_replaced_while_open_takes_no_more_entries(tmp_path, replaced):
+    """SQLite itself would go on and write into the deleted file."""
+    path = tmp_path / "ledger.db"
+    ledger = Ledger.open(path, outputs=tmp_path)
+    ledger.append("refusal", {})
+    if replaced:
+        shutil.copy(path, tmp_path / "copy.db")
+        (tmp_path / "copy.db").replace(path)
+    else:
+        path.unlink()
+    for act in (lambda: ledger.append("refusal", {}), ledger.size):
+        with pytest.raises(LedgerError, match="removed or replaced"):
+            act()
+    ledger.close()
+
+
+@pytest.mark.needs("postgresql")
+def test_a_server_that_comes_back_is_used_again(postgresql_server, postgresql_url, tmp_path):
+    ledger = Ledger.open(postgresql_url, outputs=tmp_path)
+    ledger.append("refusal", {})
+    postgresql_server.stop()
+    with pytest.raises(LedgerError, match="cannot"):
+        ledger.append("refusal", {})
+    postgresql_server.start()
+    ledger.append("refusal", {})
+    assert ledger.verify().ok
+    assert ledger.size() == 2
+    ledger.close()
+
+
+@pytest.mark.needs("postgresql")
+def test_commits_wait_for_the_disk_even_where_the_server_is_set_otherwise(
+    postgresql_server, postgresql_url
+):
+    name = postgresql_url.partition("?")[0].rpartition("/")[2]
+    postgresql_server.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    database = Database.open(postgresql_url)
+    with database.reading() as connection:
+        assert connection.scalar(text("SHOW synchronous_commit")) == "on"
+    database.close()
+
+
+def test_a_database_of_a_newer_studio_is_not_touched(database_location):
+    database = Database.open(database_location)
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(LedgerError, match="newer studio"):
+        Database.open(database_location)
+
+
+def test_a_transaction_that_fails_leaves_nothing(database_location):
+    database = Database.open(database_location)
+    insert = text("INSERT INTO seal_reservation VALUES ('aa', 1, 'now')")
+
+    def attempt() -> None:
+        with database.writing() as connection:
+            connection.execute(insert)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        attempt()
+    with database.reading() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM seal_reservation")) == 0
+    database.close()
