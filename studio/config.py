@@ -11,15 +11,25 @@ second default in code, so a file that leaves one out is refused by name.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from studio.errors import ConfigError
 
 __all__ = [
     "FORMATS",
+    "AccountsConfig",
     "CredentialsConfig",
     "DatabaseConfig",
     "GenerationConfig",
@@ -121,6 +131,30 @@ class ServerConfig(_Frozen):
 
     host: str
     port: int = Field(ge=1, le=65535)
+    trusted_proxies: tuple[str, ...]
+    """Addresses or networks whose X-Forwarded-For, -Proto and -Host are believed; of no other."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ip_network(proxy, strict=False)  # raises ValueError, which names the field
+        return proxies
+
+
+class AccountsConfig(_Frozen):
+    """How long a login lasts, and how much one account may ask of the REST layer."""
+
+    session_hours: float = Field(gt=0, le=168)
+    """A browser session ends after so long, used or not."""
+    idle_minutes: float = Field(gt=0)
+    """A browser session ends when nobody used it for so long."""
+    token_days: float = Field(gt=0, le=366)
+    """A token for the REST layer or the command line ends after so long."""
+    requests_per_minute: int = Field(ge=1)
+    """Of one account (one address where nobody is signed in) to the REST layer."""
+    jobs_at_a_time: int = Field(ge=1)
+    """Requests for music that one account may have running or in line."""
 
 
 class DatabaseConfig(_Frozen):
@@ -138,6 +172,7 @@ class StudioConfig(_Frozen):
     uploads: UploadConfig
     credentials: CredentialsConfig
     server: ServerConfig
+    accounts: AccountsConfig
     database: DatabaseConfig
 
 

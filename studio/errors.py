@@ -5,7 +5,8 @@
     StudioError
     ├── ConfigError            a configuration file is missing or wrong
     ├── UsageError             the request itself is not possible (duration, format, tags)
-    │   └── UnknownTagError
+    │   ├── UnknownTagError
+    │   └── OutputGoneError    the record of an output remains, its file does not
     ├── ConsentRefusedError    no grant covers the request
     ├── RequestRefusedError    the studio declines the request, whatever the consent
     │   ├── NameRefusedError   a title or note names an artist
@@ -44,6 +45,7 @@ __all__ = [
     "ModelError",
     "ModelMemoryError",
     "NameRefusedError",
+    "OutputGoneError",
     "ParentRefusedError",
     "QuotaExceededError",
     "RequestRefusedError",
@@ -73,6 +75,10 @@ class UnknownTagError(UsageError):
     def __init__(self, tag_id: str) -> None:
         super().__init__(f"unknown tag {tag_id!r}; `studio tags` lists the tags there are")
         self.tag_id = tag_id
+
+
+class OutputGoneError(UsageError):
+    """The output was made here, and its file is not here any more; the record remains."""
 
 
 class ConsentRefusedError(StudioError):

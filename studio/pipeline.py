@@ -109,8 +109,13 @@ class Pipeline:
         *,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        reserved: Callable[[str], None] | None = None,
     ) -> Release:
-        """Carry one request out. On any exception nothing was released; see the module."""
+        """Carry one request out. On any exception nothing was released; see the module.
+
+        ``reserved`` is called with the output's id before any music is made: what it writes (whose
+        the output will be) is there whenever the output is.
+        """
         run = Run(progress or (lambda _: None), cancel or threading.Event())
         tags = self._check(request)
         if request.seed is None:
@@ -121,6 +126,8 @@ class Pipeline:
 
         run.enter(Stage.RESERVE, "Reserving a seal id")
         seal_id, key = self._reserve()
+        if reserved is not None:
+            reserved(seal_id.hex)
 
         run.enter(Stage.GENERATE, "Loading the model")
         waveform, model = self._compose(request, tags, decision, run)

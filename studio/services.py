@@ -13,22 +13,25 @@ when they are first needed, once, and may be used from several threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from studio.config import FORMATS, StudioConfig, load_config
 from studio.consent import ConsentPolicy, ConsentRegistry, Decision, TagDecision
-from studio.errors import ModelError, UsageError
+from studio.errors import ModelError, OutputGoneError, UsageError
 from studio.paths import StudioPaths, resolve_paths
 from studio.pipeline import GenerationRequest, OnProgress, Pipeline, Progress, Release, Stage
 from studio.tags import Tag, Vocabulary
 from studio.verify import Verdict, Verifier, VerifyReport
 
 if TYPE_CHECKING:
+    from studio.access import Actor
+    from studio.accounts import Accounts
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
     from studio.provenance.keys import KeyRing
@@ -177,15 +180,24 @@ class Studio:
         *,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        account: str | None = None,
     ) -> Release:
         """Make, seal, record and release one output; see :mod:`studio.pipeline`.
 
         Raises :class:`UsageError`, :class:`UnknownTagError`, :class:`ConsentRefusedError`,
         :class:`ModelError`, :class:`SealingError`, :class:`LedgerError`, and
         :class:`GenerationCancelledError` once ``cancel`` is set. In every such case nothing was
-        released. ``progress`` is called from the calling thread.
+        released. ``progress`` is called from the calling thread. ``account`` will own the output.
         """
-        return self._pipeline.generate(request, progress=progress, cancel=cancel)
+        return self._pipeline.generate(
+            request, progress=progress, cancel=cancel, reserved=self._owned_by(account)
+        )
+
+    def _owned_by(self, account: str | None) -> Callable[[str], None] | None:
+        """Writes down whose a reserved output will be; the local owner's need no owner."""
+        if account is None:
+            return None
+        return lambda output_id: self.accounts().own(output_id, account)
 
     # -- looking up ---------------------------------------------------------------------------
 
@@ -199,6 +211,25 @@ class Studio:
     def recent(self, limit: int = 20) -> list[Release]:
         """The latest releases, newest first."""
         return self.ledger().releases(newest_first=True, limit=limit)
+
+    def outputs(self, limit: int = 50, *, account: str | None = None) -> list[Release]:
+        """What ``account`` has made, newest first; None, the local owner, made everything."""
+        if account is None:
+            return self.recent(limit)
+        reserved = self.accounts().outputs_of(account)
+        released = (self.ledger().release(output_id) for output_id in reserved)
+        return list(islice((release for release in released if release is not None), limit))
+
+    def audio_file(self, output_id: str) -> Path:
+        """The file that is handed out for an output, here and nowhere else.
+
+        Raises :class:`UsageError` where there is no such output, :class:`OutputGoneError` where its
+        file is not a regular file in the folder of released outputs.
+        """
+        path = self.release(output_id).path.resolve()
+        if not path.is_relative_to(self.paths.outputs.resolve()) or not path.is_file():
+            raise OutputGoneError("this output is no longer on this machine; its record remains")
+        return path
 
     def verify(self, source: str | Path | bytes, *, record: bool = True) -> VerifyReport:
         """Examine a suspect file. An unreadable file is a verdict, not an error.
@@ -221,6 +252,17 @@ class Studio:
         """The database of ledger, consent and accounts, opened (and made) on first use."""
         with self._lock:
             return self._database
+
+    def accounts(self) -> Accounts:
+        """The accounts of this studio; none, and it belongs to whoever sits at the machine."""
+        with self._lock:
+            return self._accounts
+
+    def acting_as(self, actor: Actor) -> Studio:
+        """This studio as ``actor`` may use it: what the faces hold. See :mod:`studio.access`."""
+        from studio.access import acting_as
+
+        return acting_as(self, actor)
 
     def sealer(self) -> Sealer:
         """The seal model in use, loaded on first use."""
@@ -281,6 +323,12 @@ class Studio:
         from studio.provenance.ledger import Ledger
 
         return Ledger(self._database, self.paths.outputs)
+
+    @cached_property
+    def _accounts(self) -> Accounts:
+        from studio.accounts import Accounts
+
+        return Accounts(self._ledger, self._database, self.config.accounts)
 
     @cached_property
     def _keys(self) -> KeyRing:

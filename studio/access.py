@@ -1,0 +1,221 @@
+"""Who may do what: roles, permissions, and the one table that gives every facade method its rule.
+
+The faces (page, REST layer, command line) never hold a bare :class:`studio.services.Studio`; they
+hold what :func:`acting_as` returns, a stand-in with the same methods that checks each call against
+:data:`PERMISSIONS` before it happens. A method without a line in that table is refused to everyone,
+so a new one is closed until somebody decides who may call it.
+
+>>> Role.VERIFIER.may(Permission.VERIFY), Role.VERIFIER.may(Permission.GENERATE)
+(True, False)
+>>> PERMISSIONS["generate"].permission
+<Permission.GENERATE: 'generate'>
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import wraps
+from typing import TYPE_CHECKING, Any, cast
+
+from studio.errors import AccessDeniedError
+
+if TYPE_CHECKING:
+    from studio.services import Studio
+
+__all__ = [
+    "LOCAL_OWNER",
+    "OPEN_ATTRIBUTES",
+    "PERMISSIONS",
+    "Actor",
+    "Permission",
+    "Role",
+    "Rule",
+    "acting_as",
+]
+
+
+class Permission(StrEnum):
+    """One kind of thing a person can do here."""
+
+    BROWSE = "browse"  # tags, models, who granted what, what a request would be answered
+    GENERATE = "generate"
+    OWN_OUTPUTS = "own-outputs"  # list, look at and download what one made oneself
+    RECORDS = "records"  # look at the record of any output, without its audio
+    ALL_OUTPUTS = "all-outputs"  # download anybody's output
+    VERIFY = "verify"
+    CONSENT = "consent"  # holders, grants, revocations, statements
+    LEDGER = "ledger"  # read the log, its checkpoints and proofs
+    ADMINISTER = "administer"  # accounts, quotas, keys, everything else
+
+
+class Role(StrEnum):
+    """What an account is for."""
+
+    ARTIST = "artist"
+    VERIFIER = "verifier"
+    REGISTRAR = "registrar"
+    ADMINISTRATOR = "administrator"
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return _ROLES[self]
+
+    def may(self, permission: Permission) -> bool:
+        return permission in _ROLES[self]
+
+
+_ROLES: Mapping[Role, frozenset[Permission]] = {
+    Role.ARTIST: frozenset(
+        {Permission.BROWSE, Permission.GENERATE, Permission.OWN_OUTPUTS, Permission.VERIFY}
+    ),
+    Role.VERIFIER: frozenset(
+        {Permission.BROWSE, Permission.VERIFY, Permission.RECORDS, Permission.LEDGER}
+    ),
+    Role.REGISTRAR: frozenset(
+        {Permission.BROWSE, Permission.CONSENT, Permission.RECORDS, Permission.LEDGER}
+    ),
+    Role.ADMINISTRATOR: frozenset(Permission),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who calls. ``account_id`` is random and no name; None for the owner of a local studio."""
+
+    account_id: str | None
+    name: str
+    role: Role
+
+    def may(self, permission: Permission) -> bool:
+        return self.role.may(permission)
+
+
+LOCAL_OWNER = Actor(None, "local owner", Role.ADMINISTRATOR)
+"""Everyone who reaches a studio without accounts, which listens on this machine only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may call a method.
+
+    ``output`` names the parameter that says which output it is about. Such a call is permitted to
+    the output's owner who has ``permission``, and to whoever has ``anyone``.
+    """
+
+    permission: Permission
+    output: str | None = None
+    anyone: Permission = Permission.ADMINISTER
+
+
+_RECORD = Rule(Permission.OWN_OUTPUTS, output="output_id", anyone=Permission.RECORDS)
+_AUDIO = Rule(Permission.OWN_OUTPUTS, output="output_id", anyone=Permission.ALL_OUTPUTS)
+
+PERMISSIONS: Mapping[str, Rule] = {
+    # what there is
+    "vocabulary": Rule(Permission.BROWSE),
+    "models": Rule(Permission.BROWSE),
+    "consent": Rule(Permission.BROWSE),
+    "policy": Rule(Permission.BROWSE),
+    "decide": Rule(Permission.BROWSE),
+    "tag_status": Rule(Permission.BROWSE),
+    # making
+    "request": Rule(Permission.GENERATE),
+    "generate": Rule(Permission.GENERATE),
+    # outputs
+    "release": _RECORD,
+    "audio_file": _AUDIO,
+    "outputs": Rule(Permission.OWN_OUTPUTS),
+    "recent": Rule(Permission.RECORDS),
+    # the desk
+    "verify": Rule(Permission.VERIFY),
+    # the log and the house itself
+    "ledger": Rule(Permission.LEDGER),
+    "accounts": Rule(Permission.ADMINISTER),
+    "database": Rule(Permission.ADMINISTER),
+    "sealer": Rule(Permission.ADMINISTER),
+    "generator": Rule(Permission.ADMINISTER),
+    "recover": Rule(Permission.GENERATE),
+}
+"""Every public method of the facade; a test compares the two."""
+
+OPEN_ATTRIBUTES = frozenset({"config", "paths"})
+"""Settings that a face reads; neither gives anything away."""
+
+_UNGUARDED = frozenset({"close", "acting_as"})
+"""Methods of the facade that are no request of anybody: they end it, or make the stand-in."""
+
+
+def acting_as(studio: Studio, actor: Actor) -> Studio:
+    """``studio`` as ``actor`` may use it. A call that is not permitted raises
+    :class:`~studio.errors.AccessDeniedError` and does nothing else.
+
+    The stand-in has the methods of :class:`~studio.services.Studio` and is typed as one. A method's
+    keyword ``account`` (whose output, whose quota) is filled in here and cannot be given.
+    """
+    return cast("Studio", _Acting(studio, actor))
+
+
+class _Acting:
+    """See :func:`acting_as`."""
+
+    def __init__(self, studio: Studio, actor: Actor) -> None:
+        self._studio = studio
+        self.actor = actor
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        attribute = getattr(self._studio, name)
+        if name in OPEN_ATTRIBUTES:
+            return attribute
+        return _guarded(name, attribute, self._studio, self.actor)
+
+    def __enter__(self) -> _Acting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._studio.close()
+
+    def close(self) -> None:
+        self._studio.close()
+
+
+def _guarded(
+    name: str, method: Callable[..., Any], studio: Studio, actor: Actor
+) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+    rule = PERMISSIONS.get(name)
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if rule is None:
+            raise AccessDeniedError(f"{name} is not open to anybody")
+        bound = signature.bind(*args, **kwargs)
+        if "account" in signature.parameters:
+            if "account" in bound.arguments:
+                raise AccessDeniedError("nobody acts in another's name")
+            bound.arguments["account"] = actor.account_id
+        if not _permits(rule, bound.arguments, studio, actor):
+            raise AccessDeniedError(_refusal(rule, actor))
+        return method(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _permits(rule: Rule, arguments: Mapping[str, Any], studio: Studio, actor: Actor) -> bool:
+    if rule.output is None:
+        return actor.may(rule.permission)
+    if actor.may(rule.anyone):
+        return True
+    if not actor.may(rule.permission) or actor.account_id is None:
+        return False
+    return studio.accounts().owner_of(str(arguments[rule.output])) == actor.account_id
+
+
+def _refusal(rule: Rule, actor: Actor) -> str:
+    if rule.output is not None and actor.may(rule.permission):
+        return "there is no such output among yours"
+    return f"an account with the role {actor.role} may not do this"
