@@ -22,6 +22,8 @@
     ├── GenerationCancelledError
     ├── SealingError           the output could not be sealed readably; nothing was released
     ├── LedgerError            the ledger cannot be read or appended to
+    ├── ProofError             a proof, checkpoint or signature does not hold
+    ├── UnreadableProofError   a proof, checkpoint or key is not in its format at all
     ├── CredentialError        Content Credentials cannot be signed or read; nothing was released
     └── HouseError             composing, rendering, training or evaluating the house model
 
@@ -47,12 +49,14 @@ __all__ = [
     "NameRefusedError",
     "OutputGoneError",
     "ParentRefusedError",
+    "ProofError",
     "QuotaExceededError",
     "RequestRefusedError",
     "SealingError",
     "SignInError",
     "StudioError",
     "UnknownTagError",
+    "UnreadableProofError",
     "UsageError",
 ]
 
@@ -146,6 +150,14 @@ class SealingError(StudioError):
 
 class LedgerError(StudioError):
     """The ledger cannot be opened, read or appended to."""
+
+
+class ProofError(StudioError):
+    """A proof, a checkpoint or its signature does not hold: somebody changed something."""
+
+
+class UnreadableProofError(StudioError):
+    """Not a proof bundle, checkpoint or public key at all, or damaged beyond reading."""
 
 
 class CredentialError(StudioError):

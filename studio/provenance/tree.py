@@ -15,7 +15,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["EMPTY_HEAD", "completed_nodes", "head_from_nodes", "leaf_hash", "tree_head"]
+__all__ = [
+    "EMPTY_HEAD",
+    "completed_nodes",
+    "head_from_nodes",
+    "leaf_hash",
+    "node_hash",
+    "range_head",
+    "tree_head",
+]
 
 EMPTY_HEAD = hashlib.sha256(b"").digest()
 """The head of a tree without leaves."""
@@ -26,7 +34,8 @@ def leaf_hash(leaf: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 
-def _node_hash(left: bytes, right: bytes) -> bytes:
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Hash of an inner node."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
@@ -38,7 +47,7 @@ def tree_head(leaf_hashes: Sequence[bytes]) -> bytes:
     if n == 1:
         return leaf_hashes[0]
     split = 1 << (n - 1).bit_length() - 1
-    return _node_hash(tree_head(leaf_hashes[:split]), tree_head(leaf_hashes[split:]))
+    return node_hash(tree_head(leaf_hashes[:split]), tree_head(leaf_hashes[split:]))
 
 
 def completed_nodes(
@@ -51,22 +60,29 @@ def completed_nodes(
     level = 0
     yield level, index, hash_
     while index % 2 == 1:
-        hash_ = _node_hash(node(level, index - 1), hash_)
+        hash_ = node_hash(node(level, index - 1), hash_)
         level, index = level + 1, index // 2
         yield level, index, hash_
 
 
 def head_from_nodes(size: int, node: Callable[[int, int], bytes]) -> bytes:
     """Head of the first ``size`` leaves from the complete subtrees; O(log n) look-ups."""
-    if size == 0:
-        return EMPTY_HEAD
-    head: bytes | None = None
-    start = size
+    return EMPTY_HEAD if size == 0 else range_head(0, size, node)
+
+
+def range_head(start: int, end: int, node: Callable[[int, int], bytes]) -> bytes:
+    """Head over the leaves ``start`` .. ``end - 1``, at least one, from the complete subtrees.
+
+    ``start`` must be where such a range begins in RFC 6962's recursion: a multiple of the smallest
+    power of two that is no less than ``end - start``.
+    """
+    size, head = end - start, None
     # The peaks are the binary digits of size; fold them from the right.
     for level in range(size.bit_length()):
         if size >> level & 1:
-            start -= 1 << level
-            peak = node(level, start >> level)
-            head = peak if head is None else _node_hash(peak, head)
-    assert head is not None
+            end -= 1 << level
+            peak = node(level, end >> level)
+            head = peak if head is None else node_hash(peak, head)
+    if head is None:
+        raise ValueError("the head of an empty range is EMPTY_HEAD")
     return head
