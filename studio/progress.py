@@ -29,6 +29,7 @@ class Stage(StrEnum):
     SEAL = "seal"
     ENCODE = "encode"
     TAG = "tag"
+    SIGN = "sign"
     READ_BACK = "read-back"
     RELEASE = "release"
     DONE = "done"
@@ -42,7 +43,8 @@ _BEGINS = {
     Stage.SEAL: 0.82,
     Stage.ENCODE: 0.87,
     Stage.TAG: 0.89,
-    Stage.READ_BACK: 0.90,
+    Stage.SIGN: 0.90,
+    Stage.READ_BACK: 0.91,
     Stage.RELEASE: 0.98,
     Stage.DONE: 1.0,
 }

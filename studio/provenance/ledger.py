@@ -105,9 +105,17 @@ class Ledger:
             return entry
 
     def append_release(
-        self, body: Mapping[str, Any], *, file_name: str, fingerprint: bytes
+        self,
+        body: Mapping[str, Any],
+        *,
+        file_name: str,
+        fingerprint: bytes,
+        also: Callable[[Connection], None] | None = None,
     ) -> Entry:
-        """Append a ``release`` entry together with its row of the outputs table, or neither."""
+        """Append a ``release`` entry together with its row of the outputs table, or neither.
+
+        ``also`` as for :meth:`append`, after both.
+        """
         seal_id = body["seal"]["id"]
         body = {
             **body,
@@ -127,6 +135,8 @@ class Ledger:
                         fingerprint=fingerprint,
                     )
                 )
+                if also is not None:
+                    also(connection)
                 return entry
         except LedgerError as exc:
             if isinstance(exc.__cause__, IntegrityError):
@@ -253,6 +263,8 @@ class Ledger:
                 created_at=entry.at,
                 seal=body["seal"],
                 model=body["model"],
+                c2pa=body.get("c2pa"),
+                lineage=body.get("lineage"),
             )
         except (KeyError, TypeError) as exc:
             raise LedgerError(

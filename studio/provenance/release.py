@@ -35,9 +35,16 @@ class GenerationRequest:
     seed: int | None = None
     guidance: float | None = None  # None: the model's own
     parent: OutputId | None = None  # the output this one varies or extends
+    title: str | None = None  # screened for names; None: one made from the tags
+    human: tuple[str, ...] = ()  # what people contribute; studio.disclosure.HUMAN_CONTRIBUTIONS
+    note: str | None = None  # screened for names; private, never in the ledger
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        """What the ledger keeps: all but the note."""
+        typed: dict[str, Any] = {} if self.title is None else {"title": self.title}
+        if self.human:
+            typed["human"] = list(self.human)
+        return typed | {
             "tags": list(self.tags),
             "duration_s": self.duration_s,
             "use": self.use,
@@ -51,7 +58,8 @@ class GenerationRequest:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> GenerationRequest:
-        return cls(**{**body, "tags": tuple(body["tags"])})
+        human = tuple(body.get("human", ()))
+        return cls(**{**body, "tags": tuple(body["tags"]), "human": human})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,8 @@ class Release:
     created_at: datetime  # UTC
     seal: Mapping[str, Any]  # pair, digest, epoch, strength, how it read back
     model: Mapping[str, Any]  # id, digest, licence of the generation model
+    c2pa: Mapping[str, Any] | None = None  # manifest and signer; None: released before signing
+    lineage: Mapping[str, Any] | None = None  # studio.derivation.Derivation.record()
 
 
 def title_of(tags: Sequence[str], output_id: str) -> str:

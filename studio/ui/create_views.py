@@ -188,7 +188,10 @@ def _whereabouts(model: ModelConfig) -> str:
 STEPS: tuple[tuple[str, frozenset[Stage]], ...] = (
     ("Consent", frozenset({Stage.CONSENT, Stage.RESERVE})),
     ("Music", frozenset({Stage.GENERATE})),
-    ("Seal, encoding, credits", frozenset({Stage.SEAL, Stage.ENCODE, Stage.TAG})),
+    (
+        "Seal, encoding, credits",
+        frozenset({Stage.SEAL, Stage.ENCODE, Stage.TAG, Stage.SIGN}),
+    ),
     ("Reading the seal back from the file", frozenset({Stage.READ_BACK})),
     ("Ledger entry and release", frozenset({Stage.RELEASE, Stage.DONE})),
 )

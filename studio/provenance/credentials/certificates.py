@@ -21,7 +21,7 @@ import importlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -62,10 +62,6 @@ class SigningIdentity:
         return x509.load_pem_x509_certificates(self.chain_pem.encode())
 
     @property
-    def leaf_pem(self) -> str:
-        return _pem(self.certificates[0])
-
-    @property
     def root_pem(self) -> str:
         return _pem(self.certificates[-1])
 
@@ -87,7 +83,6 @@ class Trust:
 
     current: SigningIdentity
     anchors_pem: str  # roots, concatenated
-    own_leaves_pem: str  # leaves of this studio; told apart from strangers after they expire
 
 
 def load_trust(
@@ -111,8 +106,7 @@ def load_trust(
     identities = [*own.values(), current]
     anchors = [identity.root_pem for identity in identities]
     anchors += [_read(configs / name, "trust anchors") for name in config.trust_anchors]
-    leaves = [identity.leaf_pem for identity in identities]
-    return Trust(current, _joined(anchors), _joined(leaves))
+    return Trust(current, "".join(dict.fromkeys(anchors)))
 
 
 def make_development_identity(
@@ -358,7 +352,3 @@ def _pem(certificate: Certificate) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return certificate.public_bytes(Encoding.PEM).decode()
-
-
-def _joined(pems: Sequence[str]) -> str:
-    return "".join(dict.fromkeys(pems))

@@ -1,0 +1,82 @@
+"""From a request and its consent to what the signed manifest of the output claims.
+
+>>> instant(datetime(2026, 11, 22, 12, tzinfo=UTC))
+'2026-11-22T12:00:00Z'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from studio.consent import Decision
+from studio.consent.types import Grant, TagDecision, Use
+from studio.provenance.credentials import Claim, Parent, TrainingTerms
+
+if TYPE_CHECKING:
+    from studio.provenance.release import GenerationRequest, Release
+
+__all__ = ["claim_of", "instant"]
+
+
+def claim_of(
+    request: GenerationRequest,
+    decision: Decision,
+    *,
+    model: Mapping[str, Any],
+    title: str,
+    seal_id: str,
+    made_at: datetime,
+    parent: Release | None,
+) -> Claim:
+    """The claim about an output of ``request`` (with its seed) that ``decision`` allowed."""
+    return Claim(
+        output_id=seal_id,
+        seal_id=seal_id,
+        title=title,
+        made_at=instant(made_at),
+        model=model,
+        request={
+            "tags": list(request.tags),
+            "seed": request.seed,
+            "guidance": request.guidance,
+            "duration_s": request.duration_s,
+        },
+        consent=[_grant(grant, decision.tags) for grant in decision.grants],
+        use=decision.use,
+        territory=decision.territory,
+        training=TrainingTerms(
+            {
+                grant.id: grant.terms.url if Use.TRAINING in grant.uses else None
+                for grant in decision.grants
+            }
+        ),
+        parent=None if parent is None else _parent(parent),
+    )
+
+
+def instant(at: datetime) -> str:
+    """RFC 3339 in UTC, to the second."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _grant(grant: Grant, tags: tuple[TagDecision, ...]) -> dict[str, Any]:
+    relied = [tag for tag in tags if tag.grant == grant]
+    name = next((tag.holder.name for tag in relied if tag.holder is not None), grant.holder)
+    return {
+        "grant": grant.id,
+        "holder": {"id": grant.holder, "name": name},
+        "tags": [tag.tag for tag in relied],
+        "terms": {"sha256": grant.terms.sha256, "url": grant.terms.url},
+        "valid_until": None if grant.valid_until is None else instant(grant.valid_until),
+        "on_revocation": str(grant.on_revocation),
+    }
+
+
+def _parent(release: Release) -> Parent:
+    try:
+        content = release.path.read_bytes()
+    except OSError:  # withdrawn or lost; its id is still told
+        content = None
+    return Parent(release.output_id, release.title, release.request.format, content)
