@@ -6,21 +6,25 @@ needs the tag vocabulary and, per model, the uses its own licence permits: conse
 makes up for a model licence that forbids the use.
 
 >>> from datetime import UTC, datetime
->>> from studio.paths import resolve_paths
->>> from studio.consent.registry import ConsentRegistry
->>> policy = ConsentPolicy(ConsentRegistry.load(resolve_paths(environ={}).consent),
-...                        known_tags={"genre/jazz", "genre/choral"},
-...                        model_uses={"house": {"noncommercial", "commercial"}})
+>>> from studio.consent.types import RightsHolder
+>>> jazz = Grant.model_validate(
+...     dict(id="g1", holder="ada", tags=["genre/jazz"], uses=["commercial"], territories=["WORLD"],
+...          models=["*"], valid_from="2026-01-01T00:00:00Z", valid_until=None,
+...          on_revocation="keep", share="0.1", terms=dict(sha256="0" * 64, url="terms.md")))
+>>> policy = ConsentPolicy(
+...     ConsentRegistry([RightsHolder(id="ada", name="Ada", kind="artist")], [jazz]),
+...     known_tags={"genre/jazz", "genre/choral"},
+...     model_uses={"house": {"noncommercial", "commercial"}})
 >>> decision = policy.decide(["genre/jazz", "genre/choral"], use="commercial", territory="WORLD",
 ...                          model="house", at=datetime(2026, 12, 1, tzinfo=UTC))
 >>> [(answer.tag, answer.grant.id if answer.grant else str(answer.reason))
 ...  for answer in decision.tags]
-[('genre/jazz', 'house-catalogue-2026'), ('genre/choral', 'no-grant')]
+[('genre/jazz', 'g1'), ('genre/choral', 'no-grant')]
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from studio.consent.registry import ConsentRegistry
@@ -32,6 +36,7 @@ from studio.consent.types import (
     TagDecision,
     format_instant,
 )
+from studio.errors import UsageError
 
 __all__ = ["ConsentPolicy"]
 
@@ -53,7 +58,12 @@ class ConsentPolicy:
     def decide(
         self, tags: Sequence[str], *, use: str, territory: str, model: str, at: datetime
     ) -> Decision:
-        """Answer per tag. A request without tags is not allowed. ``at`` must carry a time zone."""
+        """Answer per tag. A request without tags is not allowed.
+
+        Raises :class:`UsageError` only for an ``at`` without a time zone, which is no instant.
+        """
+        if at.utcoffset() is None:
+            raise UsageError(f"{at.isoformat()} is no instant: it names no time zone")
         return Decision(
             use=use,
             territory=territory,
@@ -66,33 +76,26 @@ class ConsentPolicy:
         self, tag: str, use: str, territory: str, model: str, at: datetime
     ) -> TagDecision:
         if tag not in self._known_tags:
-            return _refused(tag, Reason.UNKNOWN, f"{tag}: not in the vocabulary", ())
-        considered = tuple(
-            sorted(
-                (
-                    self._examine(grant, use, territory, model, at)
-                    for grant in self.registry.naming(tag)
-                ),
-                # Nearest miss first; among equals the older grant, then the id: never file order.
-                key=lambda verdict: (
-                    len(verdict.failures),
-                    verdict.grant.valid_from,
-                    verdict.grant.id,
-                ),
-            )
-        )
+            return _refused(tag, Reason.UNKNOWN, f"{tag}: not in the vocabulary", tuple)
+        nearest = self.registry.index(tag).best(use, territory, model, at)
+
+        def all_naming() -> tuple[GrantVerdict, ...]:
+            return self._examine_all(tag, use, territory, model, at)
+
+        def refused(reason: Reason, why: str) -> TagDecision:
+            return _refused(tag, reason, f"{tag}: {why}", all_naming)
+
         if use not in self._model_uses.get(model, frozenset()):
-            text = (
-                f"{tag}: the licence of model {model} does not permit {use} use"
-                if model in self._model_uses
-                else f"{tag}: model {model} is not one of this studio's"
-            )
-            return _refused(tag, Reason.MODEL_LICENCE, text, considered)
-        if not considered:
-            return _refused(tag, Reason.NO_GRANT, f"{tag}: nobody has granted it", ())
-        best = considered[0]
+            if model in self._model_uses:
+                why = f"the licence of model {model} does not permit {use} use"
+            else:
+                why = f"model {model} is not one of this studio's"
+            return refused(Reason.MODEL_LICENCE, why)
+        if nearest is None:
+            return refused(Reason.NO_GRANT, "nobody has granted it")
+        best = self._examine(nearest, use, territory, model, at)
         if not best.covers:
-            return _refused(tag, best.failures[0], self._explain(tag, best), considered)
+            return refused(best.failures[0], self._explain(best))
         return TagDecision(
             tag=tag,
             granted=True,
@@ -100,7 +103,25 @@ class ConsentPolicy:
             holder=best.holder,
             reason=None,
             explanation=f"{tag}: granted by {best.holder.name} ({best.grant.id})",
-            considered=considered,
+            examine_all=all_naming,
+        )
+
+    def standing(
+        self, grant_id: str, *, use: str, territory: str, model: str, at: datetime
+    ) -> GrantVerdict | None:
+        """Whether one grant covers a request, whatever its tags; None: there is no such grant."""
+        grant = self.registry.grants.get(grant_id)
+        return None if grant is None else self._examine(grant, use, territory, model, at)
+
+    def _examine_all(
+        self, tag: str, use: str, territory: str, model: str, at: datetime
+    ) -> tuple[GrantVerdict, ...]:
+        verdicts = (
+            self._examine(grant, use, territory, model, at) for grant in self.registry.naming(tag)
+        )
+        # Nearest miss first; among equals the older grant, then the id: never the order of arrival.
+        return tuple(
+            sorted(verdicts, key=lambda v: (len(v.failures), v.grant.valid_from, v.grant.id))
         )
 
     def _examine(
@@ -120,9 +141,9 @@ class ConsentPolicy:
         failures = tuple(reason for reason, failed in conditions.items() if failed)
         return GrantVerdict(grant=grant, holder=holder, failures=failures)
 
-    def _explain(self, tag: str, verdict: GrantVerdict) -> str:
+    def _explain(self, verdict: GrantVerdict) -> str:
         grant, holder, reason = verdict.grant, verdict.holder, verdict.failures[0]
-        who = f"{tag}: the grant of {holder.name} ({grant.id})"
+        who = f"the grant of {holder.name} ({grant.id})"
         revoked_at = self.registry.revoked_at(grant.id)
         if reason is Reason.REVOKED and revoked_at is not None:
             return f"{who} was revoked on {format_instant(revoked_at)[:10]}"
@@ -140,7 +161,10 @@ class ConsentPolicy:
 
 
 def _refused(
-    tag: str, reason: Reason, explanation: str, considered: tuple[GrantVerdict, ...]
+    tag: str,
+    reason: Reason,
+    explanation: str,
+    examine_all: Callable[[], tuple[GrantVerdict, ...]],
 ) -> TagDecision:
     return TagDecision(
         tag=tag,
@@ -149,5 +173,5 @@ def _refused(
         holder=None,
         reason=reason,
         explanation=explanation,
-        considered=considered,
+        examine_all=examine_all,
     )

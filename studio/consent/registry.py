@@ -1,15 +1,13 @@
 """The registry of consent: who the rights holders are, what they granted, what they took back.
 
-It is immutable; adding a revocation gives another registry. Read from a folder it is::
+It is an immutable picture of one moment; adding a revocation gives another registry. The studio
+reads it from its database (:mod:`studio.consent.store`), where only signed documents get in.
 
-    configs/consent/holders.yaml          holders: [{id, name, kind, ...}, ...]
-    configs/consent/grants/*.yaml         version: 1, grant: {...}
-    configs/consent/revocations/*.yaml    version: 1, revocation: {...}
-
->>> from studio.paths import resolve_paths
->>> registry = ConsentRegistry.load(resolve_paths(environ={}).consent)
->>> registry.grants["house-catalogue-2026"].holder
-'house'
+>>> from datetime import UTC
+>>> from studio.consent.types import RightsHolder
+>>> registry = ConsentRegistry([RightsHolder(id="ada", name="Ada", kind="artist")], [])
+>>> registry.holders["ada"].name, registry.naming("genre/jazz")
+('Ada', ())
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from studio.consent.index import TagIndex
 from studio.consent.types import Grant, Revocation, RightsHolder
 from studio.errors import ConfigError
 
@@ -32,19 +31,26 @@ _Record = TypeVar("_Record", RightsHolder, Grant, Revocation)
 
 
 class ConsentRegistry:
-    """Holders, grants, revocations, indexed by tag. Contradictions raise :class:`ConfigError`."""
+    """Holders, grants, revocations, indexed by tag. Contradictions raise :class:`ConfigError`.
+
+    ``version`` tells two states of the same database apart: the ledger entry that changed consent
+    last, -1 before the first.
+    """
 
     def __init__(
         self,
         holders: Iterable[RightsHolder],
         grants: Iterable[Grant],
         revocations: Iterable[Revocation] = (),
+        *,
+        version: int = -1,
     ) -> None:
         holders, grants, revocations = tuple(holders), tuple(grants), tuple(revocations)
+        self.version = version
         self.holders: Mapping[str, RightsHolder] = MappingProxyType(
             {holder.id: holder for holder in holders}
         )
-        # By id, so that no answer can depend on the order in which files were read.
+        # By id, so that no answer can depend on the order in which grants came in.
         self.grants: Mapping[str, Grant] = MappingProxyType(
             {grant.id: grant for grant in sorted(grants, key=lambda grant: grant.id)}
         )
@@ -66,10 +72,24 @@ class ConsentRegistry:
             for tag in grant.tags:
                 by_tag.setdefault(tag, []).append(grant)
         self._by_tag = {tag: tuple(naming) for tag, naming in by_tag.items()}
+        self._indexes: dict[str, TagIndex] = {}
 
     def naming(self, tag: str) -> tuple[Grant, ...]:
         """Every grant that names the tag, whatever its state, by grant id."""
         return self._by_tag.get(tag, ())
+
+    def index(self, tag: str) -> TagIndex:
+        """The grants that name the tag, ready to be asked; made on first use."""
+        found = self._indexes.get(tag)
+        if found is None:
+            found = TagIndex(
+                self.naming(tag),
+                revoked_at=self._revoked_at.get,
+                is_demonstration=lambda holder: self.holders[holder].kind == "demonstration",
+            )
+            if tag in self._by_tag:  # what is asked comes from outside; only real tags are kept
+                self._indexes[tag] = found
+        return found
 
     def revoked_at(self, grant_id: str) -> datetime | None:
         """From when on the grant is revoked, or None."""
@@ -78,7 +98,10 @@ class ConsentRegistry:
     def with_revocation(self, revocation: Revocation) -> ConsentRegistry:
         """The same registry after one more revocation."""
         return ConsentRegistry(
-            self.holders.values(), self.grants.values(), (*self.revocations, revocation)
+            self.holders.values(),
+            self.grants.values(),
+            (*self.revocations, revocation),
+            version=self.version,
         )
 
     @classmethod

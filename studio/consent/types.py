@@ -15,8 +15,8 @@ half open, ``valid_from <= at < valid_until``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -26,9 +26,11 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    field_serializer,
     model_validator,
 )
 
@@ -39,14 +41,21 @@ __all__ = [
     "Decision",
     "Grant",
     "GrantId",
+    "GrantTerms",
     "GrantVerdict",
     "HolderId",
+    "HolderKind",
+    "Id",
+    "Instant",
     "OnRevocation",
     "Reason",
+    "Record",
     "Revocation",
     "RightsHolder",
     "TagDecision",
+    "TagId",
     "Terms",
+    "Text",
     "Use",
     "format_instant",
 ]
@@ -103,57 +112,76 @@ def format_instant(at: datetime) -> str:
     >>> format_instant(datetime(2026, 1, 2, tzinfo=UTC))
     '2026-01-02T00:00:00.000000Z'
     """
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _to_utc(at: datetime) -> datetime:
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError("the instant lies outside the years 1 to 9999") from exc
+
+
+def _is_written_out(value: Any) -> Any:
+    if not isinstance(value, str | datetime):
+        raise ValueError("an instant is written like 2026-01-02T00:00:00Z")
+    return value
 
 
 Instant = Annotated[
     AwareDatetime,
+    BeforeValidator(_is_written_out),
     AfterValidator(_to_utc),
     PlainSerializer(format_instant, return_type=str, when_used="json"),
 ]
-_Id = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
-_TagId = Annotated[str, Field(pattern=r"^(genre|mood|lead|tempo)/[a-z0-9]+(-[a-z0-9]+)*$")]
+Id = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+TagId = Annotated[
+    str, Field(pattern=r"^(genre|mood|lead|tempo)/[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
+]
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=500)]
+"""One line for people: no control characters."""
+
 _Territory = Annotated[str, Field(pattern=r"^(WORLD|[A-Z]{2})$")]
+_ModelId = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=128)]
+HolderKind = Literal["artist", "label", "distributor", "project", "demonstration"]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Immutable, and without room for a field that nobody reads."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class RightsHolder(_Record):
+class RightsHolder(Record):
     """Somebody who can permit. A `demonstration` holder only shows how refusals look."""
 
-    id: _Id
-    name: str = Field(min_length=1)
-    kind: Literal["artist", "label", "distributor", "project", "demonstration"]
-    public_key: str | None = None  # Ed25519, base64; signed grants need it
-    note: str = ""
+    id: Id
+    name: Annotated[Text, Field(min_length=1)]
+    kind: HolderKind
+    public_key: str | None = None  # Ed25519, 32 bytes in base64; without it nothing can be signed
+    note: Text = ""
 
 
-class Terms(_Record):
+class Terms(Record):
     """The text a holder agreed to, by digest, and where it can be read."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    url: str = Field(min_length=1)  # a URL, or a path below configs/consent/
+    url: Annotated[Text, Field(min_length=1)]  # a URL, or a path below configs/consent/
 
 
-class Grant(_Record):
-    """One permission of one rights holder: scope, term, consequence of revocation, share, terms."""
+class GrantTerms(Record):
+    """What is permitted: scope, term, consequence of a revocation, share, the text agreed to."""
 
-    id: _Id
-    holder: _Id
-    tags: frozenset[_TagId] = Field(min_length=1)
+    id: Id
+    tags: frozenset[TagId] = Field(min_length=1)
     uses: frozenset[Use] = Field(min_length=1)
     territories: frozenset[_Territory] = Field(min_length=1)
-    models: frozenset[str] = Field(min_length=1)
+    models: frozenset[_ModelId] = Field(min_length=1)
     valid_from: Instant
     valid_until: Instant | None  # None: until revoked
     on_revocation: OnRevocation
-    share: Annotated[Decimal, Field(ge=0, le=1)]  # of what the studio earns with an output
+    share: Annotated[Decimal, Field(ge=0, le=1, max_digits=6, decimal_places=5)]
+    """Of what the studio earns with an output."""
     terms: Terms
 
     @model_validator(mode="after")
@@ -162,6 +190,10 @@ class Grant(_Record):
             raise ValueError("valid_until must be later than valid_from")
         return self
 
+    @field_serializer("tags", "uses", "territories", "models")
+    def _in_order(self, values: frozenset[str]) -> list[str]:
+        return sorted(values)
+
     def covers_territory(self, territory: str) -> bool:
         return WORLD in self.territories or territory in self.territories
 
@@ -169,12 +201,18 @@ class Grant(_Record):
         return ANY_MODEL in self.models or model in self.models
 
 
-class Revocation(_Record):
+class Grant(GrantTerms):
+    """One permission of one rights holder."""
+
+    holder: Id
+
+
+class Revocation(Record):
     """A grant taken back from an instant on, for good."""
 
-    grant: _Id
+    grant: Id
     at: Instant
-    reason: str = ""
+    reason: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +230,7 @@ class GrantVerdict:
 
 @dataclass(frozen=True, slots=True)
 class TagDecision:
-    """The answer for one tag: the grant that covers it, or the reason why none does.
-
-    ``considered`` holds every grant that names the tag, best first, so that a person can see what
-    stands in the way of each.
-    """
+    """The answer for one tag: the grant that covers it, or the reason why none does."""
 
     tag: str
     granted: bool
@@ -204,7 +238,15 @@ class TagDecision:
     holder: RightsHolder | None
     reason: Reason | None
     explanation: str
-    considered: tuple[GrantVerdict, ...]
+    examine_all: Callable[[], tuple[GrantVerdict, ...]] = field(
+        default=tuple, repr=False, compare=False
+    )
+
+    @property
+    def considered(self) -> tuple[GrantVerdict, ...]:
+        """Every grant that names the tag, best first, so that a person can see what stands in the
+        way of each. Worked out only when asked for: a tag can have thousands."""
+        return self.examine_all()
 
     def to_json(self) -> dict[str, Any]:
         """What the ledger keeps of it; canonical JSON can carry every value."""
