@@ -20,15 +20,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from studio.errors import LedgerError
+from studio.errors import LedgerError, UsageError
 from studio.provenance.audit import Audit, audit
+from studio.provenance.commitments import Opening, Personal, take_out
 from studio.provenance.entry import INSTANT, LEAF_VERSION, Entry, canonical_leaf, entry_of
 from studio.provenance.release import GenerationRequest, OutputId, Release
 from studio.provenance.tree import (
@@ -37,12 +38,15 @@ from studio.provenance.tree import (
     leaf_hash,
 )
 from studio.store.database import Database
+from studio.store.provenance_tables import opening
 from studio.store.tables import ledger_entry, ledger_node, output, seal_reservation
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["LEAF_VERSION", "Audit", "Entry", "Ledger", "StoredOutput", "canonical_leaf"]
+
+_CLOCK_TOLERANCE = timedelta(seconds=1)  # clocks of several machines, and their corrections
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +121,12 @@ class Ledger:
         ``also`` as for :meth:`append`, after both.
         """
         seal_id = body["seal"]["id"]
+        body = dict(body)
+        credits = body.pop("credits")
         body = {
             **body,
             "output_id": seal_id,
+            "credit_lines": [Personal(line) for line in credits],  # they name rights holders
             "file": {**body["file"], "name": file_name},
             "fingerprint_sha256": hashlib.sha256(fingerprint).hexdigest(),
         }
@@ -153,26 +160,95 @@ class Ledger:
             )
 
     def _append(self, connection: Connection, kind: str, body: Mapping[str, Any]) -> Entry:
-        last = connection.scalar(select(func.max(ledger_entry.c.idx)))
-        index = 0 if last is None else int(last) + 1
-        at = self._clock()
-        leaf = canonical_leaf(index, kind, at, body)
-        for level, node_index, hash_ in completed_nodes(
-            index, leaf_hash(leaf), _node_reader(connection)
-        ):
-            connection.execute(ledger_node.insert().values(level=level, idx=node_index, hash=hash_))
-        head = head_from_nodes(index + 1, _node_reader(connection))
-        entry = Entry(index, kind, at, dict(body), leaf, leaf_hash(leaf), head)
+        last = connection.execute(
+            select(ledger_entry.c.idx, ledger_entry.c.created_at)
+            .order_by(ledger_entry.c.idx.desc())
+            .limit(1)
+        ).one_or_none()
+        at = self._clock().astimezone(UTC)
+        if last is None:
+            return self._append_at(connection, 0, at, kind, body)
+        index = int(last.idx) + 1
+        latest = datetime.strptime(last.created_at, INSTANT).replace(tzinfo=UTC)
+        if at < latest:
+            # Time in the ledger never goes back; that the clock did is an entry of its own.
+            if latest - at > _CLOCK_TOLERANCE and not self._noted(connection, last.created_at):
+                note = {
+                    "reads": at.strftime(INSTANT),
+                    "behind_s": (latest - at).total_seconds(),
+                }
+                self._append_at(connection, index, latest, "clock", note)
+                index += 1
+            at = latest
+        return self._append_at(connection, index, at, kind, body)
+
+    def _noted(self, connection: Connection, at: str) -> bool:
+        """Whether the ledger says of this very time that the clock was set back."""
+        query = select(ledger_entry.c.idx).where(
+            ledger_entry.c.kind == "clock", ledger_entry.c.created_at == at
+        )
+        return connection.execute(query.limit(1)).one_or_none() is not None
+
+    def _append_at(
+        self, connection: Connection, index: int, at: datetime, kind: str, body: Mapping[str, Any]
+    ) -> Entry:
+        public, openings = take_out(body)
+        leaf = canonical_leaf(index, kind, at, public)
+        node = _node_reader(connection)
+        fresh: dict[tuple[int, int], bytes] = {}
+        for level, node_index, hash_ in completed_nodes(index, leaf_hash(leaf), node):
+            fresh[level, node_index] = hash_
+        connection.execute(
+            ledger_node.insert(),
+            [{"level": level, "idx": i, "hash": hash_} for (level, i), hash_ in fresh.items()],
+        )
+        head = head_from_nodes(index + 1, lambda *key: fresh.get(key) or node(*key))
+        entry = Entry(index, kind, at, public, leaf, leaf_hash(leaf), head)
         connection.execute(
             ledger_entry.insert().values(
                 idx=index,
                 kind=kind,
-                created_at=at.astimezone(UTC).strftime(INSTANT),
+                created_at=at.strftime(INSTANT),
                 leaf=leaf,
                 leaf_hash=entry.leaf_hash,
                 tree_head=head,
             )
         )
+        if openings:
+            connection.execute(
+                opening.insert(),
+                [
+                    {"entry_idx": index, "field": field, "salt": kept.salt, "value": kept.value}
+                    for field, kept in openings.items()
+                ],
+            )
+        return entry
+
+    # -- personal data --------------------------------------------------------------------------
+
+    def openings(self, index: int) -> dict[str, Opening]:
+        """What the commitments of an entry hide, by field, as far as it was not erased."""
+        with self._database.reading() as connection:
+            return _openings(connection, index)
+
+    def erase(self, index: int, field: str) -> Entry:
+        """Erase a personal value for good; an ``erasure`` entry says that it was.
+
+        Leaf, tree and proofs stay as they are. Raises :class:`UsageError` where there is nothing.
+        """
+
+        def forget(connection: Connection) -> None:
+            done = connection.execute(
+                opening.delete().where(opening.c.entry_idx == index, opening.c.field == field)
+            )
+            if done.rowcount != 1:
+                raise UsageError(
+                    f"entry {index} keeps no personal value {field!r}; "
+                    f"`studio ledger show --entry {index}` lists them"
+                )
+
+        entry = self.append("erasure", {"entry": index, "field": field}, also=forget)
+        self._database.scrub(opening.name)
         return entry
 
     # -- looking up ---------------------------------------------------------------------------
@@ -208,12 +284,24 @@ class Ledger:
         )
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else self._release(entry_of(row))
+            if row is None:
+                return None
+            return self._release(entry_of(row), _openings(connection, row.idx))
 
     def releases(self, *, newest_first: bool = False, limit: int | None = None) -> list[Release]:
         """All releases, oldest first unless asked otherwise."""
         entries = self.entries(kind="release", newest_first=newest_first, limit=limit)
-        return [self._release(entry) for entry in entries]
+        if not entries:
+            return []
+        kept: dict[int, dict[str, Opening]] = {}
+        indexes = [entry.index for entry in entries]
+        query = select(opening).where(
+            opening.c.entry_idx >= min(indexes), opening.c.entry_idx <= max(indexes)
+        )
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                kept.setdefault(row.entry_idx, {})[row.field] = Opening(row.salt, row.value)
+        return [self._release(entry, kept.get(entry.index, {})) for entry in entries]
 
     def output_count(self) -> int:
         """How many outputs were released, and so how many seals the desk searches."""
@@ -243,9 +331,11 @@ class Ledger:
                 ),
             )
 
-    def _release(self, entry: Entry) -> Release:
+    def _release(self, entry: Entry, openings: Mapping[str, Opening]) -> Release:
         try:
             body = entry.body
+            lines = body.get("credit_lines", ())
+            kept = [openings.get(f"credit_lines/{number}") for number in range(len(lines))]
             return Release(
                 output_id=OutputId(body["output_id"]),
                 path=self._outputs / body["file"]["name"],
@@ -259,7 +349,11 @@ class Ledger:
                 channels=body["audio"]["channels"],
                 duration_s=body["audio"]["duration_s"],
                 title=body["title"],
-                credits=tuple(body["credits"]),
+                # Entries before commitments hold the lines themselves.
+                credits=tuple(
+                    body.get("credits", ())
+                    or ("(erased)" if line is None else line.value for line in kept)
+                ),
                 created_at=entry.at,
                 seal=body["seal"],
                 model=body["model"],
@@ -280,14 +374,12 @@ class Ledger:
         that takes a tree head noted elsewhere, to compare with :attr:`Audit.tree_head`.
         """
         with self._database.reading() as connection:
-            rows = connection.execute(select(ledger_entry).order_by(ledger_entry.c.idx)).all()
-            stored_nodes = {
-                (row.level, row.idx): row.hash for row in connection.execute(select(ledger_node))
-            }
-            stored_outputs = {
-                row.entry_idx: row for row in connection.execute(select(output)).all()
-            }
-        return audit(rows, stored_nodes, stored_outputs)
+            return audit(connection)
+
+
+def _openings(connection: Connection, index: int) -> dict[str, Opening]:
+    rows = connection.execute(select(opening).where(opening.c.entry_idx == index))
+    return {row.field: Opening(row.salt, row.value) for row in rows}
 
 
 def _node_reader(connection: Connection) -> Callable[[int, int], bytes]:

@@ -121,6 +121,21 @@ class Database:
         except SQLAlchemyError as exc:
             raise LedgerError(f"cannot write to the ledger: {_short(exc)}") from exc
 
+    def scrub(self, table: str) -> None:
+        """Take what was deleted from ``table`` out of the database's files as well.
+
+        Copies elsewhere (backups, an archived write-ahead log) keep it. Raises LedgerError.
+        """
+        try:
+            with self._connected() as connection:
+                autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
+                if self.dialect == "sqlite":  # secure_delete has overwritten it in the file itself
+                    autocommit.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+                else:
+                    autocommit.execute(text(f"VACUUM FULL {table}"))
+        except SQLAlchemyError as exc:
+            raise LedgerError(f"cannot scrub the ledger: {_short(exc)}") from exc
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -190,7 +205,7 @@ def _url(location: Path | str) -> URL:
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # The driver must not begin transactions of its own: BEGIN IMMEDIATE is ours.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -14,9 +14,14 @@ In a migration::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["guard_names", "make_append_only"]
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["guard_names", "make_append_only", "make_immutable", "missing_guards"]
 
 _FUNCTION = "studio_append_only"
 
@@ -36,12 +41,23 @@ def make_append_only(op: Any, table: str, *unique_keys: Sequence[str]) -> None:
     names the columns of one primary key or unique constraint, *all* of which must be given: by any
     of them SQLite could otherwise replace a row. Names come from migrations, never from outside.
     """
+    _guard(op, table, unique_keys, deletable=False)
+
+
+def make_immutable(op: Any, table: str, *unique_keys: Sequence[str]) -> None:
+    """As :func:`make_append_only`, but a row may be deleted: it is there as written, or not."""
+    _guard(op, table, unique_keys, deletable=True)
+
+
+def _guard(op: Any, table: str, unique_keys: Sequence[Sequence[str]], *, deletable: bool) -> None:
     if not unique_keys:
         raise ValueError(f"the unique keys of {table} must be named")
     dialect = op.get_bind().dialect.name
     statements = {"sqlite": _sqlite, "postgresql": _postgresql}[dialect](table, unique_keys)
+    deleting = f"CREATE TRIGGER {table}_no_delete "
     for statement in statements:
-        op.execute(statement)
+        if not (deletable and statement.startswith(deleting)):
+            op.execute(statement)
 
 
 def guard_names(dialect: str, table: str) -> tuple[str, ...]:
@@ -52,6 +68,17 @@ def guard_names(dialect: str, table: str) -> tuple[str, ...]:
     """
     verbs = ("update", "delete", "replace" if dialect == "sqlite" else "truncate")
     return tuple(f"{table}_no_{verb}" for verb in verbs)
+
+
+def missing_guards(connection: Connection, tables: Sequence[str]) -> list[str]:
+    """Triggers of append-only tables that are not there, or are switched off."""
+    dialect = connection.dialect.name
+    query = {
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+        "postgresql": "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')",
+    }[dialect]
+    there = set(connection.scalars(text(query)))
+    return [name for table in tables for name in guard_names(dialect, table) if name not in there]
 
 
 def _sqlite(table: str, unique_keys: Sequence[Sequence[str]]) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -305,7 +305,7 @@ def test_durability_settings(sqlite_ledger, tmp_path):
 
 
 def test_times_are_utc(tmp_path):
-    from datetime import timedelta, timezone
+    from datetime import timezone
 
     east = datetime(2026, 1, 1, 5, tzinfo=timezone(timedelta(hours=5)))
     ledger = Ledger.open(tmp_path / "l.db", outputs=tmp_path, clock=lambda: east)
@@ -351,3 +351,69 @@ def test_no_unique_key_of_an_output_can_be_used_to_replace_it(sqlite_ledger, tmp
                 (output_id, seal_id, entry),
             )
     connection.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def test_a_clock_set_back_is_recorded_once_and_time_does_not_go_back(tmp_path, database_location):
+    clock = Clock()
+    ledger = Ledger.open(database_location, outputs=tmp_path, clock=clock)
+    ledger.append("refusal", {"n": 0})
+    clock.now -= timedelta(hours=2)
+    ledger.append("refusal", {"n": 1})
+    clock.now += timedelta(minutes=5)
+    ledger.append("refusal", {"n": 2})
+    clock.now += timedelta(hours=3)
+    assert ledger.append("refusal", {"n": 3}).index == 4
+    entries = ledger.entries()
+    assert [entry.kind for entry in entries] == ["refusal", "clock", *["refusal"] * 3]
+    assert entries[1].body == {"reads": "2026-06-01T10:00:00.000000Z", "behind_s": 7200}
+    times = [entry.at for entry in entries]
+    assert times == sorted(times)
+    audit = ledger.verify()
+    assert audit.ok
+    assert audit.clock_set_back == (1,)
+    ledger.close()
+
+
+def test_a_clock_that_lags_by_a_moment_is_no_event(tmp_path):
+    clock = Clock()
+    ledger = Ledger.open(tmp_path / "l.db", outputs=tmp_path, clock=clock)
+    ledger.append("refusal", {})
+    clock.now -= timedelta(milliseconds=900)
+    ledger.append("refusal", {})
+    assert [entry.kind for entry in ledger.entries()] == ["refusal", "refusal"]
+    assert ledger.entries()[0].at == ledger.entries()[1].at
+    assert ledger.verify().clock_set_back == ()
+    ledger.close()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_trigger_that_was_dropped_is_missed(ledger, table):
+    fill(ledger, 3)
+    name = f"{table}_no_delete"
+    drop = {
+        "sqlite": f"DROP TRIGGER {name}",
+        "postgresql": f"ALTER TABLE {table} DISABLE TRIGGER {name}",
+    }
+    with ledger.database.writing() as connection:
+        connection.execute(text(drop[ledger.database.dialect]))
+    audit = ledger.verify()
+    assert not audit.ok
+    assert audit.unguarded == (name,)
+    assert audit.fault is None
+
+
+def test_the_audit_reads_in_pieces(ledger, monkeypatch):
+    from studio.provenance import audit
+
+    monkeypatch.setattr(audit, "_BATCH", 4)
+    for count in range(1, 14):
+        fill(ledger, 1)
+        assert ledger.verify().ok, count
