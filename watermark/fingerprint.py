@@ -1,4 +1,4 @@
-"""What the sound is, apart from any seal: Haitsma-Kalker fingerprints, matching and an index.
+"""What the sound is, apart from any seal: Haitsma-Kalker fingerprints and how two of them match.
 
 A seal can be copied onto other music; a fingerprint cannot. Every 23 ms of a track becomes a 32-bit
 word: whether the energy difference between neighbouring bands (33 of them, 300 to 2000 Hz) grew or
@@ -7,8 +7,9 @@ system", ISMIR 2002). Copies differ in few bits
 through any codec; other music differs in about half.
 
 The distance of two fingerprints is the share of bits that differ (BER) where they overlap, at the
-alignment that chance explains least. From :data:`MATCH_DISTANCE` on it is the same recording;
-docs/watermark-cli.md gives the distances measured on both sides of it.
+alignment that chance explains least. Up to :data:`MATCH_DISTANCE` it is the same recording;
+docs/watermark-cli.md gives the distances measured on both sides of it. Many recordings are searched
+by :mod:`watermark.fingerprint_index`.
 
 >>> import numpy as np
 >>> rng = np.random.default_rng(1)
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,9 @@ __all__ = [
     "MIN_OVERLAP_S",
     "WORDS_PER_SECOND",
     "Fingerprint",
-    "FingerprintIndex",
     "FingerprintMatch",
+    "Fingerprinter",
+    "compare",
     "fingerprint",
     "match",
 ]
@@ -63,9 +65,7 @@ _SILENCE = 1e-9  # band energy per frame (Hann-windowed, full scale 1): about -9
 WORDS_PER_SECOND = _RATE / _HOP
 
 _MAGIC = b"HKF1"
-_MAX_POSTINGS = 2_000  # a word standing in more places than this tells nothing (held notes)
-_CANDIDATES = 8  # alignments of most votes that are compared bit by bit
-_SEGMENTS = 6  # sorted parts of an index before they are merged
+_DOUBTFUL = 4  # bits of a word that a search may turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,10 +75,24 @@ class Fingerprint:
     Attributes:
         words: uint32 ``(frames,)``; 0 stands for silence, which is compared with nothing.
         duration_s: seconds of audio they were made from.
+        doubtful: uint8 ``(frames, 4)``: the bits of each word that were closest to being the other
+            value, most doubtful first (bit 0 is the least significant). A search tries both values
+            of them. They are not stored; None where they are not known.
     """
 
     words: NDArray[np.uint32]
     duration_s: float
+    doubtful: NDArray[np.uint8] | None = None
+
+    def between(self, start_s: float, end_s: float) -> Fingerprint:
+        """The words of these seconds, as far as there are any."""
+        first = min(len(self.words), max(0, round(start_s * WORDS_PER_SECOND)))
+        last = max(first, min(len(self.words), round(end_s * WORDS_PER_SECOND)))
+        return Fingerprint(
+            self.words[first:last],
+            (last - first) / WORDS_PER_SECOND,
+            None if self.doubtful is None else self.doubtful[first:last],
+        )
 
     def to_bytes(self) -> bytes:
         """Magic ``HKF1``, duration (float64), then the words, all little-endian."""
@@ -108,12 +122,15 @@ class FingerprintMatch:
         offset_s: where the query's second 0 lies in the reference; negative if before its start.
         overlap_s: seconds compared.
         key: what the reference was added to an index as; None from :func:`match`.
+        speed: at which the query plays; not 1 where :func:`watermark.content.at_any_speed` found
+            it so, and then offset and overlap are in seconds of the reference.
     """
 
     distance: float
     offset_s: float
     overlap_s: float
     key: Hashable = None
+    speed: float = 1.0
 
     @property
     def is_match(self) -> bool:
@@ -122,30 +139,97 @@ class FingerprintMatch:
 
 
 def fingerprint(waveform: Waveform) -> Fingerprint:
-    """The fingerprint of a recording of at least 0.4 s (43 words a second; 35 ms for 30 s).
+    """The fingerprint of a recording of at least 0.4 s (43 words a second; 40 ms for 30 s).
 
     Raises:
         FingerprintError: shorter.
     """
-    import soxr
+    printer = Fingerprinter()
+    printer.push(waveform)
+    return printer.finish()
 
-    mono = waveform.mono().samples[0]
-    if waveform.rate != _RATE:
-        mono = soxr.resample(mono, waveform.rate, _RATE, quality="MQ")
-    frames = 1 + (len(mono) - _FRAME) // _HOP
-    if frames < 2:
-        raise FingerprintError(f"{waveform.duration_s:.2f} s of audio are too short to recognise")
-    energy = np.concatenate(
-        [
-            _band_energy(mono, first, min(first + _BLOCK, frames))
-            for first in range(0, frames, _BLOCK)
-        ]
-    )
-    slope = energy[:, :-1] - energy[:, 1:]  # (frames, 32)
-    bits = slope[1:] > slope[:-1]
-    words = np.packbits(bits, axis=1).view(">u4")[:, 0].astype(np.uint32)
-    words[energy[1:].max(axis=1) < _SILENCE] = 0
-    return Fingerprint(words, waveform.duration_s)
+
+class Fingerprinter:
+    """Makes the fingerprint of a recording that arrives in blocks, in constant memory.
+
+    What :func:`fingerprint` says of the whole recording, up to the rounding of a resampler; the
+    result takes 350 bytes a second.
+    """
+
+    def __init__(self) -> None:
+        self._down: _Resampler | None = None
+        self._rest = np.empty(0, np.float32)  # 5,512 Hz, from the next frame's start
+        self._last: NDArray[np.float64] | None = None  # slope of the frame before
+        self._words: list[NDArray[np.uint32]] = []
+        self._doubtful: list[NDArray[np.uint8]] = []
+        self._seconds = 0.0
+
+    def push(self, block: Waveform) -> None:
+        """The next part; all parts have one rate."""
+        if self._down is None:
+            self._down = _Resampler(block.rate)
+        self._seconds += block.duration_s
+        self._add(self._down.push(block.mono().samples[0]))
+
+    def finish(self) -> Fingerprint:
+        """The fingerprint of all parts. Raises :class:`FingerprintError` under 0.4 s."""
+        if self._down is not None:
+            self._add(self._down.finish())
+        if not self._words:
+            raise FingerprintError(f"{self._seconds:.2f} s of audio are too short to recognise")
+        return Fingerprint(
+            np.concatenate(self._words), self._seconds, np.concatenate(self._doubtful)
+        )
+
+    def _add(self, samples: NDArray[np.float32]) -> None:
+        mono = np.concatenate([self._rest, samples])
+        frames = max(0, 1 + (len(mono) - _FRAME) // _HOP)
+        for first in range(0, frames, _BLOCK):
+            self._frames(_band_energy(mono, first, min(first + _BLOCK, frames)))
+        self._rest = mono[frames * _HOP :]
+
+    def _frames(self, energy: NDArray[np.float64]) -> None:
+        """Words from the energies of the next frames, (frames, 33)."""
+        slope = energy[:, :-1] - energy[:, 1:]  # (frames, 32)
+        loud = energy.max(axis=1)
+        if self._last is None:  # the very first frame has nothing before it
+            rise, loud = slope[1:] - slope[:-1], loud[1:]
+        else:
+            rise = slope - np.concatenate([self._last[None], slope[:-1]])
+        self._last = slope[-1]
+        if not len(rise):
+            return
+        words = np.packbits(rise > 0, axis=1).view(">u4")[:, 0].astype(np.uint32)
+        words[loud < _SILENCE] = 0
+        # packbits puts column 0 into the highest bit.
+        nearest = np.argsort(np.abs(rise), axis=1)[:, :_DOUBTFUL]
+        self._words.append(words)
+        self._doubtful.append((31 - nearest).astype(np.uint8))
+
+
+class _Resampler:
+    """soxr on a mono stream, to the fingerprint's rate."""
+
+    def __init__(self, rate: int) -> None:
+        import soxr
+
+        self._stream = (
+            None
+            if rate == _RATE
+            else soxr.ResampleStream(rate, _RATE, 1, dtype="float32", quality="MQ")
+        )
+
+    def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._stream is None:
+            return samples
+        out = self._stream.resample_chunk(np.ascontiguousarray(samples))
+        return np.asarray(out, np.float32).reshape(-1)
+
+    def finish(self) -> NDArray[np.float32]:
+        if self._stream is None:
+            return np.empty(0, np.float32)
+        out = self._stream.resample_chunk(np.empty(0, np.float32), last=True)
+        return np.asarray(out, np.float32).reshape(-1)
 
 
 def match(query: Fingerprint, reference: Fingerprint) -> FingerprintMatch | None:
@@ -170,106 +254,26 @@ def match(query: Fingerprint, reference: Fingerprint) -> FingerprintMatch | None
     if not np.isfinite(evidence[at]):
         return None
     offset = at if at < len(r) else at - size  # lags beyond the reference are the negative ones
-    return _compare(q, r, offset)
+    return compare(q, r, offset)
 
 
-class FingerprintIndex:
-    """Finds the recordings that a query comes from, among many.
+def compare(q: NDArray[np.uint32], r: NDArray[np.uint32], offset: int) -> FingerprintMatch | None:
+    """The exact distance at one offset (words of the reference before the query's first).
 
-    Inverted lists from words to places, votes per alignment, then an exact comparison of the best.
-    12 bytes per word: about 16 kB for 30 s of music.
+    None where too little sound is shared.
     """
-
-    def __init__(self) -> None:
-        self._keys: list[Hashable] = []
-        self._words: list[NDArray[np.uint32]] = []
-        self._segments: list[_Segment] = []
-        self._pending = 0  # first track that is in no segment yet
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def add(self, key: Hashable, reference: Fingerprint) -> None:
-        """Register a recording under a key."""
-        self._keys.append(key)
-        self._words.append(reference.words)
-
-    def search(self, query: Fingerprint, limit: int = 5) -> list[FingerprintMatch]:
-        """The matches (distance at most :data:`MATCH_DISTANCE`), nearest first, one per key.
-
-        Exact words are looked up first, and if that finds nothing all words one bit away: after a
-        coarse codec few words survive whole.
-        """
-        self._settle()
-        at = np.arange(len(query.words))
-        found = self._compare_best(query, query.words, at)
-        if not found:
-            flips = np.uint32(1) << np.arange(32, dtype=np.uint32)
-            nearby = (query.words[:, None] ^ flips).reshape(-1)
-            nearby[np.repeat(query.words == 0, 32)] = 0
-            found = self._compare_best(query, nearby, np.repeat(at, 32))
-        return sorted(found, key=lambda item: item.distance)[:limit]
-
-    def _compare_best(
-        self, query: Fingerprint, words: NDArray[np.uint32], at: NDArray[np.int64]
-    ) -> list[FingerprintMatch]:
-        found: dict[int, FingerprintMatch] = {}
-        for track, offset in self._votes(words, at):
-            for nearby in (offset - 1, offset, offset + 1):
-                result = _compare(query.words, self._words[track], nearby)
-                if result is None or not result.is_match:
-                    continue
-                if track not in found or result.distance < found[track].distance:
-                    found[track] = replace(result, key=self._keys[track])
-        return list(found.values())
-
-    def _settle(self) -> None:
-        """Sort what was added since; merge when there are many parts."""
-        if self._pending == len(self._keys):
-            return
-        if len(self._segments) >= _SEGMENTS:
-            self._segments, self._pending = [], 0
-        self._segments.append(_Segment(self._words[self._pending :], self._pending))
-        self._pending = len(self._keys)
-
-    def _votes(self, words: NDArray[np.uint32], at: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """(track, offset in words) of the alignments most agree on; words[i] stands at at[i]."""
-        cast = [segment.alignments(words, at) for segment in self._segments]
-        tracks = np.concatenate([track for track, _ in cast]) if cast else np.empty(0, np.int64)
-        if not len(tracks):
-            return []
-        offsets = np.concatenate([offset for _, offset in cast])
-        # One number per (track, offset); a query of up to 2**30 words may begin before the track.
-        joined, counts = np.unique((tracks << 32) + offsets + 2**30, return_counts=True)
-        top = np.argsort(-counts, kind="stable")[:_CANDIDATES]
-        return [(int(j >> 32), int(j & 0xFFFFFFFF) - 2**30) for j in joined[top]]
-
-
-class _Segment:
-    """Some tracks' words, sorted, with the place of each."""
-
-    def __init__(self, tracks: list[NDArray[np.uint32]], first: int) -> None:
-        lengths = np.array([len(words) for words in tracks], np.int64)
-        flat = np.concatenate(tracks) if tracks else np.empty(0, np.uint32)
-        order = np.argsort(flat, kind="stable")
-        order = order[np.searchsorted(flat[order], 1) :]  # word 0, silence, is in no list
-        self._words = flat[order]
-        self._places = order.astype(np.uint32 if len(flat) < 2**32 else np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])  # (tracks + 1,)
-        self._first = first
-
-    def alignments(
-        self, words: NDArray[np.uint32], at: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(track, offset) of every place where a word of the query stands."""
-        low = np.searchsorted(self._words, words, "left")
-        count = np.searchsorted(self._words, words, "right") - low
-        count[count > _MAX_POSTINGS] = 0
-        where = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
-        places = self._places[where].astype(np.int64)
-        track = np.searchsorted(self._starts, places, "right") - 1
-        offset = places - self._starts[track] - np.repeat(at, count)
-        return track + self._first, offset
+    first, last = max(0, -offset), min(len(q), len(r) - offset)
+    if last <= first:
+        return None
+    a, b = q[first:last], r[first + offset : last + offset]
+    sound = (a != 0) & (b != 0)
+    count = int(np.count_nonzero(sound))
+    if count < _least_overlap(q, r):
+        return None
+    differing = int(np.bitwise_count(a[sound] ^ b[sound]).sum())
+    return FingerprintMatch(
+        differing / (32 * count), offset / WORDS_PER_SECOND, count / WORDS_PER_SECOND
+    )
 
 
 def _band_energy(mono: NDArray[np.float32], first: int, last: int) -> NDArray[np.float64]:
@@ -287,22 +291,6 @@ def _least_overlap(q: NDArray[np.uint32], r: NDArray[np.uint32]) -> int:
     """Words an alignment must share."""
     sound = min(int(np.count_nonzero(q)), int(np.count_nonzero(r)))
     return max(1, min(round(MIN_OVERLAP_S * WORDS_PER_SECOND), int(0.9 * sound)))
-
-
-def _compare(q: NDArray[np.uint32], r: NDArray[np.uint32], offset: int) -> FingerprintMatch | None:
-    """The exact distance at one offset (words of the reference before the query's first)."""
-    first, last = max(0, -offset), min(len(q), len(r) - offset)
-    if last <= first:
-        return None
-    a, b = q[first:last], r[first + offset : last + offset]
-    sound = (a != 0) & (b != 0)
-    count = int(np.count_nonzero(sound))
-    if count < _least_overlap(q, r):
-        return None
-    differing = int(np.bitwise_count(a[sound] ^ b[sound]).sum())
-    return FingerprintMatch(
-        differing / (32 * count), offset / WORDS_PER_SECOND, count / WORDS_PER_SECOND
-    )
 
 
 def _plus_minus(words: NDArray[np.uint32]) -> NDArray[np.float32]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from studio.errors import LedgerError
 from watermark.errors import FingerprintError
-from watermark.fingerprint import Fingerprint, FingerprintIndex
+from watermark.fingerprint import Fingerprint
+from watermark.fingerprint_index import FingerprintIndex
 from watermark.identify import Codebook, CodebookEntry
 from watermark.message import SealId
 

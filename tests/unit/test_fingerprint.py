@@ -12,10 +12,10 @@ from watermark.fingerprint import (
     MATCH_DISTANCE,
     WORDS_PER_SECOND,
     Fingerprint,
-    FingerprintIndex,
     fingerprint,
     match,
 )
+from watermark.fingerprint_index import FingerprintIndex
 
 
 @pytest.fixture(scope="module")
