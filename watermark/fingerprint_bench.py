@@ -117,7 +117,8 @@ def _ask(
                     wrong += not here
             click.echo(
                 f"{name:9} {kind:10} found {right} of {len(clips)}, wrong {wrong}; "
-                f"ms of processor time: median {np.median(spent):.1f}, 95 % {np.percentile(spent, 95):.1f}, "
+                f"ms of processor time: median {np.median(spent):.1f}, "
+                f"95 % {np.percentile(spent, 95):.1f}, "
                 f"largest {max(spent):.1f}"
             )
 
