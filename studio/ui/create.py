@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from studio.api.jobs import Job, JobRunner
 from studio.config import FORMATS
 from studio.consent import GENERATION_USES
 from studio.errors import StudioError
 from studio.tags import KINDS
 from studio.ui import create_views as views
-from studio.ui.jobs import Job, JobRunner
 from studio.ui.parts import PRIVATE, RoutedAudio, absolute_url
 from studio.ui.wording import KIND_TITLES, USE_TITLES, tag_name, territories
 

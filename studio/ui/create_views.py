@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
+from studio.api.jobs import BusyError
 from studio.consent.types import WORLD
 from studio.errors import (
     ConsentRefusedError,
@@ -19,7 +20,6 @@ from studio.errors import (
     UsageError,
 )
 from studio.services import Progress, Stage
-from studio.ui.jobs import BusyError
 from studio.ui.wording import (
     USE_TITLES,
     day,

@@ -13,8 +13,8 @@ from studio.ui.wording import asset
 
 if TYPE_CHECKING:
     from studio.api.claims import Claims
+    from studio.api.jobs import JobRunner
     from studio.services import Studio
-    from studio.ui.jobs import JobRunner
 
 __all__ = ["build_page", "theme"]
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from studio.api.app import create_api
 from studio.api.claims import Claims
+from studio.api.jobs import JobRunner
 from studio.errors import ConfigError, StudioError
-from studio.ui.jobs import JobRunner
 from studio.ui.wording import asset
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from studio.api.jobs import JobRunner
 from studio.errors import StudioError
 from studio.ui import verdict_views as views
 from studio.ui.create_views import failure_panel, unexpected_panel
-from studio.ui.jobs import JobRunner
 from studio.ui.parts import PRIVATE, UploadedFile
 from watermark.errors import WatermarkError
 

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from studio.api.jobs import BusyError, JobRunner
 from studio.consent import Revocation
 from studio.errors import GenerationCancelledError, SealingError, UsageError
 from studio.provenance.sealing import MissRate
 from studio.services import Progress, Stage, Verdict, VerifyReport
 from studio.ui import create_views, verdict_views
-from studio.ui.jobs import BusyError, JobRunner
 from studio.ui.timeline import score_timeline
 from studio.verify import ConsentThenNow, Match
 from tests.unit.pretend import PretendStudio

@@ -69,15 +69,24 @@ class Job(Generic[_Result]):
         try:
             while not ended:
                 ended = bool(wait([self._future], timeout=_TICK_S).done)
-                yield Moment(
-                    ahead=self._runner.ahead_of(self._number),
-                    news=self._news,
-                    elapsed_s=time.monotonic() - self._submitted,
-                    cancelling=self._cancel.is_set(),
-                )
+                yield self.moment()
         finally:
             if not ended:  # the browser went away
                 self.cancel()
+
+    @property
+    def ended(self) -> bool:
+        """Whether :meth:`result` has something to say."""
+        return self._future is not None and self._future.done()
+
+    def moment(self) -> Moment:
+        """How it stands right now, for one who asks from time to time instead of watching."""
+        return Moment(
+            ahead=self._runner.ahead_of(self._number),
+            news=self._news,
+            elapsed_s=time.monotonic() - self._submitted,
+            cancelling=self._cancel.is_set(),
+        )
 
     def result(self) -> _Result:
         """What the work returned; raises what it raised, or ``CancelledError`` if it never ran."""
