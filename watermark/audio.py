@@ -120,8 +120,12 @@ class Waveform:
         return Waveform(np.ascontiguousarray(frames.T, np.float32), rate)
 
 
-def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:
+def read(
+    source: AudioSource, limits: DecodeLimits | None = None, *, isolated: bool = False
+) -> Waveform:
     """Decode a whole file (or its bytes) of any handled format; the extension is not looked at.
+
+    ``isolated`` decodes in a child process (:mod:`watermark.sandbox`): for files from outside.
 
     Raises:
         UnreadableAudioError: not there, not audio, empty, damaged, or holding NaN or infinity.
@@ -131,7 +135,7 @@ def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:
     limits = limits or DecodeLimits()
     blocks: list[NDArray[np.float32]] = []
     rate = values = 0
-    for block, rate in decode_blocks(source, limits):  # noqa: B007 - the rate is used below
+    for block, rate in _blocks(source, limits, isolated):  # noqa: B007 - the rate is used below
         values += block.size
         if values > limits.max_values:
             raise AudioTooLongError(
@@ -143,7 +147,11 @@ def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:
 
 
 def stream(
-    source: AudioSource, *, block_s: float, limits: DecodeLimits | None = None
+    source: AudioSource,
+    *,
+    block_s: float,
+    limits: DecodeLimits | None = None,
+    isolated: bool = False,
 ) -> Iterator[Waveform]:
     """Decode in blocks of exactly ``block_s`` seconds (the last may be shorter), one in memory.
 
@@ -151,6 +159,7 @@ def stream(
         source: as for :func:`read`.
         block_s: seconds per block, at least one sample.
         limits: default :data:`STREAM_LIMITS`.
+        isolated: decode in a child process, as for :func:`read`.
 
     Raises:
         UnreadableAudioError, UnsupportedAudioError, AudioTooLongError: as :func:`read`, but perhaps
@@ -158,7 +167,7 @@ def stream(
     """
     held: list[NDArray[np.float32]] = []
     have = rate = 0
-    for block, rate in decode_blocks(source, limits or STREAM_LIMITS):
+    for block, rate in _blocks(source, limits or STREAM_LIMITS, isolated):
         need = max(1, round(block_s * rate))
         held.append(block)
         have += block.shape[1]
@@ -169,6 +178,16 @@ def stream(
             have -= need
     if have:
         yield Waveform(np.concatenate(held, axis=1), rate)
+
+
+def _blocks(
+    source: AudioSource, limits: DecodeLimits, isolated: bool
+) -> Iterator[tuple[NDArray[np.float32], int]]:
+    if not isolated:
+        return decode_blocks(source, limits)
+    from watermark.sandbox import isolated_blocks
+
+    return isolated_blocks(source, limits)
 
 
 def encode(

@@ -216,6 +216,11 @@ def embed(
 @_ids_option
 @_key_option(required=False)
 @_model_option
+@click.option(
+    "--in-process",
+    is_flag=True,
+    help="Decode in this process: faster by about 0.2 s a file, for files you trust.",
+)
 def detect(
     files: tuple[str, ...],
     files_from: str | None,
@@ -226,13 +231,14 @@ def detect(
     ids: str | None,
     key_files: tuple[str, ...],
     model: str,
+    in_process: bool,
 ) -> None:
     """Say for each FILE whether it carries a seal, where, and how surely.
 
     Folders are searched with all below them. With --ids and --key-file also which seal it is. Exit
-    code 1 if a file carries none.
+    code 1 if a file carries none. Files are decoded in a child process with limits.
     """
-    start = partial(_start, model, ids, key_files)
+    start = partial(_start, model, ids, key_files, isolated=not in_process)
 
     def show(file: str, found: Detection) -> int:
         if as_json:
@@ -457,7 +463,7 @@ def _default_attacks() -> Path:
 
 
 def _start(
-    model: str, ids: str | None, key_files: tuple[str, ...]
+    model: str, ids: str | None, key_files: tuple[str, ...], *, isolated: bool = False
 ) -> Callable[[str, Report], Detection | AudioError]:
     """What a worker does with a file; loads weights and registry. Unreadable is an answer."""
     from watermark.detect import detect as detect_seal
@@ -468,7 +474,11 @@ def _start(
     def work(file: str, report: Report) -> Detection | AudioError:
         try:
             return detect_seal(
-                file, model=networks, codebook=codebook, progress=lambda s, _total: report(s)
+                file,
+                model=networks,
+                codebook=codebook,
+                progress=lambda s, _total: report(s),
+                isolated=isolated,
             )
         except AudioError as exc:
             return exc

@@ -43,7 +43,7 @@ from watermark.errors import (
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
 
-__all__ = ["AudioSource", "DecodeLimits", "decode_blocks", "source_name"]
+__all__ = ["AudioSource", "DecodeLimits", "decode_blocks", "open_source", "source_name"]
 
 AudioSource = str | os.PathLike[str] | bytes | bytearray | memoryview
 
@@ -92,21 +92,29 @@ class DecodeLimits:
     max_values: int = 2**28
 
 
-def source_name(source: AudioSource) -> str:
+def source_name(source: AudioSource | io.BufferedIOBase) -> str:
     """The name an error may show: a path's last part, made printable; bytes have none."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
+    if isinstance(source, (bytes, bytearray, memoryview, io.BufferedIOBase)):
         return "audio data"
     name = Path(os.fspath(source)).name or "file"
     return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in name)[:200]
 
 
+def open_source(source: AudioSource, limits: DecodeLimits) -> io.BufferedIOBase:
+    """The file, opened but not looked at: a regular one, and not over the limit on bytes.
+
+    Raises :class:`UnreadableAudioError` and :class:`AudioTooLongError`.
+    """
+    return _open(source, _Guard(source_name(source), limits))
+
+
 def decode_blocks(
-    source: AudioSource, limits: DecodeLimits
+    source: AudioSource | io.BufferedIOBase, limits: DecodeLimits
 ) -> Iterator[tuple[NDArray[np.float32], int]]:
     """Decode to ``(samples (channels, n), rate in Hz)`` blocks; every block has the same rate.
 
     Blocks are of the decoder's size (at most a few seconds). At least one non-empty block comes, or
-    an error is raised.
+    an error is raised. An open binary file is read from its beginning, and closed.
 
     Raises:
         UnreadableAudioError: not there, not audio, empty, damaged, or holding NaN or infinity.
@@ -218,7 +226,9 @@ class _BoundedFile:
         return self._inner.tell()
 
 
-def _open(source: AudioSource, guard: _Guard) -> io.BufferedIOBase:
+def _open(source: AudioSource | io.BufferedIOBase, guard: _Guard) -> io.BufferedIOBase:
+    if isinstance(source, io.BufferedIOBase):
+        return source
     if isinstance(source, (bytes, bytearray, memoryview)):
         size = memoryview(source).nbytes
         if size > guard.limits.max_bytes:

@@ -180,7 +180,8 @@ class TestDetect:
         assert records[3]["detected"] is False
         text = call("detect", *files, code=3)
         assert len(text.stdout.splitlines()) == 2
-        assert len(text.stderr.splitlines()) == 2
+        errors = [line for line in text.stderr.splitlines() if line.startswith("Error")]
+        assert len(errors) == 2  # a busy machine adds a line of progress
 
     def test_names_the_seal_when_told_the_ids(self, folder):
         embed(folder)

@@ -1,0 +1,121 @@
+"""Decoding in a child: the same samples, the same errors, and nothing a hostile file could use."""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+import pytest
+
+from watermark.audio import DecodeLimits, Waveform, encode, read
+from watermark.errors import AudioError, AudioTooLongError, UnreadableAudioError
+from watermark.sandbox import SandboxLimits, isolated_blocks, isolated_json
+
+LIMITS = DecodeLimits(max_duration_s=20, max_bytes=10**6, deadline_s=10)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    rng = np.random.default_rng(0)
+    return Waveform((0.1 * rng.standard_normal((2, 60_000))).astype(np.float32), 24_000)
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "m4a", "opus"])
+def test_the_child_decodes_to_the_same_samples(noise, format):
+    data = encode(noise, format)
+    here, there = read(data, LIMITS), read(data, LIMITS, isolated=True)
+    assert here.rate == there.rate
+    assert np.array_equal(here.samples, there.samples)
+
+
+def test_a_file_by_path_and_more_than_one_message(tmp_path, noise):
+    long = Waveform(np.tile(noise.samples, (1, 8)), 24_000)
+    path = tmp_path / "long.wav"
+    path.write_bytes(encode(long, "wav"))
+    assert np.array_equal(read(path, isolated=True).samples, read(path).samples)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"not audio", b"RIFF\0\0\0\0WAVEfmt ", b"fLaC" + bytes(100), b"OggS" + bytes(99)]
+)
+def test_the_child_gives_the_error_this_process_would(data):
+    with pytest.raises(AudioError) as here:
+        read(data, LIMITS)
+    with pytest.raises(AudioError) as there:
+        read(data, LIMITS, isolated=True)
+    assert type(there.value) is type(here.value)
+    assert str(there.value) == str(here.value)
+
+
+def test_limits_hold_in_the_child(noise):
+    short = DecodeLimits(max_duration_s=1)
+    with pytest.raises(AudioTooLongError, match="longer than 1 s"):
+        read(encode(noise, "flac"), short, isolated=True)
+
+
+def test_an_error_names_the_file_and_no_folder(tmp_path):
+    path = tmp_path / "private" / "song.wav"
+    path.parent.mkdir()
+    path.write_bytes(b"RIFFnothing")
+    with pytest.raises(UnreadableAudioError) as caught:
+        read(path, LIMITS, isolated=True)
+    assert str(caught.value).startswith("song.wav: ")
+    assert "private" not in str(caught.value)
+
+
+# -- a decoder that a file has taken over ----------------------------------------------------------
+
+
+def hostile(name: str, request=None, **limits):
+    sandbox = SandboxLimits(**{"cpu_s": 20.0, "wall_s": 30.0, **limits})
+    return isolated_json(f"tests.hostile:{name}", request or {}, b"the file", LIMITS, sandbox)
+
+
+def test_a_taken_over_decoder_reaches_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDIO_DATABASE_URL", "postgresql://secret")
+    target = tmp_path / "written"
+    found = hostile("burglar", {"target": str(target)})
+    assert found["content"] == "the file"
+    assert found["secret"] is None
+    assert not found["torch"]
+    if platform.machine() in ("x86_64", "aarch64"):
+        assert all(found["refused"].values()), found["refused"]
+        assert not target.exists()
+    # RLIMIT_FSIZE holds without a filter, too: an existing file would not grow.
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "error", "text"),
+    [
+        ("glutton", {"memory_bytes": 2**29}, UnreadableAudioError, "failed on this file"),
+        ("crasher", {}, UnreadableAudioError, "failed on this file"),
+        ("looper", {"cpu_s": 1.0}, AudioTooLongError, "processor time"),
+        ("sleeper", {"wall_s": 1.5}, AudioTooLongError, "longer than 1.5 s"),
+        ("flooder", {}, UnreadableAudioError, "no proper audio"),
+    ],
+)
+def test_a_decoder_that_runs_wild_is_ended_with_a_plain_word(name, limits, error, text):
+    with pytest.raises(error, match=text):
+        hostile(name, **limits)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        ['{"channels": 0, "rate": 8000}', "abcd"],
+        ['{"channels": 2, "rate": 8000}', "abcd"],
+        ['{"channels": 1, "rate": 1}', "abcd"],
+        ['{"channels": 900, "rate": 8000}', "abcd" * 900],
+        ['{"channels": 1, "rate": 8000}', "abcd" * 200_000],  # longer than the limit
+    ],
+)
+def test_what_a_decoder_claims_is_checked(monkeypatch, messages):
+    import watermark.sandbox as module
+
+    class Lying(module._Child):
+        def __init__(self, _target, request, *rest):
+            super().__init__("tests.hostile:liar", {"messages": messages}, *rest)
+
+    monkeypatch.setattr(module, "_Child", Lying)
+    with pytest.raises(UnreadableAudioError, match="no proper audio"):
+        list(isolated_blocks(b"x", LIMITS))

@@ -1,0 +1,336 @@
+"""Strangers' files are parsed in a child process that can do nothing else.
+
+Decoders are large C libraries, and a file from outside is what breaks them. So a file is opened
+here, by the parent, and decoded by a child that is short-lived, has a limit on memory, processor
+time and waiting time, an empty environment, and, where the kernel allows it
+(:mod:`watermark.seccomp`), no way to open a file, a connection or another process. What comes back
+over a pipe is bounded and checked as if a stranger had sent it, which he may have.
+
+The child does not import torch: it costs about 0.15 s. A decoder that crashes, hangs or eats memory
+costs an error that says so in plain words, and the parent goes on.
+
+>>> from watermark.audio import Waveform, encode
+>>> import numpy as np
+>>> data = encode(Waveform(np.zeros((1, 8000), np.float32), 8000), "wav")
+>>> [block.shape for block, rate in isolated_blocks(data, DecodeLimits())]
+[(1, 8000)]
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from watermark.decoding import AudioSource, DecodeLimits, decode_blocks, open_source, source_name
+from watermark.errors import (
+    AudioError,
+    AudioTooLongError,
+    UnreadableAudioError,
+    UnsupportedAudioError,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Answer", "SandboxLimits", "Work", "isolated_blocks", "isolated_json"]
+
+_BOOT = (
+    "import json, sys; order = json.loads(sys.argv[1]); sys.path[:] = order['path']; "
+    "from watermark.sandbox import _child; _child(order)"
+)
+_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+_ERRORS = {
+    kind.__name__: kind for kind in (AudioTooLongError, UnreadableAudioError, UnsupportedAudioError)
+}
+_BATCH_VALUES = 2**18  # samples times channels sent at a time, 1 MiB
+_MAX_BATCH = 2**24  # no message of a child is longer, bytes
+_MAX_TEXT = 1000  # of an error message a child sends
+_SPARE_CPU_S = 5.0  # beyond the decoder's own deadline, for starting up
+
+#: A child's work: the request, the file and a way to answer.
+Answer = Callable[[bytes], None]
+Work = Callable[[Mapping[str, Any], io.BufferedIOBase, Answer], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """What a child may use before it is ended.
+
+    Attributes:
+        memory_bytes: address space of the child, bytes; libraries take about 300 MB of it.
+        cpu_s: processor time, seconds.
+        wall_s: longest time the parent waits for the child, seconds; its own work is not counted.
+    """
+
+    memory_bytes: int = 1024**3
+    cpu_s: float = 60.0
+    wall_s: float = 120.0
+
+    @classmethod
+    def within(cls, limits: DecodeLimits) -> SandboxLimits:
+        """Room for decoding within these limits, which the child looks at itself, and no more."""
+        return cls(cpu_s=limits.deadline_s + _SPARE_CPU_S, wall_s=limits.deadline_s + _SPARE_CPU_S)
+
+
+def isolated_blocks(
+    source: AudioSource, limits: DecodeLimits, sandbox: SandboxLimits | None = None
+) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """As :func:`watermark.decoding.decode_blocks`, but the decoder runs in a child process.
+
+    Raises the same errors; a decoder that crashed is :class:`UnreadableAudioError`, one that used
+    up its memory or time :class:`AudioTooLongError`.
+    """
+    import numpy as np
+
+    name = source_name(source)
+    with open_source(source, limits) as file:
+        request = {"name": name, "limits": asdict(limits)}
+        child = _Child("watermark.sandbox:decoder", request, file, sandbox, limits, name)
+        with child:
+            samples = 0
+            while True:
+                header = json.loads(child.message())
+                if "error" in header:
+                    kind = _ERRORS.get(header["error"], UnreadableAudioError)
+                    raise kind(f"{name}: {str(header.get('text'))[:_MAX_TEXT]}")
+                if header.get("done"):
+                    return
+                channels, rate = int(header["channels"]), int(header["rate"])
+                data = child.message()
+                # The child may be a stranger's by now: nothing it says is taken on trust.
+                count = len(data) // 4 // max(1, channels)
+                samples += count
+                if (
+                    not 1 <= channels <= limits.max_channels
+                    or not limits.min_rate <= rate <= limits.max_rate
+                    or count * channels * 4 != len(data)
+                    or samples > limits.max_duration_s * rate
+                ):
+                    raise UnreadableAudioError(f"{name}: the decoder gave no proper audio")
+                yield np.frombuffer(data, np.float32).reshape(channels, count), rate
+
+
+def isolated_json(
+    target: str,
+    request: Mapping[str, Any],
+    source: AudioSource,
+    limits: DecodeLimits,
+    sandbox: SandboxLimits | None = None,
+) -> Any:
+    """What ``target`` ("module:function", see :func:`decoder`) answers about a file, as JSON.
+
+    Raises as :func:`isolated_blocks` does.
+    """
+    name = source_name(source)
+    with (
+        open_source(source, limits) as file,
+        _Child(target, request, file, sandbox, limits, name) as child,
+    ):
+        try:
+            return json.loads(child.message())
+        except ValueError as exc:
+            raise UnreadableAudioError(f"{name}: the reader gave no proper answer") from exc
+
+
+class _Child:
+    """One child process and the pipe it answers through."""
+
+    def __init__(
+        self,
+        target: str,
+        request: Mapping[str, Any],
+        file: io.BufferedIOBase,
+        sandbox: SandboxLimits | None,
+        limits: DecodeLimits,
+        name: str,
+    ) -> None:
+        self._limits = sandbox or SandboxLimits.within(limits)
+        self._name = name
+        self._waited = 0.0
+        order = {
+            "path": [entry or str(Path.cwd()) for entry in sys.path],
+            "target": target,
+            "request": dict(request),
+            "limits": asdict(self._limits),
+        }
+        variables = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
+        with _descriptor(file) as stdin:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own code
+                [sys.executable, "-I", "-c", _BOOT, json.dumps(order)],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**_ONE_THREAD, **variables},
+                cwd="/",
+            )
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process.wait()
+
+    def message(self) -> bytes:
+        """The next message: four bytes of length, then so many. Raises AudioError at its end."""
+        length = int.from_bytes(self._read(4), "little")
+        if length > _MAX_BATCH:
+            raise UnreadableAudioError(f"{self._name}: the decoder gave no proper audio")
+        return self._read(length)
+
+    def _read(self, count: int) -> bytes:
+        pipe = self._process.stdout
+        assert pipe is not None
+        parts = []
+        while count > 0:
+            since = time.monotonic()
+            ready, _, _ = select.select(
+                [pipe], [], [], max(0.0, self._limits.wall_s - self._waited)
+            )
+            self._waited += time.monotonic() - since
+            if not ready:
+                raise AudioTooLongError(
+                    f"{self._name}: decoding took longer than {self._limits.wall_s:g} s"
+                )
+            part = os.read(pipe.fileno(), min(count, 2**20))
+            if not part:
+                raise self._death()
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def _death(self) -> AudioError:
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return AudioTooLongError(
+                f"{self._name}: decoding took more than {self._limits.cpu_s:g} s of processor time"
+            )
+        return UnreadableAudioError(f"{self._name}: the decoder failed on this file")
+
+
+class _descriptor:  # noqa: N801 - a context manager used like a function
+    """A real file descriptor at position 0 for whatever was opened; bytes go to memory."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._made: IO[bytes] | None = None
+
+    def __enter__(self) -> int:
+        with suppress(OSError):  # io.UnsupportedOperation: bytes in memory have none
+            number = self._file.fileno()
+            os.lseek(number, 0, os.SEEK_SET)
+            return number
+        self._made = _anonymous()
+        self._made.write(self._file.read())
+        self._made.flush()
+        os.lseek(self._made.fileno(), 0, os.SEEK_SET)
+        return self._made.fileno()
+
+    def __exit__(self, *_: object) -> None:
+        if self._made is not None:
+            self._made.close()
+
+
+def _anonymous() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
+    import tempfile
+
+    return tempfile.TemporaryFile()
+
+
+# -- in the child ----------------------------------------------------------------------------------
+
+
+def decoder() -> Work:
+    """What the child does for :func:`isolated_blocks`: it imports first, and then may do nothing.
+
+    A target is called once, imports all it will need and returns the work; afterwards the child is
+    confined, and only then is the stranger's file touched.
+    """
+    import av.subtitles.stream  # noqa: F401 - PyAV imports it when it opens its first file
+    import soundfile  # noqa: F401 - imported here, because later there is no import
+
+    def work(request: Mapping[str, Any], file: io.BufferedIOBase, answer: Answer) -> None:
+        try:
+            held: list[NDArray[np.float32]] = []
+            rate = values = 0
+            limits = DecodeLimits(**request["limits"])
+            for block, rate in decode_blocks(file, limits):
+                held.append(block)
+                values += block.size
+                if values >= _BATCH_VALUES:
+                    _send(answer, held, rate)
+                    held, values = [], 0
+            if held:
+                _send(answer, held, rate)
+            answer(b'{"done": true}')
+        except MemoryError:
+            text = "decoding it needs more memory than is allowed"
+            answer(json.dumps({"error": "AudioTooLongError", "text": text}).encode())
+        except AudioError as exc:
+            text = str(exc).split(": ", 1)[-1]
+            answer(json.dumps({"error": type(exc).__name__, "text": text}).encode())
+
+    return work
+
+
+def _send(answer: Answer, held: list[NDArray[np.float32]], rate: int) -> None:
+    import numpy as np
+
+    block = np.ascontiguousarray(np.concatenate(held, axis=1))
+    step = max(1, _BATCH_VALUES // block.shape[0])
+    for start in range(0, block.shape[1], step):
+        part = np.ascontiguousarray(block[:, start : start + step])
+        answer(json.dumps({"channels": part.shape[0], "rate": rate}).encode())
+        answer(part.tobytes())
+
+
+def _child(order: Mapping[str, Any]) -> None:
+    module, _, name = order["target"].partition(":")
+    work: Work = getattr(import_module(module), name)()
+
+    def answer(message: bytes) -> None:
+        data = memoryview(len(message).to_bytes(4, "little") + message)
+        while data:
+            data = data[os.write(1, data) :]
+
+    with open(0, "rb", closefd=False) as file:
+        _confine(SandboxLimits(**order["limits"]))
+        work(order["request"], file, answer)
+    os._exit(0)  # nothing of what a stranger's file did to this process runs any more
+
+
+def _confine(limits: SandboxLimits) -> None:
+    import resource
+
+    from watermark.seccomp import lock_down
+
+    cpu_s = max(1, round(limits.cpu_s))
+    for kind, value in (
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        hard = value + 1 if kind == resource.RLIMIT_CPU else value  # at soft SIGXCPU, at hard KILL
+        with suppress(ValueError, OSError):  # the system's own limit is tighter
+            resource.setrlimit(kind, (value, hard))
+    lock_down()
