@@ -133,6 +133,8 @@ PERMISSIONS: Mapping[str, Rule] = {
     "verify": Rule(Permission.VERIFY),
     # the log and the house itself
     "ledger": Rule(Permission.LEDGER),
+    "notary": Rule(Permission.ADMINISTER),
+    "proof": _RECORD,
     "accounts": Rule(Permission.ADMINISTER),
     "database": Rule(Permission.ADMINISTER),
     "sealer": Rule(Permission.ADMINISTER),

@@ -20,9 +20,11 @@ from studio.errors import (
     ConfigError,
     ConsentRefusedError,
     GenerationCancelledError,
+    ProofError,
     RequestRefusedError,
     SealingError,
     StudioError,
+    UnreadableProofError,
     UsageError,
 )
 
@@ -45,6 +47,10 @@ def exit_code(error: StudioError) -> int:
         error, ConsentRefusedError | RequestRefusedError | SealingError | GenerationCancelledError
     ):
         return NEGATIVE
+    if isinstance(error, ProofError):
+        return NEGATIVE
+    if isinstance(error, UnreadableProofError):
+        return UNREADABLE
     if isinstance(error, UsageError | ConfigError):
         return WRONG_USAGE
     return FAILED

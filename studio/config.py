@@ -33,6 +33,7 @@ __all__ = [
     "CredentialsConfig",
     "DatabaseConfig",
     "GenerationConfig",
+    "LedgerConfig",
     "OutputFormat",
     "SealConfig",
     "ServerConfig",
@@ -163,6 +164,20 @@ class DatabaseConfig(_Frozen):
     url: str | None  # postgresql://user@host/name; null: the SQLite file ledger.db in the home
 
 
+class LedgerConfig(_Frozen):
+    """Checkpoints of the ledger: what they are signed as, how often, and where they are kept."""
+
+    origin: str | None = Field(pattern=r"^[^\s+]+$")
+    """Name of the ledger in its checkpoints, settled with the first signing key; none: random."""
+    checkpoint_every_entries: int = Field(ge=1)
+    checkpoint_every_minutes: float = Field(gt=0)
+    """At the latest so long after an entry was appended."""
+    second_folder: str | None
+    """Where every checkpoint is also written: best on another machine, in another hand."""
+    timestamp_authority: str | None = Field(pattern=r"^https?://")
+    """RFC 3161 service asked for every checkpoint; none: no outside request is ever made."""
+
+
 class StudioConfig(_Frozen):
     """The whole of ``configs/studio.yaml``."""
 
@@ -174,6 +189,7 @@ class StudioConfig(_Frozen):
     server: ServerConfig
     accounts: AccountsConfig
     database: DatabaseConfig
+    ledger: LedgerConfig
 
 
 def load_config(path: Path) -> StudioConfig:

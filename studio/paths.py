@@ -52,6 +52,11 @@ class StudioPaths:
         return self.home / "ledger.db"
 
     @property
+    def checkpoints(self) -> Path:
+        """Signed checkpoints of the ledger, and the public keys they are checked with."""
+        return self.home / "checkpoints"
+
+    @property
     def consent(self) -> Path:
         """Vocabulary, rights holders, grants and revocations."""
         return self.configs / "consent"

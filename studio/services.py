@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from studio.config import FORMATS, StudioConfig, load_config
 from studio.consent import ConsentPolicy, ConsentRegistry, Decision, TagDecision
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from studio.accounts import Accounts
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
+    from studio.provenance.custody import Custody
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger import Ledger
+    from studio.provenance.notary import Notary
     from studio.provenance.registry import Registry
     from studio.provenance.sealing import Sealer
     from studio.provenance.workspace import RecoveryReport
@@ -264,6 +266,22 @@ class Studio:
 
         return acting_as(self, actor)
 
+    def notary(self) -> Notary:
+        """Who signs the ledger's checkpoints and keeps them."""
+        with self._lock:
+            return self._custody.notary
+
+    def proof(self, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
+        """The offline proof that the output's release is in the ledger: a bundle (JSON object).
+
+        ``disclose`` opens the credits in it. Raises :class:`UsageError` where there is no such
+        output. Anyone checks it with the public key: ``studio ledger check-proof``.
+        """
+        from studio.provenance.bundle import make_bundle
+
+        index = self.release(output_id).entry_index
+        return make_bundle(self.ledger(), index, self.notary().covering(index), disclose=disclose)
+
     def sealer(self) -> Sealer:
         """The seal model in use, loaded on first use."""
         with self._lock:
@@ -292,6 +310,8 @@ class Studio:
         with self._lock:
             if "_pipeline" in self.__dict__:
                 self._pipeline.close()
+            if "_custody" in self.__dict__:
+                self._custody.notary.close()
             if "_database" in self.__dict__:
                 self._database.close()
 
@@ -319,10 +339,14 @@ class Studio:
         return Database.open(location_of(self.config.database.url, self.paths.ledger))
 
     @cached_property
-    def _ledger(self) -> Ledger:
-        from studio.provenance.ledger import Ledger
+    def _custody(self) -> Custody:
+        from studio.provenance.custody import open_custody
 
-        return Ledger(self._database, self.paths.outputs)
+        return open_custody(self._database, self.paths, self.config.ledger)
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._custody.ledger
 
     @cached_property
     def _accounts(self) -> Accounts:
@@ -330,12 +354,9 @@ class Studio:
 
         return Accounts(self._ledger, self._database, self.config.accounts)
 
-    @cached_property
+    @property
     def _keys(self) -> KeyRing:
-        from studio.provenance.keys import KeyRing
-
-        self.paths.create()
-        return KeyRing.open(self.paths.keys)
+        return self._custody.seal_keys
 
     @cached_property
     def _registry(self) -> Registry:

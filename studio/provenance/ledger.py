@@ -31,6 +31,7 @@ from studio.errors import LedgerError, UsageError
 from studio.provenance.audit import Audit, audit
 from studio.provenance.commitments import Opening, Personal, take_out
 from studio.provenance.entry import INSTANT, LEAF_VERSION, Entry, canonical_leaf, entry_of
+from studio.provenance.proofs import consistency_path, inclusion_path
 from studio.provenance.release import GenerationRequest, OutputId, Release
 from studio.provenance.tree import (
     completed_nodes,
@@ -69,6 +70,7 @@ class Ledger:
         self._database = database
         self._outputs = outputs
         self._clock = clock or (lambda: datetime.now(UTC))
+        self._appended: Callable[[Entry], None] = lambda _entry: None
 
     @classmethod
     def open(
@@ -84,6 +86,10 @@ class Ledger:
     def database(self) -> Database:
         """Where the entries stand, for what is read or written beside them."""
         return self._database
+
+    def after_append(self, call: Callable[[Entry], None]) -> None:
+        """Have ``call`` told of every entry once it is committed; it must not raise."""
+        self._appended = call
 
     def close(self) -> None:
         self._database.close()
@@ -106,7 +112,8 @@ class Ledger:
             entry = self._append(connection, kind, body)
             if also is not None:
                 also(connection)
-            return entry
+        self._appended(entry)
+        return entry
 
     def append_release(
         self,
@@ -364,6 +371,23 @@ class Ledger:
             raise LedgerError(
                 f"entry {entry.index} of the ledger is damaged; run `studio ledger verify`"
             ) from exc
+
+    # -- proving --------------------------------------------------------------------------------
+
+    def head(self, size: int) -> bytes:
+        """The tree head of the first ``size`` entries, from the stored nodes."""
+        with self._database.reading() as connection:
+            return head_from_nodes(size, _node_reader(connection))
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """The proof that entry ``index`` is among the first ``size``; O(log² size)."""
+        with self._database.reading() as connection:
+            return inclusion_path(index, size, _node_reader(connection))
+
+    def consistency(self, first: int, second: int) -> list[bytes]:
+        """The proof that the first ``second`` entries begin with the first ``first``."""
+        with self._database.reading() as connection:
+            return consistency_path(first, second, _node_reader(connection))
 
     # -- auditing -----------------------------------------------------------------------------
 

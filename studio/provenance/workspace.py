@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["RecoveryReport", "Workspace", "recover"]
 
 _LOCK = "lock"
+_OUTPUT = re.compile(r"[0-9a-f]{16}\.(wav|flac|mp3|m4a|ogg|opus)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class RecoveryReport:
     completed: tuple[str, ...]  # released now: their entry was there, their file was ready
     discarded: tuple[str, ...]  # unfinished work nobody had seen
     missing: tuple[str, ...]  # in the ledger, but the file is nowhere: restore from a backup
+    unrecorded: tuple[str, ...] = ()  # named like an output, but not in the ledger
 
     def lines(self) -> list[str]:
         """For a person; empty where there was nothing to do."""
@@ -50,6 +53,7 @@ class RecoveryReport:
             *(f"release of {name} completed after an interruption" for name in self.completed),
             *(f"unfinished work {name} discarded" for name in self.discarded),
             *(f"the released file {name} is missing" for name in self.missing),
+            *(f"{name} lies among the outputs without an entry" for name in self.unrecorded),
         ]
 
 
@@ -121,8 +125,12 @@ def recover(paths: StudioPaths, ledger: Ledger) -> RecoveryReport:
                 else:
                     discarded.append(path.name)
             shutil.rmtree(folder, ignore_errors=True)
-    missing = [release.path.name for release in ledger.releases() if not release.path.exists()]
-    return RecoveryReport(tuple(completed), tuple(discarded), tuple(missing))
+    # Listed before the ledger is read: an entry is always older than its file in outputs/.
+    outputs = sorted(path.name for path in paths.outputs.iterdir() if _OUTPUT.match(path.name))
+    released = {release.path.name: release for release in ledger.releases()}
+    missing = [name for name, release in released.items() if not release.path.exists()]
+    unrecorded = [name for name in outputs if name not in released]
+    return RecoveryReport(tuple(completed), tuple(discarded), tuple(missing), tuple(unrecorded))
 
 
 def _hand_out(path: Path, outputs: Path) -> Path:
