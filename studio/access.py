@@ -134,6 +134,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     # the log and the house itself
     "ledger": Rule(Permission.LEDGER),
     "notary": Rule(Permission.ADMINISTER),
+    "rotate_key": Rule(Permission.ADMINISTER),
     "proof": _RECORD,
     "accounts": Rule(Permission.ADMINISTER),
     "database": Rule(Permission.ADMINISTER),

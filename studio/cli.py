@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from studio.cli_house import house
+from studio.cli_ledger import ledger
+from studio.cli_parts import DONE, FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE
 from studio.config import FORMATS
 from studio.errors import (
     ConfigError,
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from studio.services import Progress, Release, Studio, TagStatus, VerifyReport
 
 __all__ = ["cli", "exit_code", "main"]
-
-DONE, NEGATIVE, WRONG_USAGE, UNREADABLE, FAILED = 0, 1, 2, 3, 4
 
 
 def exit_code(error: StudioError) -> int:
@@ -79,6 +79,7 @@ def main() -> None:
 
 
 cli.add_command(house)
+cli.add_command(ledger)
 
 
 # -- options that several commands share -----------------------------------------------------------
@@ -283,54 +284,6 @@ def consent_check(
 
 
 @cli.group()
-def ledger() -> None:
-    """The append-only record of everything that happened here."""
-
-
-@ledger.command("show")
-@click.option("--kind", help="Only entries of this kind: release, refusal, verification.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest so many."
-)
-@_json_option
-def ledger_show(kind: str | None, limit: int, as_json: bool) -> None:
-    """Show the newest entries, oldest of them first."""
-    with _open() as studio:
-        for entry in reversed(studio.ledger().entries(kind=kind, newest_first=True, limit=limit)):
-            if as_json:
-                _emit(entry.to_json())
-            else:
-                body = entry.to_json()
-                click.echo(
-                    f"{entry.index:6} {body['at'][:19]}Z {entry.kind:13} {_summary(entry.body)}"
-                )
-
-
-@ledger.command("verify")
-@_json_option
-@click.pass_context
-def ledger_verify(ctx: click.Context, as_json: bool) -> None:
-    """Recompute every entry, hash and tree head; name the first bad entry."""
-    with _open() as studio:
-        audit = studio.ledger().verify()
-    if as_json:
-        _emit(
-            {
-                "ok": audit.ok,
-                "size": audit.size,
-                "tree_head": audit.tree_head.hex(),
-                "first_bad_index": audit.first_bad_index,
-                "fault": audit.fault,
-            }
-        )
-    elif audit.ok:
-        click.echo(f"{audit.size} entries, all sound; tree head {audit.tree_head.hex()}")
-    else:
-        click.echo(f"entry {audit.first_bad_index}: {audit.fault}")
-    ctx.exit(DONE if audit.ok else NEGATIVE)
-
-
-@cli.group()
 def models() -> None:
     """The generation models, their licences and what they were trained on."""
 
@@ -481,14 +434,3 @@ def _print_report(report: VerifyReport) -> None:
     for line in report.consent:
         since = f" since {line.since}" if line.since else ""
         click.echo(f"  {line.tag}: {line.holder} ({line.grant}), now {line.now}{since}")
-
-
-def _summary(body: Mapping[str, Any]) -> str:
-    if "title" in body:
-        return f"{body['output_id']} {body['title']}"
-    if "verdict" in body:
-        return f"{body['verdict']} {body['seal_id'] or ''}".rstrip()
-    if "decision" in body:
-        refused = (tag for tag in body["decision"]["tags"] if not tag["granted"])
-        return "; ".join(f"{tag['tag']}: {tag['reason']}" for tag in refused)
-    return str(body.get("why", ""))

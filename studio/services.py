@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
     from studio.provenance.custody import Custody
-    from studio.provenance.keys import KeyRing
+    from studio.provenance.keys import KeyRing, Purpose
     from studio.provenance.ledger import Ledger
     from studio.provenance.notary import Notary
     from studio.provenance.registry import Registry
@@ -270,6 +270,15 @@ class Studio:
         """Who signs the ledger's checkpoints and keeps them."""
         with self._lock:
             return self._custody.notary
+
+    def rotate_key(self, purpose: Purpose) -> int:
+        """Make the next seal or ledger key, which this process does not use yet; its number.
+
+        A checkpoint signed by the old ledger key and the new one hands over.
+        """
+        from studio.provenance.custody import rotate_key
+
+        return rotate_key(self._custody, self.paths, self.config.ledger, purpose)
 
     def proof(self, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
         """The offline proof that the output's release is in the ledger: a bundle (JSON object).

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studio.provenance.keys import KeyRing, open_keys
+from studio.provenance.keys import KeyRing, Purpose, open_keys, rotate
 from studio.provenance.ledger import Ledger
 from studio.provenance.notary import Notary
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from studio.paths import StudioPaths
     from studio.store.database import Database
 
-__all__ = ["Custody", "open_custody"]
+__all__ = ["Custody", "open_custody", "rotate_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +43,17 @@ def open_custody(database: Database, paths: StudioPaths, config: LedgerConfig) -
     notary.check()
     ledger.after_append(notary.consider)
     return Custody(ledger, seal_keys, notary)
+
+
+def rotate_key(custody: Custody, paths: StudioPaths, config: LedgerConfig, purpose: Purpose) -> int:
+    """Make the next key and put it on record; its number. Raises :class:`LedgerError`.
+
+    The checkpoint that follows a new ledger key is signed by the old one as well, so that whoever
+    trusts the old key can come to trust the new one.
+    """
+    number = rotate(paths.keys, custody.ledger, purpose)
+    if purpose == "ledger":
+        old = custody.notary.signer
+        _, signing_keys = open_keys(paths.keys, custody.ledger)
+        Notary(custody.ledger, signing_keys, paths.checkpoints, config).checkpoint(old)
+    return number

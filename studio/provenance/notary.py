@@ -89,6 +89,11 @@ class Notary:
         """Keys that a checkpoint of this ledger may be signed with, oldest first."""
         return self._keys.verifiers
 
+    @property
+    def signer(self) -> SignerKey:
+        """The key that signs now."""
+        return self._keys.current
+
     def check(self) -> SignedCheckpoint | None:
         """Hold the ledger against the newest checkpoint of either folder, and return that.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from studio.errors import LedgerError, ProofError, UnreadableProofError
 
-__all__ = ["ask", "check", "load_roots"]
+__all__ = ["ask", "check", "load_roots", "text"]
 
 _TIMEOUT_S = 15.0
 _MAX_RESPONSE = 1_000_000  # bytes
@@ -73,3 +73,8 @@ def check(response: bytes, message: bytes, roots: Sequence[bytes]) -> datetime:
     except (rfc3161_client.VerificationError, ValueError) as exc:
         raise ProofError(f"the timestamp does not hold: {exc}") from exc
     return decoded.tst_info.gen_time.astimezone(UTC)
+
+
+def text(at: datetime) -> str:
+    """A time of an authority, which counts whole seconds."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
