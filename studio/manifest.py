@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from studio.consent import Decision
 from studio.consent.types import Grant, TagDecision, Use
 from studio.provenance.credentials import Claim, Parent, TrainingTerms
-
-if TYPE_CHECKING:
-    from studio.provenance.release import GenerationRequest, Release
+from studio.provenance.release import GenerationRequest, Release, title_of
 
 __all__ = ["claim_of", "instant"]
 
@@ -25,7 +23,6 @@ def claim_of(
     decision: Decision,
     *,
     model: Mapping[str, Any],
-    title: str,
     seal_id: str,
     made_at: datetime,
     parent: Release | None,
@@ -34,7 +31,7 @@ def claim_of(
     return Claim(
         output_id=seal_id,
         seal_id=seal_id,
-        title=title,
+        title=request.title or title_of(request.tags, seal_id),
         made_at=instant(made_at),
         model=model,
         request={

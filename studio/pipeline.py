@@ -1,6 +1,6 @@
 """The one way from tags to a file: consent first, a readable seal in it, a ledger entry behind it.
 
-``consent → reserve → generate → seal → encode → tag → read back → release``
+``consent → reserve → generate → seal → encode → tag → sign → read back → release``
 
 The pipeline fails closed. Without an allowing :class:`~studio.consent.Decision` nothing is
 generated, and the decision is taken again at release, so that a grant revoked meanwhile stops it.
@@ -29,6 +29,7 @@ from studio.errors import (
     StudioError,
     UsageError,
 )
+from studio.manifest import claim_of
 from studio.paths import StudioPaths
 from studio.progress import OnProgress, Progress, Run, Stage
 from studio.provenance.release import (
@@ -41,8 +42,11 @@ from studio.provenance.release import (
 from studio.tags import KINDS, Tag, Vocabulary
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
+    from studio.provenance.credentials import Credentials, SignedFile
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger import Ledger
     from studio.provenance.sealing import Sealer
@@ -62,9 +66,10 @@ MAX_READBACK_OFFSET_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
-    """A sealed, encoded, tagged file that was read back."""
+    """A sealed, encoded, tagged, signed file that was read back."""
 
-    content: bytes
+    signed: SignedFile
+    decision: Decision  # the one that credits and Content Credentials in the file tell of
     fingerprint: Fingerprint
     seal: Mapping[str, Any]
     audio: Mapping[str, Any]
@@ -86,6 +91,7 @@ class Pipeline:
         models: Mapping[str, ModelConfig],
         generator: Callable[[str], MusicGenerator],
         sealer: Callable[[], Sealer],
+        credentials: Callable[[], Credentials],
         ledger: Ledger,
         keys: KeyRing,
         clock: Callable[[], datetime] | None = None,
@@ -97,6 +103,7 @@ class Pipeline:
         self._models = models
         self._generator = generator
         self._sealer = sealer
+        self._credentials = credentials
         self._ledger = ledger
         self._keys = keys
         self._clock = clock or (lambda: datetime.now(UTC))
@@ -262,8 +269,10 @@ class Pipeline:
             content = self._encode(request, marked)
             run.enter(Stage.TAG, "Writing title and credits")
             content = self._tag(request, content, model, decision, seal_id)
+            run.enter(Stage.SIGN, "Signing Content Credentials")
+            signed = self._sign(request, content, model, decision, seal_id)
             run.enter(Stage.READ_BACK, "Reading the seal back from the file")
-            sealed = self._read_back(content, seal_id, key, strength)
+            sealed = self._read_back(signed, decision, seal_id, key, strength)
             if sealed is not None:
                 return sealed
         raise SealingError(
@@ -300,8 +309,33 @@ class Pipeline:
             comment=". ".join((*credit, "Trained algorithmic media", f"Seal {seal_id.hex}")),
         )
 
+    def _sign(
+        self,
+        request: GenerationRequest,
+        content: bytes,
+        model: Mapping[str, Any],
+        decision: Decision,
+        seal_id: SealId,
+    ) -> SignedFile:
+        """The file with its Content Credentials. Raises :class:`CredentialError`."""
+        basis = self._models[request.model].training_basis.strip()
+        claim = claim_of(
+            request,
+            decision,
+            model={**model, "training_basis": basis},
+            seal_id=seal_id.hex,
+            made_at=self._clock(),
+            parent=None if request.parent is None else self._ledger.release(request.parent),
+        )
+        return self._credentials().sign(content, request.format, claim)
+
     def _read_back(
-        self, content: bytes, seal_id: SealId, key: SealKey, strength: float
+        self,
+        signed: SignedFile,
+        decision: Decision,
+        seal_id: SealId,
+        key: SealKey,
+        strength: float,
     ) -> _Sealed | None:
         """What the detector finds in the bytes to be handed out; None if not this seal, surely."""
         from watermark.audio import read
@@ -310,7 +344,7 @@ class Pipeline:
         from watermark.identify import MAX_CHANCE, Codebook, CodebookEntry
 
         try:
-            decoded = read(content)
+            decoded = read(signed.content)
             codebook = Codebook([CodebookEntry(seal_id, key, decoded.duration_s)])
             detection = self._sealer().read(decoded, codebook)
             found = detection.identification
@@ -325,7 +359,8 @@ class Pipeline:
             ):
                 return None
             return _Sealed(
-                content=content,
+                signed=signed,
+                decision=decision,
                 fingerprint=fingerprint(decoded),
                 seal={
                     "id": seal_id.hex,
@@ -354,10 +389,17 @@ class Pipeline:
         model: Mapping[str, Any],
         seal_id: SealId,
     ) -> Release:
+        from studio.provenance.credentials.store import ManifestStore
+
+        def also(connection: Connection) -> None:
+            ManifestStore.keep(connection, seal_id.hex, sealed.signed)
+
         workspace = self._own_workspace()
-        path = workspace.write(f"{seal_id.hex}.{request.format}", sealed.content)
+        content = sealed.signed.content
+        path = workspace.write(f"{seal_id.hex}.{request.format}", content)
         try:
             decision = self._decide(request, stage=Stage.RELEASE)
+            self._same_grants(request, sealed.decision, decision)
             self._ledger.append_release(
                 {
                     "request": request.to_json(),
@@ -367,14 +409,20 @@ class Pipeline:
                     "audio": sealed.audio,
                     "file": {
                         "format": request.format,
-                        "bytes": len(sealed.content),
-                        "sha256": hashlib.sha256(sealed.content).hexdigest(),
+                        "bytes": len(content),
+                        "sha256": hashlib.sha256(content).hexdigest(),
+                    },
+                    "c2pa": {
+                        "label": sealed.signed.label,
+                        "manifest_sha256": sealed.signed.manifest_sha256,
+                        **self._credentials().describe(),
                     },
                     "title": title_of(request.tags, seal_id.hex),
                     "credits": list(self._credits(decision, model)),
                 },
                 file_name=path.name,
                 fingerprint=sealed.fingerprint.to_bytes(),
+                also=also,
             )
         except BaseException:
             # An interrupt may arrive just after the commit: a file with an entry is kept, for
@@ -394,6 +442,22 @@ class Pipeline:
             return self._ledger.release(output_id) is None
         except StudioError:
             return False
+
+    def _same_grants(self, request: GenerationRequest, signed: Decision, now: Decision) -> None:
+        """The grants that the signed file names must be those that cover it at release."""
+        if [tag.to_json() for tag in signed.tags] == [tag.to_json() for tag in now.tags]:
+            return
+        why = "the grants behind the tags changed while the music was made; ask again"
+        self._ledger.append(
+            "refusal",
+            {
+                "stage": str(Stage.RELEASE),
+                "request": request.to_json(),
+                "decision": now.to_json(),
+                "why": why,
+            },
+        )
+        raise ConsentRefusedError(f"refused: {why}")
 
     def _credits(self, decision: Decision, model: Mapping[str, Any]) -> tuple[str, ...]:
         holders = {tag.holder.id: tag.holder.name for tag in decision.tags if tag.holder}

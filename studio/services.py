@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from studio.accounts import Accounts
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
+    from studio.provenance.credentials import Credentials
     from studio.provenance.custody import Custody
     from studio.provenance.keys import KeyRing, Purpose
     from studio.provenance.ledger import Ledger
@@ -367,6 +368,20 @@ class Studio:
     def _keys(self) -> KeyRing:
         return self._custody.seal_keys
 
+    def credentials(self) -> Credentials:
+        """Signer and reader of Content Credentials; a development chain is made on first use."""
+        with self._lock:
+            return self._credentials
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        from studio.provenance.credentials import Credentials
+
+        self.paths.create()
+        return Credentials.open(
+            self.config.credentials, folder=self.paths.credentials, configs=self.paths.configs
+        )
+
     @cached_property
     def _registry(self) -> Registry:
         from studio.provenance.registry import Registry
@@ -389,6 +404,7 @@ class Studio:
             models=self.models(),
             generator=self.generator,
             sealer=self.sealer,
+            credentials=self.credentials,
             ledger=self.ledger(),
             keys=self._keys,
         )
