@@ -121,11 +121,22 @@ PERMISSIONS: Mapping[str, Rule] = {
     "policy": Rule(Permission.BROWSE),
     "decide": Rule(Permission.BROWSE),
     "tag_status": Rule(Permission.BROWSE),
+    "holders": Rule(Permission.BROWSE),
+    "grants": Rule(Permission.BROWSE),
+    # the registrar's desk
+    "import_consent": Rule(Permission.CONSENT),
+    "admit_holder": Rule(Permission.CONSENT),
+    "override_holder_key": Rule(Permission.CONSENT),
+    "export_consent": Rule(Permission.CONSENT),
+    "preview_revocation": Rule(Permission.CONSENT),
+    "affected_outputs": Rule(Permission.CONSENT),
+    "registrar": Rule(Permission.ADMINISTER),
     # making
     "request": Rule(Permission.GENERATE),
     "generate": Rule(Permission.GENERATE),
     # outputs
     "release": _RECORD,
+    "distribution": _RECORD,
     "audio_file": _AUDIO,
     "outputs": Rule(Permission.OWN_OUTPUTS),
     "recent": Rule(Permission.RECORDS),

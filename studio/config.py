@@ -178,12 +178,20 @@ class LedgerConfig(_Frozen):
     """RFC 3161 service asked for every checkpoint; none: no outside request is ever made."""
 
 
+class ConsentConfig(_Frozen):
+    """How rights holders address this studio."""
+
+    studio: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
+    """A signed document whose `audience` is neither this name nor `*` is refused."""
+
+
 class StudioConfig(_Frozen):
     """The whole of ``configs/studio.yaml``."""
 
     generation: GenerationConfig
     seal: SealConfig
     verify: VerifyConfig
+    consent: ConsentConfig
     uploads: UploadConfig
     credentials: CredentialsConfig
     server: ServerConfig

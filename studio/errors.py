@@ -8,6 +8,8 @@
     │   ├── UnknownTagError
     │   └── OutputGoneError    the record of an output remains, its file does not
     ├── ConsentRefusedError    no grant covers the request
+    │   └── OutputWithdrawnError   a rights holder's revocation stops this output's distribution
+    ├── ConsentFileError       a file of signed consent that cannot be read or is not believed
     ├── RequestRefusedError    the studio declines the request, whatever the consent
     │   ├── NameRefusedError   a title or note names an artist
     │   ├── QuotaExceededError too many outputs; says when to come back
@@ -38,6 +40,7 @@ __all__ = [
     "AudiocraftMissingError",
     "CheckpointError",
     "ConfigError",
+    "ConsentFileError",
     "ConsentRefusedError",
     "CredentialError",
     "GenerationCancelledError",
@@ -48,6 +51,7 @@ __all__ = [
     "ModelMemoryError",
     "NameRefusedError",
     "OutputGoneError",
+    "OutputWithdrawnError",
     "ParentRefusedError",
     "ProofError",
     "QuotaExceededError",
@@ -118,6 +122,14 @@ class QuotaExceededError(RequestRefusedError):
 
 class ParentRefusedError(RequestRefusedError):
     """What shall be varied or extended is not this studio's, is withdrawn, or cannot be used."""
+
+
+class OutputWithdrawnError(ConsentRefusedError):
+    """A grant behind the output was revoked, and its terms stop the distribution of such outputs."""
+
+
+class ConsentFileError(StudioError):
+    """A file of signed consent cannot be read, or is not believed; says how to get it right."""
 
 
 class ModelError(StudioError):

@@ -78,7 +78,8 @@ class _Sealed:
 class Pipeline:
     """Runs requests; safe to call from several threads.
 
-    ``policy`` is a function because consent can change between two requests and within one.
+    ``policy`` and ``vocabulary`` are functions because consent can change between two requests and
+    within one.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Pipeline:
         *,
         config: StudioConfig,
         paths: StudioPaths,
-        vocabulary: Vocabulary,
+        vocabulary: Callable[[], Vocabulary],
         policy: Callable[[], ConsentPolicy],
         models: Mapping[str, ModelConfig],
         generator: Callable[[str], MusicGenerator],
@@ -164,7 +165,7 @@ class Pipeline:
         limits = self._config.generation
         if not request.tags:
             raise UsageError("a request names at least one tag; `studio tags` lists them")
-        tags = self._vocabulary.parse(request.tags)
+        tags = self._vocabulary().parse(request.tags)
         for kind in KINDS:
             if sum(tag.kind == kind for tag in tags) > 1:
                 raise UsageError(f"a request names at most one {kind} tag")

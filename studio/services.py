@@ -1,7 +1,7 @@
 """The studio as one object: what the page, the REST layer and the command line call.
 
-:func:`open_studio` reads the configuration and nothing else. Models, keys and the ledger are opened
-when they are first needed, once, and may be used from several threads.
+:func:`open_studio` reads the configuration and nothing else. Models, keys, ledger and consent are
+opened when they are first needed, once, and may be used from several threads.
 
 >>> studio = open_studio()
 >>> studio.vocabulary()["genre/bossa-nova"].kind
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
@@ -26,6 +26,15 @@ from studio.consent import ConsentPolicy, ConsentRegistry, Decision, TagDecision
 from studio.errors import ModelError, OutputGoneError, UsageError
 from studio.paths import StudioPaths, resolve_paths
 from studio.pipeline import GenerationRequest, OnProgress, Pipeline, Progress, Release, Stage
+from studio.registrar import (
+    AffectedOutput,
+    Distribution,
+    GrantStatus,
+    HolderStatus,
+    ImportReport,
+    Registrar,
+    RevocationPreview,
+)
 from studio.tags import Tag, Vocabulary
 from studio.verify import Verdict, Verifier, VerifyReport
 
@@ -83,15 +92,16 @@ class Studio:
     # -- what there is ------------------------------------------------------------------------
 
     def vocabulary(self) -> Vocabulary:
-        return self._vocabulary
+        """The style tags there are, as rights holders signed them."""
+        return self.registrar().vocabulary()
 
     def models(self) -> Mapping[str, ModelConfig]:
         """Every configured generation model by id; nothing is loaded."""
         return self._models
 
     def consent(self) -> ConsentRegistry:
-        """The consent registry as it is now: the files are read again at every call."""
-        return ConsentRegistry.load(self.paths.consent)
+        """The consent registry as it is now, whichever process changed it last."""
+        return self.registrar().registry()
 
     def policy(self) -> ConsentPolicy:
         """The policy over the registry as it is now."""
@@ -117,7 +127,7 @@ class Studio:
             use=use or defaults.use,
             territory=territory or defaults.territory,
             model=model or defaults.model,
-            at=at or datetime.now(UTC),
+            at=at or self.consent().present(datetime.now(UTC)),
         )
 
     def tag_status(
@@ -146,6 +156,48 @@ class Studio:
             return describe(config).tags
         except ModelError:
             return ()
+
+    # -- consent ------------------------------------------------------------------------------
+
+    def holders(self) -> tuple[HolderStatus, ...]:
+        """Every rights holder, with its key and how many of its grants are live."""
+        return self.registrar().holders()
+
+    def grants(self) -> tuple[GrantStatus, ...]:
+        """Every grant, with its state and what was made under it."""
+        return self.registrar().grants()
+
+    def import_consent(self, data: bytes) -> ImportReport:
+        """Record the signed documents of a file; of each that is not believed the reason.
+
+        A revocation takes effect with this call. Raises :class:`ConsentFileError` where it is no
+        such file at all.
+        """
+        return self.registrar().import_file(data)
+
+    def admit_holder(self, data: bytes, fingerprint: str) -> ImportReport:
+        """Make a rights holder known, whose key's fingerprint was compared by another way."""
+        return self.registrar().admit(data, fingerprint)
+
+    def override_holder_key(self, data: bytes, fingerprint: str, *, lost: bool) -> ImportReport:
+        """Replace a holder's key that is ``lost``, or in other hands; recorded as an override."""
+        return self.registrar().override_key(data, fingerprint, lost=lost)
+
+    def export_consent(self, holder: str | None = None) -> bytes:
+        """Every signed document, or those of one holder, as a file."""
+        return self.registrar().export(holder)
+
+    def preview_revocation(self, grant_id: str) -> RevocationPreview:
+        """What a revocation would do, if it came now. Raises :class:`UsageError`."""
+        return self.registrar().preview(grant_id, self.policy())
+
+    def affected_outputs(self, grant_id: str) -> tuple[AffectedOutput, ...]:
+        """The outputs that rest on the grant, oldest first. Raises :class:`UsageError`."""
+        return self.registrar().affected(grant_id)
+
+    def distribution(self, output_id: str) -> Distribution:
+        """Whether an output may be handed out, or a revocation stops it."""
+        return self.registrar().distribution(output_id)
 
     # -- making -------------------------------------------------------------------------------
 
@@ -227,8 +279,10 @@ class Studio:
         """The file that is handed out for an output, here and nowhere else.
 
         Raises :class:`UsageError` where there is no such output, :class:`OutputGoneError` where its
-        file is not a regular file in the folder of released outputs.
+        file is not a regular file in the folder of released outputs, and
+        :class:`OutputWithdrawnError` where a revocation stops its distribution.
         """
+        self.registrar().require_distribution(output_id)
         path = self.release(output_id).path.resolve()
         if not path.is_relative_to(self.paths.outputs.resolve()) or not path.is_file():
             raise OutputGoneError("this output is no longer on this machine; its record remains")
@@ -255,6 +309,11 @@ class Studio:
         """The database of ledger, consent and accounts, opened (and made) on first use."""
         with self._lock:
             return self._database
+
+    def registrar(self) -> Registrar:
+        """The registrar's desk; takes in the consent that ships with the studio on first use."""
+        with self._lock:
+            return self._registrar
 
     def accounts(self) -> Accounts:
         """The accounts of this studio; none, and it belongs to whoever sits at the machine."""
@@ -313,7 +372,11 @@ class Studio:
         from studio.provenance.workspace import recover
 
         self.paths.create()
-        return recover(self.paths, self.ledger())
+        report = recover(self.paths, self.ledger())
+        self.registrar().enforce()  # a revocation may have come due, or been interrupted
+        withdrawn = self.registrar().withdrawn_files()
+        missing = tuple(name for name in report.missing if name not in withdrawn)
+        return replace(report, missing=missing)
 
     def close(self) -> None:
         """Give back what was opened; the studio is not used afterwards."""
@@ -332,8 +395,12 @@ class Studio:
         self.close()
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        return Vocabulary.load(self.paths.consent / "tags.yaml")
+    def _registrar(self) -> Registrar:
+        registrar = Registrar(
+            self._ledger, studio=self.config.consent.studio, outputs=self.paths.outputs
+        )
+        registrar.start(self.paths.consent / "signed")
+        return registrar
 
     @cached_property
     def _models(self) -> Mapping[str, ModelConfig]:
@@ -399,7 +466,7 @@ class Studio:
         return Pipeline(
             config=self.config,
             paths=self.paths,
-            vocabulary=self.vocabulary(),
+            vocabulary=self.vocabulary,
             policy=self.policy,
             models=self.models(),
             generator=self.generator,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from studio.music.config import ModelInfo
 from studio.paths import StudioPaths, resolve_paths
 from studio.provenance.sealing import Sealer
 from studio.services import Studio, open_studio
+from tests.consent import file_of, revocation, sign_shipped
 from tests.seals import TonalSeal
 from watermark.audio import Waveform
 from watermark.models import SealModel
@@ -78,6 +78,7 @@ def make_studio(
         configs.mkdir(parents=True)
         shutil.copy(CONFIGS / "studio.yaml", configs)
         shutil.copytree(CONFIGS / "consent", configs / "consent")
+        sign_shipped(configs / "consent")
         shutil.copytree(CONFIGS / "models", configs / "models")
     studio = open_studio(paths=StudioPaths(home=folder / "home", configs=configs))
     # Studio builds its parts on first use and keeps them under these names.
@@ -89,9 +90,7 @@ def make_studio(
 
 def revoke(studio: Studio, grant: str = "house-catalogue-2026") -> None:
     """Take a grant back, from now on."""
-    at = datetime.now(UTC).isoformat()
-    path = studio.paths.consent / "revocations" / f"{grant}.yaml"
-    path.write_text(f"version: 1\nrevocation:\n  grant: {grant}\n  at: {at}\n")
+    assert studio.import_consent(file_of(revocation(grant))).ok
 
 
 def left_over(studio: Studio) -> list[str]:

@@ -55,6 +55,15 @@ class ConsentPolicy:
         self._known_tags = frozenset(known_tags)
         self._model_uses = {model: frozenset(uses) for model, uses in model_uses.items()}
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that are known here, by id."""
+        return tuple(sorted(self._model_uses))
+
+    def with_registry(self, registry: ConsentRegistry) -> ConsentPolicy:
+        """The same policy over another registry: what would be if."""
+        return ConsentPolicy(registry, known_tags=self._known_tags, model_uses=self._model_uses)
+
     def decide(
         self, tags: Sequence[str], *, use: str, territory: str, model: str, at: datetime
     ) -> Decision:

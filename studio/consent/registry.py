@@ -14,11 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
 
 from studio.consent.index import TagIndex
 from studio.consent.types import Grant, Revocation, RightsHolder
@@ -26,15 +22,13 @@ from studio.errors import ConfigError
 
 __all__ = ["ConsentRegistry"]
 
-_FILE_VERSION = 1
-_Record = TypeVar("_Record", RightsHolder, Grant, Revocation)
-
 
 class ConsentRegistry:
     """Holders, grants, revocations, indexed by tag. Contradictions raise :class:`ConfigError`.
 
     ``version`` tells two states of the same database apart: the ledger entry that changed consent
-    last, -1 before the first.
+    last, -1 before the first. ``as_of`` is the instant of that entry: a decision is never taken at
+    an earlier one, so that a clock that was set back does not undo a revocation.
     """
 
     def __init__(
@@ -44,9 +38,11 @@ class ConsentRegistry:
         revocations: Iterable[Revocation] = (),
         *,
         version: int = -1,
+        as_of: datetime | None = None,
     ) -> None:
         holders, grants, revocations = tuple(holders), tuple(grants), tuple(revocations)
         self.version = version
+        self.as_of = as_of
         self.holders: Mapping[str, RightsHolder] = MappingProxyType(
             {holder.id: holder for holder in holders}
         )
@@ -102,44 +98,9 @@ class ConsentRegistry:
             self.grants.values(),
             (*self.revocations, revocation),
             version=self.version,
+            as_of=self.as_of,
         )
 
-    @classmethod
-    def load(cls, folder: Path) -> ConsentRegistry:
-        """Read the folder. Raises :class:`ConfigError` with the file and the field at fault."""
-        holders = [
-            _parse(RightsHolder, item, folder / "holders.yaml")
-            for item in _read(folder / "holders.yaml", "holders")
-        ]
-        grants = [
-            _parse(Grant, _read(path, "grant"), path)
-            for path in sorted((folder / "grants").glob("*.yaml"))
-        ]
-        revocations = [
-            _parse(Revocation, _read(path, "revocation"), path)
-            for path in sorted((folder / "revocations").glob("*.yaml"))
-        ]
-        return cls(holders, grants, revocations)
-
-
-def _read(path: Path, key: str) -> Any:
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as exc:
-        raise ConfigError(f"cannot read {path}: {exc}") from exc
-    if not isinstance(data, dict) or data.get("version") != _FILE_VERSION or key not in data:
-        raise ConfigError(f"{path}: expected `version: {_FILE_VERSION}` and `{key}:`")
-    return data[key]
-
-
-def _parse(model: type[_Record], item: Any, path: Path) -> _Record:
-    try:
-        return model.model_validate(item)
-    except ValidationError as exc:
-        faults = "; ".join(
-            f"{'.'.join(map(str, error['loc'])) or model.__name__}: {error['msg']}"
-            for error in exc.errors()
-        )
-        raise ConfigError(f"{path}: {faults}") from exc
+    def present(self, now: datetime) -> datetime:
+        """``now``, or the instant of the last change where the clock is behind it."""
+        return now if self.as_of is None else max(now, self.as_of)

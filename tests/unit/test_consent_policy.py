@@ -192,7 +192,7 @@ questions = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(registries(), questions, instants, st.data())
 def test_adding_a_revocation_never_permits_more(registry, question, when, data):
     many, revocations = registry
@@ -207,7 +207,7 @@ def test_adding_a_revocation_never_permits_more(registry, question, when, data):
         assert old.granted or not new.granted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(registries(), questions, st.randoms(use_true_random=False))
 def test_the_order_of_grants_and_revocations_does_not_matter(registry, question, shuffler):
     many, revocations = registry
@@ -217,7 +217,7 @@ def test_the_order_of_grants_and_revocations_does_not_matter(registry, question,
     assert policy(*shuffled, revocations=reversed_).decide(TAGS, **question) == first
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(registries(), questions, grants("extra"))
 def test_a_demonstration_grant_never_changes_what_is_permitted(registry, question, extra):
     many, revocations = registry
@@ -228,7 +228,7 @@ def test_a_demonstration_grant_never_changes_what_is_permitted(registry, questio
     assert after.grants == before.grants
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(registries(), questions, st.lists(st.text(max_size=12), max_size=3))
 def test_decide_is_total_and_every_answer_is_explained(registry, question, words):
     many, revocations = registry
