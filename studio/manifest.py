@@ -12,7 +12,7 @@ from typing import Any
 
 from studio.consent import Decision
 from studio.consent.types import Grant, TagDecision, Use
-from studio.provenance.credentials import Claim, Parent, TrainingTerms
+from studio.provenance.credentials.claims import Claim, Parent, TrainingTerms
 from studio.provenance.release import GenerationRequest, Release, title_of
 
 __all__ = ["claim_of", "instant"]

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
-    from studio.provenance.credentials import Credentials, SignedFile
+    from studio.provenance.credentials.signing import Credentials, SignedFile
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger import Ledger
     from studio.provenance.sealing import Sealer

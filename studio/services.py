@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from studio.accounts import Accounts
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
-    from studio.provenance.credentials import Credentials
+    from studio.provenance.credentials.signing import Credentials
     from studio.provenance.custody import Custody
     from studio.provenance.keys import KeyRing, Purpose
     from studio.provenance.ledger import Ledger
@@ -442,7 +442,7 @@ class Studio:
 
     @cached_property
     def _credentials(self) -> Credentials:
-        from studio.provenance.credentials import Credentials
+        from studio.provenance.credentials.signing import Credentials
 
         self.paths.create()
         return Credentials.open(

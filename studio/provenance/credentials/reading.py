@@ -11,13 +11,17 @@ child process of :mod:`watermark.sandbox` for files from outside.
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["CredentialReading", "CredentialState", "examine", "judge", "judge_stored"]
+if TYPE_CHECKING:
+    from watermark.sandbox import Work
+
+__all__ = ["CredentialReading", "CredentialState", "examine", "judge", "judge_stored", "reader"]
 
 _EXPIRED = "signingCredential.expired"
 _UNTRUSTED = "signingCredential.untrusted"
@@ -49,7 +53,7 @@ class CredentialReading:
 
 
 def examine(
-    source: IO[bytes],
+    source: io.BufferedIOBase,
     settings: Mapping[str, Any],
     *,
     media_type: str | None = None,
@@ -130,14 +134,15 @@ def _reading(raw: Mapping[str, Any], state: CredentialState) -> CredentialReadin
     )
 
 
-def main() -> None:
-    """The child process: settings as JSON on stdin, the file as descriptor 3, JSON out."""
-    import sys
+def reader() -> Work:
+    """The child's part: see :func:`watermark.sandbox.decoder`."""
+    import c2pa
 
-    settings = json.loads(sys.stdin.buffer.read())
-    with open(3, "rb", closefd=False) as file:
-        sys.stdout.write(json.dumps(examine(file, settings)))
+    c2pa.sdk_version()
 
+    def work(
+        request: Mapping[str, Any], file: io.BufferedIOBase, answer: Callable[[bytes], None]
+    ) -> None:
+        answer(json.dumps(examine(file, request)).encode())
 
-if __name__ == "__main__":
-    main()
+    return work

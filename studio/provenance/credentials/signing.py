@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from studio.config import CredentialsConfig, OutputFormat
@@ -149,7 +149,7 @@ class Credentials:
             )
         return SignedFile(content, manifest, reading.label)
 
-    def examine(self, source: IO[bytes]) -> CredentialReading:
+    def examine(self, source: io.BufferedIOBase) -> CredentialReading:
         """The manifest in an open file, examined in this process: for files of our own."""
         return judge(examine(source, self.settings()))
 
