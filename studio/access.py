@@ -20,7 +20,7 @@ from enum import StrEnum
 from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 
-from studio.errors import AccessDeniedError
+from studio.errors import AccessDeniedError, NotYoursError
 
 if TYPE_CHECKING:
     from studio.services import Studio
@@ -34,6 +34,7 @@ __all__ = [
     "Role",
     "Rule",
     "acting_as",
+    "require",
 ]
 
 
@@ -131,13 +132,23 @@ PERMISSIONS: Mapping[str, Rule] = {
     "preview_revocation": Rule(Permission.CONSENT),
     "affected_outputs": Rule(Permission.CONSENT),
     "registrar": Rule(Permission.ADMINISTER),
+    "name_screen": Rule(Permission.BROWSE),
     # making
     "request": Rule(Permission.GENERATE),
     "generate": Rule(Permission.GENERATE),
+    "vary": Rule(Permission.GENERATE),
+    "extend": Rule(Permission.GENERATE),
+    # figures
+    "statement": Rule(Permission.CONSENT),
+    "reconcile": Rule(Permission.CONSENT),
+    "usage": Rule(Permission.ADMINISTER),
     # outputs
+    "lineage": _RECORD,
+    "disclosure": _RECORD,
     "release": _RECORD,
     "distribution": _RECORD,
     "audio_file": _AUDIO,
+    "proof": _RECORD,
     "outputs": Rule(Permission.OWN_OUTPUTS),
     "recent": Rule(Permission.RECORDS),
     # the desk
@@ -146,7 +157,6 @@ PERMISSIONS: Mapping[str, Rule] = {
     "ledger": Rule(Permission.LEDGER),
     "notary": Rule(Permission.ADMINISTER),
     "rotate_key": Rule(Permission.ADMINISTER),
-    "proof": _RECORD,
     "accounts": Rule(Permission.ADMINISTER),
     "database": Rule(Permission.ADMINISTER),
     "sealer": Rule(Permission.ADMINISTER),
@@ -170,6 +180,16 @@ def acting_as(studio: Studio, actor: Actor) -> Studio:
     keyword ``account`` (whose output, whose quota) is filled in here and cannot be given.
     """
     return cast("Studio", _Acting(studio, actor))
+
+
+def require(actor: Actor, method: str) -> None:
+    """Refuse early, before an upload is received, what a call of ``method`` would refuse.
+
+    Raises :class:`~studio.errors.AccessDeniedError`.
+    """
+    rule = PERMISSIONS[method]
+    if not actor.may(rule.permission):
+        raise _refusal(rule, actor)
 
 
 class _Acting:
@@ -213,7 +233,7 @@ def _guarded(
                 raise AccessDeniedError("nobody acts in another's name")
             bound.arguments["account"] = actor.account_id
         if not _permits(rule, bound.arguments, studio, actor):
-            raise AccessDeniedError(_refusal(rule, actor))
+            raise _refusal(rule, actor)
         return method(*bound.args, **bound.kwargs)
 
     return call
@@ -229,7 +249,7 @@ def _permits(rule: Rule, arguments: Mapping[str, Any], studio: Studio, actor: Ac
     return studio.accounts().owner_of(str(arguments[rule.output])) == actor.account_id
 
 
-def _refusal(rule: Rule, actor: Actor) -> str:
+def _refusal(rule: Rule, actor: Actor) -> AccessDeniedError:
     if rule.output is not None and actor.may(rule.permission):
-        return "there is no such output among yours"
-    return f"an account with the role {actor.role} may not do this"
+        return NotYoursError("no such output, or not yours")
+    return AccessDeniedError(f"an account with the role {actor.role} may not do this")

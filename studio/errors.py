@@ -15,6 +15,7 @@
     │   ├── QuotaExceededError too many outputs; says when to come back
     │   └── ParentRefusedError what shall be varied or extended cannot be
     ├── AccessDeniedError      the account may not do this, or nobody is signed in
+    │   └── NotYoursError      the output is another account's, or there is none
     ├── SignInError            wrong name or password, or too many attempts
     ├── ModelError             a generation model cannot be used
     │   ├── AudiocraftMissingError
@@ -50,6 +51,7 @@ __all__ = [
     "ModelError",
     "ModelMemoryError",
     "NameRefusedError",
+    "NotYoursError",
     "OutputGoneError",
     "OutputWithdrawnError",
     "ParentRefusedError",
@@ -95,6 +97,10 @@ class ConsentRefusedError(StudioError):
 
 class AccessDeniedError(StudioError):
     """The caller's role does not permit this, the output is another's, or nobody is signed in."""
+
+
+class NotYoursError(AccessDeniedError):
+    """The output is another account's, or there is none; the two read alike."""
 
 
 class SignInError(StudioError):

@@ -283,7 +283,11 @@ class Studio:
         :class:`OutputWithdrawnError` where a revocation stops its distribution.
         """
         self.registrar().require_distribution(output_id)
-        path = self.release(output_id).path.resolve()
+        return self._file_of(self.release(output_id))
+
+    def _file_of(self, release: Release) -> Path:
+        """Wherever the ledger says it is: it is handed out from the folder of outputs only."""
+        path = release.path.resolve()
         if not path.is_relative_to(self.paths.outputs.resolve()) or not path.is_file():
             raise OutputGoneError("this output is no longer on this machine; its record remains")
         return path

@@ -1,47 +1,58 @@
-"""The routes beside the page.
+"""The routes beside the page, behind the door.
 
 =========================  ======================================================================
 ``GET /healthz``           ``{"status": "ok"}`` as long as the ledger can be read
 ``GET /outputs/ID``        the record of an output (JSON): what a verdict would show as well
-``GET /outputs/ID/audio``  the file that was handed out, byte for byte; needs ``?claim=``
+``GET /outputs/ID/audio``  the file that was handed out, byte for byte
+``/api/v1``                the REST layer, :mod:`studio.api.v1`
 =========================  ======================================================================
 
 An output is named by its id and nothing else: no route takes a path, and the file that is sent is
-the one the ledger names, if it lies in the studio's folder of released outputs.
+the one the ledger names, if it lies in the studio's folder of released outputs. Its audio is for
+the account that made it; in a studio without accounts it needs the ``?claim=`` of the page that
+made it, because any copy of a file gives its id away.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse
 
+from studio.access import LOCAL_OWNER, Actor
 from studio.api.claims import Claims
+from studio.api.door import Door, actor_of
+from studio.api.forwarded import TrustedProxies
+from studio.api.jobs import JobRunner
+from studio.api.records import MEDIA_TYPES, OUTPUT_ID, record_of
+from studio.api.refusals import answer_of
 from studio.api.security import HouseRules
-from studio.consent.types import format_instant
-from studio.errors import LedgerError, UsageError
+from studio.api.v1 import create_v1
+from studio.errors import LedgerError, NotYoursError, StudioError, UsageError
 
 if TYPE_CHECKING:
-    from studio.services import Release, Studio
+    from studio.services import Studio
 
-__all__ = ["MEDIA_TYPES", "create_api", "record_of"]
+__all__ = ["create_api"]
 
-MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "m4a": "audio/mp4"}
-_OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
+_NOT_FOUND = "no such output, or not yours"
 
 
 def create_api(
     studio: Studio,
     claims: Claims,
     *,
+    making: JobRunner,
+    checking: JobRunner,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
-    """The routes over one studio. The page is mounted on the result by :mod:`studio.ui.server`."""
+    """The routes over one studio. The page is mounted on the result by :mod:`studio.ui.server`.
+
+    ``making`` and ``checking`` run the two kinds of work, the page's and the REST layer's alike.
+    """
     app = FastAPI(
         title="Consented Music Studio",
         docs_url=None,
@@ -49,7 +60,11 @@ def create_api(
         openapi_url=None,
         lifespan=lifespan,
     )
+    # The last one added is the first to see a request.
+    app.add_middleware(Door, studio=studio)
+    app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
     app.add_middleware(HouseRules)
+    app.mount("/api/v1", create_v1(studio, making=making, checking=checking))
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
@@ -60,19 +75,28 @@ def create_api(
         return {"status": "ok"}
 
     @app.get("/outputs/{output_id}")
-    def record(output_id: str) -> dict[str, Any]:
-        return record_of(_find(studio, output_id))
+    def record(request: Request, output_id: str) -> dict[str, Any]:
+        actor = _admitted(request, output_id)
+        try:
+            return record_of(studio.acting_as(actor).release(output_id))
+        except StudioError as exc:
+            raise _refused(exc) from exc
 
     @app.get("/outputs/{output_id}/audio")
-    def audio(output_id: str, claim: Annotated[str, Query(max_length=64)] = "") -> FileResponse:
+    def audio(
+        request: Request, output_id: str, claim: Annotated[str, Query(max_length=64)] = ""
+    ) -> FileResponse:
+        actor = _admitted(request, output_id)
         # Checked first: without a claim, an id that exists and one that does not look alike.
-        if not claims.accepts(output_id, claim):
-            raise HTTPException(404, "no such output, or not yours")
-        release = _find(studio, output_id)
-        path = _released_file(studio.paths.outputs, release.path)
+        if actor is LOCAL_OWNER and not claims.accepts(output_id, claim):
+            raise HTTPException(404, _NOT_FOUND)
+        try:
+            path = studio.acting_as(actor).audio_file(output_id)
+        except StudioError as exc:
+            raise _refused(exc) from exc
         return FileResponse(
             path,
-            media_type=MEDIA_TYPES[release.request.format],
+            media_type=MEDIA_TYPES[path.suffix.removeprefix(".")],
             filename=path.name,
             headers={"Cache-Control": "private, no-store"},
         )
@@ -80,40 +104,16 @@ def create_api(
     return app
 
 
-def record_of(release: Release) -> dict[str, Any]:
-    """The public record of an output: no path, nothing of the machine."""
-    return {
-        "output_id": release.output_id,
-        "title": release.title,
-        "created_at": format_instant(release.created_at),
-        "sha256": release.sha256,
-        "duration_s": release.duration_s,
-        "rate": release.rate,
-        "channels": release.channels,
-        "seal_id": release.seal_id,
-        "seal": dict(release.seal),
-        "entry": {"index": release.entry_index, "hash": release.entry_hash},
-        "request": release.request.to_json(),
-        "decision": dict(release.decision),
-        "model": dict(release.model),
-        "credits": list(release.credits),
-    }
+def _admitted(request: Request, output_id: str) -> Actor:
+    actor = actor_of(request.scope)
+    if actor is None or not OUTPUT_ID.fullmatch(output_id):
+        raise HTTPException(404, _NOT_FOUND)
+    return actor
 
 
-def _find(studio: Studio, output_id: str) -> Release:
-    if not _OUTPUT_ID.fullmatch(output_id):
-        raise HTTPException(404, "no such output")
-    try:
-        return studio.release(output_id)
-    except UsageError as exc:
-        raise HTTPException(404, "no such output") from exc
-    except LedgerError as exc:
-        raise HTTPException(503, "the ledger cannot be read") from exc
-
-
-def _released_file(outputs: Path, path: Path) -> Path:
-    """The file, if it is a regular file inside the folder of released outputs."""
-    resolved = path.resolve()
-    if not resolved.is_relative_to(outputs.resolve()) or not resolved.is_file():
-        raise HTTPException(410, "this output is no longer on this machine; its record remains")
-    return resolved
+def _refused(error: StudioError) -> HTTPException:
+    if type(error) is UsageError or isinstance(error, NotYoursError):
+        return HTTPException(404, _NOT_FOUND)
+    if isinstance(error, LedgerError):
+        return HTTPException(503, "the ledger cannot be read")
+    return HTTPException(answer_of(error)[0], str(error))

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from studio.access import Permission
 from studio.api.jobs import Job, JobRunner
 from studio.config import FORMATS
 from studio.consent import GENERATION_USES
 from studio.errors import StudioError
 from studio.tags import KINDS
 from studio.ui import create_views as views
+from studio.ui.callers import acting, caller
 from studio.ui.parts import PRIVATE, RoutedAudio, absolute_url
 from studio.ui.wording import KIND_TITLES, USE_TITLES, tag_name, territories
 
@@ -217,6 +219,18 @@ class CreateTab:
             **PRIVATE,
         )
         page.load(_roll, None, self.seed, **PRIVATE)
+        page.load(self._on_load, None, [self.session, self.made], **PRIVATE)
+
+    def _on_load(self, request: gr.Request) -> _State:
+        """With accounts, what one made stays listed; a local studio shows the session's alone."""
+        actor = caller(request)
+        if actor.account_id is None or not actor.may(Permission.GENERATE):
+            return {self.session: "", self.made: []}
+        mine, link = acting(self._studio, request).outputs(_LISTED), self._links(request)
+        return {
+            self.session: views.session_list([(made, link(made)) for made in mine], kept=True),
+            self.made: [made.output_id for made in mine],
+        }
 
     def _on_choice(self, *choice: str) -> str:
         tags, (use, territory, model) = _tags(choice[:-3]), choice[-3:]
@@ -271,7 +285,8 @@ class CreateTab:
             self.cancel: gr.update(visible=False),
         }
         try:
-            asked = self._studio.request(
+            studio = acting(self._studio, request)
+            asked = studio.request(
                 _tags((genre, mood, lead, tempo)),
                 duration_s=duration,
                 seed=None if seed is None else int(seed),
@@ -282,7 +297,7 @@ class CreateTab:
                 format=format,
             )
             job = self._runner.submit(
-                lambda report, cancel: self._studio.generate(asked, progress=report, cancel=cancel)
+                lambda report, cancel: studio.generate(asked, progress=report, cancel=cancel)
             )
             with self._lock:
                 self._jobs[session] = job
@@ -312,7 +327,8 @@ class CreateTab:
                 self.player: gr.update(value=link(release), visible=True, label=release.title),
                 self.result: views.release_card(release, link(release)),
                 self.session: views.session_list(
-                    [(earlier, link(earlier)) for earlier in map(self._studio.release, made)]
+                    [(earlier, link(earlier)) for earlier in map(studio.release, made)],
+                    kept=caller(request).account_id is not None,
                 ),
                 self.made: made,
             }

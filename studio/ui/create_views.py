@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from studio.api.jobs import BusyError
 from studio.consent.types import WORLD
 from studio.errors import (
+    AccessDeniedError,
     ConsentRefusedError,
     GenerationCancelledError,
     LedgerError,
@@ -230,6 +231,7 @@ def progress_panel(progress: Progress | None, elapsed_s: float, cancelling: bool
 
 
 _FAILURES: tuple[tuple[type[BaseException], str, str], ...] = (
+    (AccessDeniedError, "bad", "Not permitted"),
     (ConsentRefusedError, "bad", "Not generated: consent is missing"),
     (GenerationCancelledError, "", "Cancelled"),
     (CancelledError, "", "Cancelled"),
@@ -307,10 +309,21 @@ def release_card(release: Release, audio_url: str) -> str:
     )
 
 
-def session_list(made: Sequence[tuple[Release, str]]) -> str:
-    """The outputs of this browser session, newest first; ``made`` holds (release, audio URL)."""
+def session_list(made: Sequence[tuple[Release, str]], *, kept: bool = False) -> str:
+    """One's own outputs, newest first; ``made`` holds (release, audio URL).
+
+    ``kept``: they are an account's, and here again next time.
+    """
     if not made:
         return ""
+    title, note = (
+        ("Your latest outputs", "Only you and the administrators can fetch them.")
+        if kept
+        else (
+            "Made in this session",
+            "Listed until you reload the page; download what you want to keep.",
+        )
+    )
     rows = "".join(
         f'<li><div class="what">{esc(release.title)}</div><div class="who">'
         f"{release.duration_s:.0f} s, seed {release.request.seed}, seal "
@@ -321,9 +334,8 @@ def session_list(made: Sequence[tuple[Release, str]]) -> str:
         for release, url in made
     )
     return (
-        '<section class="card" aria-label="Made in this session"><h2>Made in this session</h2>'
-        "<p class='small soft'>Listed until you reload the page; download what you want to keep."
-        f'</p><ul class="made">{rows}</ul></section>'
+        f'<section class="card" aria-label="{title}"><h2>{title}</h2>'
+        f"<p class='small soft'>{note}</p><ul class=\"made\">{rows}</ul></section>"
     )
 
 

@@ -69,7 +69,6 @@ def absolute_url(request: gr.Request, path: str) -> str:
     """
     http = request.request
     assert http is not None  # only absent where a function is called without a browser
-    host = http.headers.get("x-forwarded-host") or http.headers.get("host")
-    scheme = http.headers.get("x-forwarded-proto") or http.url.scheme
+    # What a proxy said, if it is a trusted one, studio.api.forwarded has put into the request.
     root = str(http.scope.get("root_path", "")).rstrip("/")
-    return f"{scheme}://{host}{root}/{path}"
+    return f"{http.url.scheme}://{http.headers.get('host')}{root}/{path}"

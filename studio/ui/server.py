@@ -13,12 +13,17 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
+
+from fastapi import Request
 
 from studio.api.app import create_api
 from studio.api.claims import Claims
+from studio.api.door import actor_of
 from studio.api.jobs import JobRunner
 from studio.errors import ConfigError, StudioError
+from studio.ui.login import login_routes
 from studio.ui.wording import asset
 
 if TYPE_CHECKING:
@@ -52,11 +57,13 @@ def create_app(studio: Studio) -> FastAPI:
         making.close()
         checking.close()
 
-    api = create_api(studio, claims, lifespan=lifespan)
+    api = create_api(studio, claims, making=making, checking=checking, lifespan=lifespan)
+    api.include_router(login_routes(studio))
     app: FastAPI = gr.mount_gradio_app(
         api,
         build_page(studio, claims, making=making, checking=checking),
         path="/",
+        auth_dependency=_name_of,  # the door has been passed by now; this is the second lock
         theme=theme(),
         css=asset("style.css"),
         head=asset("head.html"),
@@ -72,12 +79,22 @@ def create_app(studio: Studio) -> FastAPI:
     return app
 
 
+def _name_of(request: Request) -> str | None:
+    actor = actor_of(request.scope)
+    return None if actor is None else actor.name
+
+
 def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -> None:
-    """Serve until interrupted. Raises :class:`ConfigError` where the address cannot be had."""
+    """Serve until interrupted.
+
+    Raises :class:`ConfigError` where the address cannot be had, or where a studio without accounts
+    would be open to other machines.
+    """
     import uvicorn
 
     host = host or studio.config.server.host
     port = studio.config.server.port if port is None else port
+    _check_openness(studio, host)
     _check_address(host, port)
     # The page promises to ask no other host; a hub model's files then have to be here already.
     # HF_HUB_OFFLINE=0 in the environment allows fetching them.
@@ -88,6 +105,8 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
         host=host,
         port=port,
         log_level="warning",
+        proxy_headers=False,  # studio.api.forwarded believes named proxies only
+        server_header=False,
         timeout_graceful_shutdown=3,  # an open page keeps an event stream; do not wait for it
     )
 
@@ -99,6 +118,29 @@ def _warm_up(studio: Studio) -> None:
         studio.generator(studio.config.generation.model).load()
     except StudioError as exc:  # the visitor who needs it is told what to do
         _logger.warning("not loaded ahead: %s", exc)
+
+
+def _check_openness(studio: Studio, host: str) -> None:
+    """A studio without accounts lets everybody do everything: on this machine only."""
+    if not _is_loopback(host) and not studio.accounts().exist():
+        raise ConfigError(
+            f"listening on {host} would let anybody who reaches it in, because there are no "
+            "accounts yet; make one with: studio account add NAME --role administrator"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address.
+
+    >>> [_is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")]
+    [True, True, True, False, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_address(host: str, port: int) -> None:

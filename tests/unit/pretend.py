@@ -57,7 +57,12 @@ class PretendStudio(Studio):
         ]
 
     def generate(
-        self, request: GenerationRequest, *, progress: Any = None, cancel: Any = None
+        self,
+        request: GenerationRequest,
+        *,
+        progress: Any = None,
+        cancel: Any = None,
+        account: str | None = None,
     ) -> Release:
         self.requests.append(request)
         if self.failure is not None:
@@ -79,7 +84,10 @@ class PretendStudio(Studio):
                 text = f"Generating: {share * request.duration_s:.1f} of {request.duration_s:.1f} s"
                 progress(Progress(Stage.GENERATE, 0.02 + 0.8 * share, text))
             time.sleep(0.02)
-        return self._hand_out(request, decision)
+        release = self._hand_out(request, decision)
+        if account is not None:
+            self.accounts().own(release.output_id, account)
+        return release
 
     def _hand_out(self, request: GenerationRequest, decision: Any) -> Release:
         output_id = OutputId(secrets.token_hex(8))
@@ -114,6 +122,13 @@ class PretendStudio(Studio):
             return self.releases[output_id]
         except KeyError:
             raise UsageError(f"no output {output_id!r} in the ledger") from None
+
+    def audio_file(self, output_id: str) -> Path:
+        return self._file_of(self.release(output_id))
+
+    def outputs(self, limit: int = 50, *, account: str | None = None) -> list[Release]:
+        mine = self.releases if account is None else self.accounts().outputs_of(account)
+        return [self.releases[output_id] for output_id in mine][::-1][:limit]
 
     def recent(self, limit: int = 20) -> list[Release]:
         return list(self.releases.values())[::-1][:limit]

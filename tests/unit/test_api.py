@@ -8,6 +8,7 @@ import pytest
 
 from studio.api.app import create_api
 from studio.api.claims import Claims
+from studio.api.jobs import JobRunner
 from studio.errors import LedgerError
 from tests.unit.pretend import PretendStudio
 
@@ -23,10 +24,16 @@ def claims() -> Claims:
 
 
 @pytest.fixture
-def client(studio, claims):
+def api(studio, claims):
+    with JobRunner(running=1, waiting=3) as making, JobRunner(running=1, waiting=3) as checking:
+        yield create_api(studio, claims, making=making, checking=checking)
+
+
+@pytest.fixture
+def client(api):
     from starlette.testclient import TestClient
 
-    return TestClient(create_api(studio, claims))
+    return TestClient(api, base_url="http://127.0.0.1:7860")
 
 
 def make(studio, format="wav"):

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from studio.access import LOCAL_OWNER
 from studio.api.jobs import BusyError, JobRunner
 from studio.consent import Revocation
 from studio.errors import GenerationCancelledError, SealingError, UsageError
@@ -385,9 +386,11 @@ def tab(studio):
         yield in_blocks(lambda: CreateTab(studio, Claims(), runner))
 
 
-def request(session="one"):
+def request(session="one", actor=LOCAL_OWNER):
     http = SimpleNamespace(
-        headers={"host": "studio.test:7860"}, url=SimpleNamespace(scheme="http"), scope={}
+        headers={"host": "studio.test:7860"},
+        url=SimpleNamespace(scheme="http"),
+        scope={"studio.actor": actor},
     )
     return SimpleNamespace(session_hash=session, request=http)
 
@@ -516,11 +519,11 @@ def test_the_page_names_no_outside_host_it_would_load_from(studio):
 
     from studio.ui.server import create_app
 
-    with TestClient(in_loop(lambda: create_app(studio))) as client:
+    with TestClient(in_loop(lambda: create_app(studio)), base_url="http://localhost") as client:
         page = client.get("/")
         assert page.status_code == 200
         loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?://[^\"]+)", page.text)
-        assert [url for url in loaded if "testserver" not in url] == []
+        assert [url for url in loaded if "//localhost" not in url] == []
         assert client.get("/healthz").json() == {"status": "ok"}
         info = client.get("/gradio_api/info").json()
         assert info["named_endpoints"] == {}, "the page's events are no API"

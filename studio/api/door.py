@@ -1,0 +1,134 @@
+"""Who is at the door: every request gets an :class:`~studio.access.Actor`, or goes no further.
+
+It stands in front of the page and of every route, because Gradio's own sign-in covers Gradio's
+routes only. A studio without accounts belongs to whoever sits at the machine: everyone is
+:data:`~studio.access.LOCAL_OWNER`, and only requests to this machine's own names are answered, so
+that no web site can reach in through a name that it points at 127.0.0.1. From the first account on
+there is no such owner any more: a request carries the cookie of a browser session or
+``Authorization: Bearer`` with a token.
+
+A request that changes something and comes from another site's page is refused in both cases; the
+cookie is ``SameSite=Lax`` besides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from studio.access import LOCAL_OWNER, Actor
+from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    from studio.services import Studio
+
+__all__ = ["COOKIE", "Door", "actor_of", "address_of", "error_body", "token_of"]
+
+COOKIE = "studio_session"
+
+_ACTOR = "studio.actor"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN = frozenset({"/login", "/healthz", "/api/v1/session", "/api/v1/openapi.json"})
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Door:
+    """ASGI middleware. Plain ASGI, because the page's event stream must not be buffered."""
+
+    def __init__(self, app: ASGIApp, studio: Studio) -> None:
+        self.app = app
+        self._studio = studio
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            refusal = await self._admit(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+        elif scope["type"] == "websocket":
+            return  # nothing here speaks it
+        await self.app(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> Response | None:
+        """Put the actor into the scope; or the answer that ends the request."""
+        headers = Headers(scope=scope)
+        if scope["method"] not in _SAFE and _from_another_site(headers):
+            return _refused(403, "cross-site", "this request comes from another site's page")
+        try:
+            exist = await run_in_threadpool(self._studio.accounts().exist)
+            if not exist:
+                if _host_name(headers.get("host", "")) not in _LOCAL_HOSTS:
+                    return _refused(421, "wrong-host", "this studio answers as localhost only")
+                scope[_ACTOR] = LOCAL_OWNER
+                return None
+            scope[_ACTOR] = await run_in_threadpool(self._bearer, scope)
+        except StudioError:
+            return _refused(503, "unavailable", "the studio's database cannot be read")
+        if scope[_ACTOR] is not None or scope["path"] in _OPEN:
+            return None
+        if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse(f"{scope.get('root_path', '')}/login", 303)
+        return _refused(401, "sign-in", "sign in first", {"WWW-Authenticate": "Bearer"})
+
+    def _bearer(self, scope: Scope) -> Actor | None:
+        token, kind = token_of(HTTPConnection(scope))
+        if not token:
+            return None
+        return self._studio.accounts().actor_of(token, kind=kind)
+
+
+def actor_of(scope: Scope) -> Actor | None:
+    """Whom the door let in; None on the few paths that are open to strangers."""
+    return cast("Actor | None", scope.get(_ACTOR))
+
+
+def token_of(connection: HTTPConnection) -> tuple[str, Literal["page", "token"]]:
+    """The token the request carries (empty: none), and which kind of session it may be of."""
+    scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip(), "token"
+    return connection.cookies.get(COOKIE, ""), "page"
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Where the request comes from, for slowing down failed logins."""
+    return connection.client.host if connection.client is not None else "unknown"
+
+
+def error_body(code: str, message: str) -> dict[str, dict[str, str]]:
+    """The shape of every refusal of the REST layer."""
+    return {"error": {"code": code, "message": message}}
+
+
+def _refused(
+    status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse(error_body(code, message), status, headers)
+
+
+def _from_another_site(headers: Headers) -> bool:
+    """Whether a browser says that another site's page sent this.
+
+    ``Sec-Fetch-Site`` is set by every current browser and by no script; older ones send ``Origin``.
+    A client without both is no browser and carries no cookie that it was not given on purpose.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def _host_name(host: str) -> str:
+    """The name without the port.
+
+    >>> _host_name("localhost:7860"), _host_name("[::1]:7860")
+    ('localhost', '::1')
+    """
+    return urlsplit(f"//{host}").hostname or ""
