@@ -57,6 +57,11 @@ class StudioPaths:
         return self.home / "checkpoints"
 
     @property
+    def fingerprints(self) -> Path:
+        """The index of released content; made again from the ledger where it is missing."""
+        return self.home / "fingerprints"
+
+    @property
     def consent(self) -> Path:
         """Vocabulary, rights holders, grants and revocations."""
         return self.configs / "consent"
