@@ -2,6 +2,8 @@
 
 >>> Verdict("unsealed-copy").is_negative
 True
+>>> odds_text(3e-9), odds_text(0.004), odds_text(1e-40)
+('one chance in 330 million', 'one chance in 250', 'less than one chance in 10¹⁵')
 """
 
 from __future__ import annotations
@@ -12,19 +14,21 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from studio.evidence import Part
     from studio.provenance.release import Release
     from studio.provenance.sealing import MissRate
     from watermark.detect import Detection
-    from watermark.fingerprint import FingerprintMatch
 
 __all__ = [
     "ConsentThenNow",
     "Match",
+    "MatchedOutput",
     "Verdict",
     "VerifyReport",
     "bits_text",
     "consent_text",
     "miss_text",
+    "odds_text",
     "rate_text",
 ]
 
@@ -69,11 +73,66 @@ class ConsentThenNow:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A part of the examined file and where it lies in the original, in seconds."""
+    """A part of the examined file and where it lies in an original, in seconds."""
 
     start_s: float
     end_s: float
     original_start_s: float
+    original_end_s: float | None = None  # None: as long as the part
+    kind: str = "sealed"  # a studio.evidence.PartKind
+    output_id: str | None = None
+    distance: float | None = None  # share of fingerprint bits that differ
+    chance_bound: float | None = None  # that any wrong seal fits as well
+    rivals: tuple[tuple[str, float], ...] = ()  # outputs whose content agrees too, and how far
+
+    @classmethod
+    def of(cls, part: Part) -> Match:
+        return cls(
+            start_s=round(part.start_s, 3),
+            end_s=round(part.end_s, 3),
+            original_start_s=round(part.original_start_s, 3),
+            original_end_s=round(part.original_end_s, 3),
+            kind=str(part.kind),
+            output_id=part.output_id,
+            distance=part.distance,
+            chance_bound=None if part.seal is None else part.seal.chance_bound,
+            rivals=part.rivals,
+        )
+
+    @property
+    def length_s(self) -> float:
+        return self.end_s - self.start_s
+
+    @property
+    def place_s(self) -> tuple[float, float]:
+        """From where to where in the original."""
+        end_s = self.original_end_s
+        return (
+            self.original_start_s,
+            self.original_start_s + self.length_s if end_s is None else end_s,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        body = asdict(self)
+        body["original_end_s"] = round(self.place_s[1], 3)
+        body["rivals"] = [{"output_id": key, "distance": value} for key, value in self.rivals]
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedOutput:
+    """An output of ours that is in the file, with its consent."""
+
+    release: Release
+    consent: tuple[ConsentThenNow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "output_id": self.release.output_id,
+            "title": self.release.title,
+            "entry": self.release.entry_index,
+            "consent": [line.to_json() for line in self.consent],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +144,19 @@ class VerifyReport:
     file: str | None  # name without folder
     duration_s: float | None = None
     detection: Detection | None = None
-    release: Release | None = None  # the matched output
+    release: Release | None = None  # the matched output; of several, the one most of the file is
     offset_s: float | None = None  # where second 0 of the file lies in the original
     fingerprint_distance: float | None = None  # bit error rate against the matched output
     speed: float = 1.0  # at which the file plays; where not 1, `detection` is of the undone file
-    matches: tuple[Match, ...] = ()  # parts that are ours
+    matches: tuple[Match, ...] = ()  # parts that are ours, or carry our seal
     consent: tuple[ConsentThenNow, ...] = ()
+    others: tuple[MatchedOutput, ...] = ()  # further outputs in the file
     c2pa: Mapping[str, Any] = field(default_factory=lambda: {"state": "absent"})
     misses: tuple[MissRate, ...] = ()  # how often a seal that is there is not found
     error: str | None = None  # why it could not be read
     sha256: str | None = None  # of the file examined
+    lineage: Mapping[str, Any] | None = None  # studio.lineage.FamilyTree of the matched output
+    registered: int | None = None  # outputs that were searched
 
     @property
     def seal_id(self) -> str | None:
@@ -104,6 +166,13 @@ class VerifyReport:
     def entry(self) -> int | None:
         """Index of the release's ledger entry."""
         return None if self.release is None else self.release.entry_index
+
+    @property
+    def outputs(self) -> tuple[MatchedOutput, ...]:
+        """Every output of ours in the file, the main one first."""
+        if self.release is None:
+            return ()
+        return (MatchedOutput(self.release, self.consent), *self.others)
 
     def to_json(self) -> dict[str, Any]:
         """The contract of ``studio verify --json``."""
@@ -115,22 +184,19 @@ class VerifyReport:
         return body | {
             "verdict": str(self.verdict),
             "explanation": self.explanation,
+            "sha256": self.sha256 or None,
             "seal_id": self.seal_id,
             "entry": self.entry,
             "offset_s": self.offset_s,
             "speed": self.speed,
-            "matches": [
-                {
-                    "start_s": match.start_s,
-                    "end_s": match.end_s,
-                    "original_start_s": match.original_start_s,
-                }
-                for match in self.matches
-            ],
+            "matches": [match.to_json() for match in self.matches],
             "fingerprint": {"distance": self.fingerprint_distance},
             "c2pa": dict(self.c2pa),
             "consent": [consent.to_json() for consent in self.consent],
+            "outputs": [output.to_json() for output in self.outputs],
+            "registered": self.registered,
             "misses": [asdict(rate) for rate in self.misses],
+            "lineage": None if self.lineage is None else dict(self.lineage),
             "error": self.error,
         }
 
@@ -145,9 +211,20 @@ class VerifyReport:
         }
 
 
-def bits_text(match: FingerprintMatch) -> str:
+def bits_text(distance: float) -> str:
     """How far two fingerprints are apart."""
-    return f"fingerprints differ in {match.distance:.0%} of their bits"
+    return f"fingerprints differ in {distance:.0%} of their bits"
+
+
+def odds_text(p: float) -> str:
+    """A small probability as a person says it: two digits, no power of ten below 10¹⁵."""
+    if p < 1e-15:
+        return "less than one chance in 10¹⁵"
+    odds = float(f"{1 / p:.1e}")
+    for size, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if odds >= size:
+            return f"one chance in {odds / size:,.3g} {name}"
+    return f"one chance in {odds:,.0f}" if odds >= 2 else "an even chance or more"
 
 
 def consent_text(consent: tuple[ConsentThenNow, ...]) -> str:

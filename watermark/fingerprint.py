@@ -33,6 +33,7 @@ from watermark.audio import Waveform
 from watermark.errors import FingerprintError
 
 __all__ = [
+    "FRAME_S",
     "MATCH_DISTANCE",
     "MIN_OVERLAP_S",
     "WORDS_PER_SECOND",
@@ -63,6 +64,9 @@ _SILENCE = 1e-9  # band energy per frame (Hann-windowed, full scale 1): about -9
 
 #: Words per second of audio.
 WORDS_PER_SECOND = _RATE / _HOP
+
+#: Seconds of audio behind one word: the last word of a track begins so long before its end.
+FRAME_S = _FRAME / _RATE
 
 _MAGIC = b"HKF1"
 _DOUBTFUL = 4  # bits of a word that a search may turn

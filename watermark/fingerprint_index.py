@@ -52,32 +52,33 @@ class FingerprintIndex:
     """The registered recordings, by key.
 
     Args:
-        folder: where the index is kept between runs; None keeps it in memory. Keys are text then.
+        folder: where the index is kept between runs; None keeps it in memory.
+        fresh: begin with nothing, whatever the folder holds.
 
     Raises:
         FingerprintError: the folder holds an index of another version, or a damaged one. It can be
             deleted: an index is made from fingerprints that are stored elsewhere.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, fresh: bool = False) -> None:
         self._folder = folder
         self._parts: list[_Part] = []
-        self._new: list[tuple[str, Fingerprint]] = []  # in no part yet
+        self._new: dict[str, Fingerprint] = {}  # in no part yet
         self._where: dict[str, tuple[_Part, int]] = {}
         self.note = ""
         """A word of the owner's that is kept with the parts, and changes in the same step."""
-        if folder is not None:
+        if folder is not None and not fresh:
             self._open(folder)
 
     def __len__(self) -> int:
         return len(self._where) + len(self._new)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._where or any(known == key for known, _ in self._new)
+        return key in self._where or key in self._new
 
     def add(self, key: str, reference: Fingerprint) -> None:
         """Register a recording; on disk after :meth:`save`."""
-        self._new.append((key, reference))
+        self._new[key] = reference
 
     def reference(self, key: str) -> Fingerprint:
         """What was registered under a key. Raises :class:`KeyError`."""
@@ -137,8 +138,8 @@ class FingerprintIndex:
         """Sort what was added since, and merge parts of like size."""
         if not self._new:
             return
-        self._take(_Part.of(self._new))
-        self._new = []
+        self._take(_Part.of(list(self._new.items())))
+        self._new = {}
         while len(self._parts) > 1 and self._parts[-2].size < 2 * self._parts[-1].size:
             last, before = self._parts.pop(), self._parts.pop()
             self._take(_Part.merged(before, last))

@@ -6,7 +6,7 @@ is what a test replaces to show that an unsealed file is never released.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import ModelError, SealingError, UsageError
 
 if TYPE_CHECKING:
-    from watermark.audio import Waveform
+    from watermark.audio import DecodeLimits, Waveform
     from watermark.detect import Detection
     from watermark.identify import Codebook
     from watermark.message import SealId, SealKey
@@ -80,11 +80,22 @@ class Sealer:
         except WatermarkError as exc:
             raise SealingError(f"nothing was released: {exc}") from exc
 
-    def read(self, source: Waveform | Path | bytes, codebook: Codebook) -> Detection:
-        """What the detector finds. Raises :class:`watermark.errors.AudioError`."""
+    def read(
+        self,
+        source: Waveform | Path | bytes,
+        codebook: Codebook,
+        *,
+        limits: DecodeLimits | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Detection:
+        """What the detector finds; ``progress`` is told the seconds read.
+
+        Raises :class:`watermark.errors.AudioError`.
+        """
         from watermark.detect import detect
 
-        return detect(source, model=self._model, codebook=codebook)
+        told = None if progress is None else lambda seconds, _total: progress(seconds)
+        return detect(source, model=self._model, codebook=codebook, limits=limits, progress=told)
 
     def miss_rates(self) -> tuple[MissRate, ...]:
         """What the bench measured for this pair (``bench`` in its record); empty if nothing."""

@@ -304,7 +304,7 @@ def test_a_lost_key_is_an_error_not_a_verdict(tmp_path):
 
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
         release = studio.generate(studio.request(TAGS, duration_s=8.0, seed=1, format="wav"))
-    (key,) = studio.paths.keys.iterdir()
+    (key,) = studio.paths.keys.glob("epoch-*.key")
     key.rename(studio.paths.keys / "epoch-0002.key")
     with make_studio(tmp_path) as studio, pytest.raises(LedgerError, match="epoch"):
         check(studio, release.path)
