@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from studio.provenance.sealing import Sealer
     from studio.provenance.workspace import RecoveryReport
     from studio.store.database import Database
+    from watermark.audio import DecodeLimits
 
 __all__ = [
     "GenerationRequest",
@@ -292,12 +293,20 @@ class Studio:
             raise OutputGoneError("this output is no longer on this machine; its record remains")
         return path
 
-    def verify(self, source: str | Path | bytes, *, record: bool = True) -> VerifyReport:
+    def verify(
+        self,
+        source: str | Path | bytes,
+        *,
+        record: bool = True,
+        limits: DecodeLimits | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> VerifyReport:
         """Examine a suspect file. An unreadable file is a verdict, not an error.
 
-        ``record`` appends the verdict to the ledger.
+        ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
+        unless given; ``progress`` is told the seconds read, and may raise to stop the work.
         """
-        report = self._verifier.verify(source)
+        report = self._verifier.verify(source, limits=limits, progress=progress)
         if record:
             self.ledger().append("verification", report.to_ledger())
         return report
@@ -457,7 +466,7 @@ class Studio:
     def _registry(self) -> Registry:
         from studio.provenance.registry import Registry
 
-        return Registry(self.ledger(), self._keys)
+        return Registry(self.ledger(), self._keys, self.paths.fingerprints)
 
     @cached_property
     def _sealer(self) -> Sealer:
