@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,9 @@ class Notary:
             newest = self.check()
             size = self._ledger.size()
             if newest is not None and newest.checkpoint.size == size and not extra:
-                return newest
+                # A folder that could not be reached then gets it now.
+                path = self._write(size, newest.note, newest.timestamp)
+                return replace(newest, path=path)
             checkpoint = Checkpoint(self._keys.current.name, size, self._ledger.head(size))
             note = checkpoint.sign(self._keys.current, *extra)
             stamp = None
@@ -194,6 +196,8 @@ class Notary:
         contents[name] = note.encode()  # last: what it needs is there when it is
         for folder in self._folders():
             try:
+                if (folder / name).exists() and (folder / name).read_bytes() == contents[name]:
+                    continue
                 folder.mkdir(parents=True, exist_ok=True)
                 for file_name, content in contents.items():
                     with replacing(folder / file_name) as file:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from studio.errors import LedgerError, UsageError
 from studio.provenance.commitments import Opening, Personal, committed_fields, take_out
 from studio.provenance.ledger import Ledger
-from tests.unit.test_ledger import release_body
+from tests.ledgers import release_body
 
 NAME = "Ada Zebraquist"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import threading
@@ -16,6 +15,7 @@ from studio.errors import LedgerError
 from studio.provenance.ledger import Ledger, canonical_leaf
 from studio.provenance.tree import EMPTY_HEAD, leaf_hash, tree_head
 from studio.store.tables import seal_reservation
+from tests.ledgers import fill, release_body
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TABLES = ("ledger_entry", "ledger_node", "seal_reservation", "output")
@@ -33,41 +33,6 @@ def sqlite_ledger(tmp_path):
     ledger = Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
     yield ledger
     ledger.close()
-
-
-def release_body(seal_id: str) -> dict:
-    return {
-        "request": {
-            "tags": ["genre/jazz"],
-            "duration_s": 10.0,
-            "use": "experiment",
-            "model": "house",
-            "format": "wav",
-            "territory": "WORLD",
-            "seed": 7,
-            "guidance": None,
-            "parent": None,
-        },
-        "decision": {"allowed": True, "tags": []},
-        "model": {"id": "house"},
-        "seal": {"id": seal_id, "epoch": 1},
-        "audio": {"rate": 16000, "channels": 1, "duration_s": 10.0},
-        "file": {"format": "wav", "bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()},
-        "title": "A title",
-        "credits": ["A line"],
-    }
-
-
-def fill(ledger: Ledger, count: int = 11) -> None:
-    for number in range(count):
-        if number % 3 == 2:
-            seal_id = f"{number:016x}"
-            ledger.reserve(seal_id, 1)
-            ledger.append_release(
-                release_body(seal_id), file_name=f"{seal_id}.wav", fingerprint=bytes([number])
-            )
-        else:
-            ledger.append("refusal", {"number": number, "text": "größer ≥ π"})
 
 
 def test_entries_come_back_and_the_audit_passes(ledger):
