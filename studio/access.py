@@ -29,6 +29,7 @@ __all__ = [
     "LOCAL_OWNER",
     "OPEN_ATTRIBUTES",
     "PERMISSIONS",
+    "UNGUARDED",
     "Actor",
     "Permission",
     "Role",
@@ -168,7 +169,7 @@ PERMISSIONS: Mapping[str, Rule] = {
 OPEN_ATTRIBUTES = frozenset({"config", "paths"})
 """Settings that a face reads; neither gives anything away."""
 
-_UNGUARDED = frozenset({"close", "acting_as"})
+UNGUARDED = frozenset({"close", "acting_as"})
 """Methods of the facade that are no request of anybody: they end it, or make the stand-in."""
 
 

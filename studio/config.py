@@ -35,6 +35,7 @@ __all__ = [
     "GenerationConfig",
     "LedgerConfig",
     "OutputFormat",
+    "QuotaConfig",
     "SealConfig",
     "ServerConfig",
     "StudioConfig",
@@ -185,6 +186,22 @@ class ConsentConfig(_Frozen):
     """A signed document whose `audience` is neither this name nor `*` is refused."""
 
 
+class QuotaConfig(_Frozen):
+    """How much one account may have made; without accounts the whole studio is one."""
+
+    outputs_per_day: int = Field(ge=1)
+    """Per UTC day."""
+    seconds_per_day: float = Field(gt=0)
+    """Seconds of music per UTC day."""
+    bulk_requests: int = Field(ge=1)
+    """Requests within `bulk_window_minutes`; more are generation in bulk."""
+    bulk_window_minutes: float = Field(gt=0, le=1440)
+    near_duplicates_per_day: int = Field(ge=1)
+    """Outputs of an account that are nearly an earlier output, per UTC day."""
+    near_duplicate_distance: float = Field(gt=0, le=0.35)
+    """Fingerprint bit error rate up to which an output is nearly another."""
+
+
 class StudioConfig(_Frozen):
     """The whole of ``configs/studio.yaml``."""
 
@@ -197,6 +214,7 @@ class StudioConfig(_Frozen):
     server: ServerConfig
     accounts: AccountsConfig
     database: DatabaseConfig
+    quotas: QuotaConfig
     ledger: LedgerConfig
 
 

@@ -23,6 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from studio.config import FORMATS, StudioConfig
 from studio.consent import GENERATION_USES, ConsentPolicy, Decision
+from studio.consent.permit import compose_under
+from studio.derivation import Derivation, write_parent
+from studio.disclosure import check_human
 from studio.errors import (
     ConsentRefusedError,
     SealingError,
@@ -32,6 +35,7 @@ from studio.errors import (
 from studio.manifest import claim_of
 from studio.paths import StudioPaths
 from studio.progress import OnProgress, Progress, Run, Stage
+from studio.provenance.commitments import Personal
 from studio.provenance.release import (
     GenerationRequest,
     OutputId,
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
+    from studio.names import NameScreen
     from studio.provenance.credentials.signing import Credentials, SignedFile
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger import Ledger
@@ -95,6 +100,7 @@ class Pipeline:
         credentials: Callable[[], Credentials],
         ledger: Ledger,
         keys: KeyRing,
+        names: Callable[[], NameScreen],
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._config = config
@@ -108,6 +114,7 @@ class Pipeline:
         self._ledger = ledger
         self._keys = keys
         self._clock = clock or (lambda: datetime.now(UTC))
+        self._names = names
         self._lock = threading.Lock()
         self._workspace: Workspace | None = None
 
@@ -118,19 +125,23 @@ class Pipeline:
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
         reserved: Callable[[str], None] | None = None,
+        derivation: Derivation | None = None,
     ) -> Release:
         """Carry one request out. On any exception nothing was released; see the module.
 
+        ``derivation`` comes with a request that names a parent, and with no other.
         ``reserved`` is called with the output's id before any music is made: what it writes (whose
         the output will be) is there whenever the output is.
         """
         run = Run(progress or (lambda _: None), cancel or threading.Event())
-        tags = self._check(request)
+        tags = self.check(request)
+        if request.parent != (None if derivation is None else derivation.parent.output_id):
+            raise UsageError("a parent is named by varying or extending it, and in no other way")
         if request.seed is None:
             request = replace(request, seed=secrets.randbelow(_MAX_SEED + 1))
 
         run.enter(Stage.CONSENT, "Asking the rights holders' grants")
-        decision = self._decide(request, stage=Stage.CONSENT)
+        decision = self._decide(request, derivation, stage=Stage.CONSENT)
 
         run.enter(Stage.RESERVE, "Reserving a seal id")
         seal_id, key = self._reserve()
@@ -138,7 +149,7 @@ class Pipeline:
             reserved(seal_id.hex)
 
         run.enter(Stage.GENERATE, "Loading the model")
-        waveform, model = self._compose(request, tags, decision, run)
+        waveform, model = self._compose(request, tags, decision, run, derivation)
         try:
             sealed = self._seal_readably(request, waveform, model, decision, seal_id, key, run)
         except SealingError as exc:
@@ -154,14 +165,15 @@ class Pipeline:
             raise
 
         run.enter(Stage.RELEASE, "Recording and releasing")
-        release = self._release(request, sealed, model, seal_id)
+        release = self._release(request, sealed, model, derivation, seal_id)
         run.enter(Stage.DONE, "Released", can_cancel=False)
         return release
 
-    # -- stages -------------------------------------------------------------------------------
+    def check(self, request: GenerationRequest) -> tuple[Tag, ...]:
+        """The request's tags, if it is one at all. Free text never gets as far as the ledger.
 
-    def _check(self, request: GenerationRequest) -> tuple[Tag, ...]:
-        """Whether the request is one at all. Free text never gets as far as the ledger."""
+        Raises :class:`UsageError` and :class:`NameRefusedError`.
+        """
         limits = self._config.generation
         if not request.tags:
             raise UsageError("a request names at least one tag; `studio tags` lists them")
@@ -194,27 +206,47 @@ class Pipeline:
         if request.model not in self._models:
             known = ", ".join(self._models)
             raise UsageError(f"unknown model {request.model!r}; there are: {known}")
+        check_human(request.human)
+        self._check_typed(request)
         return tags
 
-    def _decide(self, request: GenerationRequest, *, stage: Stage) -> Decision:
+    # -- stages -------------------------------------------------------------------------------
+
+    def _check_typed(self, request: GenerationRequest) -> None:
+        """The only texts a person may type carry no artist's name; none of them makes music."""
+        typed = {"title": request.title, "note": request.note}
+        for what, text in typed.items():
+            if text is None:
+                continue
+            if not text.strip():
+                raise UsageError(f"the {what} is empty; leave it out")
+            self._names().check(text, what=what)
+
+    def _decide(
+        self, request: GenerationRequest, derivation: Derivation | None, *, stage: Stage
+    ) -> Decision:
         """An allowing decision, or a refusal in the ledger and :class:`ConsentRefusedError`."""
-        decision = self._policy().decide(
+        policy = self._policy()
+        decision = policy.decide(
             request.tags,
             use=request.use,
             territory=request.territory,
             model=request.model,
-            at=self._clock(),
+            at=policy.registry.present(self._clock()),
         )
-        if not decision.allowed:
+        objection = None if derivation is None else derivation.objection(policy, decision.at)
+        if objection is not None or not decision.allowed:
             self._ledger.append(
                 "refusal",
                 {
                     "stage": str(stage),
                     "request": request.to_json(),
                     "decision": decision.to_json(),
+                    **({} if objection is None else {"why": objection}),
                 },
             )
-            raise ConsentRefusedError(f"refused: {decision.explain()}")
+            why = decision.explain() if objection is None else objection
+            raise ConsentRefusedError(f"refused: {why}")
         return decision
 
     def _reserve(self) -> tuple[SealId, SealKey]:
@@ -226,19 +258,26 @@ class Pipeline:
         return seal_id, key
 
     def _compose(
-        self, request: GenerationRequest, tags: tuple[Tag, ...], decision: Decision, run: Run
+        self,
+        request: GenerationRequest,
+        tags: tuple[Tag, ...],
+        decision: Decision,
+        run: Run,
+        derivation: Derivation | None = None,
     ) -> tuple[Waveform, Mapping[str, Any]]:
         """The music, by permission of ``decision`` only."""
-        if not decision.allowed or tuple(tag.tag for tag in decision.tags) != request.tags:
-            raise ConsentRefusedError("no decision allows this request")
         assert request.seed is not None
         generator = self._generator(request.model)
         run.check()
-        waveform = generator.generate(
+        waveform = compose_under(
+            decision,
+            generator,
             tags,
+            model=request.model,
             duration_s=request.duration_s,
             seed=request.seed,
             guidance=request.guidance,
+            prompt=None if derivation is None else derivation.prompt,
             progress=run.generated,
             cancel=run.cancel,
         )
@@ -305,7 +344,7 @@ class Pipeline:
         return write_metadata(
             content,
             request.format,
-            title=title_of(request.tags, seal_id.hex),
+            title=request.title or title_of(request.tags, seal_id.hex),
             artist="Consented Music Studio",
             comment=". ".join((*credit, "Trained algorithmic media", f"Seal {seal_id.hex}")),
         )
@@ -388,18 +427,26 @@ class Pipeline:
         request: GenerationRequest,
         sealed: _Sealed,
         model: Mapping[str, Any],
+        derivation: Derivation | None,
         seal_id: SealId,
     ) -> Release:
         from studio.provenance.credentials.store import ManifestStore
 
         def also(connection: Connection) -> None:
             ManifestStore.keep(connection, seal_id.hex, sealed.signed)
+            if derivation is not None:
+                write_parent(connection, seal_id.hex, derivation)
 
+        beside: dict[str, Any] = {}
+        if derivation is not None:
+            beside["lineage"] = derivation.record()
+        if request.note is not None:
+            beside["note"] = Personal(request.note)
         workspace = self._own_workspace()
         content = sealed.signed.content
         path = workspace.write(f"{seal_id.hex}.{request.format}", content)
         try:
-            decision = self._decide(request, stage=Stage.RELEASE)
+            decision = self._decide(request, derivation, stage=Stage.RELEASE)
             self._same_grants(request, sealed.decision, decision)
             self._ledger.append_release(
                 {
@@ -418,8 +465,9 @@ class Pipeline:
                         "manifest_sha256": sealed.signed.manifest_sha256,
                         **self._credentials().describe(),
                     },
-                    "title": title_of(request.tags, seal_id.hex),
+                    "title": request.title or title_of(request.tags, seal_id.hex),
                     "credits": list(self._credits(decision, model)),
+                    **beside,
                 },
                 file_name=path.name,
                 fingerprint=sealed.fingerprint.to_bytes(),

@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from studio.config import FORMATS, StudioConfig, load_config
 from studio.consent import ConsentPolicy, ConsentRegistry, Decision, TagDecision
-from studio.errors import ModelError, OutputGoneError, UsageError
+from studio.errors import ModelError, OutputGoneError, ParentRefusedError, UsageError
+from studio.lineage import FamilyTree, Lineage
 from studio.paths import StudioPaths, resolve_paths
 from studio.pipeline import GenerationRequest, OnProgress, Pipeline, Progress, Release, Stage
+from studio.quota import LOCAL_ACCOUNT, Quotas, Usage
 from studio.registrar import (
     AffectedOutput,
     Distribution,
@@ -41,8 +43,10 @@ from studio.verify import Verdict, Verifier, VerifyReport
 if TYPE_CHECKING:
     from studio.access import Actor
     from studio.accounts import Accounts
+    from studio.derivation import Derivation
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
+    from studio.names import NameScreen
     from studio.provenance.credentials.signing import Credentials
     from studio.provenance.custody import Custody
     from studio.provenance.keys import KeyRing, Purpose
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
     from studio.provenance.registry import Registry
     from studio.provenance.sealing import Sealer
     from studio.provenance.workspace import RecoveryReport
+    from studio.rates import Rates
+    from studio.statements import Period, Reconciliation, Statement
     from studio.store.database import Database
     from watermark.audio import DecodeLimits
 
@@ -158,6 +164,13 @@ class Studio:
         except ModelError:
             return ()
 
+    def name_screen(self) -> NameScreen:
+        """What looks for artists' names in typed texts, over the lists as they are now."""
+        from studio.names import load_screen
+
+        holders = self.consent().holders.values()
+        return load_screen(self.paths.configs / "names", holders, self.vocabulary())
+
     # -- consent ------------------------------------------------------------------------------
 
     def holders(self) -> tuple[HolderStatus, ...]:
@@ -213,6 +226,9 @@ class Studio:
         territory: str | None = None,
         model: str | None = None,
         format: str | None = None,
+        title: str | None = None,
+        note: str | None = None,
+        human: Sequence[str] = (),
     ) -> GenerationRequest:
         """A request with the configured defaults filled in. Raises :class:`UsageError`."""
         defaults = self.config.generation
@@ -228,6 +244,9 @@ class Studio:
             territory=territory or defaults.territory,
             model=model or defaults.model,
             format=chosen,
+            title=title,
+            note=note,
+            human=tuple(human),
         )
 
     def generate(
@@ -244,10 +263,80 @@ class Studio:
         :class:`ModelError`, :class:`SealingError`, :class:`LedgerError`, and
         :class:`GenerationCancelledError` once ``cancel`` is set. In every such case nothing was
         released. ``progress`` is called from the calling thread. ``account`` will own the output.
+        Typed texts with artists' names raise :class:`NameRefusedError`, and an account that has had
+        its share :class:`QuotaExceededError`.
         """
-        return self._pipeline.generate(
-            request, progress=progress, cancel=cancel, reserved=self._owned_by(account)
+        return self._make(request, None, progress, cancel, account)
+
+    def vary(
+        self,
+        source: str | Path | bytes,
+        *,
+        tags: Sequence[str] | None = None,
+        seed: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        account: str | None = None,
+    ) -> Release:
+        """Make a variation of one of this studio's outputs: an output id, or a file that carries
+        its seal. ``changes`` replaces fields of the parent's request; the seed is drawn anew.
+
+        Raises as :meth:`generate` does, and :class:`ParentRefusedError`.
+        """
+        parent = self._parent(source, account)
+        request, derivation = self._lineage.vary(parent, tags=tags, seed=seed, changes=changes)
+        return self._make(request, derivation, progress, cancel, account)
+
+    def extend(
+        self,
+        source: str | Path | bytes,
+        seconds: float,
+        *,
+        seed: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        account: str | None = None,
+    ) -> Release:
+        """Make one of this studio's outputs go on for ``seconds`` more; as :meth:`vary`."""
+        parent = self._parent(source, account)
+        request, derivation = self._lineage.extend(parent, seconds, seed=seed, changes=changes)
+        return self._make(request, derivation, progress, cancel, account)
+
+    def _parent(self, source: str | Path | bytes, account: str | None) -> Release:
+        """Whoever has a file may go on from it; by its id alone, only what one made oneself."""
+        parent = self._lineage.parent_of(source)
+        by_id = source == parent.output_id
+        owner = self.accounts().owner_of(parent.output_id) if account is not None else None
+        if by_id and owner != account:
+            raise ParentRefusedError("there is no such output among yours; give its file instead")
+        return parent
+
+    def _make(
+        self,
+        request: GenerationRequest,
+        derivation: Derivation | None,
+        progress: OnProgress | None,
+        cancel: threading.Event | None,
+        account: str | None,
+    ) -> Release:
+        """The one way to the pipeline: within the quota, and looked at for near-duplicates."""
+        self._pipeline.check(request)
+        with self._quotas.place(account or LOCAL_ACCOUNT, request.duration_s) as place:
+            release = self._pipeline.generate(
+                request,
+                progress=progress,
+                cancel=cancel,
+                reserved=self._owned_by(account),
+                derivation=derivation,
+            )
+            place.output_id = release.output_id
+        besides = () if derivation is None else [f.output_id for f in derivation.forebears]
+        self._quotas.look_for_alike(
+            account or LOCAL_ACCOUNT, release.output_id, self._registry, besides=besides
         )
+        return release
 
     def _owned_by(self, account: str | None) -> Callable[[str], None] | None:
         """Writes down whose a reserved output will be; the local owner's need no owner."""
@@ -293,6 +382,50 @@ class Studio:
             raise OutputGoneError("this output is no longer on this machine; its record remains")
         return path
 
+    def lineage(self, output_id: str) -> FamilyTree:
+        """Where an output comes from, and what was made from it. Raises :class:`UsageError`."""
+        return self._lineage.family(self.release(output_id))
+
+    def disclosure(self, output_id: str) -> Mapping[str, Any]:
+        """What a platform asks about an output: AI and human contributions, consent, proof."""
+        from studio.disclosure import disclosure_of
+
+        names = {holder.id: holder.name for holder in self.consent().holders.values()}
+        return disclosure_of(self.release(output_id), names)
+
+    # -- figures ------------------------------------------------------------------------------
+
+    def statement(self, holder: str, period: Period, *, as_of: int | None = None) -> Statement:
+        """What was made under a holder's grants; see :mod:`studio.statements`.
+
+        Raises :class:`UsageError` for a holder nobody knows.
+        """
+        from studio.statements import statement
+
+        known = self.consent().holders.get(holder)
+        if known is None:
+            raise UsageError(f"no rights holder {holder!r} in the registry")
+        return statement(
+            self.ledger(), self._rates(), holder, period, holder_name=known.name, as_of=as_of
+        )
+
+    def reconcile(self, period: Period, *, as_of: int | None = None) -> Reconciliation:
+        """The statements of all holders added up, against the ledger's own entries."""
+        from studio.statements import reconcile
+
+        return reconcile(self.ledger(), self._rates(), period, as_of=as_of)
+
+    def usage(self, day: datetime | None = None) -> Usage:
+        """What every account has had on a day (UTC; today if left out), and the limits."""
+        return self._quotas.usage(day)
+
+    def _rates(self) -> Rates:
+        from studio.rates import load_rates
+
+        return load_rates(self.paths.configs / "rates")
+
+    # -- the desk -----------------------------------------------------------------------------
+
     def verify(
         self,
         source: str | Path | bytes,
@@ -306,10 +439,17 @@ class Studio:
         ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
         unless given; ``progress`` is told the seconds read, and may raise to stop the work.
         """
-        report = self._verifier.verify(source, limits=limits, progress=progress)
+        report = self._with_lineage(self._verifier.verify(source, limits=limits, progress=progress))
         if record:
             self.ledger().append("verification", report.to_ledger())
         return report
+
+    def _with_lineage(self, report: VerifyReport) -> VerifyReport:
+        if report.release is None:
+            return report
+        family = self._lineage.family(report.release)
+        text = f"{report.explanation.rstrip()} {family.text()}".rstrip()
+        return replace(report, lineage=family.to_json(), explanation=text)
 
     # -- parts --------------------------------------------------------------------------------
 
@@ -487,6 +627,21 @@ class Studio:
             credentials=self.credentials,
             ledger=self.ledger(),
             keys=self._keys,
+            names=self.name_screen,
+        )
+
+    @cached_property
+    def _quotas(self) -> Quotas:
+        return Quotas(self.database(), self.config.quotas)
+
+    @cached_property
+    def _lineage(self) -> Lineage:
+        return Lineage(
+            ledger=self.ledger(),
+            keys=self._keys,
+            sealer=self.sealer,
+            verify=self.verify,
+            require_distribution=self.registrar().require_distribution,
         )
 
     @cached_property

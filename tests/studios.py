@@ -79,7 +79,8 @@ def make_studio(
         shutil.copy(CONFIGS / "studio.yaml", configs)
         shutil.copytree(CONFIGS / "consent", configs / "consent")
         sign_shipped(configs / "consent")
-        shutil.copytree(CONFIGS / "models", configs / "models")
+        for part in ("models", "names", "rates"):
+            shutil.copytree(CONFIGS / part, configs / part)
     studio = open_studio(paths=StudioPaths(home=folder / "home", configs=configs))
     # Studio builds its parts on first use and keeps them under these names.
     vars(studio)["_sealer"] = Sealer(seal or TonalSeal())
@@ -91,6 +92,12 @@ def make_studio(
 def revoke(studio: Studio, grant: str = "house-catalogue-2026") -> None:
     """Take a grant back, from now on."""
     assert studio.import_consent(file_of(revocation(grant))).ok
+
+
+def events(studio: Studio) -> list[str]:
+    """Kinds of the ledger's entries after those of the consent that ships with the studio."""
+    kinds = [entry.kind for entry in studio.ledger().entries()]
+    return kinds[kinds.index("consent-start") + 1 :] if "consent-start" in kinds else kinds
 
 
 def left_over(studio: Studio) -> list[str]:
