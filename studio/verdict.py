@@ -156,7 +156,6 @@ class VerifyReport:
     error: str | None = None  # why it could not be read
     sha256: str | None = None  # of the file examined
     lineage: Mapping[str, Any] | None = None  # studio.lineage.FamilyTree of the matched output
-    lineage: Mapping[str, Any] | None = None  # studio.lineage.FamilyTree of the matched output
     registered: int | None = None  # outputs that were searched
 
     @property
@@ -197,7 +196,6 @@ class VerifyReport:
             "outputs": [output.to_json() for output in self.outputs],
             "registered": self.registered,
             "misses": [asdict(rate) for rate in self.misses],
-            "lineage": None if self.lineage is None else dict(self.lineage),
             "lineage": None if self.lineage is None else dict(self.lineage),
             "error": self.error,
         }
