@@ -161,6 +161,9 @@ PERMISSIONS: Mapping[str, Rule] = {
     "accounts": Rule(Permission.ADMINISTER),
     "database": Rule(Permission.ADMINISTER),
     "sealer": Rule(Permission.ADMINISTER),
+    "credentials": Rule(Permission.ADMINISTER),
+    "trust_uploads": Rule(Permission.ADMINISTER),
+    "receipt": _RECORD,
     "generator": Rule(Permission.ADMINISTER),
     "recover": Rule(Permission.GENERATE),
 }

@@ -43,7 +43,6 @@ class Recording:
     whole: Waveform | None
     print: Fingerprint | None
     limits: DecodeLimits
-    isolated: bool = False
 
     @classmethod
     def open(
@@ -51,10 +50,9 @@ class Recording:
         source: str | Path | bytes,
         limits: DecodeLimits,
         *,
-        isolated: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> Recording:
-        """Decode to the end. ``isolated`` decodes in a child process, for files from outside.
+        """Decode to the end, in a child process where ``limits`` say so.
 
         Raises :class:`watermark.errors.AudioError`, and :class:`OSError` for a file that cannot be
         hashed.
@@ -69,7 +67,7 @@ class Recording:
         digest = _sha256(source, limits.max_bytes)
         printer, duration_s, values = Fingerprinter(), 0.0, 0
         held: list[Waveform] = []
-        for block in stream(source, block_s=_BLOCK_S, limits=limits, isolated=isolated):
+        for block in stream(source, block_s=_BLOCK_S, limits=limits):
             printer.push(block)
             duration_s += block.duration_s
             values += block.samples.size
@@ -87,7 +85,7 @@ class Recording:
         if held:
             samples = np.concatenate([block.samples for block in held], axis=1)
             whole = Waveform(samples, held[0].rate)
-        return cls(source, duration_s, digest, whole, print_, limits, isolated)
+        return cls(source, duration_s, digest, whole, print_, limits)
 
     @classmethod
     def of(cls, waveform: Waveform) -> Recording:
@@ -130,7 +128,7 @@ class Recording:
     def _blocks(self) -> Iterator[Waveform]:
         from watermark.audio import stream
 
-        return stream(self.source, block_s=_BLOCK_S, limits=self.limits, isolated=self.isolated)
+        return stream(self.source, block_s=_BLOCK_S, limits=self.limits)
 
 
 def _joined(blocks: Sequence[Waveform]) -> Waveform:

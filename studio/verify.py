@@ -124,6 +124,7 @@ class Verifier:
             max_duration_s=uploads.max_duration_s,
             max_bytes=uploads.max_bytes,
             deadline_s=uploads.deadline_s,
+            isolated=uploads.isolate,
         )
 
     def _read(self, part: Recording | Waveform, progress: OnRead) -> Detection:

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 
 def _refused(action) -> bool:
@@ -20,13 +21,13 @@ def _refused(action) -> bool:
 
 def burglar():
     """Tries to get at files, network, other processes and the parent's environment."""
-    key = __file__
+    key = Path(__file__)
 
     def work(request, file, answer):
         tries = {
-            "read a file": lambda: open(key, "rb").close(),
-            "write a file": lambda: open(request["target"], "wb").close(),
-            "list a folder": lambda: os.listdir("/"),
+            "read a file": lambda: key.read_bytes(),
+            "write a file": lambda: Path(request["target"]).write_bytes(b""),
+            "list a folder": lambda: list(Path("/").iterdir()),
             "connect": lambda: socket.socket().close(),
             "start a process": lambda: os.posix_spawn("/bin/true", ["true"], {}),
             "signal another": lambda: os.kill(os.getppid(), 0),

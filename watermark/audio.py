@@ -120,12 +120,8 @@ class Waveform:
         return Waveform(np.ascontiguousarray(frames.T, np.float32), rate)
 
 
-def read(
-    source: AudioSource, limits: DecodeLimits | None = None, *, isolated: bool = False
-) -> Waveform:
+def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:
     """Decode a whole file (or its bytes) of any handled format; the extension is not looked at.
-
-    ``isolated`` decodes in a child process (:mod:`watermark.sandbox`): for files from outside.
 
     Raises:
         UnreadableAudioError: not there, not audio, empty, damaged, or holding NaN or infinity.
@@ -135,7 +131,7 @@ def read(
     limits = limits or DecodeLimits()
     blocks: list[NDArray[np.float32]] = []
     rate = values = 0
-    for block, rate in _blocks(source, limits, isolated):  # noqa: B007 - the rate is used below
+    for block, rate in _blocks(source, limits):  # noqa: B007 - the rate is used below
         values += block.size
         if values > limits.max_values:
             raise AudioTooLongError(
@@ -147,11 +143,7 @@ def read(
 
 
 def stream(
-    source: AudioSource,
-    *,
-    block_s: float,
-    limits: DecodeLimits | None = None,
-    isolated: bool = False,
+    source: AudioSource, *, block_s: float, limits: DecodeLimits | None = None
 ) -> Iterator[Waveform]:
     """Decode in blocks of exactly ``block_s`` seconds (the last may be shorter), one in memory.
 
@@ -159,7 +151,6 @@ def stream(
         source: as for :func:`read`.
         block_s: seconds per block, at least one sample.
         limits: default :data:`STREAM_LIMITS`.
-        isolated: decode in a child process, as for :func:`read`.
 
     Raises:
         UnreadableAudioError, UnsupportedAudioError, AudioTooLongError: as :func:`read`, but perhaps
@@ -167,7 +158,7 @@ def stream(
     """
     held: list[NDArray[np.float32]] = []
     have = rate = 0
-    for block, rate in _blocks(source, limits or STREAM_LIMITS, isolated):
+    for block, rate in _blocks(source, limits or STREAM_LIMITS):
         need = max(1, round(block_s * rate))
         held.append(block)
         have += block.shape[1]
@@ -181,9 +172,9 @@ def stream(
 
 
 def _blocks(
-    source: AudioSource, limits: DecodeLimits, isolated: bool
+    source: AudioSource, limits: DecodeLimits
 ) -> Iterator[tuple[NDArray[np.float32], int]]:
-    if not isolated:
+    if not limits.isolated:
         return decode_blocks(source, limits)
     from watermark.sandbox import isolated_blocks
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -466,10 +467,12 @@ def _start(
     model: str, ids: str | None, key_files: tuple[str, ...], *, isolated: bool = False
 ) -> Callable[[str, Report], Detection | AudioError]:
     """What a worker does with a file; loads weights and registry. Unreadable is an answer."""
+    from watermark.audio import STREAM_LIMITS
     from watermark.detect import detect as detect_seal
 
     codebook = _codebook(ids, key_files) if ids else None
     networks = _load_model(model)
+    limits = replace(STREAM_LIMITS, isolated=isolated)
 
     def work(file: str, report: Report) -> Detection | AudioError:
         try:
@@ -478,7 +481,7 @@ def _start(
                 model=networks,
                 codebook=codebook,
                 progress=lambda s, _total: report(s),
-                isolated=isolated,
+                limits=limits,
             )
         except AudioError as exc:
             return exc

@@ -81,6 +81,8 @@ class DecodeLimits:
             time spent inside the decoder, not its consumer's.
         max_values: most samples times channels that :func:`watermark.audio.read` keeps in memory
             (2**28 are 1 GiB of float32); a stream keeps only a block and does not look at it.
+        isolated: decode in a child process (:mod:`watermark.sandbox`), for files from outside;
+            :func:`watermark.audio.read` and :func:`watermark.audio.stream` look at it.
     """
 
     max_duration_s: float = 3600.0
@@ -90,6 +92,7 @@ class DecodeLimits:
     max_bytes: int = 2 * 1024**3
     deadline_s: float = 120.0
     max_values: int = 2**28
+    isolated: bool = False
 
 
 def source_name(source: AudioSource | io.BufferedIOBase) -> str:

@@ -152,7 +152,6 @@ def detect(
     codebook: Codebook | None = None,
     limits: DecodeLimits | None = None,
     progress: Progress | None = None,
-    isolated: bool = False,
 ) -> Detection:
     """Look for a seal.
 
@@ -162,7 +161,6 @@ def detect(
         codebook: the registry; with it, the seal is named.
         limits: for decoding; default :data:`watermark.audio.STREAM_LIMITS`.
         progress: called with seconds read and, where it is known, seconds in all.
-        isolated: decode in a child process (:mod:`watermark.sandbox`): for files from outside.
 
     Raises:
         AudioError: the file could not be decoded (see :mod:`watermark.errors`).
@@ -177,8 +175,7 @@ def detect(
             )
             total: float | None = source.duration_s
         else:
-            parts = stream(source, block_s=_BLOCK_S, limits=limits, isolated=isolated)
-            total = None
+            parts, total = stream(source, block_s=_BLOCK_S, limits=limits), None
         done = 0.0
         for part in parts:
             yield part

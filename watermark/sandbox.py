@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "SandboxLimits", "Work", "isolated_blocks", "isolated_json"]
 
 _BOOT = (
-    "import json, sys; order = json.loads(sys.argv[1]); sys.path[:] = order['path']; "
+    "import json, sys; order = json.load(open(int(sys.argv[1]))); sys.path[:] = order['path']; "
     "from watermark.sandbox import _child; _child(order)"
 )
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
@@ -104,15 +104,17 @@ def isolated_blocks(
         with child:
             samples = 0
             while True:
-                header = json.loads(child.message())
+                header = child.json()
                 if "error" in header:
-                    kind = _ERRORS.get(header["error"], UnreadableAudioError)
+                    kind = _ERRORS.get(str(header["error"]), UnreadableAudioError)
                     raise kind(f"{name}: {str(header.get('text'))[:_MAX_TEXT]}")
                 if header.get("done"):
                     return
-                channels, rate = int(header["channels"]), int(header["rate"])
                 data = child.message()
                 # The child may be a stranger's by now: nothing it says is taken on trust.
+                channels, rate = header.get("channels"), header.get("rate")
+                if not isinstance(channels, int) or not isinstance(rate, int):
+                    raise child.improper()
                 count = len(data) // 4 // max(1, channels)
                 samples += count
                 if (
@@ -121,7 +123,7 @@ def isolated_blocks(
                     or count * channels * 4 != len(data)
                     or samples > limits.max_duration_s * rate
                 ):
-                    raise UnreadableAudioError(f"{name}: the decoder gave no proper audio")
+                    raise child.improper()
                 yield np.frombuffer(data, np.float32).reshape(channels, count), rate
 
 
@@ -131,8 +133,8 @@ def isolated_json(
     source: AudioSource,
     limits: DecodeLimits,
     sandbox: SandboxLimits | None = None,
-) -> Any:
-    """What ``target`` ("module:function", see :func:`decoder`) answers about a file, as JSON.
+) -> dict[str, Any]:
+    """What ``target`` ("module:function", see :func:`decoder`) answers about a file: a JSON object.
 
     Raises as :func:`isolated_blocks` does.
     """
@@ -141,10 +143,7 @@ def isolated_json(
         open_source(source, limits) as file,
         _Child(target, request, file, sandbox, limits, name) as child,
     ):
-        try:
-            return json.loads(child.message())
-        except ValueError as exc:
-            raise UnreadableAudioError(f"{name}: the reader gave no proper answer") from exc
+        return child.json()
 
 
 class _Child:
@@ -169,9 +168,11 @@ class _Child:
             "limits": asdict(self._limits),
         }
         variables = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
-        with _descriptor(file) as stdin:
+        # The order may be longer than an argument can be: trust lists are.
+        with _descriptor(file) as stdin, _filled(json.dumps(order).encode()) as told:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own code
-                [sys.executable, "-I", "-c", _BOOT, json.dumps(order)],
+                [sys.executable, "-I", "-c", _BOOT, str(told.fileno())],
+                pass_fds=[told.fileno()],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -192,8 +193,22 @@ class _Child:
         """The next message: four bytes of length, then so many. Raises AudioError at its end."""
         length = int.from_bytes(self._read(4), "little")
         if length > _MAX_BATCH:
-            raise UnreadableAudioError(f"{self._name}: the decoder gave no proper audio")
+            raise self.improper()
         return self._read(length)
+
+    def json(self) -> dict[str, Any]:
+        """The next message, which must be a JSON object."""
+        try:
+            found = json.loads(self.message())
+        except ValueError as exc:
+            raise self.improper() from exc
+        if not isinstance(found, dict):
+            raise self.improper()
+        return found
+
+    def improper(self) -> AudioError:
+        """The error for an answer that no honest child gives."""
+        return UnreadableAudioError(f"{self._name}: the decoder gave no proper answer")
 
     def _read(self, count: int) -> bytes:
         pipe = self._process.stdout
@@ -237,10 +252,7 @@ class _descriptor:  # noqa: N801 - a context manager used like a function
             number = self._file.fileno()
             os.lseek(number, 0, os.SEEK_SET)
             return number
-        self._made = _anonymous()
-        self._made.write(self._file.read())
-        self._made.flush()
-        os.lseek(self._made.fileno(), 0, os.SEEK_SET)
+        self._made = _filled(self._file.read())
         return self._made.fileno()
 
     def __exit__(self, *_: object) -> None:
@@ -248,12 +260,18 @@ class _descriptor:  # noqa: N801 - a context manager used like a function
             self._made.close()
 
 
-def _anonymous() -> IO[bytes]:
+def _filled(data: bytes) -> IO[bytes]:
+    """An open file without a name, at its beginning; in memory where the system can."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
-    import tempfile
+        file: IO[bytes] = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
+    else:
+        import tempfile
 
-    return tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(data)
+    file.flush()
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return file
 
 
 # -- in the child ----------------------------------------------------------------------------------

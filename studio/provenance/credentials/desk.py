@@ -25,10 +25,10 @@ from studio.provenance.credentials.reading import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from studio.config import UploadConfig
     from studio.provenance.credentials.signing import Credentials
     from studio.provenance.credentials.store import ManifestStore
     from studio.provenance.release import Release
-    from watermark.decoding import DecodeLimits
 
 __all__ = ["CredentialDesk", "CredentialFinding"]
 
@@ -44,10 +44,15 @@ class CredentialFinding:
     issued_here: bool  # this very manifest is in our ledger
     explanation: str
 
+    @property
+    def is_present(self) -> bool:
+        """There is a manifest, in the file or in the ledger."""
+        return self.reading.state is not CredentialState.ABSENT
+
     def to_json(self) -> dict[str, Any]:
         """The ``c2pa`` of a verification report."""
         reading = self.reading
-        if reading.state is CredentialState.ABSENT:
+        if not self.is_present:
             return {"state": str(reading.state), "explanation": self.explanation}
         return {
             "state": str(reading.state),
@@ -70,16 +75,15 @@ class CredentialDesk:
     def examine(
         self,
         source: str | Path | bytes,
-        limits: DecodeLimits,
+        uploads: UploadConfig,
         *,
         release: Release | None,
-        isolated: bool,
     ) -> CredentialFinding:
         """The manifest in ``source``, or, where there is none, that of the output it matches.
 
         Raises :class:`~studio.errors.CredentialError` where the ledger's own manifest is damaged.
         """
-        raw, issued_here = self._examine(source, limits, isolated)
+        raw, issued_here = self._examine(source, uploads)
         reading = judge(raw, issued_here=issued_here)
         stored = None if release is None else self._manifests.of_output(release.output_id)
         if reading.state is CredentialState.ABSENT and stored is not None:
@@ -93,8 +97,9 @@ class CredentialDesk:
         return CredentialFinding(reading, issued_here, text)
 
     def _examine(
-        self, source: str | Path | bytes, limits: DecodeLimits, isolated: bool
+        self, source: str | Path | bytes, uploads: UploadConfig
     ) -> tuple[Mapping[str, Any], bool]:
+        from watermark.decoding import DecodeLimits
         from watermark.errors import AudioError
         from watermark.sandbox import isolated_json
 
@@ -104,7 +109,10 @@ class CredentialDesk:
             if not all(content.find(mark) >= 0 for mark in _MARKS):
                 return absent, False
             try:
-                if isolated:
+                if uploads.isolate:
+                    limits = DecodeLimits(
+                        max_bytes=uploads.max_bytes, deadline_s=uploads.deadline_s
+                    )
                     raw = isolated_json(_READER, settings, source, limits)
                 else:
                     raw = examine(io.BytesIO(content[:]), settings)
