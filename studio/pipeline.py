@@ -17,13 +17,16 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from studio.config import FORMATS, StudioConfig
 from studio.consent import GENERATION_USES, ConsentPolicy, Decision
-from studio.consent.permit import compose_under
+from studio.consent.permit import compose_under, require_permission
+from studio.consent.store import ConsentMovedError
 from studio.derivation import Derivation, write_parent
 from studio.disclosure import check_human
 from studio.errors import (
@@ -84,7 +87,9 @@ class Pipeline:
     """Runs requests; safe to call from several threads.
 
     ``policy`` and ``vocabulary`` are functions because consent can change between two requests and
-    within one.
+    within one. ``consent_unmoved`` is called in the transaction that records a release, with the
+    version of consent that was decided by, and raises
+    :class:`~studio.consent.store.ConsentMovedError` where consent has changed since.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Pipeline:
         ledger: Ledger,
         keys: KeyRing,
         names: Callable[[], NameScreen],
+        consent_unmoved: Callable[[Connection, int], None],
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._config = config
@@ -115,6 +121,7 @@ class Pipeline:
         self._keys = keys
         self._clock = clock or (lambda: datetime.now(UTC))
         self._names = names
+        self._consent_unmoved = consent_unmoved
         self._lock = threading.Lock()
         self._workspace: Workspace | None = None
 
@@ -266,6 +273,7 @@ class Pipeline:
         derivation: Derivation | None = None,
     ) -> tuple[Waveform, Mapping[str, Any]]:
         """The music, by permission of ``decision`` only."""
+        require_permission(decision, tags, model=request.model)  # before a model is even loaded
         assert request.seed is not None
         generator = self._generator(request.model)
         run.check()
@@ -432,7 +440,8 @@ class Pipeline:
     ) -> Release:
         from studio.provenance.credentials.store import ManifestStore
 
-        def also(connection: Connection) -> None:
+        def also(decision: Decision, connection: Connection) -> None:
+            self._consent_unmoved(connection, decision.consent_entry)
             ManifestStore.keep(connection, seal_id.hex, sealed.signed)
             if derivation is not None:
                 write_parent(connection, seal_id.hex, derivation)
@@ -446,33 +455,37 @@ class Pipeline:
         content = sealed.signed.content
         path = workspace.write(f"{seal_id.hex}.{request.format}", content)
         try:
-            decision = self._decide(request, derivation, stage=Stage.RELEASE)
-            self._same_grants(request, sealed.decision, decision)
-            self._ledger.append_release(
-                {
-                    "request": request.to_json(),
-                    "decision": decision.to_json(),
-                    "model": model,
-                    "seal": sealed.seal,
-                    "audio": sealed.audio,
-                    "file": {
-                        "format": request.format,
-                        "bytes": len(content),
-                        "sha256": hashlib.sha256(content).hexdigest(),
-                    },
-                    "c2pa": {
-                        "label": sealed.signed.label,
-                        "manifest_sha256": sealed.signed.manifest_sha256,
-                        **self._credentials().describe(),
-                    },
-                    "title": request.title or title_of(request.tags, seal_id.hex),
-                    "credits": list(self._credits(decision, model)),
-                    **beside,
-                },
-                file_name=path.name,
-                fingerprint=sealed.fingerprint.to_bytes(),
-                also=also,
-            )
+            while True:
+                decision = self._decide(request, derivation, stage=Stage.RELEASE)
+                self._same_grants(request, sealed.decision, decision)
+                # Decided again if consent changes between the decision and the commit.
+                with suppress(ConsentMovedError):
+                    self._ledger.append_release(
+                        {
+                            "request": request.to_json(),
+                            "decision": decision.to_json(),
+                            "model": model,
+                            "seal": sealed.seal,
+                            "audio": sealed.audio,
+                            "file": {
+                                "format": request.format,
+                                "bytes": len(content),
+                                "sha256": hashlib.sha256(content).hexdigest(),
+                            },
+                            "c2pa": {
+                                "label": sealed.signed.label,
+                                "manifest_sha256": sealed.signed.manifest_sha256,
+                                **self._credentials().describe(),
+                            },
+                            "title": request.title or title_of(request.tags, seal_id.hex),
+                            "credits": list(self._credits(decision, model)),
+                            **beside,
+                        },
+                        file_name=path.name,
+                        fingerprint=sealed.fingerprint.to_bytes(),
+                        also=partial(also, decision),
+                    )
+                    break
         except BaseException:
             # An interrupt may arrive just after the commit: a file with an entry is kept, for
             # recover() to hand out; so is one of which we cannot learn whether it has an entry.

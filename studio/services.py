@@ -647,6 +647,7 @@ class Studio:
             ledger=self.ledger(),
             keys=self._keys,
             names=self.name_screen,
+            consent_unmoved=self.registrar().store.require,
         )
 
     @cached_property

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from studio.consent.registry import ConsentRegistry
 from studio.consent.types import (
@@ -50,10 +51,13 @@ class ConsentPolicy:
         *,
         known_tags: Collection[str],
         model_uses: Mapping[str, Collection[str]],
+        named_tags: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> None:
+        """``named_tags``: of tags that spell somebody's name, the holders who have that name."""
         self.registry = registry
         self._known_tags = frozenset(known_tags)
         self._model_uses = {model: frozenset(uses) for model, uses in model_uses.items()}
+        self._named_tags = {tag: frozenset(owners) for tag, owners in named_tags.items()}
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -62,7 +66,12 @@ class ConsentPolicy:
 
     def with_registry(self, registry: ConsentRegistry) -> ConsentPolicy:
         """The same policy over another registry: what would be if."""
-        return ConsentPolicy(registry, known_tags=self._known_tags, model_uses=self._model_uses)
+        return ConsentPolicy(
+            registry,
+            known_tags=self._known_tags,
+            model_uses=self._model_uses,
+            named_tags=self._named_tags,
+        )
 
     def decide(
         self, tags: Sequence[str], *, use: str, territory: str, model: str, at: datetime
@@ -73,13 +82,16 @@ class ConsentPolicy:
         """
         if at.utcoffset() is None:
             raise UsageError(f"{at.isoformat()} is no instant: it names no time zone")
-        return Decision(
+        decision = Decision(
             use=use,
             territory=territory,
             model=model,
             at=at,
             tags=tuple(self._decide_tag(tag, use, territory, model, at) for tag in tags),
+            consent_entry=self.registry.version,
         )
+        object.__setattr__(decision, "is_policys_own", True)  # frozen for everybody else
+        return decision
 
     def _decide_tag(
         self, tag: str, use: str, territory: str, model: str, at: datetime
@@ -103,6 +115,12 @@ class ConsentPolicy:
         if nearest is None:
             return refused(Reason.NO_GRANT, "nobody has granted it")
         best = self._examine(nearest, use, territory, model, at)
+        if tag in self._named_tags:  # somebody's name is granted by that somebody only
+            owners = self._named_tags[tag]
+            own = [verdict for verdict in all_naming() if verdict.grant.holder in owners]
+            if not own:
+                return refused(Reason.NAME, "it is a name, and whose name it is has not granted it")
+            best = own[0]
         if not best.covers:
             return refused(best.failures[0], self._explain(best))
         return TagDecision(

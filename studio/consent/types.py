@@ -97,6 +97,7 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
     MODEL_LICENCE = "model-licence"
     NO_GRANT = "no-grant"
+    NAME = "name"
     REVOKED = "revoked"
     NOT_YET_VALID = "not-yet-valid"
     EXPIRED = "expired"
@@ -271,6 +272,9 @@ class Decision:
     model: str
     at: datetime
     tags: tuple[TagDecision, ...]
+    consent_entry: int = -1  # the ledger entry that had changed consent last
+    is_policys_own: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether the policy took it. Not kept by a copy: see :mod:`studio.consent.permit`."""
 
     @property
     def allowed(self) -> bool:
@@ -295,5 +299,6 @@ class Decision:
             "model": self.model,
             "territory": self.territory,
             "use": self.use,
+            "consent_entry": self.consent_entry,
             "tags": [tag.to_json() for tag in self.tags],
         }

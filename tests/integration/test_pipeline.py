@@ -22,7 +22,7 @@ from studio.errors import (
 )
 from studio.services import Stage
 from tests.seals import SilentSeal, TonalSeal
-from tests.studios import PlainGenerator, left_over, make_studio, music, revoke
+from tests.studios import PlainGenerator, events, left_over, make_studio, music, revoke
 from watermark.audio import Waveform, read
 from watermark.identify import Codebook, CodebookEntry
 from watermark.message import SealId
@@ -195,7 +195,7 @@ def test_no_path_generates_without_an_allowing_decision_for_these_very_tags(stud
 def test_an_impossible_request_is_refused_before_anything_happens(studio, changes, error):
     with pytest.raises(error):
         studio.generate(request(studio, **changes))
-    assert studio.ledger().size() == 0, "what somebody typed must not get into the ledger"
+    assert events(studio) == [], "what somebody typed must not get into the ledger"
 
 
 # -- sealing ---------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_cancelling_at_any_stage_leaves_nothing(studio, stage):
     with pytest.raises(GenerationCancelledError):
         studio.generate(request(studio), progress=stop, cancel=cancel)
     assert left_over(studio) == []
-    assert studio.ledger().size() == 0
+    assert events(studio) == []
 
 
 # -- crashes ---------------------------------------------------------------------------------------

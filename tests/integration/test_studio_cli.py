@@ -58,8 +58,8 @@ def test_generate_then_verify(run, tmp_path):
     assert report["entry"] == release["entry"]
 
     shown = lines(run("ledger", "show", "--json"))
-    assert [entry["kind"] for entry in shown] == ["release", "verification"]
-    assert shown[0]["leaf_hash"] == release["entry_hash"]
+    assert [entry["kind"] for entry in shown][-3:] == ["consent-start", "release", "verification"]
+    assert shown[-2]["leaf_hash"] == release["entry_hash"]
 
 
 @pytest.mark.parametrize(("name", "magic"), [("x.flac", b"fLaC"), ("x.mp3", b"ID3")])
