@@ -169,10 +169,30 @@ class NameScreen:
         )
 
     def named_by(self, tag_name: str) -> str | None:
-        """The name that a tag (``genre/…``, without its kind) spells, or None."""
+        """The name that a tag (``genre/…``, without its kind) spells, or None.
+
+        >>> NameScreen(["Taylor Swift", "Prince"], ordinary=["prince"]).named_by("taylor-swift")
+        'Taylor Swift'
+        """
         plain = letters(tag_name)
         form = self._plain.get(plain) or self._leet.get(unleet(plain))
         return None if form is None or form.ordinary else form.name
+
+    def named_tags(
+        self, vocabulary: Vocabulary, holders: Iterable[RightsHolder]
+    ) -> dict[str, frozenset[str]]:
+        """Of each tag that spells a name: the ids of the rights holders who have that name."""
+        named = {tag.id: self.named_by(tag.name) for tag in vocabulary.values()}
+        if not any(named.values()):
+            return {}
+        by_name: dict[str, set[str]] = {}
+        for holder in holders:
+            by_name.setdefault(letters(holder.name), set()).add(holder.id)
+        return {
+            tag: frozenset(by_name.get(letters(name), ()))
+            for tag, name in named.items()
+            if name is not None
+        }
 
     # -- one reading of the text --------------------------------------------------------------
 
@@ -323,6 +343,9 @@ def _forms(name: str, ordinary: frozenset[str]) -> Iterable[_Form]:
     row = [word for word in words(name) if word.text not in ("and", "n")]
     rows = [row, row[1:]] if len(row) > 1 and row[0].text == "the" else [row]
     bare = "".join(word.text for word in rows[-1])
+    glued = letters(name)  # BelleandSebastian
+    if glued not in ("".join(word.text for word in parts) for parts in rows):
+        yield _Form(glued, name, not ordinary.isdisjoint((glued, bare)), len(row))
     for parts in rows:
         text = "".join(word.text for word in parts)
         signs = {text, text.translate(str.maketrans("$!@+", "siat"))}

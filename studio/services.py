@@ -95,6 +95,7 @@ class Studio:
         self.paths = paths
         self.config = config
         self._lock = threading.RLock()
+        self._screen: tuple[object, NameScreen] | None = None
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -116,6 +117,9 @@ class Studio:
             self.consent(),
             known_tags=self.vocabulary(),
             model_uses={model.id: model.licence_uses for model in self.models().values()},
+            named_tags=self.name_screen().named_tags(
+                self.vocabulary(), self.consent().holders.values()
+            ),
         )
 
     def decide(
@@ -168,8 +172,12 @@ class Studio:
         """What looks for artists' names in typed texts, over the lists as they are now."""
         from studio.names import load_screen
 
-        holders = self.consent().holders.values()
-        return load_screen(self.paths.configs / "names", holders, self.vocabulary())
+        consent = self.consent()
+        folder = self.paths.configs / "names"
+        state = (consent.version, *((p.name, p.stat().st_mtime_ns) for p in folder.glob("*.txt")))
+        if self._screen is None or self._screen[0] != state:
+            self._screen = state, load_screen(folder, consent.holders.values(), self.vocabulary())
+        return self._screen[1]
 
     # -- consent ------------------------------------------------------------------------------
 
