@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from studio.cli_accounts import account, login, logout, whoami
 from studio.cli_house import house
 from studio.cli_ledger import ledger
 from studio.cli_parts import DONE, FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE
 from studio.config import FORMATS
 from studio.errors import (
+    AccessDeniedError,
     ConfigError,
     ConsentRefusedError,
     GenerationCancelledError,
     ProofError,
     RequestRefusedError,
     SealingError,
+    SignInError,
     StudioError,
     UnreadableProofError,
     UsageError,
@@ -47,7 +50,7 @@ def exit_code(error: StudioError) -> int:
         error, ConsentRefusedError | RequestRefusedError | SealingError | GenerationCancelledError
     ):
         return NEGATIVE
-    if isinstance(error, ProofError):
+    if isinstance(error, AccessDeniedError | SignInError | ProofError):
         return NEGATIVE
     if isinstance(error, UnreadableProofError):
         return UNREADABLE
@@ -69,7 +72,10 @@ class _StudioGroup(click.Group):
 
 @click.group(cls=_StudioGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="consented-music-studio", message="%(version)s")
-def cli() -> None:
+@click.option(
+    "--as-owner", is_flag=True, help="Act as the owner of the studio's files, without an account."
+)
+def cli(as_owner: bool) -> None:
     """Generative music on consented style tags, every output sealed and on record."""
 
 
@@ -78,6 +84,8 @@ def main() -> None:
     cli(prog_name="studio")
 
 
+for _command in (account, login, logout, whoami):
+    cli.add_command(_command)
 cli.add_command(house)
 cli.add_command(ledger)
 
@@ -106,9 +114,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ob
 
 
 def _open() -> Studio:
-    from studio.services import open_studio
+    """The studio, as whoever types may use it."""
+    from studio.cli_session import open_as_caller
 
-    return open_studio()
+    return open_as_caller()
 
 
 def _split(tags: str) -> list[str]:
@@ -127,9 +136,10 @@ def _emit(body: Mapping[str, Any]) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.")
 def serve(host: str | None, port: int | None) -> None:
     """Serve the page and its routes until interrupted."""
+    from studio.services import open_studio
     from studio.ui.server import serve as run
 
-    with _open() as studio:
+    with open_studio() as studio:  # whoever may start it; what visitors may do is decided there
         for line in studio.recover().lines():
             click.echo(f"studio: {line}", err=True)
         address = studio.config.server

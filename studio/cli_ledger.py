@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from studio.access import Permission
 from studio.cli_parts import DONE, NEGATIVE, emit, json_option, open_local, read_bytes
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def ledger() -> None:
 @json_option
 def show(kind: str | None, index: int | None, limit: int, as_json: bool) -> None:
     """Show the newest entries, oldest of them first."""
-    with open_local() as studio:
+    with open_local(Permission.LEDGER) as studio:
         log = _unchecked(studio)
         if index is not None:
             _show_one(log, index)
@@ -78,7 +79,7 @@ def verify(
     The ledger is also held against the newest checkpoint that was kept, and against the one of
     --against: only that finds a ledger cut off or rewritten whole.
     """
-    with open_local() as studio:
+    with open_local(Permission.LEDGER) as studio:
         log = _unchecked(studio)
         audit = log.verify()
         given = None if against is None else read_bytes(against).decode(errors="replace")
@@ -141,7 +142,7 @@ def _against_checkpoints(
 @json_option
 def checkpoint(out: Path | None, as_json: bool) -> None:
     """Sign the ledger's size and head as they are now; print the signed note."""
-    with open_local() as studio:
+    with open_local(Permission.ADMINISTER) as studio:
         signed = studio.notary().checkpoint()
     if out is not None:
         _write(out, signed.note.encode())
@@ -162,7 +163,7 @@ def checkpoint(out: Path | None, as_json: bool) -> None:
 @ledger.command("key")
 def key() -> None:
     """Print the public keys that checkpoints are signed with, the oldest first."""
-    with open_local() as studio:
+    with open_local(Permission.LEDGER) as studio:
         for verifier in studio.notary().verifiers:
             click.echo(str(verifier))
 
@@ -177,7 +178,7 @@ def prove(what: str, out: Path | None, disclose: bool) -> None:
 
     from studio.provenance.bundle import make_bundle
 
-    with open_local() as studio:
+    with open_local(Permission.LEDGER) as studio:
         log = studio.ledger()
         # An output id has 16 digits, an entry's number never so many.
         index = int(what) if what.isdigit() and len(what) < 16 else studio.release(what).entry_index
@@ -240,7 +241,7 @@ def erase(entry: int, field: str) -> None:
 
     `studio ledger show --entry N` lists what is kept, by FIELD.
     """
-    with open_local() as studio:
+    with open_local(Permission.ADMINISTER) as studio:
         erasure = studio.ledger().erase(entry, field)
     click.echo(f"erased; entry {erasure.index} says so. Backups made before still hold it.")
 
@@ -252,7 +253,7 @@ def rotate_key(purpose: str) -> None:
 
     A running studio uses it after a restart.
     """
-    with open_local() as studio:
+    with open_local(Permission.ADMINISTER) as studio:
         number = studio.rotate_key("seal" if purpose == "seal" else "ledger")
     click.echo(f"{purpose} key {number} made; back up the keys folder")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from studio.access import Permission
     from studio.services import Studio
 
 __all__ = [
@@ -34,11 +35,11 @@ def emit(body: Mapping[str, Any]) -> None:
     click.echo(json.dumps(body, ensure_ascii=False, sort_keys=True))
 
 
-def open_local() -> Studio:
-    """The studio of this machine, for whoever may read its home."""
-    from studio.services import open_studio
+def open_local(permission: Permission) -> Studio:
+    """The whole studio of this machine, for a caller with that right; for its inner parts."""
+    from studio.cli_session import open_with
 
-    return open_studio()
+    return open_with(permission)
 
 
 def read_bytes(path: Path) -> bytes:

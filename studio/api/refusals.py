@@ -11,6 +11,7 @@ from studio.api.door import error_body
 from studio.api.jobs import BusyError
 from studio.errors import (
     AccessDeniedError,
+    ConsentFileError,
     ConsentRefusedError,
     GenerationCancelledError,
     LedgerError,
@@ -18,6 +19,7 @@ from studio.errors import (
     NotYoursError,
     OutputGoneError,
     OutputWithdrawnError,
+    QuotaExceededError,
     RequestRefusedError,
     SealingError,
     SignInError,
@@ -44,8 +46,10 @@ _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
     (OutputWithdrawnError, 410, "withdrawn"),
     (OutputGoneError, 410, "gone"),
     (ConsentRefusedError, 409, "consent-missing"),
+    (QuotaExceededError, 429, "quota"),
     (RequestRefusedError, 409, "declined"),
     (UsageError, 422, "impossible"),
+    (ConsentFileError, 422, "not-consent"),
     (BusyError, 503, "busy"),
     (GenerationCancelledError, 409, "cancelled"),
     (SealingError, 500, "not-sealed"),
@@ -75,6 +79,8 @@ def refuse(_request: Request, error: Exception) -> JSONResponse:
     if wait_s is not None:
         status, code = 429, "too-many"
         headers["Retry-After"] = str(math.ceil(wait_s))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     # What went wrong in the database or a model is for the operator's log, not for strangers.
     message = (
         "the ledger cannot be read or written"

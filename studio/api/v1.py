@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -26,13 +26,14 @@ from studio.api.jobs import JobRunner
 from studio.api.limits import Buckets
 from studio.api.records import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.api.refusals import TooManyRequestsError, refuse
-from studio.errors import NotYoursError, OutputGoneError, StudioError, UsageError
+from studio.errors import NotYoursError, OutputGoneError, SignInError, StudioError, UsageError
 
 if TYPE_CHECKING:
     from studio.services import Studio
 
 __all__ = ["create_v1"]
 
+_STATEMENT_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
 _MAX_DOCUMENT = 1 << 20  # bytes of a signed consent file
 
 
@@ -139,7 +140,7 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
 
     def caller(actor: Annotated[Actor | None, Depends(bounded)]) -> Actor:
         if actor is None:  # the door lets nobody through to these; this is the second lock
-            raise NotYoursError("sign in first")
+            raise SignInError("sign in first")
         return actor
 
     def acting(actor: Annotated[Actor, Depends(caller)]) -> Any:
@@ -312,6 +313,27 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
     def holders(mine: Mine) -> list[dict[str, Any]]:
         """Every rights holder with its key."""
         return [holder.to_json() for holder in mine.holders()]
+
+    @app.get("/consent/holders/{holder_id}/statement", tags=["consent"])
+    def statement(
+        mine: Mine,
+        holder_id: str,
+        first: Annotated[str, Query(alias="from", max_length=32)],
+        last: Annotated[str, Query(alias="to", max_length=32)],
+        format: Annotated[Literal["json", "csv", "html"], Query()] = "json",
+    ) -> Response:
+        """What was made under a holder's grants from one day to another, both included."""
+        from studio.statement_page import write
+        from studio.statements import parse_period
+
+        made = mine.statement(holder_id, parse_period(first, last))
+        name = f"statement-{made.holder}-{made.period.start:%Y%m%d}-{made.period.end:%Y%m%d}"
+        shown = "inline" if format == "html" else "attachment"
+        return Response(
+            write(made, format),
+            media_type=_STATEMENT_TYPES[format],
+            headers={"Content-Disposition": f'{shown}; filename="{name}.{format}"'},
+        )
 
     @app.get("/consent/grants", tags=["consent"])
     def grants(mine: Mine) -> list[dict[str, Any]]:

@@ -1,0 +1,406 @@
+"""The REST layer: sign in, the rights of every role on every route, jobs, bounds, cross-site."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from studio.access import Role
+from studio.api.app import create_api
+from studio.api.claims import Claims
+from studio.api.door import COOKIE
+from studio.api.forwarded import TrustedProxies
+from studio.api.jobs import JobRunner
+from tests.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
+from tests.unit.pretend import PretendStudio
+
+HOST = "https://studio.example"
+EVERYBODY = frozenset(Role)
+A, V, R, ROOT = Role.ARTIST, Role.VERIFIER, Role.REGISTRAR, Role.ADMINISTRATOR
+
+# method, path, body, roles that may; "{mine}" is an output of the artist.
+ROUTES = {
+    ("DELETE", "/session"): (None, EVERYBODY),
+    ("GET", "/me"): (None, EVERYBODY),
+    ("GET", "/tags"): (None, EVERYBODY),
+    ("GET", "/models"): (None, EVERYBODY),
+    ("POST", "/decisions"): ({"tags": ["genre/jazz"]}, EVERYBODY),
+    ("POST", "/jobs"): ({"tags": ["genre/jazz"], "duration_s": 2.0}, {A, ROOT}),
+    ("GET", "/jobs"): (None, EVERYBODY),  # one's own: whoever may not make music has none
+    ("GET", "/jobs/{job_id}"): (None, EVERYBODY),
+    ("DELETE", "/jobs/{job_id}"): (None, EVERYBODY),
+    ("GET", "/outputs"): (None, {A, ROOT}),
+    ("GET", "/outputs/{output_id}"): (None, EVERYBODY),
+    ("GET", "/outputs/{output_id}/audio"): (None, {A, ROOT}),
+    ("GET", "/outputs/{output_id}/proof"): (None, EVERYBODY),
+    ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
+    ("GET", "/consent/holders"): (None, EVERYBODY),
+    ("GET", "/consent/holders/{holder_id}/statement"): (None, {R, ROOT}),
+    ("GET", "/consent/grants"): (None, EVERYBODY),
+    ("GET", "/consent/grants/{grant_id}/revocation"): (None, {R, ROOT}),
+    ("GET", "/consent/grants/{grant_id}/outputs"): (None, {R, ROOT}),
+    ("POST", "/consent/documents"): (b"{}", {R, ROOT}),
+    ("GET", "/accounts"): (None, {ROOT}),
+    ("POST", "/accounts"): (
+        {"name": "new", "role": "artist", "password": PASSWORD},
+        {ROOT},
+    ),
+    ("PATCH", "/accounts/{name}"): ({"disabled": True}, {ROOT}),
+}
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> PretendStudio:
+    return with_cheap_passwords(PretendStudio(tmp_path / "home"))
+
+
+@pytest.fixture
+def api(studio):
+    with JobRunner(running=1, waiting=9) as making, JobRunner(running=1, waiting=3) as checking:
+        yield create_api(studio, Claims(), making=making, checking=checking)
+
+
+@pytest.fixture
+def client(api):
+    from starlette.testclient import TestClient
+
+    return TestClient(api, base_url=HOST, follow_redirects=False)
+
+
+@pytest.fixture
+def tokens(studio) -> dict[Role, dict[str, str]]:
+    """Headers of each role."""
+    add_one_of_each(studio.accounts())
+    return {
+        role: bearer(studio.accounts().sign_in(name, PASSWORD, address="192.0.2.1").token)
+        for role, name in NAMES.items()
+    }
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def send(client, method, path, body=None, headers=None):
+    content = {"content": body} if isinstance(body, bytes) else {"json": body} if body else {}
+    return client.request(method, f"/api/v1{path}", headers=headers, **content)
+
+
+def filled(path: str, output_id: str) -> str:
+    names = {
+        "output_id": output_id,
+        "job_id": "none",
+        "grant_id": "house-catalogue-2026",
+        "holder_id": "house",
+        "name": "ada",
+    }
+    query = "?from=2026-11-01&to=2026-11-30" if path.endswith("/statement") else ""
+    return path.format(**names) + query
+
+
+def made_by(client, tokens, role=A):
+    job = send(client, "POST", "/jobs", {"tags": ["genre/jazz"], "duration_s": 2.0}, tokens[role])
+    assert job.status_code == 202, job.text
+    return ended(client, job.json()["id"], tokens[role])["output_id"]
+
+
+def ended(client, job_id, headers):
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        state = send(client, "GET", f"/jobs/{job_id}", headers=headers).json()
+        if state["state"] in ("done", "failed", "cancelled"):
+            return state
+        time.sleep(0.02)
+    raise AssertionError(state)
+
+
+def test_the_table_above_has_every_route(client, tokens):
+    described = client.get("/api/v1/openapi.json").json()["paths"]
+    routes = {(method.upper(), path) for path, item in described.items() for method in item}
+    assert routes - {("POST", "/session")} == set(ROUTES)
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
+def test_nobody_gets_in_without_signing_in(client, tokens, method, path):
+    body, _ = ROUTES[method, path]
+    for headers in ({}, bearer("guessed"), {"Cookie": f"{COOKIE}=guessed"}):
+        answer = send(client, method, filled(path, "0" * 16), body, headers)
+        assert answer.status_code == 401, answer.text
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_role_has_its_routes_and_no_others(client, studio, tokens, role):
+    release = studio.acting_as(
+        studio.accounts().actor_of(tokens[A]["Authorization"].split()[1])
+    ).generate(studio.request(["genre/jazz"], duration_s=2.0, seed=1))
+    order = sorted(ROUTES, key=lambda route: (route[0] != "GET", route == ("DELETE", "/session")))
+    for method, path in order:
+        body, may = ROUTES[method, path]
+        answer = send(client, method, filled(path, release.output_id), body, tokens[role])
+        refused = answer.status_code == 403
+        assert refused == (role not in may), f"{role} {method} {path}: {answer.text}"
+        if refused:
+            assert answer.json()["error"]["code"] == "not-permitted"
+        else:
+            assert answer.status_code not in (401, 500), answer.text
+    if role is not ROOT:
+        assert not studio.accounts().named("ada").disabled
+
+
+def test_an_artist_fetches_her_own_output_and_nobody_elses(client, studio, tokens):
+    mine = made_by(client, tokens)
+    others = made_by(client, tokens, ROOT)
+    assert send(client, "GET", f"/outputs/{mine}/audio", headers=tokens[A]).content == (
+        studio.releases[mine].path.read_bytes()
+    )
+    theirs = send(client, "GET", f"/outputs/{others}/audio", headers=tokens[A])
+    missing = send(client, "GET", f"/outputs/{'0' * 16}/audio", headers=tokens[A])
+    assert theirs.status_code == missing.status_code == 404
+    assert theirs.text == missing.text
+    listed = send(client, "GET", "/outputs", headers=tokens[A]).json()
+    assert [record["output_id"] for record in listed] == [mine]
+    assert str(studio.paths.home) not in str(listed)
+
+
+def test_the_pages_own_routes_ask_for_the_owner_too(client, studio, tokens):
+    mine = made_by(client, tokens)
+    claim = Claims().audio_path(mine)
+    assert client.get(f"/{claim}").status_code == 401
+    for role, status in ((A, 200), (ROOT, 200), (V, 403), (R, 403)):
+        assert client.get(f"/{claim}", headers=tokens[role]).status_code == status
+    for role, status in ((A, 200), (V, 200), (R, 200)):
+        assert client.get(f"/outputs/{mine}", headers=tokens[role]).status_code == status
+
+
+# -- jobs -----------------------------------------------------------------------------------------
+
+
+def test_a_job_tells_how_it_stands_and_ends_with_an_output(client, studio, tokens):
+    studio.takes_s = 0.3
+    order = {"tags": ["genre/jazz"], "duration_s": 2.0, "seed": 7}
+    booked = send(client, "POST", "/jobs", order, tokens[A])
+    assert booked.headers["location"] == f"jobs/{booked.json()['id']}"
+    state = ended(client, booked.json()["id"], tokens[A])
+    assert state["state"] == "done"
+    record = send(client, "GET", f"/outputs/{state['output_id']}", headers=tokens[A]).json()
+    assert record["request"]["seed"] == 7
+
+
+def test_anothers_job_is_not_there(client, studio, tokens):
+    studio.takes_s = 5.0
+    job = send(client, "POST", "/jobs", {"tags": ["genre/jazz"]}, tokens[A]).json()["id"]
+    for method in ("GET", "DELETE"):
+        assert send(client, method, f"/jobs/{job}", headers=tokens[ROOT]).status_code == 404
+    assert send(client, "GET", "/jobs", headers=tokens[ROOT]).json() == []
+    send(client, "DELETE", f"/jobs/{job}", headers=tokens[A])
+    assert ended(client, job, tokens[A])["state"] == "cancelled"
+    assert studio.releases == {}
+
+
+def test_a_refused_tag_is_told_with_its_reason(client, tokens):
+    job = send(client, "POST", "/jobs", {"tags": ["genre/choral"]}, tokens[A]).json()["id"]
+    state = ended(client, job, tokens[A])
+    assert state["state"] == "failed"
+    assert state["error"]["code"] == "consent-missing"
+    assert "genre/choral" in state["error"]["message"]
+
+
+def test_a_fault_of_ours_tells_nothing_of_the_machine(client, studio, tokens, caplog):
+    studio.failure = RuntimeError("secret /path")
+    job = send(client, "POST", "/jobs", {"tags": ["genre/jazz"]}, tokens[A]).json()["id"]
+    state = ended(client, job, tokens[A])
+    assert state["state"] == "failed"
+    assert "secret" not in str(state)
+    assert job[:8] in state["error"]["message"]
+    assert job[:8] in caplog.text
+
+
+def test_one_account_cannot_fill_the_line(client, studio, tokens):
+    studio.takes_s = 30.0
+    order = {"tags": ["genre/jazz"]}
+    at_a_time = studio.config.accounts.jobs_at_a_time
+    jobs = [send(client, "POST", "/jobs", order, tokens[A]) for _ in range(at_a_time + 1)]
+    assert [job.status_code for job in jobs] == [202] * at_a_time + [429]
+    assert int(jobs[-1].headers["retry-after"]) > 0
+    assert send(client, "POST", "/jobs", order, tokens[ROOT]).status_code == 202
+
+
+# -- bodies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not json",
+        b"[]",
+        b'{"tags": "genre/jazz"}',
+        b'{"tags": ["genre/jazz"], "prompt": "in the style of somebody"}',
+        b'{"tags": ["' + b"x" * 65 + b'"]}',
+        b'{"tags": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    ],
+)
+def test_a_request_of_another_shape_is_malformed(client, tokens, body):
+    answer = send(client, "POST", "/jobs", body, tokens[A])
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "malformed"
+    assert "in the style" not in answer.text
+
+
+def test_an_upload_is_bounded_and_gone_afterwards(client, studio, tokens, monkeypatch):
+    seen = []
+
+    def verify(source, *, record=True):
+        seen.append((Path(source), Path(source).read_bytes()))
+        return PretendStudio.verify(studio, source, record=record)
+
+    monkeypatch.setattr(studio, "verify", verify)
+    report = client.post(
+        "/api/v1/verifications?name=../../etc/song.wav", headers=tokens[V], content=b"RIFFdata"
+    )
+    assert report.json()["verdict"] == "unreadable"
+    assert report.json()["file"] == "song.wav"
+    ((path, content),) = seen
+    assert content == b"RIFFdata"
+    assert path.name == "upload.wav"
+    assert not path.exists()
+    tiny = studio.config.uploads.model_copy(update={"max_bytes": 4})
+    studio.config = studio.config.model_copy(update={"uploads": tiny})
+    answer = client.post("/api/v1/verifications", headers=tokens[V], content=b"RIFFdata")
+    assert answer.status_code == 422
+    assert len(seen) == 1
+
+
+# -- signing in -----------------------------------------------------------------------------------
+
+
+def sign_in(client, name="ada", password=PASSWORD):
+    return client.post("/api/v1/session", json={"name": name, "password": password})
+
+
+def test_a_token_by_name_and_password_and_its_end(client, tokens):
+    answer = sign_in(client)
+    assert answer.status_code == 201
+    headers = bearer(answer.json()["token"])
+    me = send(client, "GET", "/me", headers=headers).json()
+    assert (me["name"], me["role"], me["single_user"]) == ("ada", "artist", False)
+    assert send(client, "DELETE", "/session", headers=headers).status_code == 204
+    assert send(client, "GET", "/me", headers=headers).status_code == 401
+
+
+def test_guessing_is_slowed_down(client, tokens):
+    answers = [sign_in(client, password="wrong password") for _ in range(8)]
+    assert [answer.status_code for answer in answers] == [401] * 6 + [429] * 2
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert sign_in(client).status_code == 429, "the right password has to wait as well"
+
+
+def test_requests_are_bounded_by_account(studio, tokens):
+    from starlette.testclient import TestClient
+
+    few = studio.config.accounts.model_copy(update={"requests_per_minute": 5})
+    studio.config = studio.config.model_copy(update={"accounts": few})
+    with JobRunner(running=1, waiting=0) as runner:
+        client = TestClient(
+            create_api(studio, Claims(), making=runner, checking=runner), base_url=HOST
+        )
+        answers = [send(client, "GET", "/me", headers=tokens[V]) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+        assert int(answers[-1].headers["retry-after"]) > 0
+        assert send(client, "GET", "/me", headers=tokens[A]).status_code == 200
+
+
+# -- the door -------------------------------------------------------------------------------------
+
+
+def test_another_sites_page_changes_nothing(client, tokens):
+    order = {"tags": ["genre/jazz"], "duration_s": 2.0}
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ):
+        answer = send(client, "POST", "/jobs", order, tokens[A] | headers)
+        assert answer.status_code == 403
+        assert answer.json()["error"]["code"] == "cross-site"
+    for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": HOST}):
+        assert send(client, "POST", "/jobs", order, tokens[A] | headers).status_code == 202
+
+
+def test_without_accounts_only_this_machines_names_are_answered(api):
+    from starlette.testclient import TestClient
+
+    for name, status in (
+        ("localhost:7860", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:7860", 200),
+        ("rebound.example", 421),
+        ("127.0.0.1.rebound.example", 421),
+    ):
+        client = TestClient(api, base_url=f"http://{name}")
+        assert client.get("/api/v1/me").status_code == status, name
+
+
+def test_without_accounts_another_sites_page_changes_nothing_either(api, studio):
+    from starlette.testclient import TestClient
+
+    client = TestClient(api, base_url="http://localhost:7860")
+    answer = client.post(
+        "/api/v1/jobs", json={"tags": ["genre/jazz"]}, headers={"Origin": "https://evil.example"}
+    )
+    assert answer.status_code == 403
+    assert studio.requests == []
+
+
+def test_the_first_account_closes_the_open_studio_at_once(api, studio):
+    from starlette.testclient import TestClient
+
+    client = TestClient(api, base_url="http://localhost:7860")
+    assert client.get("/api/v1/me").json()["single_user"] is True
+    add_one_of_each(studio.accounts())
+    assert client.get("/api/v1/me").status_code == 401
+
+
+def resolved(headers, *, client="198.51.100.9", proxies=("10.0.0.0/8",)):
+    """What the application sees of a request with these headers."""
+    import asyncio
+
+    seen = {}
+
+    async def app(scope, receive, send):
+        seen.update(scope)
+
+    scope = {
+        "type": "http",
+        "scheme": "http",
+        "client": (client, 1),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    asyncio.run(TrustedProxies(app, proxies)(scope, None, None))
+    return seen
+
+
+FORWARDED = {
+    "host": "inside",
+    "x-forwarded-for": "203.0.113.5, 198.51.100.7, 10.0.0.2",
+    "x-forwarded-proto": "https",
+    "x-forwarded-host": "music.example",
+}
+
+
+@pytest.mark.parametrize("proxies", [(), ("10.0.0.0/8",)])
+def test_a_strangers_forwarded_headers_are_dropped(proxies):
+    seen = resolved(FORWARDED, proxies=proxies)
+    assert seen["client"][0] == "198.51.100.9"
+    assert seen["scheme"] == "http"
+    assert dict(seen["headers"]) == {b"host": b"inside"}
+
+
+def test_a_trusted_proxys_are_taken_over_up_to_the_first_stranger():
+    seen = resolved(FORWARDED, client="10.0.0.1")
+    assert seen["client"][0] == "198.51.100.7", "what stands left of it is hearsay"
+    assert seen["scheme"] == "https"
+    assert dict(seen["headers"]) == {b"host": b"music.example"}
