@@ -8,17 +8,27 @@ configuration; 3 unreadable input; 4 the studio itself failed (model, ledger, di
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from studio.cli_accounts import account, login, logout, whoami
+from studio.cli_backup import backup, restore
 from studio.cli_house import house
 from studio.cli_ledger import ledger
+from studio.cli_making import (
+    extend,
+    generate,
+    lineage,
+    scope_options,
+    split_tags,
+    tags_option,
+    vary,
+)
 from studio.cli_parts import DONE, FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE
-from studio.config import FORMATS
+from studio.cli_statements import disclosure, names, statement, usage
 from studio.errors import (
     AccessDeniedError,
     ConfigError,
@@ -35,7 +45,7 @@ from studio.errors import (
 
 if TYPE_CHECKING:
     from studio.consent import Decision
-    from studio.services import Progress, Release, Studio, TagStatus, VerifyReport
+    from studio.services import Studio, TagStatus, VerifyReport
 
 __all__ = ["cli", "exit_code", "main"]
 
@@ -87,29 +97,16 @@ def main() -> None:
 for _command in (account, login, logout, whoami):
     cli.add_command(_command)
 cli.add_command(house)
+for _command in (generate, vary, extend, lineage, statement, disclosure, names, usage):
+    cli.add_command(_command)
 cli.add_command(ledger)
+cli.add_command(backup)
+cli.add_command(restore)
 
 
 # -- options that several commands share -----------------------------------------------------------
 
 
-def _scope_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--model", metavar="ID", help="Generation model; `studio models list`."),
-        click.option("--territory", metavar="CODE", help="WORLD or a two-letter country code."),
-        click.option(
-            "--use",
-            type=click.Choice(["experiment", "noncommercial", "commercial"]),
-            help="What the music is for.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-_tags_option = click.option(
-    "--tags", required=True, metavar="TAG,TAG,...", help="Style tags; `studio tags` lists them."
-)
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
@@ -118,10 +115,6 @@ def _open() -> Studio:
     from studio.cli_session import open_as_caller
 
     return open_as_caller()
-
-
-def _split(tags: str) -> list[str]:
-    return [tag.strip() for tag in tags.split(",") if tag.strip()]
 
 
 def _emit(body: Mapping[str, Any]) -> None:
@@ -148,7 +141,7 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 @cli.command()
-@_scope_options
+@scope_options
 @_json_option
 def tags(use: str | None, territory: str | None, model: str | None, as_json: bool) -> None:
     """List the style tags, who granted each for this use, and why one is refused."""
@@ -159,63 +152,6 @@ def tags(use: str | None, territory: str | None, model: str | None, as_json: boo
             else:
                 mark = "+" if status.granted else "-"
                 click.echo(f"{mark} {status.tag.id:22} {status.explanation.split(': ', 1)[1]}")
-
-
-@cli.command()
-@_tags_option
-@click.option("--seconds", type=float, help="Duration of the music.")
-@click.option("--seed", type=int, help="Same seed and request, same music; drawn if left out.")
-@click.option("--guidance", type=float, help="How strictly the tags are followed, from 1.")
-@click.option("--format", type=click.Choice(FORMATS), help="Format of the file.")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Copy the released file here; its extension chooses the format.",
-)
-@_scope_options
-@_json_option
-def generate(
-    tags: str,
-    seconds: float | None,
-    seed: int | None,
-    guidance: float | None,
-    format: str | None,
-    out: Path | None,
-    use: str | None,
-    territory: str | None,
-    model: str | None,
-    as_json: bool,
-) -> None:
-    """Make music from consented tags, seal it, record it, and hand it out."""
-    if out is not None:
-        format = _format_of(out, format)
-    with _open() as studio:
-        request = studio.request(
-            _split(tags),
-            duration_s=seconds,
-            seed=seed,
-            guidance=guidance,
-            use=use,
-            territory=territory,
-            model=model,
-            format=format,
-        )
-        _report_recovery(studio)
-        try:
-            release = studio.generate(request, progress=_Meter())
-        except KeyboardInterrupt:
-            raise GenerationCancelledError("cancelled; nothing was kept") from None
-        if out is not None:
-            _copy(release.path, out)
-        if as_json:
-            _emit(_release_json(release))
-        else:
-            click.echo(f"{out or release.path}")
-            click.echo(f"title         {release.title}")
-            click.echo(f"seal          {release.seal_id}")
-            click.echo(f"ledger entry  {release.entry_index} ({release.entry_hash})")
-            for line in release.credits:
-                click.echo(f"credit        {line}")
 
 
 @cli.command()
@@ -277,8 +213,8 @@ def consent_list(as_json: bool) -> None:
 
 
 @consent.command("check")
-@_tags_option
-@_scope_options
+@tags_option
+@scope_options
 @_json_option
 @click.pass_context
 def consent_check(
@@ -291,7 +227,9 @@ def consent_check(
 ) -> None:
     """Say per tag whether a request would be allowed now, by which grant or why not."""
     with _open() as studio:
-        decision: Decision = studio.decide(_split(tags), use=use, territory=territory, model=model)
+        decision: Decision = studio.decide(
+            split_tags(tags), use=use, territory=territory, model=model
+        )
     if as_json:
         _emit(decision.to_json())
     else:
@@ -351,48 +289,6 @@ def models_info(model: str, as_json: bool) -> None:
 # -- what is printed -------------------------------------------------------------------------------
 
 
-class _Meter:
-    """Progress on stderr: a line per stage, and generation in tenths."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, progress: Progress) -> None:
-        step = f"{progress.stage}{int(progress.fraction * 10)}"
-        if step != self._last:
-            self._last = step
-            click.echo(f"{progress.fraction:4.0%} {progress.text}", err=True)
-
-
-def _report_recovery(studio: Studio) -> None:
-    for line in studio.recover().lines():
-        click.echo(f"studio: {line}", err=True)
-
-
-def _format_of(out: Path, format: str | None) -> str:
-    extension = out.suffix.lower().removeprefix(".")
-    if format is None:
-        if extension not in FORMATS:
-            raise UsageError(f"cannot tell the format from {out.name!r}; name it with --format")
-        return extension
-    if extension in FORMATS and extension != format:
-        raise UsageError(f"--format {format} and the extension of {out.name!r} disagree")
-    return format
-
-
-def _copy(source: Path, target: Path) -> None:
-    """The same bytes under another name, there whole or not at all."""
-    from watermark.audio import replacing
-
-    try:
-        with replacing(target) as file:
-            file.write(source.read_bytes())
-    except OSError as exc:
-        raise UsageError(
-            f"cannot write {target}: {exc.strerror}; the released file is {source}"
-        ) from exc
-
-
 def _tag_json(status: TagStatus) -> dict[str, Any]:
     return {
         "tag": status.tag.id,
@@ -403,26 +299,6 @@ def _tag_json(status: TagStatus) -> dict[str, Any]:
         "valid_until": None if status.valid_until is None else status.valid_until.isoformat(),
         "reason": status.reason,
         "known_to_model": status.known_to_model,
-    }
-
-
-def _release_json(release: Release) -> dict[str, Any]:
-    return {
-        "output_id": release.output_id,
-        "path": str(release.path),
-        "sha256": release.sha256,
-        "seal_id": release.seal_id,
-        "entry": release.entry_index,
-        "entry_hash": release.entry_hash,
-        "request": release.request.to_json(),
-        "decision": dict(release.decision),
-        "rate": release.rate,
-        "channels": release.channels,
-        "duration_s": release.duration_s,
-        "title": release.title,
-        "credits": list(release.credits),
-        "seal": dict(release.seal),
-        "model": dict(release.model),
     }
 
 
