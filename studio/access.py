@@ -163,6 +163,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     "sealer": Rule(Permission.ADMINISTER),
     "credentials": Rule(Permission.ADMINISTER),
     "trust_uploads": Rule(Permission.ADMINISTER),
+    "examine_credentials": Rule(Permission.VERIFY),
     "receipt": _RECORD,
     "generator": Rule(Permission.ADMINISTER),
     "recover": Rule(Permission.GENERATE),

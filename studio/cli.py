@@ -16,6 +16,7 @@ import click
 
 from studio.cli_accounts import account, login, logout, whoami
 from studio.cli_backup import backup, restore
+from studio.cli_credentials import credentials, receipt
 from studio.cli_house import house
 from studio.cli_ledger import ledger
 from studio.cli_making import (
@@ -100,6 +101,8 @@ cli.add_command(house)
 for _command in (generate, vary, extend, lineage, statement, disclosure, names, usage):
     cli.add_command(_command)
 cli.add_command(ledger)
+cli.add_command(credentials)
+cli.add_command(receipt)
 cli.add_command(backup)
 cli.add_command(restore)
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
     from studio.names import NameScreen
+    from studio.provenance.credentials.desk import CredentialFinding
     from studio.provenance.credentials.signing import Credentials
     from studio.provenance.custody import Custody
     from studio.provenance.keys import KeyRing, Purpose
@@ -513,6 +514,27 @@ class Studio:
         index = self.release(output_id).entry_index
         return make_bundle(self.ledger(), index, self.notary().covering(index), disclose=disclose)
 
+    def receipt(self, output_id: str, format: str = "html", *, url: str | None = None) -> bytes:
+        """One page that a person can show about an output, as ``html`` or ``pdf``.
+
+        ``url`` is the verification page's; this machine's own by default. Raises
+        :class:`UsageError` for an unknown output or format.
+        """
+        from studio.receipts import render
+
+        release = self.release(output_id)
+        model = self.models().get(release.request.model)
+        address = self.config.server
+        return render(
+            release,
+            self.consent(),
+            format=format,
+            training_basis="" if model is None else model.training_basis.strip(),
+            url=url or f"http://{address.host}:{address.port}/",
+            proof=self.proof(output_id),
+            printed_at=datetime.now(UTC),
+        )
+
     def sealer(self) -> Sealer:
         """The seal model in use, loaded on first use."""
         with self._lock:
@@ -607,15 +629,24 @@ class Studio:
         uploads = self.config.uploads.model_copy(update={"isolate": False})
         self.config = self.config.model_copy(update={"uploads": uploads})
 
-    def _with_credentials(self, report: VerifyReport, source: str | Path | bytes) -> VerifyReport:
+    def examine_credentials(
+        self, source: str | Path | bytes, release: Release | None = None
+    ) -> CredentialFinding:
+        """What the Content Credentials in a file are worth; the seal in it is not looked at.
+
+        Where there are none, those of ``release``, which the file was matched to. Raises
+        :class:`OSError` for a file that cannot be read.
+        """
         from studio.provenance.credentials.desk import CredentialDesk
         from studio.provenance.credentials.store import ManifestStore
 
+        desk = CredentialDesk(self.credentials, ManifestStore(self.ledger()))
+        return desk.examine(source, self.config.uploads, release=release)
+
+    def _with_credentials(self, report: VerifyReport, source: str | Path | bytes) -> VerifyReport:
         if report.error is not None:
             return report
-        found = CredentialDesk(self.credentials, ManifestStore(self.ledger())).examine(
-            source, self.config.uploads, release=report.release
-        )
+        found = self.examine_credentials(source, report.release)
         told = report.release is not None or found.is_present
         text = f"{report.explanation.rstrip()} {found.explanation}" if told else report.explanation
         return replace(report, c2pa=found.to_json(), explanation=text)
