@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from studio.cli_accounts import account, login, logout, whoami
 from studio.cli_backup import backup, restore
+from studio.cli_consent import consent
 from studio.cli_credentials import credentials, receipt
 from studio.cli_house import house
 from studio.cli_ledger import ledger
@@ -24,15 +24,15 @@ from studio.cli_making import (
     generate,
     lineage,
     scope_options,
-    split_tags,
-    tags_option,
     vary,
 )
-from studio.cli_parts import DONE, FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE
+from studio.cli_parts import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE
 from studio.cli_statements import disclosure, names, statement, usage
+from studio.cli_verify import scan, verify
 from studio.errors import (
     AccessDeniedError,
     ConfigError,
+    ConsentFileError,
     ConsentRefusedError,
     GenerationCancelledError,
     ProofError,
@@ -45,8 +45,7 @@ from studio.errors import (
 )
 
 if TYPE_CHECKING:
-    from studio.consent import Decision
-    from studio.services import Studio, TagStatus, VerifyReport
+    from studio.services import Studio, TagStatus
 
 __all__ = ["cli", "exit_code", "main"]
 
@@ -63,7 +62,7 @@ def exit_code(error: StudioError) -> int:
         return NEGATIVE
     if isinstance(error, AccessDeniedError | SignInError | ProofError):
         return NEGATIVE
-    if isinstance(error, UnreadableProofError):
+    if isinstance(error, UnreadableProofError | ConsentFileError):
         return UNREADABLE
     if isinstance(error, UsageError | ConfigError):
         return WRONG_USAGE
@@ -98,11 +97,14 @@ def main() -> None:
 for _command in (account, login, logout, whoami):
     cli.add_command(_command)
 cli.add_command(house)
+cli.add_command(consent)
 for _command in (generate, vary, extend, lineage, statement, disclosure, names, usage):
     cli.add_command(_command)
 cli.add_command(ledger)
 cli.add_command(credentials)
 cli.add_command(receipt)
+cli.add_command(scan)
+cli.add_command(verify)
 cli.add_command(backup)
 cli.add_command(restore)
 
@@ -155,90 +157,6 @@ def tags(use: str | None, territory: str | None, model: str | None, as_json: boo
             else:
                 mark = "+" if status.granted else "-"
                 click.echo(f"{mark} {status.tag.id:22} {status.explanation.split(': ', 1)[1]}")
-
-
-@cli.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--no-record", is_flag=True, help="Do not append the verdict to the ledger.")
-@click.option(
-    "--in-process", is_flag=True, help="Decode in this process: faster, for files you trust."
-)
-@_json_option
-@click.pass_context
-def verify(
-    ctx: click.Context, files: tuple[Path, ...], no_record: bool, in_process: bool, as_json: bool
-) -> None:
-    """Say whether each FILE came from here: which output, which seconds, on whose consent."""
-    code = DONE
-    with _open() as studio:
-        if in_process:
-            studio.trust_uploads()
-        for path in files:
-            report = studio.verify(path, record=not no_record)
-            if as_json:
-                _emit(report.to_json())
-            else:
-                _print_report(report)
-            code = max(code, _verdict_code(report))
-    ctx.exit(code)
-
-
-@cli.group()
-def consent() -> None:
-    """Who has granted what, and what a request would be answered."""
-
-
-@consent.command("list")
-@_json_option
-def consent_list(as_json: bool) -> None:
-    """List every grant with its scope, its term and whether it was revoked."""
-    from studio.consent.types import format_instant
-
-    with _open() as studio:
-        registry = studio.consent()
-    for grant in registry.grants.values():
-        revoked_at = registry.revoked_at(grant.id)
-        holder = registry.holders[grant.holder]
-        body = grant.model_dump(mode="json")
-        body |= {name: sorted(body[name]) for name in ("tags", "uses", "territories", "models")}
-        body["holder"] = {"id": holder.id, "name": holder.name, "kind": holder.kind}
-        body["revoked_at"] = None if revoked_at is None else format_instant(revoked_at)
-        if as_json:
-            _emit(body)
-            continue
-        until = "until revoked" if grant.valid_until is None else f"to {body['valid_until'][:10]}"
-        click.echo(f"{grant.id}: {holder.name} ({holder.kind})")
-        click.echo(f"  term         {body['valid_from'][:10]} {until}")
-        if revoked_at is not None:
-            click.echo(f"  REVOKED      {body['revoked_at']}")
-        for name in ("uses", "territories", "models", "tags"):
-            click.echo(f"  {name:12} {', '.join(body[name])}")
-
-
-@consent.command("check")
-@tags_option
-@scope_options
-@_json_option
-@click.pass_context
-def consent_check(
-    ctx: click.Context,
-    tags: str,
-    use: str | None,
-    territory: str | None,
-    model: str | None,
-    as_json: bool,
-) -> None:
-    """Say per tag whether a request would be allowed now, by which grant or why not."""
-    with _open() as studio:
-        decision: Decision = studio.decide(
-            split_tags(tags), use=use, territory=territory, model=model
-        )
-    if as_json:
-        _emit(decision.to_json())
-    else:
-        for answer in decision.tags:
-            click.echo(f"{'+' if answer.granted else '-'} {answer.explanation}")
-    ctx.exit(DONE if decision.allowed else NEGATIVE)
 
 
 @cli.group()
@@ -314,19 +232,3 @@ def _model_json(config: Any) -> dict[str, Any]:
         "licence_uses": sorted(config.licence_uses),
         "training_basis": config.training_basis.strip(),
     }
-
-
-def _verdict_code(report: VerifyReport) -> int:
-    if report.error is not None:
-        return UNREADABLE
-    return NEGATIVE if report.verdict.is_negative else DONE
-
-
-def _print_report(report: VerifyReport) -> None:
-    click.echo(f"{report.file}: {report.verdict}")
-    click.echo(f"  {report.explanation}")
-    if report.release is not None:
-        click.echo(f"  seal {report.seal_id}, ledger entry {report.entry}")
-    for line in report.consent:
-        since = f" since {line.since}" if line.since else ""
-        click.echo(f"  {line.tag}: {line.holder} ({line.grant}), now {line.now}{since}")

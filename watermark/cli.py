@@ -41,9 +41,10 @@ from watermark.scan import ColumnKind
 from watermark.workers import Failure, Report
 
 if TYPE_CHECKING:
+    from watermark.audio import Waveform
     from watermark.detect import Detection
     from watermark.identify import Codebook, Identification
-    from watermark.message import SealKey
+    from watermark.message import SealId, SealKey
     from watermark.models import SealModel
 
 __all__ = ["main"]
@@ -328,7 +329,7 @@ def scan(
         row_of=lambda record: {**(record.get("identification") or {}), **record},
         jobs=jobs,
         timeout_s=timeout_s,
-        retry=retry,
+        again=lambda record: retry and "error" in record,
     )
     sys.exit(code)
 
@@ -370,6 +371,7 @@ def bench(
     from watermark.embed import embed as embed_seal
     from watermark.message import SealKey
     from watermark.report import as_html, as_text
+    from watermark.threats import all_threats
 
     specs = load_attacks(attacks or _default_attacks())
     if only:
@@ -385,6 +387,11 @@ def bench(
     networks = _load_model(model)
     # The key is thrown away: it is derived from the seed so that a run can be repeated.
     seal_key = SealKey(1, seed.to_bytes(32, "big", signed=True))
+    stranger_key = SealKey(1, bytes(31) + b"s")
+
+    def stranger(waveform: Waveform, seal_id: SealId) -> Waveform:
+        return embed_seal(waveform, seal_id, stranger_key, model=networks)
+
     report = benching.run(
         specs,
         music,
@@ -395,6 +402,7 @@ def bench(
         seed=seed,
         setting={"model": networks.id, "audio": kind},
         progress=lambda name: click.echo(name, err=True),
+        threats=() if only else all_threats(stranger),
     )
     text, data = as_text(report), json.dumps(report.to_json(), allow_nan=False)
     if out:

@@ -197,7 +197,7 @@ def run_scan(
     row_of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     jobs: int,
     timeout_s: float,
-    retry: bool,
+    again: Callable[[Mapping[str, Any]], bool],
 ) -> int:
     """Examine what the report has no answer for yet; the exit code.
 
@@ -210,7 +210,8 @@ def run_scan(
         reader: what the answers depend on; see :class:`watermark.scan.Journal`.
         columns: of the table.
         row_of: a record as a row of the table.
-        jobs, timeout_s, retry: as the options say.
+        jobs, timeout_s: as the options say.
+        again: which of the report's records are to be given anew.
     """
     kind = out.suffix.lower()
     if kind not in FORMATS:
@@ -220,7 +221,7 @@ def run_scan(
     journal_path = out if kind == ".jsonl" else out.with_name(out.name + ".jsonl")
     own = {path.absolute() for path in (out, journal_path)}
     stopped = False
-    with Journal(journal_path, reader=reader, retry=retry) as journal:
+    with Journal(journal_path, reader=reader, again=again) as journal:
         known = len(journal)
         fresh = (p for p in paths if not journal.answered(p) and Path(p).absolute() not in own)
         begin, count = time.monotonic(), 0

@@ -21,7 +21,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from importlib import import_module
 from itertools import islice
@@ -126,16 +126,22 @@ class Journal:
         path: JSON lines; made where it is missing.
         reader: id of the weights (and whatever else decides an answer); answers of another reader
             are given again.
-        retry: examine again what could not be read.
+        again: whether a file with this record is to be examined again.
 
     Raises:
         ScanError: the file is there and is no journal, or cannot be written.
     """
 
-    def __init__(self, path: Path, *, reader: str, retry: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        reader: str,
+        again: Callable[[Mapping[str, Any]], bool] = lambda _record: False,
+    ) -> None:
         self._path = path
         self._reader = reader
-        self._retry = retry
+        self._again = again
         self._answered: dict[str, tuple[int | None, int | None]] = {}
         try:
             # One write a line: a record is there whole, or it is the torn last one.
@@ -163,7 +169,7 @@ class Journal:
             if record is None or file is None:
                 break
             sound += len(line)
-            again = record.get("reader") != self._reader or (self._retry and "error" in record)
+            again = record.get("reader") != self._reader or self._again(record)
             if again and file in self._answered:
                 del self._answered[file]
             elif not again:

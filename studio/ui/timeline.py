@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from studio.ui.wording import clock, esc
 
-__all__ = ["place_in_original", "score_timeline"]
+__all__ = ["parts_strip", "place_in_original", "score_timeline"]
 
 _WIDTH, _HEIGHT = 1000.0, 150.0  # view box; the width is stretched to the page's
 _POINTS = 600  # more would not be seen; hours of audio are thinned to the maximum per bin
@@ -65,6 +65,29 @@ def score_timeline(
         '<figcaption class="key"><span style="--swatch:#1f5f5b">detection score</span>'
         f'<span class="dashed">threshold {threshold:.2f}</span>'
         '<span style="--swatch:#cfe6d6">detected</span></figcaption></figure>'
+    )
+
+
+def parts_strip(parts: Sequence[tuple[float, float, str, str]], duration_s: float) -> str:
+    """A bar for the whole file with its parts: (start, end, colour, what it is)."""
+    if duration_s <= 0:
+        return ""
+    marks = "".join(
+        f'<div title="{esc(title)}" style="left:{_percent(start / duration_s)};'
+        f'width:{_percent((end - start) / duration_s)};background:{colour}"></div>'
+        for start, end, colour, title in parts
+    )
+    spoken = "; ".join(f"{title} {clock(start)} to {clock(end)}" for start, end, _, title in parts)
+    kinds = dict.fromkeys((colour, title) for _, _, colour, title in parts)
+    swatches = "".join(
+        f'<span style="--swatch:{colour}">{esc(title)}</span>' for colour, title in kinds
+    )
+    return (
+        f'<div class="place parts" role="img" aria-label="Parts of the file: '
+        f'{esc(spoken or "none of ours")}">{marks}</div><div class="timeline" '
+        f'style="margin-top:2px"><div class="axis"><span>{clock(0)}</span><span>the file, '
+        f'{clock(duration_s)}</span></div><div class="key">{swatches}'
+        '<span style="--swatch:#e3efed">not ours, as far as was found</span></div></div>'
     )
 
 

@@ -1,121 +1,60 @@
-"""What the Verify tab shows, as HTML: the verdict in plain words, its evidence, the matched output.
+"""What the Verify tab shows, as HTML: the verdict in plain words, its evidence, the outputs found.
 
-A verdict is never worded beyond its evidence: no verdict says that a person made something, and the
-presence of a seal alone never says where the content came from. :data:`READING` holds the wording
-once, for the tab and for the table on the Models tab.
+:mod:`studio.ui.report_page` prints the same cards. The words stand in
+:mod:`studio.ui.verdict_words`.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from studio.services import Verdict
-from studio.ui.timeline import place_in_original, score_timeline
-from studio.ui.wording import chance, clock, esc, moment, percent, tag_name, territory_name
+from studio.ui.timeline import parts_strip, place_in_original, score_timeline
+from studio.ui.verdict_words import NEXT_STEPS, PART_WORDS, READING, evidence_rows
+from studio.ui.wording import clock, esc, moment, percent, tag_name, territory_name
+from studio.verdict import odds_text
 
 if TYPE_CHECKING:
-    from studio.services import Release, VerifyReport
+    from studio.services import VerifyReport
+    from studio.verdict import Match, MatchedOutput
     from watermark.detect import Detection
 
-__all__ = ["READING", "Reading", "checking_panel", "empty_desk", "reading_table", "report_view"]
+__all__ = [
+    "checking_panel",
+    "empty_desk",
+    "evidence_card",
+    "next_steps_card",
+    "output_cards",
+    "overview",
+    "parts_card",
+    "reading_table",
+    "report_view",
+    "verdict_card",
+]
 
 
 _TIMELINE_BIN_S = 0.25  # of watermark.detect.Detection.timeline
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How to read one verdict."""
-
-    icon: str
-    tone: str  # good | warn | bad | calm: colours of the page's style sheet
-    headline: str
-    means: str
-    means_not: str
-
-
-READING: Mapping[Verdict, Reading] = {
-    Verdict.SEALED: Reading(
-        "✓",
-        "good",
-        "This is an output of this studio",
-        "The file carries the seal of one registered output, and its content agrees with that "
-        "output's record.",
-        "It does not say who distributed the file, or that a use of it is covered: compare the "
-        "consent below with the use you see.",
-    ),
-    Verdict.EXCERPT: Reading(
-        "✂",
-        "good",
-        "Part of an output of this studio is in this file",
-        "As “sealed”, but for a part: the file is an excerpt of the output, or holds other "
-        "material beside it. The places are given below.",
-        "It says nothing about the rest of the file.",
-    ),
-    Verdict.TRANSPLANTED: Reading(
-        "⚠",
-        "bad",
-        "Our seal, on content that is not ours",
-        "The seal of a registered output was found, but the content is not that output: the seal "
-        "was copied onto other audio.",
-        "It does not mean that this studio made the audio you hear. Someone made it look so.",
-    ),
-    Verdict.UNSEALED_COPY: Reading(
-        "≈",
-        "warn",
-        "Our content, without a readable seal",
-        "The content matches a registered output, but no seal can be read: it was removed or "
-        "destroyed by processing.",
-        "It does not say that somebody removed the seal on purpose; heavy processing does it too.",
-    ),
-    Verdict.FOREIGN_SEAL: Reading(
-        "?",
-        "warn",
-        "The detector alarms, and no output of ours fits",
-        "The sound looks marked in the way that we mark, but the messages in it belong to no "
-        "output in this registry.",
-        "It is a hint, not a finding. Low-rate coding (MP3 at 64 kbit/s and below, Opus at 48 and "
-        "below) of unmarked music alarms too, and anyone can mark with the published weights.",
-    ),
-    Verdict.NOT_DETECTED: Reading(
-        "–",
-        "calm",
-        "No seal of this studio found",
-        "Neither a seal nor registered content of this studio was found in this file.",
-        "It does not mean that a person made it, and not that it is free of generated music: other "
-        "systems leave no trace here, and a seal can be lost in a short or heavily processed clip.",
-    ),
-    Verdict.UNREADABLE: Reading(
-        "✗",
-        "warn",
-        "The file could not be read",
-        "It is not audio this desk can decode, it is damaged, or it is longer or larger than the "
-        "desk accepts.",
-        "It says nothing about the content. Try the original file, or a WAV, FLAC or MP3 of it.",
-    ),
-}
-
-
 def empty_desk() -> str:
     """What stands in place of a verdict before a file was dropped."""
     return (
-        '<section class="card" role="status"><h2>No file yet</h2><p class="soft">Drop a recording '
-        "in the box. You will learn whether it came from this studio, which output and which "
-        "seconds of it, how sure that is, and who had consented. The file is examined on this "
-        "machine and is not kept.</p></section>"
+        '<section class="card" role="status"><h2>No file yet</h2><p class="soft">Drop recordings '
+        "in the box. You will learn whether they came from this studio, which output and which "
+        "seconds of it, how sure that is, and who had consented. Files are examined on this "
+        "machine and are not kept.</p></section>"
     )
 
 
-def checking_panel(file_name: str, elapsed_s: float, ahead: int) -> str:
-    """While the desk is at work."""
-    doing = (
-        f"Waiting: {ahead} before it" if ahead else "Decoding, reading the seal, comparing content"
-    )
+def checking_panel(file_name: str, elapsed_s: float, ahead: int, news: object = None) -> str:
+    """While the desk is at work; ``news``: seconds of the file read so far."""
+    if ahead:
+        doing = f"Waiting: {ahead} before it"
+    elif isinstance(news, float):
+        doing = f"Decoding, reading the seal, comparing content: {clock(news)} read"
+    else:
+        doing = "Decoding, reading the seal, comparing content"
     return (
         '<section class="card">'
         f"<h2>Examining {esc(file_name)}</h2>"
@@ -124,14 +63,40 @@ def checking_panel(file_name: str, elapsed_s: float, ahead: int) -> str:
 
 
 def report_view(report: VerifyReport) -> str:
-    """The whole answer of the desk."""
+    """The whole answer of the desk about one file."""
     return "".join(
         (
-            _verdict_card(report),
-            _evidence_card(report),
-            _matched_card(report),
-            _download_card(report),
+            verdict_card(report),
+            parts_card(report),
+            evidence_card(report),
+            output_cards(report),
+            next_steps_card(report),
         )
+    )
+
+
+def overview(reports: Sequence[VerifyReport]) -> str:
+    """Several files as a table: name, verdict, what was found."""
+    rows = "".join(
+        f'<tr><th scope="row">{esc(report.file or "a file")}</th>'
+        f'<td class="nowrap"><span aria-hidden="true">{READING[report.verdict].icon}</span> '
+        f"{esc(report.verdict)}</td><td>{_found_in(report)}</td></tr>"
+        for report in reports
+    )
+    return (
+        '<div class="table-scroll"><table class="plain"><thead><tr><th scope="col">File</th>'
+        '<th scope="col">Verdict</th><th scope="col">What was found</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _found_in(report: VerifyReport) -> str:
+    if not report.outputs:
+        return esc(report.error or READING[report.verdict].headline)
+    return "; ".join(
+        f'{esc(output.release.title)} <span class="mono soft">{esc(output.release.output_id)}'
+        "</span>"
+        for output in report.outputs
     )
 
 
@@ -149,7 +114,8 @@ def reading_table() -> str:
     )
 
 
-def _verdict_card(report: VerifyReport) -> str:
+def verdict_card(report: VerifyReport) -> str:
+    """The verdict with its explanation and with what it does not mean."""
     reading = READING[report.verdict]
     about = esc(report.file or "the file")
     if report.duration_s is not None:
@@ -166,64 +132,83 @@ def _verdict_card(report: VerifyReport) -> str:
     )
 
 
-def _evidence_card(report: VerifyReport) -> str:
-    """The measured numbers behind the verdict, and the score over time."""
-    detection = report.detection
+def parts_card(report: VerifyReport) -> str:
+    """Which seconds of the file are what, and the detection score over the same seconds."""
+    detection, duration_s = report.detection, report.duration_s or 0.0
     if detection is None:
         return ""
-    found = detection.identification
-    rows = [("Detection score", f"{detection.score:.2f} (threshold {detection.threshold:.2f})")]
-    if detection.p_value is not None:
-        rows.append(("p-value", f"{detection.p_value:.2g}: how often chance alone shows as much"))
-    rows.append(("False-positive rate", _false_positives(detection)))
-    if found is not None:
-        rows += [
-            (
-                "Chance that another seal fits as well",
-                f"{chance(found.chance_bound)}, over every registered seal and place",
-            ),
-            ("Bits that agree", f"{percent(found.bit_accuracy)} of {found.seconds_used:g} s"),
-        ]
-    if report.fingerprint_distance is not None:
-        rows.append(
-            (
-                "Content against the original",
-                f"{percent(report.fingerprint_distance)} of the fingerprint's bits differ "
-                "(unrelated music: about 50 %)",
-            )
-        )
-    if report.speed != 1.0:
-        rows.append(("Speed", f"{report.speed:.3f} times the original's; undone before reading"))
-    if report.misses:
-        missed = "; ".join(f"{rate.attack} {rate.missed} of {rate.clips}" for rate in report.misses)
-        rows.append((f"Seals missed, {report.misses[0].seconds:g} s clips", missed))
-    rows.append(("Content Credentials", str(report.c2pa.get("state", "absent"))))
-    rows.append(("Detector", detection.model))
-    listing = "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in rows)
+    strip = parts_strip(
+        [
+            (part.start_s, part.end_s, PART_WORDS[part.kind].colour, PART_WORDS[part.kind].title)
+            for part in report.matches
+        ],
+        duration_s,
+    )
     plot = score_timeline(
         _curve(detection, report.speed),
         threshold=detection.threshold,
         segments=[
             (part.start_s / report.speed, part.end_s / report.speed) for part in detection.segments
         ],
-        duration_s=report.duration_s or 0.0,
+        duration_s=duration_s,
     )
     return (
-        '<section class="card" aria-label="Evidence"><h2>Evidence</h2>'
-        f'<dl class="facts wide">{listing}</dl>'
+        '<section class="card" aria-label="Timeline"><h2>Which seconds are what</h2>'
+        f"{strip}{_parts_table(report)}"
         f"<h3 class='small'>Detection score over time</h3>{plot}</section>"
     )
 
 
-def _false_positives(detection: Detection) -> str:
-    """The rate with the count it was measured on: a rate without its sample says nothing."""
-    counted = detection.alarms
-    if counted is None or detection.false_positive_rate is None:
-        return "nobody has measured it for this detector"
+def _parts_table(report: VerifyReport) -> str:
+    if not report.matches:
+        return ""
+    titles = {str(o.release.output_id): o.release.title for o in report.outputs}
+    rows = "".join(
+        f'<tr><th scope="row" class="nowrap">{clock(part.start_s)} to {clock(part.end_s)}</th>'
+        f'<td><span class="swatch" style="--swatch:{PART_WORDS[part.kind].colour}"></span>'
+        f"{esc(PART_WORDS[part.kind].title)}<br><span class='soft small'>"
+        f"{esc(PART_WORDS[part.kind].means)}</span></td>"
+        f"<td>{esc(titles.get(part.output_id or '', ''))}<br><span class='small'>"
+        f"{_place_text(part)}</span></td><td>{_sureness(part)}</td></tr>"
+        for part in report.matches
+    )
     return (
-        f"at most {percent(detection.false_positive_rate)} at this threshold (95 % confidence; "
-        f"{counted.alarms} alarms in {counted.clips:,} clips of unmarked music, "
-        f"{detection.calibrated_s:g} s each)"
+        '<div class="table-scroll"><table class="plain"><thead><tr>'
+        '<th scope="col">Seconds of the file</th><th scope="col">What they are</th>'
+        '<th scope="col">Place in the original</th><th scope="col">How sure</th>'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _place_text(part: Match) -> str:
+    start_s, end_s = part.place_s
+    return (
+        f"{clock(part.start_s)} to {clock(part.end_s)} of the file is {clock(max(0.0, start_s))} "
+        f"to {clock(end_s)} of the original"
+    )
+
+
+def _sureness(part: Match) -> str:
+    lines = []
+    if part.chance_bound is not None:
+        lines.append(f"seal: {odds_text(part.chance_bound)} of a wrong name")
+    if part.distance is not None:
+        lines.append(f"content: {percent(part.distance)} of bits differ")
+    if part.rivals:
+        names = ", ".join(f"{key} ({percent(distance)})" for key, distance in part.rivals[:3])
+        lines.append(f"content agrees also with {names}")
+    return "<br>".join(f"<span class='small'>{esc(line)}</span>" for line in lines)
+
+
+def evidence_card(report: VerifyReport) -> str:
+    """The measured numbers behind the verdict."""
+    rows = evidence_rows(report)
+    if not rows:
+        return ""
+    listing = "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in rows)
+    return (
+        '<section class="card" aria-label="Evidence"><h2>Evidence</h2>'
+        f'<dl class="facts wide">{listing}</dl></section>'
     )
 
 
@@ -236,12 +221,25 @@ def _curve(detection: Detection, speed: float) -> list[tuple[float, float]]:
     ]
 
 
-def _matched_card(report: VerifyReport) -> str:
-    release = report.release
-    if release is None:
-        return ""
+def output_cards(report: VerifyReport) -> str:
+    """Every output found in the file, with its place and its consent then and now."""
+    return "".join(
+        _output_card(output, report, "The matched output" if not number else "Also in this file")
+        for number, output in enumerate(report.outputs)
+    )
+
+
+def _output_card(output: MatchedOutput, report: VerifyReport, title: str) -> str:
+    release = output.release
+    parts = [part for part in report.matches if part.output_id in (None, release.output_id)]
+    if parts:
+        bar = place_in_original([part.place_s for part in parts], release.duration_s)
+        rows = "".join(f"<li>{_place_text(part)}</li>" for part in parts)
+        places = f"<h3 class='small'>Place in the original</h3><ul class='small'>{rows}</ul>{bar}"
+    else:
+        places = ""
     return (
-        '<section class="card" aria-label="Matched output"><h2>The matched output</h2>'
+        f'<section class="card" aria-label="Matched output"><h2>{esc(title)}</h2>'
         f"<p><b>{esc(release.title)}</b></p>"
         '<dl class="facts">'
         f'<dt>Seal id</dt><dd class="mono">{esc(release.seal_id)}</dd>'
@@ -251,39 +249,15 @@ def _matched_card(report: VerifyReport) -> str:
         f"{esc(territory_name(release.request.territory))}</dd>"
         f"<dt>Model</dt><dd>{esc(release.request.model)}</dd>"
         f"<dt>Tags</dt><dd>{esc(', '.join(tag_name(tag) for tag in release.request.tags))}</dd>"
-        f"</dl>{_places(report, release)}{_consent_table(report)}</section>"
+        f"</dl>{places}{_consent_table(output)}</section>"
     )
 
 
-def _places(report: VerifyReport, release: Release) -> str:
-    parts = [
-        (part, part.original_start_s + (part.end_s - part.start_s) * report.speed)
-        for part in report.matches
-    ]
-    if parts:
-        rows = "".join(
-            f"<li>{clock(part.start_s)} to {clock(part.end_s)} of the file is "
-            f"{clock(part.original_start_s)} to {clock(original_end_s)} of the original</li>"
-            for part, original_end_s in parts
-        )
-        bar = place_in_original(
-            [(part.original_start_s, original_end_s) for part, original_end_s in parts],
-            release.duration_s,
-        )
-        return f"<h3 class='small'>Place in the original</h3><ul class='small'>{rows}</ul>{bar}"
-    if report.offset_s is not None:
-        return (
-            f"<p class='small'>The file starts at {clock(max(0.0, report.offset_s))} of the "
-            f"original, which is {clock(release.duration_s)} long.</p>"
-        )
-    return ""
-
-
-def _consent_table(report: VerifyReport) -> str:
-    if not report.consent:
+def _consent_table(output: MatchedOutput) -> str:
+    if not output.consent:
         return ""
     alike: dict[tuple[str, str, str, str | None], list[str]] = {}
-    for line in report.consent:
+    for line in output.consent:
         alike.setdefault((line.holder, line.grant, line.now, line.since), []).append(
             tag_name(line.tag)
         )
@@ -308,12 +282,10 @@ def _now(state: str, since: str | None) -> str:
     return f'<span style="color:var(--bad)">✗ {esc(state)}{when}</span>'
 
 
-def _download_card(report: VerifyReport) -> str:
-    body = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
-    encoded = base64.b64encode(body.encode()).decode()
-    stem = (report.file or "file").rsplit(".", 1)[0]
+def next_steps_card(report: VerifyReport) -> str:
+    """What a person with this verdict does now."""
+    steps = "".join(f"<li>{esc(step)}</li>" for step in NEXT_STEPS[report.verdict])
     return (
-        '<div class="button-row"><a class="button-link" '
-        f'href="data:application/json;base64,{encoded}" download="{esc(stem)}.verdict.json">'
-        "Download report (JSON)</a></div>"
+        '<section class="card" aria-label="What to do next"><h2>What to do next</h2>'
+        f"<ul>{steps}</ul></section>"
     )

@@ -23,6 +23,7 @@ from studio.provenance.sealing import MissRate
 from studio.services import Progress, Stage, Verdict, VerifyReport
 from studio.ui import create_views, verdict_views
 from studio.ui.timeline import score_timeline
+from studio.ui.verdict_words import READING
 from studio.verify import ConsentThenNow, Match
 from tests.unit.pretend import PretendStudio
 from watermark.calibration import FalsePositiveRate
@@ -294,13 +295,13 @@ def test_a_report_states_verdict_evidence_place_and_consent_then_and_now(report)
         report.release.seal_id,
         "✗ revoked since 2026-11-01",
         "✓ granted",
-        "less than 1 in 100 million",
+        "one chance in 330 million that any wrong seal fits as well, over everything searched",
     ):
         assert text in view
 
 
 def test_a_changed_speed_is_told_and_places_are_in_seconds_of_the_file(report):
-    faster = replace(report, speed=1.25, duration_s=3.2, matches=(Match(0.0, 3.2, 3.0),))
+    faster = replace(report, speed=1.25, duration_s=3.2, matches=(Match(0.0, 3.2, 3.0, 7.0),))
     view = verdict_views.report_view(faster)
     assert "1.250 times the original" in view
     assert "0:00.0 to 0:03.2 of the file is 0:03.0 to 0:07.0 of the original" in view
@@ -321,21 +322,21 @@ def test_a_detector_nobody_calibrated_claims_no_rate(report):
     assert "p-value" not in view
 
 
-def test_the_json_report_can_be_taken_along(report):
+def test_the_reports_can_be_taken_along(report):
     import base64
 
-    view = verdict_views.report_view(report)
-    encoded = re.search(r"base64,([^\"]+)\" download=\"([^\"]+)\"", view)
-    assert encoded is not None
-    body = json.loads(base64.b64decode(encoded[1]))
+    links = re.findall(r"base64,([^\"]+)\" download=\"([^\"]+)\"", downloads([report]))
+    assert [name for _, name in links] == ["clip.verdict.html", "clip.verdict.json"]
+    page, data = (base64.b64decode(encoded).decode() for encoded, _ in links)
+    assert page.startswith("<!doctype html>")
+    (body,) = json.loads(data)["files"]
     assert body["verdict"] == "excerpt"
     assert body["seal_id"] == report.seal_id
-    assert encoded[2] == "clip.verdict.json"
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_every_verdict_says_what_it_does_not_mean_and_none_says_human_made(verdict):
-    reading = verdict_views.READING[verdict]
+    reading = READING[verdict]
     assert reading.means_not
     text = f"{reading.headline} {reading.means} {reading.means_not}".lower()
     assert "human-made" not in text
