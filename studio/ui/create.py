@@ -20,7 +20,7 @@ from studio.access import Permission
 from studio.api.jobs import Job, JobRunner
 from studio.config import FORMATS
 from studio.consent import GENERATION_USES
-from studio.errors import StudioError
+from studio.errors import StudioError, UsageError
 from studio.tags import KINDS
 from studio.ui import create_views as views
 from studio.ui.callers import acting, caller
@@ -37,6 +37,7 @@ _logger = logging.getLogger(__name__)
 _SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
 _LISTED = 12  # outputs of the session that stay listed
 _State = dict[Any, Any]  # component -> update, as Gradio wants it
+_Work = Callable[[Callable[[Any], None], threading.Event], "Release"]  # for the runner
 
 
 class CreateTab:
@@ -169,8 +170,34 @@ class CreateTab:
             elem_classes="sealed-player",
         )
         self.result = gr.HTML()
+        self._build_further()
         self.session = gr.HTML()
         self.made = gr.State([])  # output ids of this browser session, newest first
+
+    def _build_further(self) -> None:
+        """Going on from an output; shown as soon as there is one."""
+        with gr.Column(elem_classes="section", visible=False) as self.further:
+            gr.HTML(
+                "<h2>Go on from an output</h2><p>Consent is asked anew for its tags, and the "
+                "record names the parent.</p>"
+            )
+            self.parent = gr.Dropdown(choices=[], label="Output")
+            self.seconds = gr.Slider(
+                minimum=1,
+                maximum=30,
+                value=10,
+                step=1,
+                label="Extend by",
+                info="Seconds more",
+                buttons=[],
+            )
+            with gr.Row():
+                self.vary = gr.Button("Vary", size="md", min_width=100)
+                self.extend = gr.Button("Extend", size="md", min_width=100)
+
+    @property
+    def _listed(self) -> list[Any]:
+        return [self.session, self.made, self.further, self.parent]
 
     # -- events -------------------------------------------------------------------------------
 
@@ -192,22 +219,30 @@ class CreateTab:
             **PRIVATE,
         )
         self.dice.click(_roll, None, self.seed, **PRIVATE)
-        self.generate.click(
-            self._on_generate,
-            [*chips, *scope, self.duration, self.guidance, self.seed, self.format, self.made],
-            [
+        for button, handler, inputs in (
+            (
                 self.generate,
-                self.cancel,
-                self.status,
-                self.player,
-                self.result,
-                self.session,
-                self.made,
-            ],
-            trigger_mode="once",
-            concurrency_limit=None,  # the runner bounds the work and says so in words
-            **PRIVATE,
-        )
+                self._on_generate,
+                [*chips, *scope, self.duration, self.guidance, self.seed, self.format, self.made],
+            ),
+            (self.vary, self._on_vary, [self.parent, self.made]),
+            (self.extend, self._on_extend, [self.parent, self.seconds, self.made]),
+        ):
+            button.click(
+                handler,
+                inputs,
+                [
+                    self.generate,
+                    self.cancel,
+                    self.status,
+                    self.player,
+                    self.result,
+                    *self._listed,
+                ],
+                trigger_mode="once",
+                concurrency_limit=None,  # the runner bounds the work and says so in words
+                **PRIVATE,
+            )
         self.cancel.click(self._on_cancel, None, None, queue=False, **PRIVATE)
 
     def connect_load(self, page: gr.Blocks) -> None:
@@ -219,18 +254,15 @@ class CreateTab:
             **PRIVATE,
         )
         page.load(_roll, None, self.seed, **PRIVATE)
-        page.load(self._on_load, None, [self.session, self.made], **PRIVATE)
+        page.load(self._on_load, None, self._listed, **PRIVATE)
 
     def _on_load(self, request: gr.Request) -> _State:
         """With accounts, what one made stays listed; a local studio shows the session's alone."""
         actor = caller(request)
         if actor.account_id is None or not actor.may(Permission.GENERATE):
             return {self.session: "", self.made: []}
-        mine, link = acting(self._studio, request).outputs(_LISTED), self._links(request)
-        return {
-            self.session: views.session_list([(made, link(made)) for made in mine], kept=True),
-            self.made: [made.output_id for made in mine],
-        }
+        studio = acting(self._studio, request)
+        return self._listing(studio, studio.outputs(_LISTED), request)
 
     def _on_choice(self, *choice: str) -> str:
         tags, (use, territory, model) = _tags(choice[:-3]), choice[-3:]
@@ -272,6 +304,45 @@ class CreateTab:
         made: list[str],
         request: gr.Request,
     ) -> Iterator[_State]:
+        def work(studio: Studio) -> _Work:
+            asked = studio.request(
+                _tags((genre, mood, lead, tempo)),
+                duration_s=duration,
+                seed=None if seed is None else int(seed),
+                guidance=guidance,
+                use=use,
+                territory=territory,
+                model=model,
+                format=format,
+            )
+            return lambda report, cancel: studio.generate(asked, progress=report, cancel=cancel)
+
+        yield from self._make(work, made, request)
+
+    def _on_vary(
+        self, parent: str | None, made: list[str], request: gr.Request
+    ) -> Iterator[_State]:
+        def work(studio: Studio) -> _Work:
+            source = _chosen(parent)
+            return lambda report, cancel: studio.vary(source, progress=report, cancel=cancel)
+
+        yield from self._make(work, made, request)
+
+    def _on_extend(
+        self, parent: str | None, seconds: float, made: list[str], request: gr.Request
+    ) -> Iterator[_State]:
+        def work(studio: Studio) -> _Work:
+            source = _chosen(parent)
+            return lambda report, cancel: studio.extend(
+                source, seconds, progress=report, cancel=cancel
+            )
+
+        yield from self._make(work, made, request)
+
+    def _make(
+        self, work: Callable[[Studio], _Work], made: list[str], request: gr.Request
+    ) -> Iterator[_State]:
+        """Carry one request out and show how it stands; ``work`` says what is to be made."""
         session = str(request.session_hash)
         yield {
             self.generate: gr.update(interactive=False),
@@ -286,19 +357,7 @@ class CreateTab:
         }
         try:
             studio = acting(self._studio, request)
-            asked = studio.request(
-                _tags((genre, mood, lead, tempo)),
-                duration_s=duration,
-                seed=None if seed is None else int(seed),
-                guidance=guidance,
-                use=use,
-                territory=territory,
-                model=model,
-                format=format,
-            )
-            job = self._runner.submit(
-                lambda report, cancel: studio.generate(asked, progress=report, cancel=cancel)
-            )
+            job = self._runner.submit(work(studio))
             with self._lock:
                 self._jobs[session] = job
             try:
@@ -326,12 +385,22 @@ class CreateTab:
                 self.status: "",
                 self.player: gr.update(value=link(release), visible=True, label=release.title),
                 self.result: views.release_card(release, link(release)),
-                self.session: views.session_list(
-                    [(earlier, link(earlier)) for earlier in map(studio.release, made)],
-                    kept=caller(request).account_id is not None,
-                ),
-                self.made: made,
+                **self._listing(studio, [studio.release(earlier) for earlier in made], request),
             }
+
+    def _listing(self, studio: Studio, made: list[Release], request: gr.Request) -> _State:
+        """The outputs to listen to again, and to go on from."""
+        link = self._links(request)
+        kept = caller(request).account_id is not None
+        return {
+            self.session: views.session_list([(each, link(each)) for each in made], kept=kept),
+            self.made: [each.output_id for each in made],
+            self.further: gr.update(visible=bool(made)),
+            self.parent: gr.update(
+                choices=[(each.title, each.output_id) for each in made],
+                value=made[0].output_id if made else None,
+            ),
+        }
 
     def _on_cancel(self, request: gr.Request) -> None:
         with self._lock:
@@ -341,6 +410,12 @@ class CreateTab:
 
     def _links(self, request: gr.Request) -> Callable[[Release], str]:
         return lambda release: absolute_url(request, self._claims.audio_path(release.output_id))
+
+
+def _chosen(parent: str | None) -> str:
+    if not parent:
+        raise UsageError("choose the output to go on from")
+    return parent
 
 
 def _tags(choice: tuple[str | None, ...]) -> list[str]:

@@ -1,22 +1,33 @@
-"""The page: masthead and three tabs over one studio, as ``gr.Blocks``."""
+"""The page: masthead and tabs over one studio, as ``gr.Blocks``.
+
+Everybody is served the same page; when it is loaded, the tabs that the role has no use for are
+taken away. That is a courtesy: what a role may do is decided with every event, by
+:mod:`studio.access`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from studio.access import LOCAL_OWNER, Actor, Permission
 from studio.ui.about import build_about
+from studio.ui.accounts_tab import AccountsTab
+from studio.ui.callers import caller
+from studio.ui.consent_tab import ConsentTab
 from studio.ui.create import CreateTab
+from studio.ui.parts import PRIVATE
 from studio.ui.verify_tab import VerifyTab
-from studio.ui.wording import asset
+from studio.ui.wording import asset, esc
 
 if TYPE_CHECKING:
     from studio.api.claims import Claims
     from studio.api.jobs import JobRunner
     from studio.services import Studio
 
-__all__ = ["build_page", "theme"]
+__all__ = ["build_page", "signed_in_line", "theme"]
 
 _UPLOADS_LIVE_S = 600  # uploads a closed browser left behind are deleted after this
 
@@ -51,13 +62,60 @@ def build_page(
     )
     with page:
         gr.HTML(_MASTHEAD.format(seal=asset("seal.svg")))
-        with gr.Tabs():
-            with gr.Tab("Create", id="create"):
+        who = gr.HTML(elem_classes="who")
+        with gr.Tabs() as tabs:
+            with gr.Tab("Create", id="create") as create_tab:
                 create = CreateTab(studio, claims, making)
-            with gr.Tab("Verify", id="verify"):
+            with gr.Tab("Verify", id="verify") as verify_tab:
                 VerifyTab(studio, checking)
+            with gr.Tab("Consent", id="consent") as consent_tab:
+                ConsentTab(studio).connect(consent_tab)
+            with gr.Tab("Accounts", id="accounts") as accounts_tab:
+                AccountsTab(studio).connect(accounts_tab)
             with gr.Tab("Models and limits", id="about"):
                 build_about(studio)
         create.connect_load(page)
+        by_right = {
+            Permission.GENERATE: create_tab,
+            Permission.VERIFY: verify_tab,
+            Permission.CONSENT: consent_tab,
+            Permission.ADMINISTER: accounts_tab,
+        }
+
+        def greet(request: gr.Request) -> dict[Any, Any]:
+            return _greet(caller(request), who, tabs, by_right)
+
+        page.load(greet, None, [who, tabs, *by_right.values()], **PRIVATE)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
     return page
+
+
+def _greet(
+    actor: Actor, who: gr.HTML, tabs: gr.Tabs, by_right: Mapping[Permission, gr.Tab]
+) -> dict[Any, Any]:
+    """Who is here, and the tabs that the role has a use for, the first of them open."""
+    ids = {
+        Permission.GENERATE: "create",
+        Permission.VERIFY: "verify",
+        Permission.CONSENT: "consent",
+    }
+    first = next((ids[right] for right in ids if actor.may(right)), "about")
+    return {
+        who: signed_in_line(actor),
+        tabs: gr.update(selected=first),
+        **{tab: gr.update(visible=actor.may(right)) for right, tab in by_right.items()},
+    }
+
+
+def signed_in_line(actor: Actor) -> str:
+    """Who is signed in and the way out; or that nobody has to be."""
+    if actor is LOCAL_OWNER:
+        return (
+            '<p class="who-line"><b>Single-user mode.</b> Whoever sits at this machine may do '
+            "everything. The first account makes signing in a must.</p>"
+        )
+    return (
+        f'<div class="who-line">Signed in as <b>{esc(actor.name)}</b> ({esc(actor.role)}) '
+        '<a href="password">Change password</a>'
+        '<form method="post" action="logout"><button type="submit">Sign out</button></form></div>'
+    )
