@@ -603,7 +603,16 @@ class Studio:
     def _custody(self) -> Custody:
         from studio.provenance.custody import open_custody
 
-        return open_custody(self._database, self.paths, self.config.ledger)
+        return open_custody(self._log, self.paths, self.config.ledger)
+
+    @cached_property
+    def _log(self) -> Ledger:
+        """The ledger before anybody looked whether it may be gone on with; only to be read."""
+        from studio.provenance.ledger import Ledger
+
+        log = Ledger(self._database, self.paths.outputs)
+        log.before_append(lambda: self._custody)
+        return log
 
     @property
     def _ledger(self) -> Ledger:
@@ -613,7 +622,7 @@ class Studio:
     def _accounts(self) -> Accounts:
         from studio.accounts import Accounts
 
-        return Accounts(self._ledger, self._database, self.config.accounts)
+        return Accounts(self._log, self._database, self.config.accounts)
 
     @property
     def _keys(self) -> KeyRing:

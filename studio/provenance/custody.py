@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.provenance.keys import KeyRing, Purpose, open_keys, rotate
-from studio.provenance.ledger import Ledger
 from studio.provenance.notary import Notary
 
 if TYPE_CHECKING:
     from studio.config import LedgerConfig
     from studio.paths import StudioPaths
-    from studio.store.database import Database
+    from studio.provenance.ledger import Ledger
 
 __all__ = ["Custody", "open_custody", "rotate_key"]
 
@@ -31,13 +30,12 @@ class Custody:
     notary: Notary
 
 
-def open_custody(database: Database, paths: StudioPaths, config: LedgerConfig) -> Custody:
+def open_custody(ledger: Ledger, paths: StudioPaths, config: LedgerConfig) -> Custody:
     """Open keys and ledger, held against record and checkpoints.
 
     Raises :class:`LedgerError` for a lost key and :class:`ProofError` for a ledger that was cut
     off, exchanged or rewritten.
     """
-    ledger = Ledger(database, paths.outputs)
     seal_keys, signing_keys = open_keys(paths.keys, ledger, origin=config.origin)
     notary = Notary(ledger, signing_keys, paths.checkpoints, config)
     notary.check()

@@ -18,7 +18,9 @@ format is written down in ``docs/ledger-format.md``. The database refuses UPDATE
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,6 +73,8 @@ class Ledger:
         self._outputs = outputs
         self._clock = clock or (lambda: datetime.now(UTC))
         self._appended: Callable[[Entry], None] = lambda _entry: None
+        self._ready: Callable[[], object] | None = None
+        self._gate = threading.RLock()
 
     @classmethod
     def open(
@@ -86,6 +90,10 @@ class Ledger:
     def database(self) -> Database:
         """Where the entries stand, for what is read or written beside them."""
         return self._database
+
+    def before_append(self, check: Callable[[], object]) -> None:
+        """Have ``check`` called before anything is first written; what it raises stops that."""
+        self._ready = check
 
     def after_append(self, call: Callable[[Entry], None]) -> None:
         """Have ``call`` told of every entry once it is committed; it must not raise."""
@@ -108,7 +116,7 @@ class Ledger:
         ``also`` writes what the entry is about (a grant, an account) in the same transaction,
         after the entry: both stand or neither does. What it raises passes through.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             entry = self._append(connection, kind, body)
             if also is not None:
                 also(connection)
@@ -138,7 +146,7 @@ class Ledger:
             "fingerprint_sha256": hashlib.sha256(fingerprint).hexdigest(),
         }
         try:
-            with self._database.writing() as connection:
+            with self._writing() as connection:
                 entry = self._append(connection, "release", body)
                 connection.execute(
                     output.insert().values(
@@ -159,12 +167,25 @@ class Ledger:
 
     def reserve(self, seal_id: str, epoch: int) -> None:
         """Take a seal id for good. Raises :class:`LedgerError` if it was ever taken before."""
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             connection.execute(
                 seal_reservation.insert().values(
                     seal_id=seal_id, epoch=epoch, reserved_at=self._clock().strftime(INSTANT)
                 )
             )
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._gate:  # other threads wait for the check; what it writes itself may pass
+            if self._ready is not None:
+                check, self._ready = self._ready, None
+                try:
+                    check()
+                except BaseException:
+                    self._ready = check
+                    raise
+        with self._database.writing() as connection:
+            yield connection
 
     def _append(self, connection: Connection, kind: str, body: Mapping[str, Any]) -> Entry:
         last = connection.execute(

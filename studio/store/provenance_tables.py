@@ -32,5 +32,16 @@ key_record = Table(
 )
 """Every key the site ever used, so that a lost or exchanged one is noticed."""
 
-GUARDED = ("key_record", "ledger_entry", "ledger_node", "output", "seal_reservation")
-"""Append-only tables of provenance, whose triggers the audit looks for."""
+GUARDED = (
+    "consent_document",
+    "key_record",
+    "ledger_entry",
+    "ledger_node",
+    "manifest",
+    "near_duplicate",
+    "output",
+    "output_owner",
+    "output_parent",
+    "seal_reservation",
+)
+"""Every append-only table, whichever domain's it is: the audit looks for their triggers."""

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from studio.errors import ConfigError, LedgerError
 from studio.provenance.ledger import Ledger
 from studio.store.database import Database, location_of
+from studio.store.provenance_tables import GUARDED
 
 
 def test_the_environment_goes_before_the_configuration_and_that_before_the_file():
@@ -107,3 +108,13 @@ def test_a_transaction_that_fails_leaves_nothing(database_location):
     with database.reading() as connection:
         assert connection.scalar(text("SELECT count(*) FROM seal_reservation")) == 0
     database.close()
+
+
+def test_the_audit_knows_every_append_only_table(tmp_path):
+    """A migration that guards a table adds it to GUARDED, or its triggers are not missed."""
+    database = Database.open(tmp_path / "x.db")
+    with database.reading() as connection:
+        query = text("SELECT tbl_name FROM sqlite_master WHERE type='trigger' AND name LIKE :name")
+        guarded = set(connection.scalars(query, {"name": "%_no_delete"}))
+    database.close()
+    assert guarded == set(GUARDED)
