@@ -24,7 +24,7 @@ from studio.consent.documents import (
 from studio.consent.keys import PublicKey
 from studio.consent.signing import SignedDocument
 from studio.consent.types import format_instant
-from studio.errors import ConsentFileError
+from studio.errors import ConsentRefusedError
 
 __all__ = [
     "CLOCK_SKEW",
@@ -64,7 +64,7 @@ class Refusal(StrEnum):
     ALREADY_REVOKED = "already-revoked"
 
 
-class DocumentRefusedError(ConsentFileError):
+class DocumentRefusedError(ConsentRefusedError):
     """One document is not believed: ``refusal`` says why in a word, ``advice`` what to do."""
 
     def __init__(self, refusal: Refusal, why: str, advice: str) -> None:
@@ -91,6 +91,7 @@ def examine(
         )
     _holder_is_known(document, book, admission)
     check_signatures(signed, book, admission)
+    _id_is_new(signed, book)
     _in_order(document, book.holders.get(document.holder))
     _in_time(document, at)
     match document:
@@ -170,6 +171,9 @@ def _not_seen_before(signed: SignedDocument, book: ConsentBook) -> None:
             f"this very document was recorded before, in ledger entry {entry}",
             "there is nothing left to do; a new permission takes a new document",
         )
+
+
+def _id_is_new(signed: SignedDocument, book: ConsentBook) -> None:
     entry = book.entry_of(signed.document.id)
     if entry is not None:
         raise DocumentRefusedError(

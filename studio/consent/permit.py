@@ -38,7 +38,7 @@ def compose_under(
     return generator.generate(tags, **options)
 
 
-def require_permission(decision: Decision, tags: Sequence[Tag], *, model: str) -> None:
+def require_permission(decision: object, tags: Sequence[Tag], *, model: str) -> None:
     """Raises :class:`ConsentRefusedError` where the decision is not one that the policy took, does
     not allow the request, or is about other tags or another model."""
     if not isinstance(decision, Decision) or not decision.is_policys_own:
