@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "checking_panel",
+    "drill_down",
     "empty_desk",
     "evidence_card",
     "next_steps_card",
@@ -88,6 +89,20 @@ def overview(reports: Sequence[VerifyReport]) -> str:
         '<th scope="col">Verdict</th><th scope="col">What was found</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def drill_down(name: str, answer: VerifyReport | str) -> str:
+    """One of several files: a line with its verdict that opens to the whole answer."""
+    if isinstance(answer, str):  # a panel that says why there is none
+        line, body = '<span class="chip bad">no answer</span>', answer
+    else:
+        reading = READING[answer.verdict]
+        line = (
+            f'<span class="chip {reading.tone}"><span aria-hidden="true">{reading.icon}</span> '
+            f'{esc(answer.verdict)}</span> <span class="small soft">{_found_in(answer)}</span>'
+        )
+        body = report_view(answer)
+    return f'<details class="answer"><summary><b>{esc(name)}</b> {line}</summary>{body}</details>'
 
 
 def _found_in(report: VerifyReport) -> str:

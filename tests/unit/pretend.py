@@ -133,9 +133,15 @@ class PretendStudio(Studio):
     def recent(self, limit: int = 20) -> list[Release]:
         return list(self.releases.values())[::-1][:limit]
 
-    def verify(self, source: str | Path | bytes, *, record: bool = True) -> VerifyReport:
+    def verify(
+        self, source: str | Path | bytes, *, record: bool = True, progress: Any = None, **_: Any
+    ) -> VerifyReport:
         if self.failure is not None:
             raise self.failure
+        begin = time.monotonic()
+        while (elapsed := time.monotonic() - begin) < self.takes_s:
+            progress(elapsed)
+            time.sleep(0.02)
         return self.report or VerifyReport(
             verdict=Verdict.UNREADABLE, explanation="It is not audio.", file="x", error="not audio"
         )

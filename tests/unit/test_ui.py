@@ -22,6 +22,7 @@ from studio.errors import GenerationCancelledError, SealingError, UsageError
 from studio.provenance.sealing import MissRate
 from studio.services import Progress, Stage, Verdict, VerifyReport
 from studio.ui import create_views, verdict_views
+from studio.ui.report_page import downloads, report_page
 from studio.ui.timeline import score_timeline
 from studio.ui.verdict_words import READING
 from studio.verify import ConsentThenNow, Match
@@ -488,28 +489,105 @@ def test_the_first_click_can_make_music(tab, studio):
     assert studio.decide(chosen).allowed
 
 
-def test_verify_shows_the_report_and_removes_the_upload(studio, report, tmp_path):
+@pytest.fixture
+def desk(studio):
+    """A Verify tab, outside any server."""
     from studio.ui.verify_tab import VerifyTab
 
-    studio.report = replace(report, file="x.wav")
-    upload = tmp_path / "x.wav"
-    upload.write_bytes(b"RIFF")
     with JobRunner(running=1, waiting=3) as runner:
-        desk = in_blocks(lambda: VerifyTab(studio, runner))
-        *_, final = desk._on_file(str(upload))
-    assert 'data-verdict="excerpt"' in final
-    assert not upload.exists()
+        yield in_blocks(lambda: VerifyTab(studio, runner))
 
 
-def test_verify_survives_a_fault_of_ours(studio, tmp_path):
-    from studio.ui.verify_tab import VerifyTab
+@pytest.fixture
+def uploads(tmp_path):
+    paths = [tmp_path / f"{name}.wav" for name in ("one", "two", "<b>three")]
+    for path in paths:
+        path.write_bytes(b"RIFF")
+    return paths
 
+
+def test_verify_shows_the_report_and_removes_the_upload(desk, studio, report, uploads):
+    studio.report = replace(report, file="one.wav")
+    *_, final = desk._on_files([str(uploads[0])], request())
+    assert 'data-verdict="excerpt"' in final[desk.report]
+    assert "<details" not in final[desk.report]
+    assert 'download="one.verdict.html"' in final[desk.report]
+    assert not uploads[0].exists()
+
+
+def test_verify_takes_several_files_and_each_can_be_opened(desk, studio, report, uploads):
+    studio.report = report
+    *states, final = desk._on_files([str(path) for path in uploads], request())
+    assert "1 more to examine" in "".join(state[desk.report] for state in states)
+    html = final[desk.report]
+    assert html.count("<details") == html.count('data-verdict="excerpt"') == 3
+    assert "&lt;b&gt;three.wav" in html
+    assert "<b>three" not in html
+    assert html.count("download=") == 2
+    assert not any(path.exists() for path in uploads)
+
+
+def test_cancel_on_the_desk_keeps_what_was_answered(desk, studio, report, uploads):
+    studio.report = report
+    states = desk._on_files([str(path) for path in uploads], request("mine"))
+    next(state for state in states if "2 more" not in state[desk.report])
+    studio.takes_s = 30.0
+    begin = time.monotonic()
+    desk._on_stop(request("somebody else"))
+    desk._on_stop(request("mine"))
+    *_, final = states
+    assert time.monotonic() - begin < 5
+    assert re.search(r"Cancelled.</strong> [012] of 3 files were examined", final[desk.report])
+    assert not any(path.exists() for path in uploads)
+
+
+def test_too_many_files_are_sent_to_the_command_line(desk, tmp_path):
+    *_, final = desk._on_files([str(tmp_path / f"{n}.wav") for n in range(26)], request())
+    assert "studio scan" in final[desk.report]
+
+
+def test_verify_survives_a_fault_of_ours(desk, studio, tmp_path):
     studio.failure = RuntimeError("secret")
-    with JobRunner(running=1, waiting=3) as runner:
-        desk = in_blocks(lambda: VerifyTab(studio, runner))
-        *_, final = desk._on_file(str(tmp_path / "x.wav"))
-    assert "Something went wrong on our side" in final
-    assert "secret" not in final
+    *_, final = desk._on_files([str(tmp_path / "x.wav")], request())
+    assert "Something went wrong on our side" in final[desk.report]
+    assert "secret" not in final[desk.report]
+
+
+# -- the printed report ---------------------------------------------------------------------------
+
+
+def test_a_printed_report_is_whole_in_itself_and_harmless(report):
+    evil = '"><script>alert(1)</script><img src=//evil.example/x>.wav'
+    hostile = replace(report, file=evil, sha256="ab" * 32, registered=7)
+    page = report_page([hostile, VerifyReport(Verdict.UNREADABLE, evil, evil, error=evil)])
+    assert "<script" not in page
+    assert "<img" not in page
+    outside = r"(?:src|href|url)\s*[=(]\s*[\"']?(?:https?:|//)"
+    assert not re.search(outside, report_page([report]))
+    assert "default-src 'none'" in page
+    for text in (
+        "ab" * 32,
+        "7 registered outputs",
+        report.release.title,
+        report.release.seal_id,
+        "one chance in 330 million that any wrong seal fits as well, over everything searched",
+        "✗ revoked since 2026-11-01",
+        "What to do next",
+        "consented-music-studio",
+        "house-1",
+        "2 files",
+    ):
+        assert text in page
+
+
+def test_the_json_report_says_with_what_and_when_it_was_made(report):
+    from studio.verify_report import as_json
+
+    body = json.loads(as_json([report], at=datetime(2026, 11, 22, tzinfo=UTC)))
+    assert body["report_version"] == 1
+    assert body["made_at"].startswith("2026-11-22")
+    assert body["versions"]["seal models"] == ["house-1"]
+    assert body["files"] == [json.loads(json.dumps(report.to_json()))]
 
 
 # -- the served page ------------------------------------------------------------------------------
