@@ -259,12 +259,12 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
     @app.get("/outputs/{output_id}", tags=["outputs"])
     def record(mine: Mine, output_id: str) -> dict[str, Any]:
         """The record of an output: request, consent, seal, model, digest, credits."""
-        return record_of(_release(mine, output_id))
+        return record_of(_of_output(mine, output_id))
 
     @app.get("/outputs/{output_id}/audio", tags=["outputs"], response_class=FileResponse)
     def audio(mine: Mine, output_id: str) -> FileResponse:
         """The file that was handed out, byte for byte."""
-        release = _release(mine, output_id, "audio_file")
+        release = _of_output(mine, output_id, "audio_file")
         return FileResponse(
             release,
             media_type=MEDIA_TYPES[release.suffix.removeprefix(".")],
@@ -275,7 +275,24 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
     @app.get("/outputs/{output_id}/proof", tags=["outputs"])
     def proof(mine: Mine, output_id: str) -> dict[str, Any]:
         """The offline proof that the release is in the ledger."""
-        return dict(_release(mine, output_id, "proof"))
+        return dict(_of_output(mine, output_id, "proof"))
+
+    @app.get("/outputs/{output_id}/receipt", tags=["outputs"])
+    def receipt(
+        request: Request,
+        mine: Mine,
+        output_id: str,
+        format: Annotated[Literal["html", "pdf"], Query()] = "html",
+    ) -> Response:
+        """One page about the output that a person can show: consent, seal, ledger, credentials."""
+        url = str(request.url.replace(path="/", query=""))  # of the Verify tab
+        page = _of_output(mine, output_id, "receipt", format=format, url=url)
+        shown = "inline" if format == "html" else "attachment"
+        return Response(
+            page,
+            media_type="text/html" if format == "html" else "application/pdf",
+            headers={"Content-Disposition": f'{shown}; filename="{output_id}.receipt.{format}"'},
+        )
 
     # -- the desk -------------------------------------------------------------------------------
 
@@ -406,12 +423,12 @@ def _malformed(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body("malformed", faults), 422)
 
 
-def _release(mine: Any, output_id: str, method: str = "release") -> Any:
+def _of_output(mine: Any, output_id: str, method: str = "release", **options: Any) -> Any:
     """What ``method`` says of an output; no difference between another's and one that is not."""
     if not OUTPUT_ID.fullmatch(output_id):
         raise NotYoursError("no such output, or not yours")
     try:
-        return getattr(mine, method)(output_id)
+        return getattr(mine, method)(output_id, **options)
     except OutputGoneError:
         raise
     except UsageError as exc:

@@ -295,7 +295,9 @@ def release_card(release: Release, audio_url: str) -> str:
         f'<div class="button-row"><a class="button-link" href="{esc(audio_url)}" '
         f'download="{file_name}">Download {esc(request.format.upper())}</a>'
         f'<a class="button-link" href="/outputs/{esc(release.output_id)}" target="_blank" '
-        'rel="noopener">Record (JSON)</a></div>'
+        'rel="noopener">Record (JSON)</a>'
+        f'<a class="button-link" href="/api/v1/outputs/{esc(release.output_id)}/receipt" '
+        'target="_blank" rel="noopener">Receipt</a></div>'
         f"<h3 class='small'>Credits</h3><ul class='small'>{credits}</ul>"
         '<dl class="facts">'
         f'<dt>Seal id</dt><dd class="mono">{esc(release.seal_id)}</dd>'

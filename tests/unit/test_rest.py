@@ -35,6 +35,7 @@ ROUTES = {
     ("GET", "/outputs/{output_id}"): (None, EVERYBODY),
     ("GET", "/outputs/{output_id}/audio"): (None, {A, ROOT}),
     ("GET", "/outputs/{output_id}/proof"): (None, EVERYBODY),
+    ("GET", "/outputs/{output_id}/receipt"): (None, EVERYBODY),
     ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
     ("GET", "/consent/holders"): (None, EVERYBODY),
     ("GET", "/consent/holders/{holder_id}/statement"): (None, {R, ROOT}),

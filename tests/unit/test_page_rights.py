@@ -1,0 +1,422 @@
+"""The page with accounts: signing in and out, what each role's events may do and tabs show."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from studio.access import LOCAL_OWNER, Role
+from studio.api.app import create_api
+from studio.api.claims import Claims
+from studio.api.door import COOKIE
+from studio.api.jobs import JobRunner
+from studio.errors import AccessDeniedError, ConfigError
+from studio.ui import consent_views
+from studio.ui.login import login_routes
+from tests.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
+from tests.unit.pretend import PretendStudio
+
+ORIGIN = "https://studio.example"
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> PretendStudio:
+    return with_cheap_passwords(PretendStudio(tmp_path / "home"))
+
+
+@pytest.fixture
+def actors(studio):
+    return add_one_of_each(studio.accounts())
+
+
+@pytest.fixture
+def client(studio, actors):
+    from starlette.testclient import TestClient
+
+    with JobRunner(running=1, waiting=1) as runner:
+        api = create_api(studio, Claims(), making=runner, checking=runner)
+        api.include_router(login_routes(studio))
+        yield TestClient(api, base_url=ORIGIN, follow_redirects=False)
+
+
+def as_browser(client, **fields):
+    return client.post("/login", data=fields, headers={"Origin": ORIGIN})
+
+
+# -- signing in -----------------------------------------------------------------------------------
+
+
+def test_a_visitor_is_led_to_the_sign_in_page_which_loads_nothing(client):
+    away = client.get("/", headers={"Accept": "text/html"})
+    assert (away.status_code, away.headers["location"]) == (303, "/login")
+    page = client.get("/login")
+    assert page.status_code == 200
+    assert "<script" not in page.text
+    assert not re.findall(r"(?:src|href)=[\"']http", page.text)
+    assert page.headers["cache-control"] == "no-store"
+    labels = set(re.findall(r'<label for="([a-z]+)"', page.text))
+    assert labels == set(re.findall(r'<input id="([a-z]+)"', page.text))
+
+
+def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_cannot_use(client):
+    answer = as_browser(client, name="Ada", password=PASSWORD)
+    assert (answer.status_code, answer.headers["location"]) == (303, "./")
+    cookie = answer.headers["set-cookie"]
+    for attribute in ("HttpOnly", "SameSite=lax", "Secure", "Path=/"):
+        assert attribute.lower() in cookie.lower()
+    assert client.get("/api/v1/me").json()["name"] == "ada"
+    assert client.get("/login").status_code == 303, "already signed in"
+
+
+def test_a_cookie_over_plain_http_is_not_marked_secure(studio, client):
+    from starlette.testclient import TestClient
+
+    plain = TestClient(client.app, base_url="http://studio.example", follow_redirects=False)
+    answer = plain.post("/login", data={"name": "ada", "password": PASSWORD})
+    assert "secure" not in answer.headers["set-cookie"].lower()
+
+
+def test_a_wrong_password_is_told_without_saying_which_part_is_wrong(client):
+    texts = set()
+    for name in ("ada", "nobody-here"):
+        answer = as_browser(client, name=name, password="wrong password")
+        assert answer.status_code == 401
+        assert 'role="alert"' in answer.text
+        texts.add(answer.text.replace(name, "NAME"))
+    assert len(texts) == 1
+
+
+def test_what_was_typed_is_escaped(client):
+    answer = as_browser(client, name='"><script>alert(1)</script>', password="wrong password")
+    assert "<script" not in answer.text
+
+
+def test_guessing_is_slowed_down_with_a_time_to_wait(client):
+    for _ in range(6):
+        as_browser(client, name="ada", password="wrong password")
+    answer = as_browser(client, name="ada", password=PASSWORD)
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) >= 2
+    assert "please wait" in answer.text
+
+
+def test_signing_out_ends_the_session_itself(client):
+    token = as_browser(client, name="ada", password=PASSWORD).cookies[COOKIE]
+    assert client.post("/logout", headers={"Origin": ORIGIN}).headers["location"] == "login"
+    again = client.get("/api/v1/me", headers={"Cookie": f"{COOKIE}={token}"})
+    assert again.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout", "/password"])
+def test_another_site_cannot_sign_anybody_in_or_out(client, path):
+    as_browser(client, name="ada", password=PASSWORD)
+    answer = client.post(
+        path,
+        data={"name": "root", "password": PASSWORD},
+        headers={"Origin": "https://evil.example"},
+    )
+    assert answer.status_code == 403
+    assert client.get("/api/v1/me").json()["name"] == "ada"
+
+
+def test_a_form_larger_than_any_form_is_not_read(client):
+    answer = as_browser(client, name="ada", password=PASSWORD, more="x" * 10_000)
+    assert answer.status_code == 401
+
+
+def test_ones_password_can_be_changed_by_knowing_it(client):
+    as_browser(client, name="ada", password=PASSWORD)
+    new = "another fine password"
+
+    def change(old, to):
+        return client.post("/password", data={"old": old, "new": to}, headers={"Origin": ORIGIN})
+
+    assert change("wrong", new).status_code == 401
+    assert change(PASSWORD, "weak").status_code == 422
+    assert change(PASSWORD, new).headers["location"] == "login"
+    assert client.get("/api/v1/me").status_code == 401, "signed out everywhere"
+    assert as_browser(client, name="ada", password=new).status_code == 303
+
+
+def test_without_accounts_there_is_nothing_to_sign_in_to(tmp_path):
+    from starlette.testclient import TestClient
+
+    studio = with_cheap_passwords(PretendStudio(tmp_path / "open"))
+    with JobRunner(running=1, waiting=1) as runner:
+        api = create_api(studio, Claims(), making=runner, checking=runner)
+        api.include_router(login_routes(studio))
+        client = TestClient(api, base_url="http://localhost", follow_redirects=False)
+        assert client.get("/login").status_code == 303
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "studio.example"])
+def test_a_studio_without_accounts_is_not_offered_to_other_machines(tmp_path, host):
+    from studio.ui.server import _check_openness
+
+    studio = with_cheap_passwords(PretendStudio(tmp_path / "open"))
+    _check_openness(studio, "127.0.0.1")
+    with pytest.raises(ConfigError, match="studio account add"):
+        _check_openness(studio, host)
+    add_one_of_each(studio.accounts())
+    _check_openness(studio, host)
+
+
+# -- what the events of each tab may do -----------------------------------------------------------
+
+
+def request(actor):
+    http = SimpleNamespace(
+        headers={"host": "studio.test"},
+        url=SimpleNamespace(scheme="http"),
+        scope={"studio.actor": actor},
+    )
+    return SimpleNamespace(session_hash="one", request=http)
+
+
+def in_blocks(build):
+    import gradio as gr
+
+    async def inside():
+        with gr.Blocks(analytics_enabled=False):
+            return build()
+
+    return asyncio.run(inside())
+
+
+@pytest.fixture
+def create(studio):
+    from studio.ui.create import CreateTab
+
+    with JobRunner(running=1, waiting=3) as runner:
+        yield in_blocks(lambda: CreateTab(studio, Claims(), runner))
+
+
+@pytest.fixture
+def consent(studio):
+    from studio.ui.consent_tab import ConsentTab
+
+    return in_blocks(lambda: ConsentTab(studio))
+
+
+@pytest.fixture
+def accounts_tab(studio):
+    from studio.ui.accounts_tab import AccountsTab
+
+    return in_blocks(lambda: AccountsTab(studio))
+
+
+def press_generate(tab, actor):
+    states = tab._on_generate(
+        "genre/jazz", "", "", "", "noncommercial", "WORLD", "house", 2.0, 3.0, 3, "wav", [],
+        request(actor),
+    )  # fmt: skip
+    seen = {}
+    for state in states:
+        seen |= state
+    return seen
+
+
+@pytest.mark.parametrize("role", [Role.VERIFIER, Role.REGISTRAR])
+def test_whoever_may_not_make_music_cannot_by_the_event_either(studio, actors, create, role):
+    seen = press_generate(create, actors[role])
+    assert "Not permitted" in seen[create.status]
+    assert studio.requests == []
+
+
+def test_an_artists_outputs_are_hers_and_are_there_at_the_next_visit(studio, actors, create):
+    seen = press_generate(create, actors[Role.ARTIST])
+    (made,) = studio.releases
+    assert studio.accounts().owner_of(made) == actors[Role.ARTIST].account_id
+    again = create._on_load(request(actors[Role.ARTIST]))
+    assert again[create.made] == seen[create.made] == [made]
+    assert "Your latest outputs" in again[create.session]
+    assert again[create.parent]["value"] == made
+    for other in (actors[Role.VERIFIER], LOCAL_OWNER):
+        assert create._on_load(request(other))[create.made] == []
+
+
+@pytest.mark.parametrize("way", ["vary", "extend"])
+def test_going_on_from_an_output_goes_the_same_way_as_making_one(
+    studio, actors, create, monkeypatch, way
+):
+    press_generate(create, actors[Role.ARTIST])
+    (made,) = studio.releases
+    asked = []
+
+    def again(source, *seconds, progress=None, cancel=None, account=None):
+        asked.append((source, *seconds, account))
+        return studio.generate(studio.requests[0], progress=progress, account=account)
+
+    monkeypatch.setattr(studio, way, again)
+    ada = actors[Role.ARTIST]
+    handler = create._on_vary if way == "vary" else create._on_extend
+    inputs = [made] if way == "vary" else [made, 10]
+    seen = {}
+    for state in handler(*inputs, [made], request(ada)):
+        seen |= state
+    assert asked == [(*inputs, ada.account_id)]
+    assert len(seen[create.made]) == 2
+    seen = {}
+    for state in handler(*inputs, [made], request(actors[Role.REGISTRAR])):
+        seen |= state
+    assert "Not permitted" in seen[create.status]
+    assert len(asked) == 1
+
+
+def test_a_request_nobody_let_in_does_nothing(studio, actors, create):
+    seen = press_generate(create, None)
+    assert "Not permitted" in seen[create.status]
+    assert studio.requests == []
+
+
+@pytest.mark.parametrize("role", [Role.ARTIST, Role.VERIFIER])
+def test_consent_is_the_registrars(studio, actors, consent, tmp_path, monkeypatch, role):
+    reached = []
+    monkeypatch.setattr(studio, "import_consent", lambda data: reached.append(data))
+    monkeypatch.setattr(studio, "admit_holder", lambda data, fp: reached.append(data))
+    for fingerprint in ("", "0011"):
+        upload = tmp_path / "grant.json"
+        upload.write_text("{}")
+        answer = consent._on_file(str(upload), fingerprint, request(actors[role]))
+        assert "Not permitted" in answer[consent.imported]
+        assert not upload.exists()
+    assert reached == []
+    assert "Not permitted" in consent._on_preview("house-catalogue-2026", request(actors[role]))
+    assert "Not permitted" in consent._on_statement(
+        "house", "2026-11-01", "2026-11-30", request(actors[role])
+    )
+
+
+def test_a_registrar_sees_what_stands_and_what_a_revocation_would_do(studio, actors, consent):
+    reg = request(actors[Role.REGISTRAR])
+    shown = consent._on_open(reg)
+    assert "House catalogue" in shown[consent.live]
+    assert "nobody" in shown[consent.live], "choral stands there without a grant"
+    assert "House catalogue" in shown[consent.holders]
+    assert shown[consent.grant]["value"] == "house-catalogue-2026"
+    card, effect = consent._on_grant("house-catalogue-2026", reg)
+    assert "✓ live" in card
+    assert effect == ""
+    preview = consent._on_preview("house-catalogue-2026", reg)
+    assert "nothing has happened" in preview
+    assert "jazz" in preview
+    assert studio.decide(["genre/jazz"]).allowed
+    statement = consent._on_statement("house", "2026-11-01", "2026-11-30", reg)
+    assert "Download CSV" in statement
+    wrong = consent._on_statement("house", "2026-11-30", "2026-11-01", reg)
+    assert "is empty" in wrong
+
+
+def test_a_file_that_is_no_consent_is_told_and_deleted(actors, consent, tmp_path):
+    for content in (b"not json", b"{}", b"x" * (1 << 20) + b"xx"):
+        upload = tmp_path / "grant.json"
+        upload.write_bytes(content)
+        answer = consent._on_file(str(upload), "", request(actors[Role.REGISTRAR]))
+        assert "banner" in answer[consent.imported]
+        assert "Traceback" not in answer[consent.imported]
+        assert not upload.exists()
+
+
+def test_an_import_tells_of_every_document_what_became_of_it():
+    from studio.registrar import ImportedDocument, ImportReport
+
+    report = ImportReport(
+        (
+            ImportedDocument("grant", "h", "grant <b>g1</b> of h", "d", 7),
+            ImportedDocument("grant", "h", "g2", "d", None, "altered", "it was altered", "ask"),
+        ),
+        withdrawn=("a", "b"),
+    )
+    panel = consent_views.import_panel(report)
+    assert "1 of 2 documents recorded" in panel
+    assert "entry no. 7" in panel
+    assert "it was altered" in panel
+    assert "2 outputs withdrawn" in panel
+    assert "<b>g1" not in panel
+
+
+@pytest.mark.parametrize("role", [Role.ARTIST, Role.VERIFIER, Role.REGISTRAR])
+def test_accounts_are_the_administrators(studio, actors, accounts_tab, role):
+    tab, who = accounts_tab, request(actors[role])
+    for answer in (
+        tab._on_open(who),
+        tab._on_add("eve", "administrator", PASSWORD, who),
+        tab._on_role("ada", "administrator", who),
+        tab._on_disable("root", who),
+        tab._on_enable("root", who),
+    ):
+        assert "Not permitted" in answer[tab.told]
+        assert tab.table not in answer
+    listed = {account.name: account.role for account in studio.accounts().all()}
+    assert listed == {name: role for role, name in NAMES.items()}
+
+
+def test_an_administrator_adds_and_closes_accounts(studio, actors, accounts_tab):
+    tab, root = accounts_tab, request(actors[Role.ADMINISTRATOR])
+    added = tab._on_add("bert", "artist", PASSWORD, root)
+    assert "bert can sign in as artist" in added[tab.told]
+    assert PASSWORD not in str(added)
+    assert "bert" in added[tab.table]
+    assert "already" in tab._on_add("bert", "artist", PASSWORD, root)[tab.told]
+    assert "verifier" in tab._on_role("bert", "verifier", root)[tab.table]
+    assert "disabled" in tab._on_disable("bert", root)[tab.table]
+    assert "last administrator" in tab._on_disable("root", root)[tab.told]
+    assert "Limits of an account" in added[tab.table]
+
+
+def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
+    import gradio as gr
+
+    from studio.ui.page import build_page
+
+    with JobRunner(running=1, waiting=1) as runner:
+
+        async def build():
+            return build_page(studio, Claims(), making=runner, checking=runner)
+
+        page = asyncio.run(build())
+    tabs = {block.label: block for block in page.blocks.values() if isinstance(block, gr.Tab)}
+    greet = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "greet")
+    wanted = {
+        Role.ARTIST: ("Create", {"Create", "Verify"}),
+        Role.VERIFIER: ("Verify", {"Verify"}),
+        Role.REGISTRAR: ("Consent", {"Consent"}),
+        Role.ADMINISTRATOR: ("Create", {"Create", "Verify", "Consent", "Accounts"}),
+    }
+    for role, (first, visible) in wanted.items():
+        answer = greet(request(actors[role]))
+        shown = {label for label, tab in tabs.items() if answer.get(tab, {}).get("visible")}
+        assert shown == visible
+        assert first.lower() in [
+            update.get("selected") for update in answer.values() if isinstance(update, dict)
+        ]
+        assert f"<b>{NAMES[role]}</b> ({role})" in str(answer)
+    assert "Single-user mode" in str(greet(request(LOCAL_OWNER)))
+    with pytest.raises(AccessDeniedError):
+        greet(request(None))
+
+
+def test_the_live_table_keeps_apart_what_stands_differently(studio):
+    from dataclasses import replace
+
+    (status,) = [s for s in studio.grants() if s.state == "live"]
+    narrow = status.grant.model_copy(
+        update={
+            "id": "evil-<b>",
+            "tags": frozenset({"genre/jazz"}),
+            "valid_until": datetime(2027, 5, 1, tzinfo=UTC),
+        }
+    )
+    other = replace(
+        status, grant=narrow, holder=status.holder.model_copy(update={"name": "<i>Ada"})
+    )
+    table = consent_views.live_table([status, other], ["genre/jazz", "mood/calm", "genre/choral"])
+    assert table.count("<tr>") == 4
+    assert "&lt;i&gt;Ada" in table
+    assert "<i>Ada" not in table
+    assert "until 1 May 2027" in table
