@@ -157,6 +157,10 @@ def _parse(content: bytes) -> dict[str, Any]:
     for name, kind in shape.items():
         if not isinstance(bundle.get(name), kind) or isinstance(bundle[name], bool):
             raise UnreadableProofError(f"not a proof bundle: {name} is missing or malformed")
+    try:
+        json.dumps(bundle, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as exc:  # half a character: no text in UTF-8
+        raise UnreadableProofError("not a proof bundle: a text in it is malformed") from exc
     openings = bundle.get("openings", {})
     if not isinstance(openings, dict) or not all(isinstance(o, dict) for o in openings.values()):
         raise UnreadableProofError("not a proof bundle: openings is malformed")

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,8 @@ from studio.provenance.ledger import Ledger
 from studio.provenance.signed_note import SignerKey
 from tests.authority import Authority
 from tests.ledgers import fill, notary_of
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture
@@ -292,3 +295,14 @@ def test_a_gap_in_the_signing_keys_is_an_error(tmp_path):
     (tmp_path / "ledger-0003.key").write_text("nonsense")
     with pytest.raises(LedgerError, match="cannot be read"):
         LedgerKeys.open(tmp_path)
+
+
+def test_the_golden_proof_holds_for_ever():
+    """docs/ledger-format.md: this bundle, under this key, can never cease to hold."""
+    proven = check_bundle(
+        (GOLDEN / "proof-v1.json").read_bytes(), read_keys((GOLDEN / "proof-v1.key").read_text())
+    )
+    assert (proven.index, proven.kind) == (5, "release")
+    assert proven.checkpoint.size == 7
+    assert proven.disclosed == {"credit_lines/0": "A line"}
+    check_file(proven, b"abc")
