@@ -227,7 +227,7 @@ def load_config(path: Path) -> StudioConfig:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         return StudioConfig.model_validate(data)
-    except (OSError, yaml.YAMLError) as exc:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise ConfigError(f"cannot read {path}: {exc}") from exc
     except ValidationError as exc:
         faults = "; ".join(

@@ -155,7 +155,7 @@ def load_model_configs(directory: Path) -> dict[str, ModelConfig]:
     for file in sorted(directory.glob("*.yaml")):
         try:
             config = ModelConfig.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError) as exc:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
             raise ConfigError(f"cannot read {file}: {exc}") from exc
         except ValidationError as exc:
             faults = "; ".join(

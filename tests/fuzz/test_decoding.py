@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.mutation import EDITS, spoil
 from watermark.audio import FORMATS, DecodeLimits, Waveform, encode, read
 from watermark.errors import AudioError
 
@@ -48,29 +49,11 @@ def test_the_unmutated_files_are_read():
 )
 @given(
     format=st.sampled_from(FORMATS),
-    edits=st.lists(
-        st.tuples(
-            # Half of the edits in the headers, where the decoders' decisions are made.
-            st.one_of(st.integers(0, 200), st.integers(0, 40_000)),
-            st.sampled_from(["set", "insert", "delete"]),
-            st.binary(min_size=1, max_size=16),
-        ),
-        min_size=1,
-        max_size=8,
-    ),
+    edits=EDITS,
     keep=st.one_of(st.none(), st.integers(0, 40_000)),
 )
 def test_mutated_files(format, edits, keep):
-    data = bytearray(valid(format))
-    for at, kind, value in edits:
-        at %= len(data) + 1
-        if kind == "set":
-            data[at : at + len(value)] = value
-        elif kind == "insert":
-            data[at:at] = value
-        else:
-            del data[at : at + len(value)]
-    check(bytes(data[:keep]))
+    check(spoil(valid(format), edits)[:keep])
 
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
