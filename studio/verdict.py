@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from studio.consent.types import OnRevocation
+
 if TYPE_CHECKING:
     from studio.evidence import Part
     from studio.provenance.release import Release
@@ -59,6 +61,7 @@ class ConsentThenNow:
     holder: str  # name
     now: str  # "granted", or the reason why it no longer is: "revoked", "expired", ...
     since: str | None  # RFC 3339 instant from which it is revoked or expired
+    effect: str | None = None  # of a revocation on this output: keep, no-new-distribution, withdraw
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,6 +71,7 @@ class ConsentThenNow:
             "then": "granted",
             "now": self.now,
             "since": self.since,
+            "effect": self.effect,
         }
 
 
@@ -237,7 +241,13 @@ def consent_text(consent: tuple[ConsentThenNow, ...]) -> str:
         f"{line.tag} is {line.now}" + (f" since {line.since[:10]}" if line.since else "")
         for line in gone
     )
-    return f"Consent at release: {holders}. Since then: {changes}."
+    text = f"Consent at release: {holders}. Since then: {changes}."
+    effects = {line.effect for line in gone}
+    if OnRevocation.WITHDRAW in effects:
+        return f"{text} By its terms this output was withdrawn."
+    if OnRevocation.NO_NEW_DISTRIBUTION in effects:
+        return f"{text} By its terms this output is no longer handed out."
+    return text
 
 
 def rate_text(detection: Detection) -> str:

@@ -206,24 +206,25 @@ class Verifier:
         """Each grant relied on at release, and whether the same grant would still do."""
         policy = self._policy()
         request = release.request
-        now = policy.decide(
-            request.tags,
-            use=request.use,
-            territory=request.territory,
-            model=request.model,
-            at=self._clock(),
-        )
+        at = policy.registry.present(self._clock())
         lines = []
-        for then, answer in zip(release.decision["tags"], now.tags, strict=True):
+        for then in release.decision["tags"]:
             grant_id = then["grant"]
-            verdict = next((v for v in answer.considered if v.grant.id == grant_id), None)
-            state, since = "granted", None
+            verdict = policy.standing(
+                grant_id,
+                use=request.use,
+                territory=request.territory,
+                model=request.model,
+                at=at,
+            )
+            state, since, effect = "granted", None, None
             if verdict is None:
                 state = "no-grant"  # the registry has lost it
             elif not verdict.covers:
                 state = str(verdict.failures[0])
                 if verdict.failures[0] is Reason.REVOKED:
                     since = policy.registry.revoked_at(grant_id)
+                    effect = str(verdict.grant.on_revocation)
                 elif verdict.failures[0] is Reason.EXPIRED:
                     since = verdict.grant.valid_until
             holder = policy.registry.holders.get(then["holder"])
@@ -234,6 +235,7 @@ class Verifier:
                     holder=then["holder"] if holder is None else holder.name,
                     now=state,
                     since=None if since is None else format_instant(since),
+                    effect=effect,
                 )
             )
         return tuple(lines)
