@@ -102,13 +102,14 @@ def mixed(
         if part.seal is not None:
             line += f" ({odds_text(part.seal.chance_bound)} of a wrong name)"
         lines.append(line + ". " + speed_text(part))
-    ours = {part.output_id for part in parts}
-    told = [
-        (f"{output_id}: " if len(ours) > 1 else "") + consent_text(consents[output_id])
-        for output_id in dict.fromkeys(part.output_id for part in parts)
-    ]
+    ours = list(dict.fromkeys(part.output_id for part in parts))
+    told = {output_id: consent_text(consents[output_id]) for output_id in ours}
+    if len(set(told.values())) == 1:
+        consent = told[ours[0]]
+    else:
+        consent = " ".join(f"{output_id}: {text}" for output_id, text in told.items())
     alone = "" if len(ours) < 2 else f"{len(ours)} outputs of ours are in this file. "
-    return alone + "".join(lines).rstrip() + " " + " ".join(told)
+    return f"{alone}{''.join(lines).rstrip()} {consent}"
 
 
 def transplanted(part: Part, release: Release, consent: tuple[ConsentThenNow, ...]) -> str:

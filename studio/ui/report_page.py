@@ -44,9 +44,14 @@ body { background: var(--paper); color: var(--ink); margin: 0; line-height: 1.5;
   font-family: system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif; }
 main { max-width: 900px; margin: 0 auto; padding: 28px 22px 60px; }
 h1 { font-size: 1.5rem; margin: 0 0 2px; } header p { margin: 2px 0; }
+header { margin-bottom: 16px; }
+.card h2 { font-size: 1.08rem; margin: 0; } .card p { margin: 6px 0 0; }
 article { margin-top: 26px; } article > * + * { margin-top: 14px; }
 article + article { border-top: 2px solid var(--line); padding-top: 26px; }
 dl.facts { grid-template-columns: minmax(150px, max-content) 1fr; }
+td.nowrap, th.nowrap { white-space: nowrap; }
+@media (max-width: 640px) { main { padding: 14px 10px 40px; }
+  dl.facts { grid-template-columns: 1fr; gap: 1px 0; } dl.facts dd { margin-bottom: 7px; } .verdict { grid-template-columns: 36px 1fr; padding: 14px; } }
 footer { margin-top: 28px; color: var(--ink-soft); font-size: .86rem; }
 @media print {
   body { background: #fff; font-size: 10.5pt; } main { max-width: none; padding: 0; }

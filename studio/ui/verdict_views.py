@@ -11,8 +11,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from studio.ui.timeline import parts_strip, place_in_original, score_timeline
-from studio.ui.verdict_words import NEXT_STEPS, PART_WORDS, READING, evidence_rows
-from studio.ui.wording import clock, esc, moment, percent, tag_name, territory_name
+from studio.ui.verdict_words import (
+    NEXT_STEPS,
+    PART_WORDS,
+    READING,
+    evidence_rows,
+    short_percent,
+)
+from studio.ui.wording import clock, esc, moment, tag_name, territory_name
 from studio.verdict import odds_text
 
 if TYPE_CHECKING:
@@ -208,9 +214,9 @@ def _sureness(part: Match) -> str:
     if part.chance_bound is not None:
         lines.append(f"seal: {odds_text(part.chance_bound)} of a wrong name")
     if part.distance is not None:
-        lines.append(f"content: {percent(part.distance)} of bits differ")
+        lines.append(f"content: {short_percent(part.distance)} of bits differ")
     if part.rivals:
-        names = ", ".join(f"{key} ({percent(distance)})" for key, distance in part.rivals[:3])
+        names = ", ".join(f"{key} ({short_percent(distance)})" for key, distance in part.rivals[:3])
         lines.append(f"content agrees also with {names}")
     return "<br>".join(f"<span class='small'>{esc(line)}</span>" for line in lines)
 

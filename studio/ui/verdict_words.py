@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from studio.evidence import PartKind
 from studio.services import Verdict
-from studio.ui.wording import percent
 from studio.verdict import odds_text
 
 if TYPE_CHECKING:
     from studio.services import VerifyReport
     from watermark.detect import Detection
 
-__all__ = ["NEXT_STEPS", "PART_WORDS", "READING", "Reading", "evidence_rows"]
+__all__ = ["NEXT_STEPS", "PART_WORDS", "READING", "Reading", "evidence_rows", "short_percent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +169,13 @@ def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
                 f"everything searched ({found.searched:,} alignments of "
                 f"{_registered(report)})",
             ),
-            ("Bits that agree", f"{percent(found.bit_accuracy)} of {found.seconds_used:g} s"),
+            ("Bits that agree", f"{short_percent(found.bit_accuracy)} of {found.seconds_used:g} s"),
         ]
     if report.fingerprint_distance is not None:
         rows.append(
             (
                 "Content against the original",
-                f"{percent(report.fingerprint_distance)} of the fingerprint's bits differ "
+                f"{short_percent(report.fingerprint_distance)} of the fingerprint's bits differ "
                 "(same recording: up to 25 %; unrelated music: about 50 %, never below 41 % in "
                 "992 pairs)",
             )
@@ -193,6 +192,16 @@ def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
     return rows
 
 
+def short_percent(share: float) -> str:
+    """A share as a person reads it: one decimal, two digits below one percent.
+
+    >>> short_percent(0.0494), short_percent(0.000998)
+    ('4.9 %', '0.1 %')
+    """
+    value = share * 100
+    return f"{value:.2g} %" if value < 1 else f"{value:.1f} %"
+
+
 def _registered(report: VerifyReport) -> str:
     return (
         "every registered seal"
@@ -207,7 +216,7 @@ def _false_positives(detection: Detection) -> str:
     if counted is None or detection.false_positive_rate is None:
         return "nobody has measured it for this detector"
     return (
-        f"at most {percent(detection.false_positive_rate)} at this threshold (95 % confidence; "
-        f"{counted.alarms} alarms in {counted.clips:,} clips of unmarked music, "
+        f"at most {short_percent(detection.false_positive_rate)} at this threshold "
+        f"(95 % confidence; {counted.alarms} alarms in {counted.clips:,} clips of unmarked music, "
         f"{detection.calibrated_s:g} s each)"
     )

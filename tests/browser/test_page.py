@@ -81,7 +81,7 @@ def test_what_is_downloaded_is_what_was_released(served, made):
     assert read(made).duration_s == pytest.approx(10.0, abs=0.2)
 
 
-def test_the_download_is_recognised_as_sealed(desk, made, artifacts):
+def test_the_download_is_recognised_as_sealed(desk, made, artifacts, tmp_path):
     page = desk.page
     page.set_viewport_size({"width": 1280, "height": 1180})
     assert verify(page, made) == "sealed"
@@ -95,6 +95,19 @@ def test_the_download_is_recognised_as_sealed(desk, made, artifacts):
     with page.expect_download() as download:
         page.get_by_role("link", name="Download report (JSON)").click()
     assert '"verdict": "sealed"' in Path(download.value.path()).read_text()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download report (HTML").click()
+    printed = tmp_path / "report.html"
+    download.value.save_as(printed)
+    paper = desk.page.context.new_page()
+    asked: list[str] = []
+    paper.on("request", lambda request: asked.append(request.url))
+    paper.goto(printed.as_uri())
+    assert paper.get_by_role("heading", name="Verification report").is_visible()
+    assert made.stem in paper.inner_text("body")
+    assert asked == [printed.as_uri()], "the report asks nobody for anything"
+    keep(paper, artifacts / "report.png")
+    paper.close()
 
 
 def test_an_mp3_of_it_is_recognised_and_a_part_of_it_is_an_excerpt(desk, made, tmp_path):
@@ -104,6 +117,29 @@ def test_an_mp3_of_it_is_recognised_and_a_part_of_it_is_an_excerpt(desk, made, t
     write(tmp_path / "part.flac", music.slice(2.0, 8.5))
     assert verify(desk.page, tmp_path / "part.flac") == "excerpt"
     assert "of the original" in desk.page.get_by_role("region", name="Matched output").inner_text()
+
+
+def test_several_files_at_once_are_a_list_that_opens(desk, made, artifacts, tmp_path):
+    page, music = desk.page, read(made)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    write(tmp_path / "part.mp3", music.slice(1.0, 9.0))
+    (tmp_path / "notes.wav").write_text("no music")
+    page.get_by_role("button", name="Clear").first.click()
+    page.get_by_text("No file yet").wait_for()
+    names = [made, tmp_path / "part.mp3", tmp_path / "notes.wav"]
+    page.locator("input[type=file]").last.set_input_files(names)
+    page.get_by_role("link", name="Download report (JSON)").wait_for(timeout=90_000)
+    answers = page.locator("details.answer")
+    assert answers.count() == 3
+    verdicts = page.locator("[data-verdict]").evaluate_all("all => all.map(v => v.dataset.verdict)")
+    assert verdicts == ["sealed", "excerpt", "unreadable"]
+    answers.nth(1).locator("summary").click()
+    answers.nth(1).get_by_text("Which seconds are what").wait_for()
+    keep(page, artifacts / "page-verify-many.png")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    keep(page, artifacts / "page-verify-phone.png")
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_unmarked_music_is_not_detected_and_not_called_human_made(desk, tmp_path):
@@ -167,9 +203,8 @@ def test_another_session_sees_nothing_of_this_one(visit, served, made):
 
 def test_a_phone_shows_the_whole_page_without_sideways_scrolling(visit, artifacts):
     visit.page.set_viewport_size({"width": 390, "height": 844})
-    for tab in ("Create", "Verify", "Models and limits"):
-        visit.page.get_by_role("tab", name=tab).click()
+    for tab in ("Create", "Verify", "Consent", "Accounts", "Models and limits", "Create"):
+        visit.page.get_by_role("tab", name=tab, exact=True).click()
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
-    visit.page.get_by_role("tab", name="Create").click()
     assert visit.page.get_by_role("button", name="Generate").is_visible()
     keep(visit.page, artifacts / "page-phone.png")
