@@ -16,9 +16,10 @@ from urllib.parse import quote, urlencode
 
 import gradio as gr
 
+from studio.access import Permission
 from studio.errors import StudioError
 from studio.ui import consent_views as views
-from studio.ui.callers import acting
+from studio.ui.callers import acting, caller
 from studio.ui.create_views import failure_panel, unexpected_panel
 from studio.ui.parts import PRIVATE, UploadedFile
 from studio.ui.wording import esc
@@ -121,13 +122,18 @@ class ConsentTab:
             **PRIVATE,
         )
 
-    def connect(self, tab: gr.Tab) -> None:
-        """Read everything anew whenever the tab is opened."""
-        tab.select(self._on_open, None, [*self._tables, self.first, self.last], **PRIVATE)
+    def connect(self, tab: gr.Tab, page: gr.Blocks) -> None:
+        """Read everything anew whenever the tab is opened; for some it is open from the start."""
+        shown = [*self._tables, self.first, self.last]
+        tab.select(self._on_open, None, shown, **PRIVATE)
+        page.load(self._on_load, None, shown, **PRIVATE)
 
     @property
     def _tables(self) -> list[Any]:
         return [self.live, self.holders, self.grant, self.statement_of]
+
+    def _on_load(self, request: gr.Request) -> _State:
+        return self._on_open(request) if caller(request).may(Permission.CONSENT) else {}
 
     def _on_open(self, request: gr.Request) -> _State:
         today = datetime.now(UTC)

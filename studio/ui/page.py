@@ -7,7 +7,6 @@ taken away. That is a courtesy: what a role may do is decided with every event, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -63,59 +62,56 @@ def build_page(
     with page:
         gr.HTML(_MASTHEAD.format(seal=asset("seal.svg")))
         who = gr.HTML(elem_classes="who")
-        with gr.Tabs() as tabs:
-            with gr.Tab("Create", id="create") as create_tab:
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
+            with gr.Tab("Create", id="create"):
                 create = CreateTab(studio, claims, making)
-            with gr.Tab("Verify", id="verify") as verify_tab:
+            with gr.Tab("Verify", id="verify"):
                 VerifyTab(studio, checking)
             with gr.Tab("Consent", id="consent") as consent_tab:
-                ConsentTab(studio).connect(consent_tab)
+                ConsentTab(studio).connect(consent_tab, page)
             with gr.Tab("Accounts", id="accounts") as accounts_tab:
                 AccountsTab(studio).connect(accounts_tab)
             with gr.Tab("Models and limits", id="about"):
                 build_about(studio)
         create.connect_load(page)
-        by_right = {
-            Permission.GENERATE: create_tab,
-            Permission.VERIFY: verify_tab,
-            Permission.CONSENT: consent_tab,
-            Permission.ADMINISTER: accounts_tab,
-        }
 
         def greet(request: gr.Request) -> dict[Any, Any]:
-            return _greet(caller(request), who, tabs, by_right)
+            actor = caller(request)
+            return {who: signed_in_line(actor), tabs: gr.update(selected=_first_tab(actor))}
 
-        page.load(greet, None, [who, tabs, *by_right.values()], **PRIVATE)
+        page.load(greet, None, [who, tabs], **PRIVATE)
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
     return page
 
 
-def _greet(
-    actor: Actor, who: gr.HTML, tabs: gr.Tabs, by_right: Mapping[Permission, gr.Tab]
-) -> dict[Any, Any]:
-    """Who is here, and the tabs that the role has a use for, the first of them open."""
-    ids = {
-        Permission.GENERATE: "create",
-        Permission.VERIFY: "verify",
-        Permission.CONSENT: "consent",
-    }
-    first = next((ids[right] for right in ids if actor.may(right)), "about")
-    return {
-        who: signed_in_line(actor),
-        tabs: gr.update(selected=first),
-        **{tab: gr.update(visible=actor.may(right)) for right, tab in by_right.items()},
-    }
+_TABS = {
+    Permission.GENERATE: "create",
+    Permission.VERIFY: "verify",
+    Permission.CONSENT: "consent",
+    Permission.ADMINISTER: "accounts",
+}
+
+
+def _first_tab(actor: Actor) -> str:
+    return next((tab for right, tab in _TABS.items() if actor.may(right)), "about")
 
 
 def signed_in_line(actor: Actor) -> str:
-    """Who is signed in and the way out; or that nobody has to be."""
+    """Who is signed in and the way out; or that nobody has to be. Hides the tabs of other roles.
+
+    By a style sheet, because Gradio 6 draws a tab once and for all.
+    """
     if actor is LOCAL_OWNER:
         return (
             '<p class="who-line"><b>Single-user mode.</b> Whoever sits at this machine may do '
             "everything. The first account makes signing in a must.</p>"
         )
+    others = ",".join(
+        f'button[data-tab-id="{tab}"]' for right, tab in _TABS.items() if not actor.may(right)
+    )
+    hidden = f"<style>{others}{{display:none !important}}</style>" if others else ""
     return (
-        f'<div class="who-line">Signed in as <b>{esc(actor.name)}</b> ({esc(actor.role)}) '
+        f'{hidden}<div class="who-line">Signed in as <b>{esc(actor.name)}</b> ({esc(actor.role)}) '
         '<a href="password">Change password</a>'
         '<form method="post" action="logout"><button type="submit">Sign out</button></form></div>'
     )

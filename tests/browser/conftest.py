@@ -10,13 +10,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.accounts import NAMES, PASSWORD
 
 _ARGUMENTS = (
     "--no-sandbox",  # CI runs as root
@@ -71,15 +73,47 @@ def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> Non
 
 @pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("served")
+    """A fresh studio, which belongs to whoever sits at the machine."""
+    with _serving(tmp_path_factory.mktemp("served")) as served:
+        yield served
+
+
+@pytest.fixture(scope="package")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A studio with one account of each role, added as an operator adds them."""
+    folder = tmp_path_factory.mktemp("team")
+    for number, (role, name) in enumerate(NAMES.items()):
+        arguments = ["account", "add", name, "--role", str(role), "--password-stdin"]
+        subprocess.run(
+            _command(*(["--as-owner"] if number else []), *arguments),
+            env=_environment(folder),
+            input=f"{PASSWORD}\n".encode(),
+            check=True,
+        )
+    with _serving(folder) as served:
+        yield served
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"STUDIO_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from studio.cli import main; main()", *arguments]
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[Served]:
     port, log = _free_port(), folder / "log"
     served = Served(f"http://127.0.0.1:{port}", folder / "home", log)
-    environment = os.environ | {"STUDIO_HOME": str(served.home), "OMP_NUM_THREADS": "1"}
-    start = "from studio.cli import main; main()"
-    command = [sys.executable, "-c", start, "serve", "--port", str(port)]
     with (
         log.open("wb") as sink,
-        subprocess.Popen(command, env=environment, stdout=sink, stderr=sink) as process,
+        subprocess.Popen(
+            _command("serve", "--port", str(port)),
+            env=_environment(folder),
+            stdout=sink,
+            stderr=sink,
+        ) as process,
     ):
         try:
             _wait_until_up(served.url, process, log)
@@ -124,20 +158,49 @@ def desk(served: Served, browser: Any) -> Iterator[Visit]:
 @contextmanager
 def _visiting(served: Served, browser: Any) -> Iterator[Visit]:
     """Open the page; afterwards check: no outside host was asked, no script failed."""
-    visit = Visit(browser.new_page())
-    visit.page.on("request", lambda request: visit.hosts.add(_host(request.url)))
-    visit.page.on("pageerror", lambda error: visit.faults.append(str(error)))
+    with watched(browser.new_page(), served) as visit:
+        visit.page.goto(served.url)
+        visit.page.get_by_text("Consent for your choice").wait_for()
+        yield visit
+
+
+@contextmanager
+def watched(page: Any, served: Served) -> Iterator[Visit]:
+    """Watch every request and fault of a page, and close it in the end."""
+    visit = Visit(page)
+    page.on("request", lambda request: visit.hosts.add(_host(request.url)))
+    page.on("pageerror", lambda error: visit.faults.append(str(error)))
     # A request that our content security policy stops is no request, but it was an attempt.
-    visit.page.on(
+    page.on(
         "console",
         lambda line: "Content Security" in line.text and visit.faults.append(line.text),
     )
-    visit.page.goto(served.url)
-    visit.page.get_by_text("Consent for your choice").wait_for()
     yield visit
-    visit.page.close()
+    page.close()
     assert visit.hosts <= {_host(served.url), ""}, "the page asked another host for something"
     assert visit.faults == []
+
+
+@pytest.fixture
+def sign_in(team: Served, browser: Any) -> Iterator[Callable[..., Visit]]:
+    """Opens the page and signs in as a name; each in a browser profile of its own."""
+    with ExitStack() as stack:
+
+        def signed_in(name: str) -> Visit:
+            profile = browser.browser.new_context(
+                viewport={"width": 1280, "height": 900}, accept_downloads=True
+            )
+            profile.set_default_timeout(60_000)
+            stack.callback(profile.close)
+            visit = stack.enter_context(watched(profile.new_page(), team))
+            visit.page.goto(team.url)
+            visit.page.get_by_label("Account name").fill(name)
+            visit.page.get_by_label("Password").fill(PASSWORD)
+            visit.page.get_by_role("button", name="Sign in").click()
+            visit.page.get_by_text(f"Signed in as {name}").wait_for()
+            return visit
+
+        yield signed_in
 
 
 def _host(url: str) -> str:
