@@ -17,6 +17,9 @@ HEAVY = (
     "fastapi",
     "matplotlib",
     "av",
+    "c2pa",
+    "reportlab",
+    "segno",
 )
 
 PROBE = """
@@ -54,6 +57,10 @@ assert threading.active_count() == 1
         "studio.verify",
         "studio.consent",
         "studio.provenance.ledger",
+        "studio.provenance.credentials.signing",
+        "studio.receipts.pdf",
+        "studio.overhead",
+        "watermark.sandbox",
         "studio.music",
         "studio.house",
         "watermark",
