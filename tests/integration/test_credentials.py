@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import c2pa
 import numpy as np
@@ -33,6 +34,7 @@ from tests.studios import PlainGenerator, left_over, make_studio, music
 from watermark.audio import Waveform, encode, read
 
 TAGS = ["genre/jazz", "mood/calm"]
+GOLDEN = Path(__file__).parents[1] / "golden"
 MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "m4a": "audio/mp4"}
 DEVELOPMENT = CredentialsConfig(
     namespace="org.example",
@@ -151,6 +153,20 @@ def test_a_parent_is_an_ingredient_with_its_own_manifest():
     generation = alone["manifests"][alone["active_manifest"]]["assertions"]
     told = {item["label"]: item["data"] for item in generation}
     assert told["org.example.generation"]["parent"] == "cd" * 8
+
+
+def test_a_file_signed_in_2026_reads_for_ever():
+    content = (GOLDEN / "credentials-v1.mp3").read_bytes()
+    root = (GOLDEN / "credentials-v1.root.pem").read_text()
+    found = independent(content, "mp3", root)
+    term = x509.load_pem_x509_certificate(root.encode()).not_valid_after_utc
+    assert found["validation_state"] == ("Trusted" if datetime.now(UTC) < term else "Invalid")
+    manifest = found["manifests"][found["active_manifest"]]
+    told = {item["label"]: item.get("data") for item in manifest["assertions"]}
+    assert told["c2pa.soft-binding"]["alg"] == "org.example.seal.1"
+    assert told["c2pa.soft-binding"]["blocks"][0]["value"] == "9f2c00a1b2c3d4e5"
+    assert told["org.example.generation"]["seed"] == 7
+    assert told["org.example.consent"]["grants"][0]["grant"] == "house-catalogue-2026"
 
 
 # -- what the desk makes of it ---------------------------------------------------------------------
