@@ -85,10 +85,15 @@ class AccountsTab:
 
     def connect(self, tab: gr.Tab) -> None:
         """Read everything anew whenever the tab is opened."""
-        tab.select(self._on_open, None, [self.table, self.chosen, self.told], **PRIVATE)
+        shown = [self.table, self.chosen, self.told, self.role]
+        tab.select(self._on_open, None, shown, **PRIVATE)
 
     def _on_open(self, request: gr.Request) -> _State:
-        return self._changed(request, lambda _directory, _by: "")
+        first = caller(request) is LOCAL_OWNER
+        return {
+            **self._changed(request, lambda _directory, _by: ""),
+            self.role: str(Role.ADMINISTRATOR if first else Role.ARTIST),
+        }
 
     def _on_add(self, name: str, role: str, password: str, request: gr.Request) -> _State:
         def add(directory: Accounts, by: str | None) -> str:

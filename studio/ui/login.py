@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -25,6 +25,7 @@ _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light"><title>{title} – Consented Music Studio</title>
+<link rel="icon" href="data:image/svg+xml,{icon}">
 <style>{style}</style></head><body>
 <main><header>{seal}<div><h1>Consented Music Studio</h1>
 <p>Music from styles whose rights holders agreed.</p></div></header>
@@ -156,6 +157,7 @@ def _page(
         title=title,
         style=asset("login.css"),
         seal=asset("seal.svg"),
+        icon=quote(asset("seal.svg")),  # a stranger is given no file
         message=message,
         form=form,
     )

@@ -111,7 +111,8 @@ def signed_in_line(actor: Actor) -> str:
     )
     hidden = f"<style>{others}{{display:none !important}}</style>" if others else ""
     return (
-        f'{hidden}<div class="who-line">Signed in as <b>{esc(actor.name)}</b> ({esc(actor.role)}) '
+        f'{hidden}<div class="who-line"><span>Signed in as <b>{esc(actor.name)}</b> '
+        f"({esc(actor.role)})</span> "
         '<a href="password">Change password</a>'
         '<form method="post" action="logout"><button type="submit">Sign out</button></form></div>'
     )
