@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from studio.errors import LedgerError, UsageError
 from studio.provenance.audit import Audit, audit
 from studio.provenance.commitments import Opening, Personal, take_out
 from studio.provenance.entry import INSTANT, LEAF_VERSION, Entry, canonical_leaf, entry_of
+from studio.provenance.nodes import Node, with_nodes
 from studio.provenance.proofs import consistency_path, inclusion_path
 from studio.provenance.release import GenerationRequest, OutputId, Release
 from studio.provenance.tree import (
@@ -222,16 +224,21 @@ class Ledger:
     ) -> Entry:
         public, openings = take_out(body)
         leaf = canonical_leaf(index, kind, at, public)
-        node = _node_reader(connection)
-        fresh: dict[tuple[int, int], bytes] = {}
-        for level, node_index, hash_ in completed_nodes(index, leaf_hash(leaf), node):
-            fresh[level, node_index] = hash_
+        hash_ = leaf_hash(leaf)
+
+        def grow(node: Node) -> tuple[dict[tuple[int, int], bytes], bytes]:
+            completed = completed_nodes(index, hash_, node)
+            fresh = {(level, i): complete for level, i, complete in completed}
+            return fresh, head_from_nodes(
+                index + 1, lambda *key: fresh[key] if key in fresh else node(*key)
+            )
+
+        fresh, head = with_nodes(connection, grow)
         connection.execute(
             ledger_node.insert(),
-            [{"level": level, "idx": i, "hash": hash_} for (level, i), hash_ in fresh.items()],
+            [{"level": level, "idx": i, "hash": node} for (level, i), node in fresh.items()],
         )
-        head = head_from_nodes(index + 1, lambda *key: fresh.get(key) or node(*key))
-        entry = Entry(index, kind, at, public, leaf, leaf_hash(leaf), head)
+        entry = Entry(index, kind, at, public, leaf, hash_, head)
         connection.execute(
             ledger_entry.insert().values(
                 idx=index,
@@ -398,17 +405,17 @@ class Ledger:
     def head(self, size: int) -> bytes:
         """The tree head of the first ``size`` entries, from the stored nodes."""
         with self._database.reading() as connection:
-            return head_from_nodes(size, _node_reader(connection))
+            return with_nodes(connection, partial(head_from_nodes, size))
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The proof that entry ``index`` is among the first ``size``; O(log² size)."""
         with self._database.reading() as connection:
-            return inclusion_path(index, size, _node_reader(connection))
+            return with_nodes(connection, partial(inclusion_path, index, size))
 
     def consistency(self, first: int, second: int) -> list[bytes]:
         """The proof that the first ``second`` entries begin with the first ``first``."""
         with self._database.reading() as connection:
-            return consistency_path(first, second, _node_reader(connection))
+            return with_nodes(connection, partial(consistency_path, first, second))
 
     # -- auditing -----------------------------------------------------------------------------
 
@@ -425,17 +432,3 @@ class Ledger:
 def _openings(connection: Connection, index: int) -> dict[str, Opening]:
     rows = connection.execute(select(opening).where(opening.c.entry_idx == index))
     return {row.field: Opening(row.salt, row.value) for row in rows}
-
-
-def _node_reader(connection: Connection) -> Callable[[int, int], bytes]:
-    def node(level: int, index: int) -> bytes:
-        found = connection.scalar(
-            select(ledger_node.c.hash).where(
-                ledger_node.c.level == level, ledger_node.c.idx == index
-            )
-        )
-        if found is None:
-            raise LedgerError(f"the ledger is damaged: tree node ({level}, {index}) is missing")
-        return bytes(found)
-
-    return node

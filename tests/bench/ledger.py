@@ -19,12 +19,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from studio.provenance.bundle import check_bundle, make_bundle
 from studio.provenance.entry import INSTANT, LEAF_VERSION
@@ -58,35 +58,23 @@ def bulk(database: Database, entries: int) -> None:
     """Fill an empty ledger with ``entries`` entries."""
     peaks: dict[tuple[int, int], bytes] = {}  # complete subtrees that no larger one holds yet
 
-    def rows(start: int, end: int) -> Iterator[tuple[dict, list[dict]]]:
-        for index in range(start, end):
+    for start in range(0, entries, _BATCH):
+        entry_rows, node_rows = [], []
+        for index in range(start, min(start + _BATCH, entries)):
             at = time_of(index)
             leaf = _leaf(index, at)
             hash_ = leaf_hash(leaf)
-            nodes = []
             for level, i, node in completed_nodes(index, hash_, lambda *key: peaks[key]):
                 if level:
                     del peaks[level - 1, 2 * i]
                     peaks.pop((level - 1, 2 * i + 1), None)
                 peaks[level, i] = node
-                nodes.append({"level": level, "idx": i, "hash": node})
-            yield (
-                {
-                    "idx": index,
-                    "kind": "verification",
-                    "created_at": at.strftime(INSTANT),
-                    "leaf": leaf,
-                    "leaf_hash": hash_,
-                    "tree_head": head_from_nodes(index + 1, lambda *key: peaks[key]),
-                },
-                nodes,
-            )
-
-    for start in range(0, entries, _BATCH):
-        pairs = list(rows(start, min(start + _BATCH, entries)))
+                node_rows.append((level, i, node))
+            head = head_from_nodes(index + 1, lambda *key: peaks[key])
+            entry_rows.append((index, "verification", at.strftime(INSTANT), leaf, hash_, head))
         with database.writing() as connection:
-            _insert(connection, ledger_entry, [entry for entry, _ in pairs])
-            _insert(connection, ledger_node, [node for _, nodes in pairs for node in nodes])
+            _insert(connection, ledger_entry, entry_rows)
+            _insert(connection, ledger_node, node_rows)
 
 
 def _leaf(index: int, at: datetime) -> bytes:
@@ -101,15 +89,16 @@ def _leaf(index: int, at: datetime) -> bytes:
     return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _insert(connection: Connection, table, rows: list[dict]) -> None:
+def _insert(connection: Connection, table: Table, rows: list[tuple]) -> None:
+    """In the order of the table's columns, by the driver's own quickest way."""
+    cursor = connection.connection.driver_connection.cursor()
     if connection.dialect.name == "postgresql":
-        columns = ", ".join(rows[0])
-        cursor = connection.connection.driver_connection.cursor()
-        with cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
+        with cursor.copy(f"COPY {table.name} FROM STDIN") as copy:
             for row in rows:
-                copy.write_row(list(row.values()))
+                copy.write_row(row)
     else:
-        connection.execute(table.insert(), rows)
+        marks = ", ".join("?" * len(table.columns))
+        cursor.executemany(f"INSERT INTO {table.name} VALUES ({marks})", rows)
 
 
 def times_ms(count: int, act: Callable[[], object]) -> dict[str, float]:
