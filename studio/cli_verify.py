@@ -154,9 +154,8 @@ def scan(
         count = studio.ledger().output_count()
 
         def again(known: Mapping[str, Any]) -> bool:
-            return (retry and "error" in known) or (
-                stale and known.get("registered", count) < count
-            )
+            told = known.get("registered")  # None: it could not be read
+            return (retry and "error" in known) or (stale and told is not None and told < count)
 
         code = run_scan(
             paths_of(files, files_from, skip),

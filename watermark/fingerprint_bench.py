@@ -40,7 +40,11 @@ _BATCH = 10_000
 @click.option("--audio", type=click.Path(exists=True), required=True, help="Folder of music.")
 @click.option("--tracks", type=click.IntRange(min=0), default=100_000, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=3), default=10.0, show_default=True)
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Keep it here.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the index here, and use the one that is there.",
+)
 def main(audio: str, tracks: int, seconds: float, folder: Path | None) -> None:
     """Time the search for clips of --seconds among --tracks tracks of 30 s."""
     real = _load(audio)
@@ -79,7 +83,9 @@ def _fill(
     rng = np.random.default_rng(0)
     references = [fingerprint(track) for track in registered]
     begin = time.perf_counter()
-    index = FingerprintIndex(place)
+    index, note = FingerprintIndex(place), f"{len(references)} real and {tracks} made tracks"
+    if index.note == note:
+        return index, 0.0
     for n, reference in enumerate(references):
         index.add(f"real {n}", reference)
     for n in range(tracks):
@@ -88,7 +94,7 @@ def _fill(
         index.add(f"made {n}", Fingerprint(np.roll(words, rng.integers(1290)) ^ mask, _LEAST_S))
         if n % _BATCH == _BATCH - 1:
             index.save()
-    index.save()
+    index.save(note)
     return index, time.perf_counter() - begin
 
 

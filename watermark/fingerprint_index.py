@@ -161,7 +161,7 @@ class FingerprintIndex:
             for name in body["parts"]:
                 self._take(_Part.read(folder / Path(name).name))
             self.note = str(body["note"])
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as exc:
             raise FingerprintError(f"the fingerprint index {folder.name} is damaged") from exc
 
 

@@ -150,7 +150,11 @@ class Journal:
             raise ScanError(
                 f"{path.name}: {(exc.strerror or 'cannot be written').lower()}"
             ) from exc
-        self._take_up()
+        try:
+            self._take_up()
+        except BaseException:
+            self._file.close()
+            raise
 
     def _take_up(self) -> None:
         """What an earlier run answered; a line it left half written is cut off."""
@@ -161,7 +165,6 @@ class Journal:
                 record = json.loads(line) if line.endswith(b"\n") else None
                 file = None if record is None else record["file"]
             except (ValueError, KeyError, TypeError) as exc:
-                self._file.close()
                 raise ScanError(
                     f"{self._path.name}, line {number}: not a record of a scan; "
                     "choose another --out"

@@ -51,7 +51,8 @@ article + article { border-top: 2px solid var(--line); padding-top: 26px; }
 dl.facts { grid-template-columns: minmax(150px, max-content) 1fr; }
 td.nowrap, th.nowrap { white-space: nowrap; }
 @media (max-width: 640px) { main { padding: 14px 10px 40px; }
-  dl.facts { grid-template-columns: 1fr; gap: 1px 0; } dl.facts dd { margin-bottom: 7px; } .verdict { grid-template-columns: 36px 1fr; padding: 14px; } }
+  dl.facts { grid-template-columns: 1fr; gap: 1px 0; } dl.facts dd { margin-bottom: 7px; }
+  .verdict { grid-template-columns: 36px 1fr; padding: 14px; } }
 footer { margin-top: 28px; color: var(--ink-soft); font-size: .86rem; }
 @media print {
   body { background: #fff; font-size: 10.5pt; } main { max-width: none; padding: 0; }

@@ -194,7 +194,7 @@ def _parts_table(report: VerifyReport) -> str:
         for part in report.matches
     )
     return (
-        '<div class="table-scroll"><table class="plain"><thead><tr>'
+        '<div class="table-scroll"><table class="plain wide"><thead><tr>'
         '<th scope="col">Seconds of the file</th><th scope="col">What they are</th>'
         '<th scope="col">Place in the original</th><th scope="col">How sure</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></div>"
