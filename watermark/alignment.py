@@ -30,27 +30,28 @@ def best_path(pilot: NDArray[np.float32]) -> NDArray[np.int64]:
     if alignments == 1 or cells == 0:
         return np.zeros(cells, np.int64)
     gain = np.clip(pilot, -_CLIP, _CLIP).T.astype(np.float64)  # (cells, alignments)
-    back = np.zeros((cells, alignments), np.int64)
-    total = gain[0].copy()
-    index = np.arange(alignments)
+    totals = np.empty((cells, alignments))  # of the best path that ends there
+    totals[0] = gain[0]
+    circle = np.empty(alignments + 2)  # the last total with its neighbours across the ends
+    step = np.empty(alignments)
     for c in range(1, cells):
-        best = int(total.argmax())
-        options = np.stack(
-            [
-                total,
-                np.roll(total, 1) - _STEP,  # from the alignment below
-                np.roll(total, -1) - _STEP,  # from the alignment above
-                np.full(alignments, total[best] - _JUMP),
-            ]
-        )
-        choice = options.argmax(axis=0)  # (alignments,)
-        sources = np.stack(
-            [index, np.roll(index, 1), np.roll(index, -1), np.full(alignments, best)]
-        )
-        back[c] = sources[choice, index]
-        total = options[choice, index] + gain[c]
+        last = totals[c - 1]
+        circle[1:-1], circle[0], circle[-1] = last, last[-1], last[0]
+        np.maximum(circle[:-2], circle[2:], out=step)
+        step -= _STEP
+        np.maximum(step, last, out=step)
+        np.maximum(step, last.max() - _JUMP, out=step)
+        np.add(step, gain[c], out=totals[c])
     path = np.empty(cells, np.int64)
-    path[-1] = int(total.argmax())
+    at = path[-1] = int(totals[-1].argmax())
     for c in range(cells - 1, 0, -1):
-        path[c - 1] = back[c, path[c]]
+        last = totals[c - 1]
+        stay, below, above = last[at], last[at - 1] - _STEP, last[(at + 1) % alignments] - _STEP
+        best = max(stay, below, above)
+        jump = int(last.argmax())
+        if last[jump] - _JUMP > best:
+            at = jump
+        elif best > stay:
+            at = (at - 1) % alignments if below == best else (at + 1) % alignments
+        path[c - 1] = at
     return path

@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.audio import AudioFormat, Waveform, encode, read
+from watermark.clips import synthetic_clips
 from watermark.errors import BenchError
 
-__all__ = ["ATTACKS", "AttackSpec", "load_attacks"]
+__all__ = ["ATTACKS", "AttackSpec", "load_attacks", "stretch"]
 
 AttackFunction = Callable[..., Waveform]
 
@@ -169,6 +170,15 @@ def _pink_noise(waveform: Waveform, rng: np.random.Generator, *, snr_db: float) 
     frequency = np.fft.rfftfreq(waveform.length, 1 / waveform.rate)
     spectrum /= np.sqrt(np.maximum(frequency, 20.0))
     return _add(waveform, np.fft.irfft(spectrum, waveform.length, axis=1), snr_db)
+
+
+@_attack("mix-music")
+def _mix_music(waveform: Waveform, rng: np.random.Generator, *, snr_db: float) -> Waveform:
+    """Under or over other music, made up on the spot."""
+    seed = int(rng.integers(1 << 30))
+    other = synthetic_clips(count=1, seconds=waveform.duration_s + 0.1, seed=seed)[0].waveform
+    samples = other.mono().resample(waveform.rate).samples[:, : waveform.length]
+    return _add(waveform, samples, snr_db)
 
 
 @_attack("mix-babble")
@@ -316,7 +326,7 @@ def _speed(waveform: Waveform, rng: np.random.Generator, *, factor: float) -> Wa
 @_attack("tempo")
 def _tempo(waveform: Waveform, rng: np.random.Generator, *, factor: float) -> Waveform:
     """Played faster at the same pitch, by overlap and add of similar pieces (WSOLA, 46 ms)."""
-    return _same(waveform, _stretch(waveform.samples, waveform.rate, factor))
+    return _same(waveform, stretch(waveform.samples, waveform.rate, factor))
 
 
 @_attack("pitch")
@@ -325,7 +335,7 @@ def _pitch(waveform: Waveform, rng: np.random.Generator, *, semitones: float) ->
     import soxr
 
     factor = 2 ** (semitones / 12)
-    longer = _stretch(waveform.samples, waveform.rate, 1 / factor)
+    longer = stretch(waveform.samples, waveform.rate, 1 / factor)
     frames = np.ascontiguousarray(longer.T)
     back = soxr.resample(frames, waveform.rate * factor, waveform.rate, quality="HQ")
     return _same(waveform, _length(back.T, waveform.length))
@@ -412,7 +422,7 @@ def _length(samples: NDArray[np.floating], length: int) -> NDArray[np.floating]:
     return np.pad(cut, ((0, 0), (0, length - cut.shape[1])))
 
 
-def _stretch(samples: NDArray[np.float32], rate: int, factor: float) -> NDArray[np.float64]:
+def stretch(samples: NDArray[np.float32], rate: int, factor: float) -> NDArray[np.float64]:
     """WSOLA: pieces taken every ``factor`` hops, each where it continues the last one best."""
     frame = 2 * round(0.023 * rate)
     hop, reach = frame // 2, round(0.010 * rate)

@@ -17,21 +17,26 @@ so that any pair of seal models can be put through it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from watermark.attacks import AttackSpec
-from watermark.audio import Waveform, stream
+from watermark.audio import Waveform
+from watermark.clips import Clip, load_clips, synthetic_clips
 from watermark.errors import AudioError, BenchError
-from watermark.identify import Codebook, CodebookEntry, Identification, best_match
-from watermark.measures import log_spectral_distance, si_snr, wilson
+from watermark.identify import MAX_CHANCE, Codebook, CodebookEntry, best_match
+from watermark.measures import (
+    log_spectral_distance,
+    modulation_depth_db,
+    noise_to_mask,
+    si_snr,
+    wilson,
+)
 from watermark.message import SealId, SealKey
+from watermark.threats import Read, Reading, Seal, Threat, ThreatResult
 
 __all__ = [
     "AttackResult",
@@ -46,34 +51,6 @@ __all__ = [
 #: Rate of detection or identification below which an attack is listed as a failure.
 FAILS_BELOW = 0.9
 
-_AUDIO = {".wav", ".flac", ".mp3", ".m4a", ".opus", ".ogg", ".aac", ".aiff", ".webm"}
-_READ_S = 120.0  # seconds of a file looked at to take a clip from
-
-
-class Reading(Protocol):
-    """What the bench looks at of a detection."""
-
-    @property
-    def detected(self) -> bool: ...
-    @property
-    def score(self) -> float: ...
-    @property
-    def message_logits(self) -> NDArray[np.float32]: ...
-    @property
-    def identification(self) -> Identification | None: ...
-
-
-Seal = Callable[[Waveform, SealId], Waveform]
-Read = Callable[[Waveform, Codebook], Reading]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A piece of music to seal; its name appears in the report."""
-
-    name: str
-    waveform: Waveform
-
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
@@ -85,6 +62,8 @@ class AttackResult:
         clips: sealed clips read, and as many unsealed ones.
         detected: how many sealed clips were detected after the attack.
         identified: how many were attributed to the right seal.
+        identified_million: how many would be among a million seals: the right seal's correlation
+            does not depend on the registry, and the bound on chance grows in proportion to it.
         misattributed: how many, sealed or not, were attributed to a wrong seal.
         false_alarms: how many unsealed clips were detected after the attack.
         bit_accuracy: mean share of bits that agree with the clip's own seal, where it was not
@@ -112,6 +91,7 @@ class AttackResult:
     failed: tuple[str, ...] = ()
     lowest_sealed: float | None = None
     highest_unsealed: float | None = None
+    identified_million: int = 0
 
     @property
     def detection_rate(self) -> float:
@@ -139,6 +119,7 @@ class AttackResult:
             "detection_interval": wilson(self.detected, self.clips),
             "identification_rate": self.identification_rate,
             "identification_interval": wilson(self.identified, self.clips),
+            "identification_rate_million": self.identified_million / max(self.clips, 1),
             "false_alarm_interval": wilson(self.false_alarms, self.clips),
         }
 
@@ -153,6 +134,9 @@ class BenchReport:
         seconds: length of each clip, seconds.
         registered: seals in the codebook.
         seal_si_snr_db: mean SI-SNR of the sealed against the original clips.
+        seal_nmr_db, seal_modulation_db: means of :func:`watermark.measures.noise_to_mask` and
+            :func:`watermark.measures.modulation_depth_db` of the seal.
+        threats: what somebody with the public weights can do (:mod:`watermark.threats`).
         setting: what else a reader must know: model, audio, machine, date.
     """
 
@@ -162,6 +146,9 @@ class BenchReport:
     registered: int
     seal_si_snr_db: float
     setting: dict[str, str] = field(default_factory=dict)
+    seal_nmr_db: float | None = None
+    seal_modulation_db: float | None = None
+    threats: tuple[ThreatResult, ...] = ()
 
     @property
     def failures(self) -> tuple[AttackResult, ...]:
@@ -177,8 +164,14 @@ class BenchReport:
             "seconds": self.seconds,
             "registered": self.registered,
             "seal_si_snr_db": self.seal_si_snr_db,
+            "seal_nmr_db": self.seal_nmr_db,
+            "seal_modulation_db": self.seal_modulation_db,
+            "threats": [asdict(threat) for threat in self.threats],
             "mean_detection_rate": _mean([r.detection_rate for r in self.results]),
             "mean_identification_rate": _mean([r.identification_rate for r in self.results]),
+            "mean_identification_rate_million": _mean(
+                [r.identified_million / max(r.clips, 1) for r in self.results]
+            ),
             "failures": [r.attack for r in self.failures],
             "results": [r.to_json() for r in self.results],
         }
@@ -195,6 +188,7 @@ def run(
     seed: int = 0,
     setting: dict[str, str] | None = None,
     progress: Callable[[str], None] | None = None,
+    threats: Sequence[Threat] = (),
 ) -> BenchReport:
     """Put every clip through every attack.
 
@@ -208,6 +202,7 @@ def run(
         seed: of the ids and the attacks.
         setting: what else the report says about how it was made.
         progress: called with the name of each attack before it runs.
+        threats: what else is done to all sealed clips together.
 
     Raises:
         BenchError: nothing to do.
@@ -235,11 +230,19 @@ def run(
             except AudioError as exc:
                 tally.failed.append(f"{clip.name}: {exc}")
                 continue
-            tally.count(found, false, CodebookEntry(ids[index], key, seconds))
+            tally.count(found, false, CodebookEntry(ids[index], key, seconds), len(codebook))
             tally.compare(marked, attacked)
         results.append(tally.result(spec))
+    done = []
+    for threat in threats:
+        if progress is not None:
+            progress(threat.name)
+        done.append(threat.measure([clip.waveform for clip in clips], sealed, ids, codebook, read))
     results.sort(key=lambda r: (not r.fails, r.detection_rate, r.identification_rate))
-    quality = [si_snr(m, clip.waveform) for m, clip in zip(sealed, clips, strict=True)]
+    pairs = [(m, clip.waveform) for m, clip in zip(sealed, clips, strict=True)]
+    quality = [si_snr(m, original) for m, original in pairs]
+    masked = [noise_to_mask(m, original) for m, original in pairs]
+    wobble = [modulation_depth_db(m, original) for m, original in pairs]
     return BenchReport(
         tuple(results),
         tuple(clip.name for clip in clips),
@@ -247,6 +250,9 @@ def run(
         len(codebook),
         round(_mean([q for q in quality if q is not None]) or 0.0, 2),
         setting or {},
+        _mean([value for value in masked if value is not None]),
+        _mean([value for value in wobble if value is not None]),
+        tuple(done),
     )
 
 
@@ -255,6 +261,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.clips = self.detected = self.identified = self.misattributed = self.false_alarms = 0
+        self.identified_million = 0
         self.scores: list[float] = []
         self.unsealed_scores: list[float] = []
         self.accuracies: list[float] = []
@@ -262,7 +269,7 @@ class _Tally:
         self.distances: list[float] = []
         self.failed: list[str] = []
 
-    def count(self, found: Reading, false: Reading, entry: CodebookEntry) -> None:
+    def count(self, found: Reading, false: Reading, entry: CodebookEntry, registered: int) -> None:
         self.clips += 1
         self.detected += bool(found.detected)
         self.false_alarms += bool(false.detected)
@@ -271,6 +278,8 @@ class _Tally:
         named = found.identification
         if named is not None and named.seal_id == entry.seal_id:
             self.identified += 1
+            scale = max(1.0, 1e6 / registered)
+            self.identified_million += named.chance_bound * scale <= MAX_CHANCE
         else:
             self.misattributed += named is not None
             named = best_match(found.message_logits, Codebook([entry]))
@@ -300,93 +309,8 @@ class _Tally:
             failed=tuple(self.failed),
             lowest_sealed=min(self.scores, default=None),
             highest_unsealed=max(self.unsealed_scores, default=None),
+            identified_million=self.identified_million,
         )
-
-
-def load_clips(
-    folder: str | os.PathLike[str], *, count: int, seconds: float
-) -> tuple[list[Clip], list[str]]:
-    """Clips from a folder's audio files, in order of name: (clips, why others were left out).
-
-    Each clip is taken from a quarter into the first two minutes, past an introduction.
-
-    Raises:
-        BenchError: no folder, or not one file that serves.
-    """
-    place = Path(folder)
-    if not place.is_dir():
-        raise BenchError(f"no folder {place.name}")
-    clips: list[Clip] = []
-    left_out: list[str] = []
-    for path in sorted(p for p in place.rglob("*") if p.suffix.lower() in _AUDIO):
-        if len(clips) == count:
-            break
-        try:
-            blocks = stream(path, block_s=_READ_S)
-            waveform = next(blocks)
-        except AudioError as exc:
-            left_out.append(str(exc))
-            continue
-        spare = waveform.duration_s - seconds
-        if spare < 0:
-            left_out.append(f"{path.name}: shorter than {seconds:g} s")
-            continue
-        clip = waveform.slice(spare / 4, spare / 4 + seconds)
-        if float(np.abs(clip.samples).max()) < 1e-3:
-            left_out.append(f"{path.name}: silence")
-            continue
-        clips.append(Clip(path.name, clip))
-    if not clips:
-        raise BenchError(f"no audio file of {seconds:g} s or more in {place.name}")
-    return clips, left_out
-
-
-def synthetic_clips(*, count: int, seconds: float, seed: int = 0) -> list[Clip]:
-    """Music made up on the spot, for a bench without files: chords, bass and a beat, 32 kHz stereo.
-
-    It is simpler than real music; figures from it are a smoke test, and say so in the report.
-    """
-    rate = 32_000
-    clips = []
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        length = round(seconds * rate)
-        beat = rate * 60 / rng.uniform(80, 140)
-        mix = np.zeros((2, length + 2 * rate))
-        root = rng.integers(40, 52)
-        for step in range(int(length / (beat / 2)) + 1):
-            at = round(step * beat / 2)
-            degree = (0, 5, 7, 3)[step // 8 % 4]
-            if step % 2 == 0:
-                _pluck(mix, at, 440 * 2 ** ((root + degree - 69) / 12), 0.20, 0.5, rate, rng)
-            notes = rng.choice([12, 15, 19, 22, 24, 27], size=rng.integers(1, 3), replace=False)
-            for note in notes:
-                pitch = 440 * 2 ** ((root + degree + note - 69) / 12)
-                _pluck(mix, at, pitch, 0.12, rng.uniform(0.2, 0.8), rate, rng)
-            hit = rng.standard_normal(rate // 8) * np.exp(-np.arange(rate // 8) / (rate / 60))
-            mix[:, at : at + len(hit)] += hit * (0.08 if step % 4 == 2 else 0.02)
-        samples = mix[:, :length] / np.abs(mix[:, :length]).max() * 0.7
-        waveform = Waveform(np.ascontiguousarray(samples, np.float32), rate)
-        clips.append(Clip(f"synthetic-{number + 1}", waveform))
-    return clips
-
-
-def _pluck(
-    mix: NDArray[np.float64],
-    at: int,
-    hz: float,
-    level: float,
-    pan: float,
-    rate: int,
-    rng: np.random.Generator,
-) -> None:
-    seconds = np.arange(min(rate * 2 // 3, mix.shape[1] - at)) / rate
-    tone = np.zeros(len(seconds))
-    for harmonic in range(1, 7):
-        decay = np.exp(-seconds * (3 + harmonic))
-        phase = 2 * np.pi * harmonic * hz * seconds + rng.uniform(0, 6)
-        tone += decay * np.sin(phase) / harmonic
-    mix[:, at : at + len(tone)] += level * tone * np.array([[1 - pan], [pan]])
 
 
 def _mean(values: Sequence[float]) -> float | None:

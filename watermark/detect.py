@@ -1,16 +1,20 @@
 """Detection: is there a seal, in which seconds, whose, and how sure is that.
 
-Every view of the file (the mono mix; left, right and their difference if the mix says no) is read
-by :mod:`watermark.reading`, whatever its alignment, and judged twice:
+Every view of the file (the mono mix; if it names no seal and the channels differ enough for others
+to say more, left, right and their difference) is read by :mod:`watermark.reading`, whatever its
+alignment, and judged twice:
 
-* by the **detection score**, the mean pilot log odds over the audible cells of the whole file or of
-  its best window, against the threshold measured on real unmarked music of that duration
-  (:mod:`watermark.calibration`);
+* by the **detection score**, over the audible cells of the whole file or of its best window: how
+  far the pilot's mean log odds stand above those on alignments where a seal would make it deny
+  (:func:`watermark.reading.contrast`), against the threshold measured on real unmarked music of
+  that duration, coarsely coded music included (:mod:`watermark.calibration`);
 * with a codebook, by the **registry's evidence**: :func:`watermark.identify.identify` on the soft
   bits of the file, of the stretches that look sealed, and of windows. Its bound on a false
   attribution is exact, so an identification counts as detection even where the pilot is weak.
 
-"Nothing found" is a result, not an error; files that cannot be read raise.
+On request, what was found in neither way is looked for at other speeds and tempos
+(:mod:`watermark.retiming`). "Nothing found" is a result, not an error; files that cannot be read
+raise.
 
 >>> import numpy as np
 >>> from watermark.audio import Waveform
@@ -24,125 +28,35 @@ by :mod:`watermark.reading`, whatever its alignment, and judged twice:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.audio import DecodeLimits, Waveform, source_name, stream
-from watermark.calibration import DurationCalibration, FalsePositiveRate
+from watermark.calibration import DurationCalibration
 from watermark.decoding import AudioSource
+from watermark.detection import Detection, Segment
 from watermark.identify import MAX_CHANCE, Codebook, Identification, identify
-from watermark.models import SealModel
-from watermark.reading import Reading, View, read_view
+from watermark.models import SEAL_RATE, SealModel
+from watermark.reading import Reading, View, read_views
+from watermark.retiming import find_retiming
 
 __all__ = ["Detection", "Segment", "detect"]
 
 _BLOCK_S = 10.0
 _BIN_S = 0.25  # resolution of the timeline and of segments
 _SMOOTH_S = 1.0  # the timeline's span
-_CLIP = 12.0  # log odds; a cell counts at most this much in a score
+_CLIP = 12.0  # log odds; a cell counts at most this much in the timeline
+_SIDES_FROM = 0.25  # power of the difference against the mix, from which sides are read
+_RETIMED_S = 600.0  # of a file that is looked at for other speeds, to bound the memory
+_UNCALIBRATED = 2.0  # contrast that unmarked music was never seen to reach
+_LIKELY = 1.0  # contrast from which a large registry is searched exhaustively
 _WINDOWS_S = (30.0, 10.0)  # looked at separately in files much longer than they are
 _SEARCH_S, _SEARCH_HOP_S, _SEARCH_MOST = 12.0, 6.0, 8  # windows the codebook is tried on
 
 Progress = Callable[[float, float | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch that reads as sealed: seconds of the file, and its mean pilot log odds."""
-
-    start_s: float
-    end_s: float
-    score: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Detection:
-    """What was found in one file.
-
-    Attributes:
-        file: its name, None for a waveform.
-        duration_s: seconds.
-        detected: the score is above the threshold, or the seal is identified.
-        score: mean pilot log odds of the file or of its best window.
-        p_value: share of unmarked clips of that duration that score as high, times the windows
-            looked at; with an identification, the smaller of it and the bound on a false
-            attribution. None for weights that nobody calibrated.
-        threshold: of the score.
-        false_positive_rate: of the threshold, its upper 95 % limit, times the windows looked at.
-        alarms: the count behind that rate, or None.
-        calibrated_s: clip duration of that count, seconds.
-        segments: to 0.25 s; empty where nothing was detected.
-        timeline: mean pilot log odds around the middle of every 0.25 s, (bins,).
-        message_logits: soft bits per second on the best sub-second phase, (seconds, 16).
-        message_phase_s: where the first of those seconds begins in the file.
-        model: id of the weights.
-        view: which mono signal it was found in.
-        identification: the registered seal, or None.
-    """
-
-    file: str | None
-    duration_s: float
-    detected: bool
-    score: float
-    p_value: float | None
-    threshold: float
-    false_positive_rate: float | None
-    alarms: FalsePositiveRate | None
-    calibrated_s: float | None
-    segments: tuple[Segment, ...]
-    timeline: NDArray[np.float32]
-    message_logits: NDArray[np.float32]
-    message_phase_s: float
-    model: str
-    view: View
-    identification: Identification | None
-
-    def to_json(self, *, message_logits: bool = False) -> dict[str, Any]:
-        """Plain data under the names of the command line's contract."""
-        data: dict[str, Any] = {
-            "file": self.file,
-            "duration_s": round(self.duration_s, 3),
-            "detected": self.detected,
-            "score": round(self.score, 4),
-            "p_value": self.p_value,
-            "threshold": round(self.threshold, 4),
-            "false_positive_rate": self.false_positive_rate,
-            "segments": [
-                {"start_s": s.start_s, "end_s": s.end_s, "score": round(s.score, 4)}
-                for s in self.segments
-            ],
-            "model": self.model,
-            "view": self.view,
-            "calibration": None,
-            "identification": None,
-        }
-        if self.alarms is not None:
-            data["calibration"] = {
-                "clips": self.alarms.clips,
-                "alarms": self.alarms.alarms,
-                "interval": [round(self.alarms.lower, 6), round(self.alarms.upper, 6)],
-                "confidence": 0.95,
-                "duration_s": self.calibrated_s,
-            }
-        if self.identification is not None:
-            found = self.identification
-            data["identification"] = {
-                "seal_id": found.seal_id.hex,
-                "epoch": found.epoch,
-                "score": round(found.score, 3),
-                "chance_bound": found.chance_bound,
-                "offset_s": round(found.offset_s, 3),
-                "bit_accuracy": round(found.bit_accuracy, 4),
-                "seconds_used": found.seconds_used,
-            }
-        if message_logits:
-            data["message_logits"] = np.round(self.message_logits, 3).tolist()
-            data["message_phase_s"] = round(self.message_phase_s, 3)
-        return data
 
 
 def detect(
@@ -152,6 +66,7 @@ def detect(
     codebook: Codebook | None = None,
     limits: DecodeLimits | None = None,
     progress: Progress | None = None,
+    speed_search: bool = False,
 ) -> Detection:
     """Look for a seal.
 
@@ -161,51 +76,100 @@ def detect(
         codebook: the registry; with it, the seal is named.
         limits: for decoding; default :data:`watermark.audio.STREAM_LIMITS`.
         progress: called with seconds read and, where it is known, seconds in all.
+        speed_search: where nothing is found, also look at speeds and tempos up to 5 % off, in the
+            first ten minutes. What is found so counts every try in its rates.
 
     Raises:
         AudioError: the file could not be decoded (see :mod:`watermark.errors`).
     """
+    name = None if isinstance(source, Waveform) else source_name(source)
+    total = source.duration_s if isinstance(source, Waveform) else None
+    mixed = apart = 0.0  # energy of the sum and of the difference of the channels
 
-    def blocks() -> Iterator[Waveform]:
-        if isinstance(source, Waveform):
-            step = round(_BLOCK_S * source.rate)
-            parts: Iterator[Waveform] = (
-                Waveform(source.samples[:, at : at + step], source.rate)
-                for at in range(0, source.length, step)
-            )
-            total: float | None = source.duration_s
-        else:
-            parts, total = stream(source, block_s=_BLOCK_S, limits=limits), None
+    def counted() -> Iterator[Waveform]:
+        nonlocal mixed, apart
         done = 0.0
-        for part in parts:
-            yield part
-            done += part.duration_s
+        for block in _blocks(source, limits):
+            if block.channels >= 2:
+                left, right = block.samples[0, ::8], block.samples[1, ::8]
+                mixed += float(np.square(left + right).sum())
+                apart += float(np.square(left - right).sum())
+            yield block
+            done += block.duration_s
             if progress is not None:
                 progress(done, total)
 
-    name = None if isinstance(source, Waveform) else source_name(source)
-    channels = 1
+    def judged(blocks: Iterable[Waveform], views: tuple[View, ...], sign: float) -> Detection:
+        readings = read_views(blocks, model, views, sign=sign)
+        found = [_judge(reading, model, codebook, name, v) for v, reading in readings.items()]
+        return max(found, key=_merit)
 
-    def counted() -> Iterator[Waveform]:
-        nonlocal channels
-        for block in blocks():
-            channels = block.channels
-            yield block
-
-    best = _judge(read_view(counted(), model, "mix"), model, codebook, name, "mix")
-    tries: list[tuple[View, float]] = []
-    if model.polarity_sensitive:
-        tries.append(("mix", -1.0))
-    if channels >= 2:
-        views: tuple[View, ...] = ("left", "right", "side")
-        tries += [(view, 1.0) for view in views]
-    for view, sign in tries:
-        if best.detected:
-            break
-        other = _judge(read_view(blocks(), model, view, sign=sign), model, codebook, name, view)
-        if other.detected or other.score - other.threshold > best.score - best.threshold:
-            best = other
+    best = judged(counted(), ("mix",), 1.0)
+    if not best.detected and model.polarity_sensitive:
+        best = max(best, judged(_blocks(source, limits), ("mix",), -1.0), key=_merit)
+    unnamed = codebook is not None and best.identification is None
+    if (unnamed or not best.detected) and apart > _SIDES_FROM * mixed:
+        sides = judged(_blocks(source, limits), ("left", "right", "side"), 1.0)
+        best = max(best, sides, key=_merit)
+    if not best.detected and speed_search:
+        found = _retimed(source, model, codebook, limits, name)
+        best = best if found is None else found
     return best
+
+
+def _blocks(source: AudioSource | Waveform, limits: DecodeLimits | None) -> Iterator[Waveform]:
+    if not isinstance(source, Waveform):
+        yield from stream(source, block_s=_BLOCK_S, limits=limits)
+        return
+    step = round(_BLOCK_S * source.rate)
+    for at in range(0, source.length, step):
+        yield Waveform(source.samples[:, at : at + step], source.rate)
+
+
+def _merit(detection: Detection) -> tuple[bool, bool, float]:
+    named = detection.identification is not None
+    return named, detection.detected, detection.score - detection.threshold
+
+
+def _retimed(
+    source: AudioSource | Waveform,
+    model: SealModel,
+    codebook: Codebook | None,
+    limits: DecodeLimits | None,
+    name: str | None,
+) -> Detection | None:
+    """What is found once a change of speed or tempo is undone, in seconds of the file as it is."""
+    parts: list[NDArray[np.float32]] = []
+    seconds = 0.0
+    for block in _blocks(source, limits):
+        parts.append(block.mono().resample(SEAL_RATE).samples[0])
+        seconds += block.duration_s
+        if seconds >= _RETIMED_S:
+            break
+    if not parts:
+        return None
+    mono = Waveform(np.concatenate(parts)[None], SEAL_RATE)
+    retiming, looks = find_retiming(mono, model)
+    if retiming is None:
+        return None
+    reading = read_views([retiming.undo(mono)], model, ("mix",))["mix"]
+    found = _judge(reading, model, codebook, name, "mix", looks=looks)
+    if not found.detected:
+        return None
+    slower = retiming.factor  # seconds of the undone signal per second of the file
+    segments = tuple(
+        replace(s, start_s=round(s.start_s / slower, 3), end_s=round(s.end_s / slower, 3))
+        for s in found.segments
+    )
+    bins = int(np.ceil(mono.duration_s / _BIN_S - 1e-6))
+    at = np.minimum((np.arange(bins) + 0.5) * slower, len(found.timeline) - 1).astype(int)
+    return replace(
+        found,
+        duration_s=seconds,
+        segments=segments,
+        timeline=found.timeline[at],
+        retiming=retiming,
+    )
 
 
 # -- judging one reading ----------------------------------------------------------------------
@@ -226,18 +190,25 @@ class _Window:
 
 
 def _judge(
-    reading: Reading, model: SealModel, codebook: Codebook | None, name: str | None, view: View
+    reading: Reading,
+    model: SealModel,
+    codebook: Codebook | None,
+    name: str | None,
+    view: View,
+    *,
+    looks: int = 1,
 ) -> Detection:
+    """``looks``: how often this file was looked at in another way before; rates count them."""
     window = _best_window(reading, model)
     alarm = window.margin > 0
     timeline = _timeline(reading)
     segments = _segments(reading, timeline, model)
-    found = _identify(reading, codebook, segments) if codebook is not None else None
+    found = _identify(reading, codebook, segments, looks) if codebook is not None else None
     p_value = fpr = None
     if window.row is not None:
-        p_value = min(1.0, window.row.p_value(window.score) * window.looks)
+        p_value = min(1.0, window.row.p_value(window.score) * window.looks * looks)
         rate = (window.row.held_out or window.row.false_positive_rate).upper
-        fpr = 1 - (1 - rate) ** window.looks
+        fpr = 1 - (1 - rate) ** (window.looks * looks)
     if found is not None and (p_value is None or found.chance_bound < p_value):
         p_value = found.chance_bound
     phase_s, logits = _message_logits(reading, found)
@@ -261,21 +232,10 @@ def _judge(
     )
 
 
-def clip_score(reading: Reading, mask: NDArray[np.bool_] | None = None) -> float:
-    """The detection score of a stretch: mean clipped pilot log odds over its audible cells.
-
-    A stretch with less than half a second of sound scores as surely unmarked.
-    """
-    use = reading.audible if mask is None else reading.audible & mask
-    if int(use.sum()) * reading.cell_s < 0.5:
-        return -_CLIP
-    return float(np.clip(reading.pilot[use], -_CLIP, _CLIP).mean())
-
-
 def _threshold(model: SealModel, duration_s: float) -> tuple[float, DurationCalibration | None]:
-    """The threshold for a duration; log odds 0 for weights that nobody calibrated."""
+    """The threshold for a duration; for weights that nobody calibrated, a guess."""
     if model.calibration is None:
-        return 0.0, None
+        return (_UNCALIBRATED if model.contrasted else 0.0), None
     row = model.calibration.at(duration_s)
     return row.threshold, row
 
@@ -284,14 +244,14 @@ def _best_window(reading: Reading, model: SealModel) -> _Window:
     """The whole file, or the window of it that is furthest above its threshold."""
     duration = reading.duration_s
     threshold, row = _threshold(model, duration)
-    best = _Window(clip_score(reading), threshold, row, 1)
+    best = _Window(reading.score(), threshold, row, 1)
     for span in _WINDOWS_S:
         if duration < 1.5 * span:
             continue
         threshold, row = _threshold(model, span)
         looks = math.ceil(duration / span) + best.looks
         for start in np.arange(0.0, duration - span / 2, span / 4):
-            score = clip_score(reading, reading.between(start, start + span))
+            score = reading.score(start, start + span)
             if score - threshold > best.margin:
                 best = _Window(score, threshold, row, looks)
     return best
@@ -327,7 +287,7 @@ def _segments(
             merged.append(run)
     segments = []
     for start, end in merged:
-        score = clip_score(reading, reading.between(start, end))
+        score = reading.score(start, end)
         if end - start >= 1.0 and score > _threshold(model, end - start)[0]:
             stop = round(min(end, reading.duration_s), 3)
             segments.append(Segment(start, stop, score))
@@ -335,19 +295,20 @@ def _segments(
 
 
 def _identify(
-    reading: Reading, codebook: Codebook, segments: tuple[Segment, ...]
+    reading: Reading, codebook: Codebook, segments: tuple[Segment, ...], looks: int = 1
 ) -> Identification | None:
     """Try the codebook on the file, then on its sealed stretches, then on its likeliest windows."""
     duration = reading.duration_s
     # An exhaustive search of a large registry is worth its time where the pilot says "sealed".
-    likely_sealed = clip_score(reading) > 0 or bool(segments)
+    likely_sealed = reading.score() > _LIKELY or bool(segments)
     spans = [(0.0, duration)]
     spans += [(s.start_s, s.end_s) for s in segments if s.end_s - s.start_s < duration - 1.0]
     if duration > 1.5 * _SEARCH_S:
         starts = np.arange(0.0, duration - _SEARCH_S / 2, _SEARCH_HOP_S)
-        scores = [clip_score(reading, reading.between(s, s + _SEARCH_S)) for s in starts]
-        likely = [i for i in np.argsort(scores)[::-1][:_SEARCH_MOST] if scores[i] > 0]
+        scores = [reading.score(s, s + _SEARCH_S) for s in starts]
+        likely = [i for i in np.argsort(scores)[::-1][:_SEARCH_MOST] if scores[i] > _LIKELY]
         spans += [(float(starts[i]), float(starts[i]) + _SEARCH_S) for i in likely]
+    tries = len(spans) * looks
     for number, (start, end) in enumerate(spans):
         part = replace(reading, duration_s=min(end, duration))
         logits = part.on_grid(reading.cell_s, start)
@@ -360,14 +321,14 @@ def _identify(
             hop_s=reading.cell_s,
             window_s=reading.cell_s,
             thorough=likely_sealed or number > 0,
-            max_chance=MAX_CHANCE / len(spans),
+            max_chance=MAX_CHANCE / tries,
         )
         if found is not None:
             return replace(
                 found,
                 offset_s=_refined(found, codebook, reading, start, end),
-                chance_bound=min(1.0, found.chance_bound * len(spans)),
-                searched=found.searched * len(spans),
+                chance_bound=min(1.0, found.chance_bound * tries),
+                searched=found.searched * tries,
             )
     return None
 
@@ -375,7 +336,8 @@ def _identify(
 def _refined(
     found: Identification, codebook: Codebook, reading: Reading, start_s: float, end_s: float
 ) -> float:
-    """Where the file's second 0 lies in the original, to the step of the alignments (5 ms).
+    """Where the file's second 0 lies in the original, to the step of the alignments (5 ms) or,
+    where few seconds are there to tell neighbouring cells apart, to a cell.
 
     The search knows the place to a twelfth of a second. Cells of the original begin at whole cells,
     so where the file's cells begin leaves a few candidates a cell apart; the messages decide.
@@ -390,11 +352,13 @@ def _refined(
     near = rough - float(np.angle(turn)) / (2 * np.pi) * cell
     signs = np.unpackbits(words.astype(">u2").view(np.uint8)).reshape(-1, 16) * 2.0 - 1.0
     middles = reading.start_s[use] + cell / 2
+    sizes = np.abs(reading.bits[use])
+    bits = np.clip(reading.bits[use], -np.median(sizes), np.median(sizes))  # no cell decides alone
     best, best_sum = near, -np.inf
     for candidate in near + cell * np.arange(-3, 4):
         second = np.floor(middles + candidate).astype(int)
         inside = (second >= 0) & (second < len(signs))
-        agreement = float((reading.bits[use][inside] * signs[second[inside]]).sum())
+        agreement = float((bits[inside] * signs[second[inside]]).sum())
         if agreement > best_sum:
             best, best_sum = float(candidate), agreement
     return best

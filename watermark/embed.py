@@ -50,7 +50,8 @@ MIN_CARRIER_S = 2.0
 QUIET_DBFS = -60.0
 MIN_RATE, MAX_RATE = 8_000, 96_000  # Hz
 FULL_SCALE = 1.0 - 2.0**-15  # the largest 16-bit value: an integer file does not clip either
-_BLOCK_S = 20.48  # marked at a time; a whole number of cells of either kind of model
+_BLOCK_S = 40.96  # marked at a time; a whole number of cells of either kind of model
+_SUM_SAMPLES = 1 << 16  # added and limited at a time, to stay in the cache
 
 
 def embed(
@@ -168,8 +169,7 @@ class _Sealer:
         if block.rate != self.rate or block.channels != self.channels:
             raise UnsupportedAudioError("the blocks of a carrier differ in rate or channels")
         self._original.append(block.samples)
-        mono = block.samples.mean(axis=0, keepdims=True, dtype=np.float32)
-        self._mono.append(self._down.push(mono[0])[None])
+        self._mono.append(self._down.push(mix_down(block))[None])
         while self._mono.end >= self._marked + self._block + self._context:
             self._mark_block(self._marked + self._block)
         return self._ready()
@@ -223,12 +223,27 @@ class _Sealer:
         """Original plus residual, as far as both are there."""
         end = min(self._original.end, self._residual.end)
         count = end - self._original.first
-        original = self._original.samples[:, :count]
-        limit = np.maximum(np.abs(original), FULL_SCALE)
-        sealed = np.clip(original + self._residual.samples[:, :count], -limit, limit)
+        sealed = np.empty((self.channels, count), np.float32)
+        for at in range(0, count, _SUM_SAMPLES):
+            part = slice(at, min(at + _SUM_SAMPLES, count))
+            original, out = self._original.samples[:, part], sealed[:, part]
+            np.add(original, self._residual.samples[:, part], out=out)
+            if max(float(out.max()), -float(out.min())) > FULL_SCALE:
+                limit = np.maximum(np.abs(original), FULL_SCALE)
+                np.clip(out, -limit, limit, out=out)
         self._original.drop_before(end)
         self._residual.drop_before(end)
-        return np.asarray(sealed, dtype=np.float32)
+        return sealed
+
+
+def mix_down(block: Waveform) -> NDArray[np.float32]:
+    """The mean of the channels, (samples,); two channels without the detour of a reduction."""
+    samples = block.samples
+    if block.channels == 1:
+        return np.asarray(samples[0])
+    if block.channels == 2:
+        return np.asarray((samples[0] + samples[1]) * np.float32(0.5))
+    return np.asarray(samples.mean(axis=0, dtype=np.float32))
 
 
 class _Resampler:

@@ -28,6 +28,7 @@ torch.Size([1, 88, 101])
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -85,6 +86,9 @@ class DepthConfig:
 
     The fluctuation is the deviation (dB rms, over ``span_frames``) of a band's level from its own
     local mean: modulations too slow to mask the 12.5 Hz pattern (a decay, a swell) do not count.
+    Across bands, a band that stands out of its neighbours is heard by itself and gets less, one in
+    the shadow of louder neighbours is masked by them and gets more: for every dB of prominence the
+    depth falls by ``prominence_slope`` dB.
     """
 
     floor: float = 0.35  # on a perfectly steady band
@@ -92,6 +96,9 @@ class DepthConfig:
     reference_db: float = 2.5  # the fluctuation at which the depth is 1
     span_frames: int = 21  # 0.2 s
     soft_cap: float = 2.2  # of the unit-rms pattern
+    prominence_slope: float = 0.0  # dB of depth per dB above the neighbours' mean level
+    prominence_bands: int = 15  # neighbours that count, odd
+    prominence_limit_db: float = 12.0
 
 
 def cell_seconds(cells: int, first_cell: int = 0) -> Tensor:
@@ -122,8 +129,16 @@ def _band_edges() -> list[float]:
 
 
 def _moving_mean(x: Tensor, frames: int) -> Tensor:
-    """Centred mean over ``frames`` (odd), at the ends over what there is; x is (B, C, T)."""
-    return F.avg_pool1d(x, frames, 1, frames // 2, count_include_pad=False)
+    """Centred mean over ``frames`` (odd), at the ends over what there is; x is (B, C, T).
+
+    By running sums (in double: a difference of large sums), six times as fast as a pooling kernel.
+    """
+    half, length = frames // 2, x.shape[-1]
+    sums = F.pad(x.double().cumsum(-1), (1, 0))
+    sums = F.pad(sums, (half, half), mode="replicate")
+    at = torch.arange(length, device=x.device)
+    count = (at + half + 1).clamp_max(length) - (at - half).clamp_min(0)
+    return ((sums[..., frames:] - sums[..., :-frames]) / count).to(x.dtype)
 
 
 class Spectrum(nn.Module):
@@ -172,12 +187,18 @@ class Spectrum(nn.Module):
         c = self.depth_config
         deviation = (level - _moving_mean(level, c.span_frames)).square()
         fluctuation = (_moving_mean(deviation, c.span_frames) + 1e-6).sqrt()  # dB rms
-        return (fluctuation / c.reference_db).clamp(c.floor, c.ceiling)
+        depth = (fluctuation / c.reference_db).clamp(c.floor, c.ceiling)
+        if not c.prominence_slope:
+            return depth
+        around = _moving_mean(level.transpose(1, 2), c.prominence_bands).transpose(1, 2)
+        prominence = (level - around).clamp(-c.prominence_limit_db, c.prominence_limit_db)
+        return depth * torch.exp(-math.log(10) / 20 * c.prominence_slope * prominence)
 
     def mark(self, X: Tensor, gains: Tensor, length: int) -> Tensor:
         """The residual of band gains in nepers (B, bands, T) on the host X: (B, length)."""
         per_bin = torch.matmul(self.bands.transpose(0, 1), gains)
-        return self.istft(X * (torch.exp(per_bin) - 1), length)
+        change = torch.view_as_real(X) * torch.expm1(per_bin)[..., None]
+        return self.istft(torch.view_as_complex(change), length)
 
 
 def audioseal(module: str) -> Any:
@@ -291,6 +312,52 @@ class SpectralDetector(nn.Module):
         pilot: Tensor = out[:, 1] - out[:, 0]
         bits: Tensor = out[:, 2:].transpose(1, 2)
         return pilot, bits
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """The encoder's last convolution, the expansion and the last layer as one convolution.
+
+        Nothing bends between them, so this is exact. Weight (1 + bits, channels, 7) and bias
+        (1 + bits,); output 0 is the pilot's log odds.
+        """
+        encoder, last = self.net.detector[0], self.net.detector[1]
+        inner = next(m for m in encoder.model[-1].modules() if isinstance(m, nn.Conv1d))
+        expand = encoder.reverse_convolution
+        with torch.no_grad():
+            inner_bias: Tensor = inner.bias.double()  # type: ignore[union-attr]  # it has one
+            outer: Tensor = last.weight[..., 0].double()  # (2 + bits, output_dim)
+            linear = outer @ expand.weight.double().mean(-1).T  # (2 + bits, dimension)
+            weight = torch.einsum("od,dck->ock", linear, inner.weight.double())
+            bias: Tensor = linear @ inner_bias + outer @ expand.bias.double() + last.bias.double()
+            rows = torch.eye(len(bias), dtype=torch.float64)[1:]
+            rows[0, 0] = -1.0  # the pilot: sealed minus not
+            weight, bias = torch.einsum("po,ock->pck", rows, weight), rows @ bias
+        return weight.float().contiguous(), bias.float()
+
+    def shifted(self, features: Tensor, folded: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """What :meth:`cells` says of features (1, bands, T) from frame 0, 1, … 7 on, all at once.
+
+        A layer before a stride sees the same frames at every shift and is computed once; after a
+        stride of n there are n interleaved results. Half the work of eight calls. The layers' own
+        padding makes it differ from eight calls within the networks' reach of either end.
+
+        Returns: pilot (8, cells), bits (8, cells, 16), with T // 8 - 1 cells or one more.
+        """
+        hidden, shifts = features, torch.zeros(1, dtype=torch.int64)
+        frames = 1  # that one step of `hidden` spans
+        for layer in self.net.detector[0].model[:-1]:
+            stride = max(
+                (m.stride[0] for m in layer.modules() if isinstance(m, nn.Conv1d)), default=1
+            )
+            if stride > 1:
+                length = hidden.shape[-1] - stride + 1
+                hidden = torch.cat([hidden[..., s : s + length] for s in range(stride)])
+                shifts = torch.cat([shifts + frames * s for s in range(stride)])
+                frames *= stride
+            hidden = layer(hidden)
+        weight, bias = folded
+        out = F.conv1d(hidden, weight, bias, padding=weight.shape[-1] // 2)
+        out = out[torch.argsort(shifts)]  # (8, 1 + bits, cells)
+        return out[:, 0], out[:, 1:].transpose(1, 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, n) at 16 kHz, cells counted from sample 0, to (pilot, bits) as in :meth:`cells`."""

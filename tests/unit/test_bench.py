@@ -19,9 +19,16 @@ from watermark.bench import (
 )
 from watermark.errors import BenchError
 from watermark.identify import Identification, identify
-from watermark.measures import log_spectral_distance, si_snr, wilson
+from watermark.measures import (
+    log_spectral_distance,
+    modulation_depth_db,
+    noise_to_mask,
+    si_snr,
+    wilson,
+)
 from watermark.message import SealKey, messages
 from watermark.report import as_html, as_text
+from watermark.threats import all_threats
 
 KEY = SealKey(1, b"b" * 32)
 
@@ -205,6 +212,71 @@ class TestMeasures:
         wave = Waveform(rng.standard_normal((1, 16_000)).astype(np.float32) * 0.1, 16_000)
         half = Waveform(wave.samples * np.float32(0.5), 16_000)
         assert log_spectral_distance(half, wave) == pytest.approx(6.02, abs=0.05)
+
+
+def tones(depth: float = 0.0) -> Waveform:
+    """Three steady tones, their level modulated at 12.5 Hz by ``depth``."""
+    t = np.arange(64_000) / 32_000
+    x = sum(np.sin(2 * np.pi * f * t) for f in (300, 900, 2700))
+    return Waveform(
+        (0.1 * x * (1 + depth * np.sin(2 * np.pi * 12.5 * t)))[None].astype("f4"), 32_000
+    )
+
+
+class TestPerception:
+    def test_noise_to_mask_grows_with_the_noise_and_with_its_distance_from_the_masker(self):
+        clean = tones()
+        rng = np.random.default_rng(0)
+        noise = rng.standard_normal(clean.samples.shape).astype("f4")
+        quiet, loud = (
+            noise_to_mask(Waveform(clean.samples + np.float32(g) * noise, 32_000), clean)
+            for g in (1e-4, 1e-2)
+        )
+        assert loud - quiet == pytest.approx(40, abs=2)
+        t = np.arange(64_000) / 32_000
+        near, far = (
+            noise_to_mask(
+                Waveform(clean.samples + (1e-3 * np.sin(2 * np.pi * f * t)).astype("f4"), 32_000),
+                clean,
+            )
+            for f in (950, 7000)
+        )
+        assert far > near + 20
+        assert noise_to_mask(clean, clean) == -100.0
+        assert noise_to_mask(clean.slice(0, 1), clean) is None
+
+    def test_modulation_depth_is_read_back(self):
+        for depth in (0.03, 0.1):
+            found = modulation_depth_db(tones(depth), tones())
+            assert found == pytest.approx(20 * np.log10(depth), abs=1.0)
+
+
+class TestThreats:
+    def test_copy_carries_the_seal_over_and_a_stranger_over_it_may_not_matter(self, clips):
+        def stranger(waveform, seal_id):
+            return Waveform((waveform.samples * np.float32(0.9)).astype(np.float32), waveform.rate)
+
+        specs = [AttackSpec("clean", "none", "clean", {})]
+        report = run(
+            specs,
+            clips,
+            seal=toy_seal,
+            read=toy_read,
+            key=KEY,
+            decoys=300,
+            threats=all_threats(stranger),
+        )
+        done = {threat.name: threat for threat in report.threats}
+        assert set(done) == {"overwrite", "copy", "average"}
+        assert (done["copy"].clips, done["copy"].identified) == (3, 3)
+        assert (done["overwrite"].detected, done["overwrite"].identified) == (3, 3)
+        assert done["average"].si_snr_db is not None
+        assert "threat copy" in as_text(report)
+        assert report.to_json()["threats"][1]["name"] == "copy"
+
+    def test_among_a_million_seals_the_bound_is_wider(self, report):
+        clean = row(report, "clean")
+        assert clean.identified_million <= clean.identified
 
 
 class TestClips:

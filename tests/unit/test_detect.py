@@ -42,7 +42,7 @@ def assert_ours(found: Detection, offset_s: float = 0.0) -> None:
     assert found.score > found.threshold
     assert found.identification is not None
     assert found.identification.seal_id == SEAL
-    assert found.identification.offset_s == pytest.approx(offset_s, abs=0.03)
+    assert found.identification.offset_s == pytest.approx(offset_s, abs=0.09)  # a cell
     assert found.identification.chance_bound <= 1e-6
 
 
@@ -212,3 +212,60 @@ def test_json_contract(model, codebook, sealed):
 def test_detection_is_deterministic(model, sealed):
     first, second = detect(sealed, model=model), detect(sealed, model=model)
     assert first.to_json(message_logits=True) == second.to_json(message_logits=True)
+
+
+def test_a_ticking_clock_of_the_pilots_own_period_is_not_a_seal(model):
+    """It excites the pilot, but on several alignments alike."""
+    t = np.arange(10 * 16_000) / 16_000
+    noise = np.random.default_rng(0).standard_normal(len(t))
+    ticks = 0.3 * noise * np.exp(-((t * 12.5) % 1) / 12.5 / 0.005)
+    found = detect(Waveform(ticks[None].astype(np.float32), 16_000), model=model)
+    assert not found.detected
+
+
+@pytest.mark.parametrize(("form", "bitrate"), [("mp3", 32_000), ("opus", 24_000)])
+def test_coarse_codecs_do_not_alarm_and_do_not_hide_a_seal(model, carrier, sealed, form, bitrate):
+    assert not detect(encode(carrier, form, bitrate=bitrate), model=model).detected
+    assert detect(encode(sealed, form, bitrate=bitrate), model=model).detected
+
+
+def test_a_stretch_scores_by_its_contrast():
+    from watermark.reading import contrast
+
+    rng = np.random.default_rng(0)
+    rivals = rng.normal(-8, 1, (100, 5))
+    assert contrast(np.full(100, 6.0), rivals) > 6
+    assert abs(contrast(rng.normal(-8, 1, 100), rivals)) < 0.5
+    assert contrast(np.full(100, 6.0), rivals + 14) < 0.5  # the rivals answer as loudly
+    wild = rng.normal(-2, 8, (100, 5))
+    assert contrast(np.full(100, 6.0), wild) < contrast(np.full(100, 6.0), rivals) / 2
+    assert contrast(np.full(100, 6.0), np.zeros((100, 0))) == 6.0  # a model without rivals
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("speed", 0.96), ("tempo", 1.04)])
+def test_speed_search_undoes_the_change(model, codebook, sealed, carrier, kind, factor):
+    from watermark.attacks import AttackSpec
+
+    spec = AttackSpec("x", "time", kind, {"factor": factor})
+    changed = spec.run(sealed, np.random.default_rng(0))
+    assert detect(changed, model=model, codebook=codebook).identification is None
+    found = detect(changed, model=model, codebook=codebook, speed_search=True)
+    assert found.identification is not None
+    assert found.identification.seal_id == SEAL
+    assert found.retiming is not None
+    assert found.retiming.kind == kind
+    assert found.retiming.factor == pytest.approx(factor, abs=0.011)
+    assert found.to_json()["retiming"]["kind"] == kind
+    assert found.segments[-1].end_s <= changed.duration_s + 0.25
+    unmarked = spec.run(carrier, np.random.default_rng(0))
+    assert not detect(unmarked, model=model, codebook=codebook, speed_search=True).detected
+
+
+def test_several_views_in_one_pass_are_the_views_one_by_one(model, sealed):
+    from watermark.reading import read_view, read_views
+
+    part = sealed.slice(0, 4)
+    together = read_views([part], model, ("left", "right", "side"))
+    for view, reading in together.items():
+        alone = read_view([part], model, view)
+        np.testing.assert_allclose(reading.pilot, alone.pilot, atol=1e-3)

@@ -8,6 +8,7 @@ from tests.unit.seal_carriers import music
 from watermark.alignment import best_path
 from watermark.spectral import (
     CELL_SAMPLES,
+    DepthConfig,
     SpectralDetector,
     SpectralGenerator,
     Spectrum,
@@ -78,6 +79,38 @@ def test_cells_are_the_mean_of_the_packages_own_frames():
         pilot, bits = detector.cells(features)
     torch.testing.assert_close(pilot, mean[:, 1] - mean[:, 0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(bits, mean[:, 2:].transpose(1, 2), atol=1e-5, rtol=1e-4)
+
+
+def test_all_shifts_at_once_are_the_shifts_one_by_one():
+    """Folded and shared layers give what eight separate calls give, away from the ends."""
+    detector = SpectralDetector()
+    features = torch.randn(1, 88, 40 * 8 + 8)
+    with torch.no_grad():
+        pilot, bits = detector.shifted(features, detector.folded())
+        for shift in range(8):
+            one, its_bits = detector.cells(features[..., shift : shift + 40 * 8])
+            inner = slice(10, 30)
+            torch.testing.assert_close(pilot[shift, inner], one[0, inner], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(bits[shift, inner], its_bits[0, inner], atol=1e-4, rtol=1e-4)
+
+
+def test_a_band_that_stands_out_is_marked_less_than_its_neighbours():
+    level = torch.full((1, 88, 50), 30.0)
+    level[:, 40] = 50.0
+    flat = Spectrum(DepthConfig())
+    tilted = Spectrum(DepthConfig(prominence_slope=0.3))
+    before, after = flat.depth(level)[0, :, 25], tilted.depth(level)[0, :, 25]
+    assert after[40] < before[40] < after[44]
+    assert after[10] == pytest.approx(float(before[10]))
+
+
+@pytest.mark.parametrize("frames", [5, 21, 101])
+def test_running_sums_are_the_moving_mean(frames):
+    from watermark.spectral import _moving_mean
+
+    x = 60 * torch.randn(1, 3, 400)
+    pooled = torch.nn.functional.avg_pool1d(x, frames, 1, frames // 2, count_include_pad=False)
+    torch.testing.assert_close(_moving_mean(x, frames), pooled, atol=1e-4, rtol=1e-5)
 
 
 def test_messages_change_where_the_second_begins():

@@ -42,7 +42,7 @@ def test_hosts_are_never_silent_nor_too_loud(shards):
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_both_profiles_are_complete(name):
     profile = load_profile(CONFIG, name)
-    assert [s.name for s in profile.stages] == ["C0", "C1", "D1", "E1"]
+    assert [s.name for s in profile.stages] == ["C0", "C1", "D1", "E1", "F1"]
     assert profile.stages[-1].misaligned_share > 0
 
 

@@ -15,14 +15,18 @@ import pytest
         "watermark.attacks",
         "watermark.audio",
         "watermark.bench",
+        "watermark.clips",
         "watermark.codebook",
         "watermark.decoding",
+        "watermark.detection",
         "watermark.errors",
         "watermark.fingerprint",
         "watermark.identify",
         "watermark.measures",
         "watermark.message",
         "watermark.report",
+        "watermark.retiming",
+        "watermark.threats",
     ],
 )
 def test_examples(name):

@@ -1,4 +1,4 @@
-"""``python -m watermark.train``: data, run, export, calibrate, measure.
+"""``python -m watermark.train``: data, run, export, calibrate, measure, keep.
 
 Messages go to standard error, results to standard output.
 """
@@ -85,10 +85,11 @@ def export(
 @click.option("--audio", type=_path, required=True, help="Unmarked music of one source.")
 @click.option("--source", required=True, help="What it is, for the record.")
 @click.option("--scores", type=_path, required=True, help="JSON lines; appended to.")
-@click.option("--share", "shares", multiple=True, default=("2:0.3", "5:0.5", "10:1", "30:0.5"))
+@click.option("--share", "shares", multiple=True, default=("2:0.1", "5:0.3", "10:1", "30:0.4"))
 @click.option("--npy-rate", default=16_000, show_default=True)
 @click.option("--only", default="", help="Only files with this in their name.")
-@click.option("--most-per-file", default=1000)
+@click.option("--most-per-file", default=1000, help="Clips of a duration.")
+@click.option("--coded", default=0.3, show_default=True, help="Share coded coarsely first.")
 @click.option("--weights", type=_path, default=None, help="Default: the embedded ones.")
 @click.option("--write/--no-write", default=False, help="Write the calibration to the record.")
 def calibrate(
@@ -99,6 +100,7 @@ def calibrate(
     npy_rate: int,
     only: str,
     most_per_file: int,
+    coded: float,
     weights: Path | None,
     write: bool,
 ) -> None:
@@ -128,6 +130,7 @@ def calibrate(
             most_per_file=most_per_file,
             pattern=only,
             log=log,
+            coded_share=coded,
         )
     everything = [Score(**json.loads(line)) for line in scores.read_text().splitlines()]
     calibration = rows(everything)
@@ -183,6 +186,22 @@ def measure(
         log=lambda line: click.echo(line, err=True),
     )
     click.echo(json.dumps({"model": model.id, **result}))
+
+
+@main.command()
+@click.argument("reports", type=_path, nargs=-1, required=True)
+@click.option("--command", default="", help="How the reports were made, for the record.")
+@click.option("--weights", type=_path, default=None, help="Default: the embedded ones.")
+def keep(reports: tuple[Path, ...], command: str, weights: Path | None) -> None:
+    """Keep `watermark bench` reports (bench.json) beside the weights: verdicts state their misses.
+
+    The first names the length of its clips; rows of the others carry their own.
+    """
+    from watermark.train.export import bench_record, update_record
+
+    loaded = [json.loads(path.read_text()) for path in reports]
+    target = weights or Path(__file__).parent.parent / "weights" / "house.safetensors"
+    update_record(target, bench=bench_record(loaded, command))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from watermark.spectral import SEAL_RATE
 
-__all__ = ["attack", "codec_round_trip", "shift", "speed"]
+__all__ = ["attack", "codec_round_trip", "pulsed", "shift", "speed"]
 
 _CODECS = (("mp3", "libmp3lame"), ("adts", "aac"), ("ogg", "libopus"))
+# Frames of a codec are counted in samples, so each rate beats at another pulse.
+_CODEC_RATES = {"libmp3lame": (16_000, 22_050, 24_000, 44_100), "aac": (16_000, 44_100)}
 
 
 def shift(x: Tensor, offsets: Tensor, samples: int) -> Tensor:
@@ -47,11 +49,13 @@ def speed(x: Tensor, ratio: Tensor) -> Tensor:
 
 
 def codec_round_trip(
-    x: NDArray[np.float32], container: str, codec: str, bitrate: int
+    x: NDArray[np.float32], container: str, codec: str, bitrate: int, rate: int = SEAL_RATE
 ) -> NDArray[np.float32]:
-    """Mono 16 kHz samples through a real encoder and decoder, delay taken out by correlation."""
+    """Mono 16 kHz samples through a real encoder and decoder, delay taken out by correlation.
+
+    ``rate`` is what the encoder is fed at, Hz.
+    """
     buffer = io.BytesIO()
-    rate = 48_000 if codec == "libopus" else SEAL_RATE
     data = soxr.resample(x, SEAL_RATE, rate, quality="QQ") if rate != SEAL_RATE else x
     form = {"libmp3lame": "s16p", "libopus": "s16"}.get(codec, "fltp")
     with av.open(buffer, "w", format=container) as out:
@@ -91,15 +95,40 @@ def _filter(x: Tensor, response: Tensor) -> Tensor:
     return filtered
 
 
-def _one(x: Tensor, rng: np.random.Generator, codec_share: float) -> Tensor:
+def pulsed(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Rows with a periodic gain or periodic clicks, often at the pilot's own 80 ms: no seal.
+
+    A pilot that answers to any pulse of its period calls a tremolo or a ticking clock sealed.
+    """
+    n, device = x.shape[-1], x.device
+    seconds = torch.arange(n, device=device) / SEAL_RATE
+    rows = []
+    for row in x:
+        period = float(rng.choice([0.02, 0.04, 0.08, 0.08, 0.16, rng.uniform(0.05, 0.13)]))
+        phase = torch.remainder(seconds / period + float(rng.random()), 1.0)
+        if rng.random() < 0.5:  # a gain: sine, or a decay from every beat
+            shape = torch.sin(2 * math.pi * phase) if rng.random() < 0.5 else 1 - 2 * phase
+            rows.append(row * 10 ** (float(rng.uniform(0.5, 8)) / 20 * shape))
+            continue
+        decay = float(rng.uniform(0.001, 0.02)) / period
+        clicks = torch.randn(n, device=device) * torch.exp(-phase / decay)
+        level = 10 ** (float(rng.uniform(-25, 10)) / 20)
+        scale = (row.square().mean() / clicks.square().mean().clamp_min(1e-12)).sqrt()
+        rows.append(row + clicks * scale * level)
+    return torch.stack(rows)
+
+
+def _one(x: Tensor, other: Tensor, rng: np.random.Generator, codec_share: float) -> Tensor:
     n = x.shape[-1]
     freqs = torch.fft.rfftfreq(n, 1 / SEAL_RATE).to(x.device)
     if rng.random() < codec_share:
         container, codec = _CODECS[int(rng.integers(len(_CODECS)))]
-        bitrate = int(rng.choice([16_000, 24_000, 32_000, 48_000]))
-        coded = codec_round_trip(x.detach().cpu().numpy(), container, codec, bitrate)
+        rate = int(rng.choice(_CODEC_RATES.get(codec, (48_000,))))
+        least = 32_000 if rate == 44_100 else 16_000  # what encoders take at that rate
+        bitrate = int(rng.choice([b for b in (16_000, 24_000, 32_000, 48_000) if b >= least]))
+        coded = codec_round_trip(x.detach().cpu().numpy(), container, codec, bitrate, rate)
         return x + (torch.from_numpy(coded).to(x.device) - x).detach()
-    kind = int(rng.integers(8))
+    kind = int(rng.integers(10))
     if kind == 0:  # white to pink noise, 12 to 35 dB below
         tilt = 1 / (1 + freqs) ** (0.5 * float(rng.random()))
         noise = _filter(torch.randn(n, device=x.device), tilt)
@@ -123,13 +152,42 @@ def _one(x: Tensor, rng: np.random.Generator, codec_share: float) -> Tensor:
         return x * (local + 1e-5) ** (-0.5 * float(rng.uniform(0.1, 0.5)))
     if kind == 6:  # clipping
         return torch.tanh(x * float(rng.uniform(1, 4)) / (x.detach().abs().max() + 1e-5))
+    if kind == 7:  # under or over other sound, 0 to 15 dB below
+        level = 10 ** (-float(rng.uniform(0, 15)) / 20)
+        power = x.detach().square().mean() / other.square().mean().clamp_min(1e-12)
+        mixed: Tensor = x + other * power.sqrt() * level
+        return mixed
+    if kind == 8:  # a room: decaying noise behind the direct sound
+        seconds = torch.arange(int(0.3 * SEAL_RATE), device=x.device) / SEAL_RATE
+        response = torch.randn(len(seconds), device=x.device)
+        response = response * 10 ** (-3 * seconds / float(rng.uniform(0.15, 0.7)))
+        size = n + len(seconds)
+        wet = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(response, size), size)[:n]
+        level = 10 ** (-float(rng.uniform(3, 15)) / 20)
+        scale = (x.detach().square().mean() / wet.detach().square().mean().clamp_min(1e-12)).sqrt()
+        room: Tensor = x + wet * scale * level
+        return room
     band = float(rng.uniform(3400, 4000))  # telephone band
     return _filter(x, ((freqs > 250) & (freqs < band)).float())
 
 
-def attack(x: Tensor, rng: np.random.Generator, *, share: float, codec_share: float) -> Tensor:
-    """Attack a random ``share`` of the rows, ``codec_share`` of them by a codec; always finite."""
-    rows = [_one(row, rng, codec_share) if rng.random() < share else row for row in x]
+def attack(
+    x: Tensor,
+    rng: np.random.Generator,
+    *,
+    share: float,
+    codec_share: float,
+    others: Tensor | None = None,
+) -> Tensor:
+    """Attack a random ``share`` of the rows, ``codec_share`` of them by a codec; always finite.
+
+    ``others``, of x's shape, are what rows are mixed with; default the rows themselves, rolled.
+    """
+    others = torch.roll(x.detach(), 1, 0) if others is None else others
+    rows = [
+        _one(row, other, rng, codec_share) if rng.random() < share else row
+        for row, other in zip(x, others, strict=True)
+    ]
     return torch.nan_to_num(torch.stack(rows))
 
 

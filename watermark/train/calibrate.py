@@ -1,5 +1,8 @@
 """Calibration: the whole detector on real music that carries no seal.
 
+Music reaches a detector coded, often twice. So a share of every file is taken in stretches that are
+first coded coarsely or resampled (:data:`CODINGS`), and counts like the rest.
+
 The threshold of a duration is the largest score seen plus a margin, and at least `LEAST`. How well
 such a threshold holds on music that did not choose it is counted by leaving files out, one at a
 time: the left-out file's clips against the threshold of all others. That count is what verdicts
@@ -8,7 +11,7 @@ state. Clips of one file are alike, so the interval around it is a little too na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,28 +19,42 @@ from typing import Any
 
 import numpy as np
 
-from watermark.audio import Waveform, read
+from watermark.audio import AudioFormat, Waveform, encode, read, stream
 from watermark.calibration import DurationCalibration, FalsePositiveRate
 from watermark.detect import detect
 from watermark.models import SealModel
 from watermark.train.data import audio_files
 
-__all__ = ["MARGIN", "Score", "calibrate", "score_clips"]
+__all__ = ["CODINGS", "MARGIN", "Score", "calibrate", "score_clips"]
 
-#: Log odds between the largest unmarked score and the threshold.
-MARGIN = 0.75
+#: Between the largest unmarked score and the threshold, in the score's own unit.
+MARGIN = 0.2
 #: No threshold lies below this, however low the few clips of a duration scored.
-LEAST = 0.5
+LEAST = 1.0
+#: What coded stretches go through, in turn: a format with its bit/s, or a sample rate in Hz.
+CODINGS: tuple[tuple[AudioFormat, int] | int, ...] = (
+    ("mp3", 64_000),
+    ("opus", 24_000),
+    ("mp3", 32_000),
+    ("m4a", 48_000),
+    ("opus", 48_000),
+    8_000,
+)
+_STRETCH_S = 60.0  # decoded and coded at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One unmarked clip: which source and file it is from, how long it is, what it scored."""
+    """One unmarked clip: which source and file it is from, how long it is, what it scored.
+
+    ``coding`` is what it went through, "" for the music as it is in its file.
+    """
 
     source: str
     file: str
     duration_s: float
     score: float
+    coding: str = ""
 
 
 def load(path: Path, npy_rate: int) -> Waveform:
@@ -47,6 +64,22 @@ def load(path: Path, npy_rate: int) -> Waveform:
         scale = 32768 if np.issubdtype(raw.dtype, np.integer) else 1
         return Waveform(np.atleast_2d(raw).astype(np.float32) / np.float32(scale), npy_rate)
     return read(path)
+
+
+def _stretches(path: Path, npy_rate: int) -> Iterator[Waveform]:
+    if path.suffix == ".npy":
+        whole = load(path, npy_rate)
+        for start in np.arange(0.0, whole.duration_s, _STRETCH_S):
+            yield whole.slice(float(start), float(start) + _STRETCH_S)
+    else:
+        yield from stream(path, block_s=_STRETCH_S)
+
+
+def _coded(waveform: Waveform, coding: tuple[AudioFormat, int] | int) -> tuple[Waveform, str]:
+    if isinstance(coding, int):
+        return waveform.resample(coding), f"{coding} Hz"
+    form, bitrate = coding
+    return read(encode(waveform, form, bitrate=bitrate)), f"{form} {bitrate // 1000}k"
 
 
 def score_clips(
@@ -59,22 +92,38 @@ def score_clips(
     most_per_file: int,
     log: Callable[[Score], None],
     pattern: str = "",
+    coded_share: float = 0.0,
 ) -> None:
     """Score disjoint clips of every file; ``shares`` maps a duration to the share of clips taken.
 
-    Digitally silent clips (below -60 dBFS) are left out: they score as surely unmarked and would
-    only flatter the rate.
+    ``coded_share`` of the minutes of every file are coded first, each by the next of
+    :data:`CODINGS`. Digitally silent clips (below -60 dBFS) are left out: they score as surely
+    unmarked and would only flatter the rate.
     """
+    stretches = coded = 0
+    due = dict.fromkeys(shares, 0.0)
     for path in (p for p in audio_files(folder) if pattern in p.name):
-        waveform = load(path, npy_rate)
-        for duration, share in shares.items():
-            count = int(waveform.duration_s / duration)
-            taken = max(1, min(round(count * share), most_per_file)) if count else 0
-            for index in np.linspace(0, count - 1, taken).round().astype(int) if taken else ():
-                clip = waveform.slice(index * duration, (index + 1) * duration)
-                if float(np.sqrt(np.mean(clip.samples**2))) < 1e-3:
-                    continue
-                log(Score(source, path.name, duration, detect(clip, model=model).score))
+        taken = dict.fromkeys(shares, 0)
+        for stretch in _stretches(path, npy_rate):
+            stretches += 1
+            waveform, coding = stretch, ""
+            if coded < coded_share * stretches and stretch.duration_s >= min(shares):
+                waveform, coding = _coded(stretch, CODINGS[coded % len(CODINGS)])
+                coded += 1
+            for duration, share in shares.items():
+                for index in range(int(waveform.duration_s / duration + 1e-3)):
+                    due[duration] += share
+                    if due[duration] < 1 or taken[duration] >= most_per_file:
+                        continue
+                    due[duration] -= 1
+                    clip = waveform.slice(index * duration, (index + 1) * duration)
+                    if float(np.sqrt(np.mean(clip.samples**2))) < 1e-3:
+                        continue
+                    taken[duration] += 1
+                    score = detect(clip, model=model).score
+                    log(Score(source, path.name, duration, score, coding))
+            if max(taken.values()) >= most_per_file:
+                break
 
 
 def calibrate(scores: Sequence[Score]) -> dict[str, Any]:
@@ -101,5 +150,7 @@ def calibrate(scores: Sequence[Score]) -> dict[str, Any]:
             f"{sum(1 for s in group if s.duration_s == d)} of {d:g} s"
             for d in sorted({s.duration_s for s in group})
         )
-        sources.append(f"{name}: {len({s.file for s in group})} files, clips: {clips}")
+        coded = sum(1 for s in group if s.coding)
+        files = len({s.file for s in group})
+        sources.append(f"{name}: {files} files, clips: {clips}; {coded} of all coded first")
     return {"sources": sources, "date": datetime.now(UTC).date().isoformat(), "rows": rows}

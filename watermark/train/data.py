@@ -36,8 +36,8 @@ _VOICES = ("en-gb", "en-us", "de", "fr-fr", "es", "it", "pt", "pl", "sv", "nl", 
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """The wav, flac, ogg and npy files below ``folder``, sorted."""
-    suffixes = {".wav", ".flac", ".ogg", ".npy"}
+    """The wav, flac, ogg, opus, mp3 and npy files below ``folder``, sorted."""
+    suffixes = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".npy"}
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from watermark.audio import replacing
 from watermark.spectral import DepthConfig, NetworkConfig, network_dict
 
-__all__ = ["export", "update_record", "write_record"]
+__all__ = ["bench_record", "export", "update_record", "write_record"]
 
 FORMAT = "watermark-seal-weights/1"
 
@@ -48,7 +49,7 @@ def export(
         "format": FORMAT,
         "name": name,
         "digest": digest,
-        **network_dict(NetworkConfig(), DepthConfig()),
+        **network_dict(NetworkConfig(), DepthConfig(**data.get("depth", {}))),
         "strength_db": strength_db,
         "max_strength": max_strength,
         "training": {**facts, "progress": data["progress"]},
@@ -67,6 +68,28 @@ def update_record(weights: Path, **parts: Any) -> None:
     """Replace top-level parts of the record beside ``weights``."""
     path = weights.with_suffix(".json")
     write_record(path, {**json.loads(path.read_text()), **parts})
+
+
+def bench_record(reports: list[dict[str, Any]], command: str) -> dict[str, Any]:
+    """The ``bench`` part of a weights record: counts per attack, from reports of the bench."""
+    rows = [
+        {
+            "attack": row["attack"],
+            "seconds": report["seconds"],
+            **{k: row[k] for k in ("clips", "detected", "identified", "identified_million")},
+            "false_alarms": row["false_alarms"],
+        }
+        for report in reports
+        for row in report["results"]
+    ]
+    return {
+        "seconds": reports[0]["seconds"],
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+        "audio": [report["setting"].get("audio", "") for report in reports],
+        "model": reports[0]["setting"].get("model", ""),
+        "results": rows,
+    }
 
 
 def _pretty(value: Any, indent: int = 0) -> str:

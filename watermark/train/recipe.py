@@ -11,6 +11,8 @@
   message that switches inside the segment.
 * **E1** adds marked audio at the wrong alignment as negatives of the detection output. That turns
   it into a pilot: the reader tries alignments and takes the one the pilot answers to.
+* **F1** goes on from a finished run. Negatives are attacked too, half of them by codecs, some by
+  pulses of the pilot's own period: without them the pilot answers to frames of coarse codecs.
 
 A run writes ``state.pt`` every ``checkpoint_s`` seconds and goes on from it; ``log.jsonl`` has one
 object per 20 steps.
@@ -36,10 +38,11 @@ from watermark.spectral import (
     CELL_FRAMES,
     CELL_SAMPLES,
     MESSAGE_BITS,
+    DepthConfig,
     SpectralDetector,
     SpectralGenerator,
 )
-from watermark.train.augment import attack, cosine, shift, speed
+from watermark.train.augment import attack, cosine, pulsed, shift, speed
 from watermark.train.data import HostSampler
 
 __all__ = ["Profile", "Stage", "load_profile", "run"]
@@ -64,6 +67,8 @@ class Stage:
     speed_deviation: float = 0.0
     switch_share: float = 0.0
     misaligned_share: float = 0.0
+    negative_share: float = 0.0  # negatives that are attacked, half of them by a codec
+    pulse_share: float = 0.0  # negatives with a periodic gain or clicks
     decay: bool = False
     spread_weight: float = 0.0
     spread_only: bool = False
@@ -80,12 +85,15 @@ class Profile:
     checkpoint_s: float
     gate: dict[str, float]
     stages: tuple[Stage, ...]
+    depth: DepthConfig = field(default_factory=DepthConfig)
 
 
 def load_profile(path: Path, name: str) -> Profile:
     """Read profile ``name`` from ``configs/train/seal.yaml``."""
     data = yaml.safe_load(path.read_text())["profiles"][name]
-    return Profile(**{**data, "stages": tuple(Stage(**s) for s in data["stages"])})
+    depth = DepthConfig(**data.get("depth", {}))
+    stages = tuple(Stage(**s) for s in data["stages"])
+    return Profile(**{**data, "stages": stages, "depth": depth})
 
 
 @dataclass
@@ -164,7 +172,7 @@ class _Trainer:
         torch.manual_seed(profile.seed)
         torch.set_num_threads(profile.threads)
         self.device = torch.device(profile.device)
-        self.generator = SpectralGenerator().to(self.device)
+        self.generator = SpectralGenerator(depth=profile.depth).to(self.device)
         self.detector = SpectralDetector().to(self.device)
         self.networks: dict[str, torch.nn.Module] = {
             "generator": self.generator.net,
@@ -234,7 +242,11 @@ class _Trainer:
             marked = speed(marked, ratio.to(self.device))
         if stage.attack_share:
             marked = attack(
-                marked, self.rng, share=stage.attack_share, codec_share=stage.codec_share
+                marked,
+                self.rng,
+                share=stage.attack_share,
+                codec_share=stage.codec_share,
+                others=torch.roll(host, 1, 0),
             )
         first = 1 if margin else 0  # the first cell read
         offsets = margin + self.rng.integers(-stage.jitter, stage.jitter + 1, stage.batch)
@@ -255,6 +267,12 @@ class _Trainer:
             negative = torch.where(swapped[:, None].to(self.device), misaligned, negative)
         elif stage.attack_share:
             negative = attack(negative, self.rng, share=stage.attack_share / 2, codec_share=0.0)
+        if stage.pulse_share:
+            chosen = torch.from_numpy(self.rng.random(stage.batch) < stage.pulse_share)
+            beats = pulsed(negative, self.rng)
+            negative = torch.where(chosen[:, None].to(self.device), beats, negative)
+        if stage.negative_share:
+            negative = attack(negative, self.rng, share=stage.negative_share, codec_share=0.5)
         null, _ = self.detector(negative)
         detection_loss = 0.5 * (F.softplus(-pilot).mean() + F.softplus(null[:, :cells]).mean())
         loss = bit_loss + stage.detection_weight * detection_loss
@@ -295,6 +313,7 @@ class _Trainer:
             "ema_count": self.ema.count,
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
+            "depth": asdict(self.profile.depth),
         }
         temporary = self.work / "state.pt.part"
         torch.save(state, temporary)
