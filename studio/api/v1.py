@@ -85,6 +85,9 @@ class Order(Choice):
     seed: int | None = None
     guidance: float | None = None
     format: str | None = Field(None, max_length=8)
+    title: str | None = Field(None, max_length=300, description="screened for artists' names")
+    note: str | None = Field(None, max_length=300, description="as the title, and private")
+    human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
 
 
 class JobState(BaseModel):
@@ -226,7 +229,7 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
     @app.post("/jobs", status_code=202, tags=["making"])
     def order(mine: Mine, actor: Who, body: Order, response: Response) -> JobState:
         """Ask for music; consent is asked when the job runs, and again at its release."""
-        job = book.book(mine, actor, mine.request(**body.model_dump()))
+        job = book.book(mine, actor, mine.request(**body.model_dump(exclude_unset=True)))
         response.headers["Location"] = f"jobs/{job.id}"
         return JobState(**job.to_json())
 
