@@ -126,9 +126,12 @@ def grant_card(status: GrantStatus) -> str:
 
 def preview_panel(preview: RevocationPreview) -> str:
     """What a revocation would do if it came now; nothing has happened."""
+    ends: dict[tuple[str, ...], list[str]] = {}  # uses that end -> tags
+    for tag, uses in preview.dark_tags:
+        ends.setdefault(uses, []).append(tag_name(tag))
     dark = "".join(
-        f"<li><b>{esc(tag_name(tag))}</b> can no longer be used for {esc(', '.join(uses))}</li>"
-        for tag, uses in preview.dark_tags
+        f"<li><b>{esc(', '.join(tags))}</b>: no longer for {esc(', '.join(uses))}</li>"
+        for uses, tags in ends.items()
     )
     outputs = "".join(
         f'<li>{esc(item.output.title)} <span class="soft">{esc(day(item.output.created_at))}, '

@@ -305,6 +305,7 @@ def test_a_registrar_sees_what_stands_and_what_a_revocation_would_do(studio, act
     preview = consent._on_preview("house-catalogue-2026", reg)
     assert "nothing has happened" in preview
     assert "jazz" in preview
+    assert preview.count("no longer for") == 1, "tags that lose the same uses share a line"
     assert studio.decide(["genre/jazz"]).allowed
     statement = consent._on_statement("house", "2026-11-01", "2026-11-30", reg)
     assert "Download CSV" in statement
