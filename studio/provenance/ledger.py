@@ -36,7 +36,7 @@ from studio.provenance.commitments import Opening, Personal, take_out
 from studio.provenance.entry import INSTANT, LEAF_VERSION, Entry, canonical_leaf, entry_of
 from studio.provenance.nodes import Node, with_nodes
 from studio.provenance.proofs import consistency_path, inclusion_path
-from studio.provenance.release import GenerationRequest, OutputId, Release
+from studio.provenance.release import OutputId, Release
 from studio.provenance.tree import (
     completed_nodes,
     head_from_nodes,
@@ -321,7 +321,8 @@ class Ledger:
             row = connection.execute(query).one_or_none()
             if row is None:
                 return None
-            return self._release(entry_of(row), _openings(connection, row.idx))
+            openings = _openings(connection, row.idx)
+            return Release.from_entry(entry_of(row), openings, self._outputs)
 
     def releases(self, *, newest_first: bool = False, limit: int | None = None) -> list[Release]:
         """All releases, oldest first unless asked otherwise."""
@@ -336,7 +337,9 @@ class Ledger:
         with self._database.reading() as connection:
             for row in connection.execute(query):
                 kept.setdefault(row.entry_idx, {})[row.field] = Opening(row.salt, row.value)
-        return [self._release(entry, kept.get(entry.index, {})) for entry in entries]
+        return [
+            Release.from_entry(entry, kept.get(entry.index, {}), self._outputs) for entry in entries
+        ]
 
     def output_count(self) -> int:
         """How many outputs were released, and so how many seals the desk searches."""
@@ -365,40 +368,6 @@ class Ledger:
                     fingerprint=row.fingerprint,
                 ),
             )
-
-    def _release(self, entry: Entry, openings: Mapping[str, Opening]) -> Release:
-        try:
-            body = entry.body
-            lines = body.get("credit_lines", ())
-            kept = [openings.get(f"credit_lines/{number}") for number in range(len(lines))]
-            return Release(
-                output_id=OutputId(body["output_id"]),
-                path=self._outputs / body["file"]["name"],
-                sha256=body["file"]["sha256"],
-                seal_id=body["seal"]["id"],
-                entry_index=entry.index,
-                entry_hash=entry.leaf_hash.hex(),
-                request=GenerationRequest.from_json(body["request"]),
-                decision=body["decision"],
-                rate=body["audio"]["rate"],
-                channels=body["audio"]["channels"],
-                duration_s=body["audio"]["duration_s"],
-                title=body["title"],
-                # Entries before commitments hold the lines themselves.
-                credits=tuple(
-                    body.get("credits", ())
-                    or ("(erased)" if line is None else line.value for line in kept)
-                ),
-                created_at=entry.at,
-                seal=body["seal"],
-                model=body["model"],
-                c2pa=body.get("c2pa"),
-                lineage=body.get("lineage"),
-            )
-        except (KeyError, TypeError) as exc:
-            raise LedgerError(
-                f"entry {entry.index} of the ledger is damaged; run `studio ledger verify`"
-            ) from exc
 
     # -- proving --------------------------------------------------------------------------------
 

@@ -12,9 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NewType
+from typing import TYPE_CHECKING, Any, NewType
 
 from studio.config import OutputFormat
+from studio.errors import LedgerError
+
+if TYPE_CHECKING:
+    from studio.provenance.commitments import Opening
+    from studio.provenance.entry import Entry
 
 __all__ = ["GenerationRequest", "OutputId", "Release", "credit_lines", "title_of"]
 
@@ -84,6 +89,42 @@ class Release:
     model: Mapping[str, Any]  # id, digest, licence of the generation model
     c2pa: Mapping[str, Any] | None = None  # manifest and signer; None: released before signing
     lineage: Mapping[str, Any] | None = None  # studio.derivation.Derivation.record()
+
+    @classmethod
+    def from_entry(cls, entry: Entry, openings: Mapping[str, Opening], outputs: Path) -> Release:
+        """The release that an entry is about. Raises :class:`LedgerError` for a damaged one."""
+        try:
+            body = entry.body
+            lines = body.get("credit_lines", ())
+            kept = [openings.get(f"credit_lines/{number}") for number in range(len(lines))]
+            return cls(
+                output_id=OutputId(body["output_id"]),
+                path=outputs / body["file"]["name"],
+                sha256=body["file"]["sha256"],
+                seal_id=body["seal"]["id"],
+                entry_index=entry.index,
+                entry_hash=entry.leaf_hash.hex(),
+                request=GenerationRequest.from_json(body["request"]),
+                decision=body["decision"],
+                rate=body["audio"]["rate"],
+                channels=body["audio"]["channels"],
+                duration_s=body["audio"]["duration_s"],
+                title=body["title"],
+                # Entries before commitments hold the lines themselves.
+                credits=tuple(
+                    body.get("credits", ())
+                    or ("(erased)" if line is None else line.value for line in kept)
+                ),
+                created_at=entry.at,
+                seal=body["seal"],
+                model=body["model"],
+                c2pa=body.get("c2pa"),
+                lineage=body.get("lineage"),
+            )
+        except (KeyError, TypeError) as exc:
+            raise LedgerError(
+                f"entry {entry.index} of the ledger is damaged; run `studio ledger verify`"
+            ) from exc
 
 
 def title_of(tags: Sequence[str], output_id: str) -> str:
