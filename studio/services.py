@@ -96,7 +96,7 @@ class Studio:
         self.paths = paths
         self.config = config
         self._lock = threading.RLock()
-        self._screen: tuple[object, NameScreen] | None = None
+        self._screened: tuple[object, NameScreen, Mapping[str, frozenset[str]]] | None = None
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -118,9 +118,7 @@ class Studio:
             self.consent(),
             known_tags=self.vocabulary(),
             model_uses={model.id: model.licence_uses for model in self.models().values()},
-            named_tags=self.name_screen().named_tags(
-                self.vocabulary(), self.consent().holders.values()
-            ),
+            named_tags=self._names()[1],
         )
 
     def decide(
@@ -171,14 +169,20 @@ class Studio:
 
     def name_screen(self) -> NameScreen:
         """What looks for artists' names in typed texts, over the lists as they are now."""
+        return self._names()[0]
+
+    def _names(self) -> tuple[NameScreen, Mapping[str, frozenset[str]]]:
+        """The screen, and whose name each tag that spells one is; made anew after a change."""
         from studio.names import load_screen
 
-        consent = self.consent()
-        folder = self.paths.configs / "names"
+        consent, folder = self.consent(), self.paths.configs / "names"
         state = (consent.version, *((p.name, p.stat().st_mtime_ns) for p in folder.glob("*.txt")))
-        if self._screen is None or self._screen[0] != state:
-            self._screen = state, load_screen(folder, consent.holders.values(), self.vocabulary())
-        return self._screen[1]
+        known = self._screened
+        if known is None or known[0] != state:
+            holders, vocabulary = consent.holders.values(), self.vocabulary()
+            screen = load_screen(folder, holders, vocabulary)
+            known = self._screened = state, screen, screen.named_tags(vocabulary, holders)
+        return known[1], known[2]
 
     # -- consent ------------------------------------------------------------------------------
 
@@ -484,8 +488,8 @@ class Studio:
             return self._accounts
 
     def acting_as(self, actor: Actor) -> Studio:
-        """This studio as ``actor`` may use it: what the faces hold. See :mod:`studio.access`."""
-        from studio.access import acting_as
+        """This studio as ``actor`` may use it: what the faces hold. See :mod:`studio.acting`."""
+        from studio.acting import acting_as
 
         return acting_as(self, actor)
 
