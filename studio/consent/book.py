@@ -79,7 +79,9 @@ class ConsentBook:
         self._grants: dict[str, ConsentRecord] = {}
         self._revocations: dict[str, list[ConsentRecord]] = {}
         self._as_of: datetime | None = None
-        self._registry: ConsentRegistry | None = None
+        self._registry: ConsentRegistry | None = None  # None: out of date
+        self._last: ConsentRegistry | None = None
+        self._touched: set[str] = set()  # tags that the last registry answers for no longer
 
     # -- growing ------------------------------------------------------------------------------
 
@@ -103,8 +105,10 @@ class ConsentBook:
                 self._tags.update({tag.id: tag for tag in document.tags})
             case GrantDocument():
                 self._grants[document.grant.id] = record
+                self._touched |= document.grant.tags
             case RevocationDocument():
                 self._revocations.setdefault(document.revocation.grant, []).append(record)
+                self._touched |= _grant(self._grants[document.revocation.grant]).tags
         holder = self._holders[document.holder]
         holder.serials.add(document.serial)
         holder.highest_serial = max(holder.highest_serial, document.serial)
@@ -127,7 +131,9 @@ class ConsentBook:
                 ],
                 version=self.version,
                 as_of=self._as_of,
+                indexes={} if self._last is None else self._last.indexes_without(self._touched),
             )
+            self._last, self._touched = self._registry, set()
         return self._registry
 
     @property

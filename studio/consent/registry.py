@@ -12,7 +12,7 @@ reads it from its database (:mod:`studio.consent.store`), where only signed docu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from types import MappingProxyType
 
@@ -28,7 +28,8 @@ class ConsentRegistry:
 
     ``version`` tells two states of the same database apart: the ledger entry that changed consent
     last, -1 before the first. ``as_of`` is the instant of that entry: a decision is never taken at
-    an earlier one, so that a clock that was set back does not undo a revocation.
+    an earlier one, so that a clock that was set back does not undo a revocation. ``indexes`` are
+    those of an earlier state, of tags that nothing has changed for since.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ConsentRegistry:
         *,
         version: int = -1,
         as_of: datetime | None = None,
+        indexes: Mapping[str, TagIndex] = MappingProxyType({}),
     ) -> None:
         holders, grants, revocations = tuple(holders), tuple(grants), tuple(revocations)
         self.version = version
@@ -68,7 +70,7 @@ class ConsentRegistry:
             for tag in grant.tags:
                 by_tag.setdefault(tag, []).append(grant)
         self._by_tag = {tag: tuple(naming) for tag, naming in by_tag.items()}
-        self._indexes: dict[str, TagIndex] = {}
+        self._indexes = dict(indexes)
 
     def naming(self, tag: str) -> tuple[Grant, ...]:
         """Every grant that names the tag, whatever its state, by grant id."""
@@ -86,6 +88,10 @@ class ConsentRegistry:
             if tag in self._by_tag:  # what is asked comes from outside; only real tags are kept
                 self._indexes[tag] = found
         return found
+
+    def indexes_without(self, changed: Set[str]) -> Mapping[str, TagIndex]:
+        """What is ready to be asked already, but for these tags."""
+        return {tag: index for tag, index in list(self._indexes.items()) if tag not in changed}
 
     def revoked_at(self, grant_id: str) -> datetime | None:
         """From when on the grant is revoked, or None."""

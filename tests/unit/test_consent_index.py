@@ -89,5 +89,9 @@ def test_many_scopes_asked_do_not_fill_the_memory(monkeypatch):
     )  # fmt: skip
     index = ConsentRegistry(HOLDERS, [grant]).index("mood/calm")
     for number in range(10):
-        assert index.best("commercial", f"{number}", "house", DAY0) == grant
+        assert index.best("commercial", f"{number}", f"model-{number}", DAY0) == grant
+    assert len(index._by_scope) == 1, "nobody names them: they are all alike"
+    for use in ("commercial", "experiment"):
+        for territory in ("WORLD", "AT"):
+            index.best(use, territory, "*", DAY0)
     assert len(index._by_scope) <= 3

@@ -301,6 +301,20 @@ def test_a_revocation_shows_its_effect_before_and_after(desk):
         desk.registrar.affected("never-given")
 
 
+def test_an_answer_given_before_a_change_is_not_given_after_it(local):
+    """What is kept ready per tag is kept only for tags that a change does not touch."""
+    assert local.allowed("genre/jazz")
+    assert local.allowed("mood/calm")
+    local.take(grant("jazz", tags=["genre/jazz"]))
+    local.take(revocation(HOUSE_GRANT))
+    assert local.allowed("genre/jazz")
+    assert not local.allowed("mood/calm")
+    ready = local.registrar.registry().index("mood/calm")
+    local.take(revocation("jazz"))
+    assert not local.allowed("genre/jazz")
+    assert local.registrar.registry().index("mood/calm") is ready
+
+
 def test_tags_that_would_go_dark(local):
     house = local.registrar.preview(HOUSE_GRANT, local.policy())
     assert dict(house.dark_tags)["genre/jazz"] == ("experiment", "noncommercial", "commercial")
