@@ -1,9 +1,9 @@
 """Who may do what: roles, permissions, and the one table that gives every facade method its rule.
 
 The faces (page, REST layer, command line) never hold a bare :class:`studio.services.Studio`; they
-hold what :func:`acting_as` returns, a stand-in with the same methods that checks each call against
-:data:`PERMISSIONS` before it happens. A method without a line in that table is refused to everyone,
-so a new one is closed until somebody decides who may call it.
+hold what :func:`studio.acting.acting_as` returns, a stand-in with the same methods that checks each
+call against :data:`PERMISSIONS` before it happens. A method without a line in that table is refused
+to everyone, so a new one is closed until somebody decides who may call it.
 
 >>> Role.VERIFIER.may(Permission.VERIFY), Role.VERIFIER.may(Permission.GENERATE)
 (True, False)
@@ -13,17 +13,11 @@ so a new one is closed until somebody decides who may call it.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import wraps
-from typing import TYPE_CHECKING, Any, cast
 
 from studio.errors import AccessDeniedError, NotYoursError
-
-if TYPE_CHECKING:
-    from studio.services import Studio
 
 __all__ = [
     "LOCAL_OWNER",
@@ -34,7 +28,7 @@ __all__ = [
     "Permission",
     "Role",
     "Rule",
-    "acting_as",
+    "refusal_of",
     "require",
 ]
 
@@ -177,16 +171,6 @@ UNGUARDED = frozenset({"close", "acting_as"})
 """Methods of the facade that are no request of anybody: they end it, or make the stand-in."""
 
 
-def acting_as(studio: Studio, actor: Actor) -> Studio:
-    """``studio`` as ``actor`` may use it. A call that is not permitted raises
-    :class:`~studio.errors.AccessDeniedError` and does nothing else.
-
-    The stand-in has the methods of :class:`~studio.services.Studio` and is typed as one. A method's
-    keyword ``account`` (whose output, whose quota) is filled in here and cannot be given.
-    """
-    return cast("Studio", _Acting(studio, actor))
-
-
 def require(actor: Actor, method: str) -> None:
     """Refuse early, before an upload is received, what a call of ``method`` would refuse.
 
@@ -194,67 +178,11 @@ def require(actor: Actor, method: str) -> None:
     """
     rule = PERMISSIONS[method]
     if not actor.may(rule.permission):
-        raise _refusal(rule, actor)
+        raise refusal_of(rule, actor)
 
 
-class _Acting:
-    """See :func:`acting_as`."""
-
-    def __init__(self, studio: Studio, actor: Actor) -> None:
-        self._studio = studio
-        self.actor = actor
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        attribute = getattr(self._studio, name)
-        if name in OPEN_ATTRIBUTES:
-            return attribute
-        return _guarded(name, attribute, self._studio, self.actor)
-
-    def __enter__(self) -> _Acting:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._studio.close()
-
-    def close(self) -> None:
-        self._studio.close()
-
-
-def _guarded(
-    name: str, method: Callable[..., Any], studio: Studio, actor: Actor
-) -> Callable[..., Any]:
-    signature = inspect.signature(method)
-    rule = PERMISSIONS.get(name)
-
-    @wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if rule is None:
-            raise AccessDeniedError(f"{name} is not open to anybody")
-        bound = signature.bind(*args, **kwargs)
-        if "account" in signature.parameters:
-            if "account" in bound.arguments:
-                raise AccessDeniedError("nobody acts in another's name")
-            bound.arguments["account"] = actor.account_id
-        if not _permits(rule, bound.arguments, studio, actor):
-            raise _refusal(rule, actor)
-        return method(*bound.args, **bound.kwargs)
-
-    return call
-
-
-def _permits(rule: Rule, arguments: Mapping[str, Any], studio: Studio, actor: Actor) -> bool:
-    if rule.output is None:
-        return actor.may(rule.permission)
-    if actor.may(rule.anyone):
-        return True
-    if not actor.may(rule.permission) or actor.account_id is None:
-        return False
-    return studio.accounts().owner_of(str(arguments[rule.output])) == actor.account_id
-
-
-def _refusal(rule: Rule, actor: Actor) -> AccessDeniedError:
+def refusal_of(rule: Rule, actor: Actor) -> AccessDeniedError:
+    """What the refused caller is told; another's output and one that is not read alike."""
     if rule.output is not None and actor.may(rule.permission):
         return NotYoursError("no such output, or not yours")
     return AccessDeniedError(f"an account with the role {actor.role} may not do this")

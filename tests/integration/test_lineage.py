@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from studio.access import Actor, Role, acting_as
+from studio.access import Actor, Role
+from studio.acting import acting_as
 from studio.errors import (
     AccessDeniedError,
     ConsentRefusedError,

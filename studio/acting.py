@@ -1,0 +1,90 @@
+"""The studio as one account may use it: a stand-in that asks :mod:`studio.access` at every call.
+
+>>> from studio.access import LOCAL_OWNER
+>>> from studio.services import open_studio
+>>> acting = acting_as(open_studio(), LOCAL_OWNER)
+>>> acting.models()["house"].licence
+'MIT'
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, cast
+
+from studio.access import OPEN_ATTRIBUTES, PERMISSIONS, Actor, Rule, refusal_of
+from studio.errors import AccessDeniedError
+
+if TYPE_CHECKING:
+    from studio.services import Studio
+
+__all__ = ["acting_as"]
+
+
+def acting_as(studio: Studio, actor: Actor) -> Studio:
+    """``studio`` as ``actor`` may use it. A call that is not permitted raises
+    :class:`~studio.errors.AccessDeniedError` and does nothing else.
+
+    The stand-in has the methods of :class:`~studio.services.Studio` and is typed as one. A method's
+    keyword ``account`` (whose output, whose quota) is filled in here and cannot be given.
+    """
+    return cast("Studio", _Acting(studio, actor))
+
+
+class _Acting:
+    """See :func:`acting_as`."""
+
+    def __init__(self, studio: Studio, actor: Actor) -> None:
+        self._studio = studio
+        self.actor = actor
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        attribute = getattr(self._studio, name)
+        if name in OPEN_ATTRIBUTES:
+            return attribute
+        return _guarded(name, attribute, self._studio, self.actor)
+
+    def __enter__(self) -> _Acting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._studio.close()
+
+    def close(self) -> None:
+        self._studio.close()
+
+
+def _guarded(
+    name: str, method: Callable[..., Any], studio: Studio, actor: Actor
+) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+    rule = PERMISSIONS.get(name)
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if rule is None:
+            raise AccessDeniedError(f"{name} is not open to anybody")
+        bound = signature.bind(*args, **kwargs)
+        if "account" in signature.parameters:
+            if "account" in bound.arguments:
+                raise AccessDeniedError("nobody acts in another's name")
+            bound.arguments["account"] = actor.account_id
+        if not _permits(rule, bound.arguments, studio, actor):
+            raise refusal_of(rule, actor)
+        return method(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _permits(rule: Rule, arguments: Mapping[str, Any], studio: Studio, actor: Actor) -> bool:
+    if rule.output is None:
+        return actor.may(rule.permission)
+    if actor.may(rule.anyone):
+        return True
+    if not actor.may(rule.permission) or actor.account_id is None:
+        return False
+    return studio.accounts().owner_of(str(arguments[rule.output])) == actor.account_id
