@@ -122,8 +122,8 @@ def receipt_of(
         tags=tuple(request.tags),
         facts=tuple(facts),
         consents=_consents(release, registry),
-        model=f"{release.model['title']} ({release.model['id']})",
-        licence=release.model["licence"],
+        model=f"{release.model.get('title', 'Model')} ({release.model['id']})",
+        licence=release.model.get("licence", "not on record"),
         training_basis=training_basis,
         marks=tuple(marks),
         steps=(
