@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from studio.consent import ConsentPolicy, ConsentRegistry, Grant, Reason, Revocation, RightsHolder
 from studio.consent.types import Terms
+from studio.errors import UsageError
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -247,6 +248,31 @@ def test_decide_is_total_and_every_answer_is_explained(registry, question, words
             assert g.valid_from <= question["at"]
             assert g.valid_until is None or question["at"] < g.valid_until
             assert not any(r.grant == g.id and r.at <= question["at"] for r in revocations)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    registries(),
+    st.lists(st.text(), max_size=3),
+    st.text(),
+    st.text(),
+    st.text(),
+    st.datetimes(timezones=st.timezones()),
+)
+def test_no_input_is_beyond_an_answer(registry, words, use, territory, model, at):
+    """Whatever is asked, at whatever instant from year 1 to 9999, in whatever time zone."""
+    many, revocations = registry
+    answer = policy(*many, revocations=revocations).decide(
+        [*words, *TAGS], use=use, territory=territory, model=model, at=at
+    )
+    assert not answer.allowed
+    assert len(answer.tags) == len(words) + len(TAGS)
+    assert answer.explain()
+
+
+def test_an_instant_without_a_time_zone_is_none():
+    with pytest.raises(UsageError, match="time zone"):
+        decide(policy(grant()), at=datetime(2026, 6, 1))  # noqa: DTZ001 - that is the point
 
 
 def test_speed_with_many_grants():

@@ -10,8 +10,11 @@ import pytest
 MODULES = [
     "studio.cli",
     "studio.config",
+    "studio.consent.documents",
+    "studio.consent.keys",
     "studio.consent.policy",
     "studio.consent.registry",
+    "studio.consent.signing",
     "studio.consent.types",
     "studio.paths",
     "studio.progress",
