@@ -21,7 +21,7 @@ __all__ = ["Recording"]
 
 _BLOCK_S = 10.0
 _HOLD_S = 1200.0  # of a recording that is held in memory
-_HOLD_VALUES = 2**27  # samples times channels: 512 MB, 25 minutes of CD audio
+_HOLD_VALUES = 2**26  # samples times channels: 256 MB, 12 minutes of CD audio
 
 
 @dataclass(frozen=True, slots=True)
