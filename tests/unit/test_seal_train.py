@@ -143,3 +143,30 @@ def test_speech_is_made_by_espeak(tmp_path, monkeypatch):
     assert np.abs(speech).max() > 2_000
     assert {c[0] for c in commands} == {"espeak-ng"}
     assert len({tuple(c) for c in commands}) == 3
+
+
+def test_bench_reports_are_kept_beside_the_weights():
+    from watermark.train.export import bench_record
+
+    row = {"attack": "clean", "clips": 4, "detected": 4, "identified": 3, "identified_million": 2}
+    row |= {"false_alarms": 0, "score": 5.0}
+    reports = [
+        {"seconds": 10.0, "setting": {"model": "house-x", "audio": "4 files"}, "results": [row]},
+        {"seconds": 5.0, "setting": {}, "results": [row | {"attack": "clean, short"}]},
+    ]
+    kept = bench_record(reports, "watermark bench")
+    assert (kept["seconds"], kept["model"]) == (10.0, "house-x")
+    assert [(r["attack"], r["seconds"]) for r in kept["results"]] == [
+        ("clean", 10.0),
+        ("clean, short", 5.0),
+    ]
+    assert "score" not in kept["results"][0]
+
+
+def test_pulsed_rows_carry_the_pulse_and_stay_finite():
+    from watermark.train.augment import pulsed
+
+    x = 0.1 * torch.randn(8, 32_000, generator=torch.Generator().manual_seed(0))
+    y = pulsed(x, np.random.default_rng(0))
+    assert torch.isfinite(y).all()
+    assert (y != x).any(1).all()

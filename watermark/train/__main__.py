@@ -151,6 +151,7 @@ def calibrate(
 @click.option("--only", default="")
 @click.option("--strength", type=float, default=None)
 @click.option("--registered", default=10_000, show_default=True)
+@click.option("--attack", "attacks", multiple=True, help="Only this one; may be repeated.")
 @click.option("--weights", type=_path, default=None)
 def measure(
     audio: Path,
@@ -161,6 +162,7 @@ def measure(
     only: str,
     strength: float | None,
     registered: int,
+    attacks: tuple[str, ...],
     weights: Path | None,
 ) -> None:
     """Bit accuracy, detection, identification, SI-SNR and speed, as one JSON object."""
@@ -170,7 +172,11 @@ def measure(
     from watermark.models import SealModelConfig, load_seal_model
     from watermark.train.calibrate import load
     from watermark.train.data import audio_files
+    from watermark.train.measure import ATTACKS
     from watermark.train.measure import measure as figures
+
+    if unknown := sorted(set(attacks) - set(ATTACKS)):
+        raise click.UsageError(f"no attack {unknown[0]!r}; there are {', '.join(ATTACKS)}")
 
     torch.set_num_threads(1)
     model = load_seal_model(SealModelConfig("house", path=str(weights) if weights else None))
@@ -183,6 +189,7 @@ def measure(
         model,
         strength=strength,
         registered=registered,
+        attacks=attacks or tuple(ATTACKS),
         log=lambda line: click.echo(line, err=True),
     )
     click.echo(json.dumps({"model": model.id, **result}))
