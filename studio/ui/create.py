@@ -20,16 +20,18 @@ from studio.access import Permission
 from studio.api.jobs import Job, JobRunner
 from studio.config import FORMATS
 from studio.consent import GENERATION_USES
+from studio.disclosure import HUMAN_CONTRIBUTIONS
 from studio.errors import StudioError, UsageError
 from studio.tags import KINDS
 from studio.ui import create_views as views
 from studio.ui.callers import acting, caller
+from studio.ui.chips import chip_choices, chosen_tags, first_usable, objection
 from studio.ui.parts import PRIVATE, RoutedAudio, absolute_url
-from studio.ui.wording import KIND_TITLES, USE_TITLES, tag_name, territories
+from studio.ui.wording import KIND_TITLES, USE_TITLES, territories
 
 if TYPE_CHECKING:
     from studio.api.claims import Claims
-    from studio.services import Release, Studio, TagStatus
+    from studio.services import Release, Studio
 
 __all__ = ["CreateTab"]
 
@@ -54,6 +56,7 @@ class CreateTab:
                 self._build_tags()
                 self._build_scope()
                 self._build_shape()
+                self._build_typed()
             with gr.Column(scale=5, min_width=320):
                 self._build_desk()
         self._connect()
@@ -68,13 +71,13 @@ class CreateTab:
                 "are not granted for the use chosen below; pick one to see why.</p>"
             )
             self.chip_style = gr.HTML(
-                views.refused_chip_style([s.tag.id for s in statuses if _objection(s)]),
+                views.refused_chip_style([s.tag.id for s in statuses if objection(s)]),
                 elem_classes="no-height",
             )
             self.chips = {
                 kind: gr.Radio(
-                    choices=_chip_choices(kind, statuses),
-                    value=_first_usable(kind, statuses),
+                    choices=chip_choices(kind, statuses),
+                    value=first_usable(kind, statuses),
                     label=KIND_TITLES[kind],
                     elem_classes="chips",
                 )
@@ -153,6 +156,29 @@ class CreateTab:
                 elem_classes="chips",
             )
 
+    def _build_typed(self) -> None:
+        with gr.Accordion(
+            "Title, note, what people contribute", open=False, elem_classes="section"
+        ):
+            self.title = gr.Textbox(
+                label="Title",
+                info="Made from the tags if you leave it empty. Names of artists are refused",
+                max_lines=1,
+                max_length=120,
+            )
+            self.note = gr.Textbox(
+                label="Note", info="For your own record", max_lines=3, max_length=500
+            )
+            self.human = gr.CheckboxGroup(
+                choices=[
+                    (f"{part}: {meaning}", part)
+                    for part, meaning in HUMAN_CONTRIBUTIONS.items()
+                    if part != "direction"  # holds for every output
+                ],
+                label="What people contribute",
+                info="Stated in the AI disclosure of the output",
+            )
+
     def _build_desk(self) -> None:
         self.consent = gr.HTML()
         with gr.Row():
@@ -196,6 +222,10 @@ class CreateTab:
                 self.extend = gr.Button("Extend", size="md", min_width=100)
 
     @property
+    def _shape(self) -> list[Any]:
+        return [self.duration, self.guidance, self.seed, self.format]
+
+    @property
     def _listed(self) -> list[Any]:
         return [self.session, self.made, self.further, self.parent]
 
@@ -223,7 +253,7 @@ class CreateTab:
             (
                 self.generate,
                 self._on_generate,
-                [*chips, *scope, self.duration, self.guidance, self.seed, self.format, self.made],
+                [*chips, *scope, *self._shape, self.title, self.note, self.human, self.made],
             ),
             (self.vary, self._on_vary, [self.parent, self.made]),
             (self.extend, self._on_extend, [self.parent, self.seconds, self.made]),
@@ -265,7 +295,7 @@ class CreateTab:
         return self._listing(studio, studio.outputs(_LISTED), request)
 
     def _on_choice(self, *choice: str) -> str:
-        tags, (use, territory, model) = _tags(choice[:-3]), choice[-3:]
+        tags, (use, territory, model) = chosen_tags(choice[:-3]), choice[-3:]
         decision = self._studio.decide(tags, use=use, territory=territory, model=model)
         statuses = self._studio.tag_status(model=model, use=use, territory=territory)
         known = {status.tag.id for status in statuses if status.known_to_model}
@@ -276,11 +306,11 @@ class CreateTab:
         statuses = self._studio.tag_status(model=model, use=use, territory=territory)
         return {
             **{
-                chip: gr.update(choices=_chip_choices(kind, statuses))
+                chip: gr.update(choices=chip_choices(kind, statuses))
                 for kind, chip in self.chips.items()
             },
             self.chip_style: views.refused_chip_style(
-                [status.tag.id for status in statuses if _objection(status)]
+                [status.tag.id for status in statuses if objection(status)]
             ),
             self.grants: views.grants_table(statuses),
             self.model_panel: views.model_panel(self._studio.models()[model]),
@@ -301,12 +331,15 @@ class CreateTab:
         guidance: float | None,
         seed: float | None,
         format: str,
+        title: str,
+        note: str,
+        human: list[str],
         made: list[str],
         request: gr.Request,
     ) -> Iterator[_State]:
         def work(studio: Studio) -> _Work:
             asked = studio.request(
-                _tags((genre, mood, lead, tempo)),
+                chosen_tags((genre, mood, lead, tempo)),
                 duration_s=duration,
                 seed=None if seed is None else int(seed),
                 guidance=guidance,
@@ -314,6 +347,9 @@ class CreateTab:
                 territory=territory,
                 model=model,
                 format=format,
+                title=title.strip() or None,
+                note=note.strip() or None,
+                human=human,
             )
             return lambda report, cancel: studio.generate(asked, progress=report, cancel=cancel)
 
@@ -416,34 +452,6 @@ def _chosen(parent: str | None) -> str:
     if not parent:
         raise UsageError("choose the output to go on from")
     return parent
-
-
-def _tags(choice: tuple[str | None, ...]) -> list[str]:
-    """The tags chosen: a kind left at "any" has the empty string."""
-    return [tag for tag in choice if tag]
-
-
-def _objection(status: TagStatus) -> str:
-    """Why the tag cannot be used as things stand, in two words; empty if it can."""
-    if not status.granted:
-        return "not granted"
-    return "" if status.known_to_model else "not for this model"
-
-
-def _chip_choices(kind: str, statuses: list[TagStatus]) -> list[tuple[str, str]]:
-    """Labels and values of one kind's chips; the label of a tag that cannot be used says so."""
-    offered = [
-        (" – ".join(filter(None, (tag_name(status.tag.id), _objection(status)))), status.tag.id)
-        for status in statuses
-        if status.tag.kind == kind
-    ]
-    return [("any", ""), *offered]
-
-
-def _first_usable(kind: str, statuses: list[TagStatus]) -> str:
-    """So that the first click on Generate makes music."""
-    usable = (s.tag.id for s in statuses if s.tag.kind == kind and not _objection(s))
-    return next(usable, "")
 
 
 def _roll() -> int:

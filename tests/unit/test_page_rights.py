@@ -212,7 +212,8 @@ def accounts_tab(studio):
 
 def press_generate(tab, actor):
     states = tab._on_generate(
-        "genre/jazz", "", "", "", "noncommercial", "WORLD", "house", 2.0, 3.0, 3, "wav", [],
+        "genre/jazz", "", "", "", "noncommercial", "WORLD", "house", 2.0, 3.0, 3, "wav",
+        "", "", [], [],
         request(actor),
     )  # fmt: skip
     seen = {}

@@ -397,11 +397,14 @@ def request(session="one", actor=LOCAL_OWNER):
     return SimpleNamespace(session_hash=session, request=http)
 
 
-def press_generate(tab, *, genre="genre/jazz", mood="", made=(), session="one", seed=3, **scope):
+def press_generate(
+    tab, *, genre="genre/jazz", mood="", typed=("", "", []), made=(), session="one", seed=3, **scope
+):
     asked = {"use": "noncommercial", "territory": "WORLD", "model": "house"} | scope
     return tab._on_generate(
-        genre, mood, "", "", *asked.values(), 2.0, 3.0, seed, "wav", list(made), request(session)
-    )
+        genre, mood, "", "", *asked.values(), 2.0, 3.0, seed, "wav", *typed, list(made),
+        request(session),
+    )  # fmt: skip
 
 
 def last(states):
@@ -422,6 +425,12 @@ def test_generate_ends_with_player_card_and_list(tab, studio):
     value = seen[tab.player]["value"] if isinstance(seen[tab.player], dict) else None
     link = value or re.search(r'href="(http[^"]+)"', seen[tab.result])[1]
     assert link.startswith(f"http://studio.test:7860/outputs/{release.output_id}/audio?claim=")
+
+
+def test_title_note_and_human_part_go_into_the_request(tab, studio):
+    last(press_generate(tab, typed=("  Blue evening ", " ", ["editing"])))
+    (asked,) = studio.requests
+    assert (asked.title, asked.note, asked.human) == ("Blue evening", None, ("editing",))
 
 
 def test_earlier_outputs_of_the_session_stay_listed_newest_first(tab, studio):
