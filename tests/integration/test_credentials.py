@@ -432,6 +432,28 @@ def test_a_chain_near_its_end_is_followed_by_another_and_stays_trusted(tmp_path)
     ]
 
 
+def test_a_chain_taken_out_of_its_folder_is_trusted_no_more(tmp_path):
+    stolen = Credentials(DEVELOPMENT, load_trust(DEVELOPMENT, tmp_path, tmp_path))
+    signed = stolen.sign(encode(music(1, 1.0), "wav"), "wav", CLAIM).content
+    (tmp_path / "development-0001.pem").unlink()
+    after = Credentials(DEVELOPMENT, load_trust(DEVELOPMENT, tmp_path, tmp_path))
+    assert after.examine(io.BytesIO(signed)).state is CredentialState.UNTRUSTED
+
+
+def test_a_root_the_operator_adds_is_trusted_and_named_as_somebody_else(studio, tmp_path):
+    other = signer()
+    (tmp_path / "other.pem").write_text(other.trust.anchors_pem)
+    config = DEVELOPMENT.model_copy(update={"trust_anchors": ("other.pem",)})
+    (tmp_path / "own").mkdir()
+    credentials = Credentials(config, load_trust(config, tmp_path / "own", tmp_path))
+    signed = other.sign(encode(music(1, 1.0), "wav"), "wav", CLAIM).content
+    desk = CredentialDesk(lambda: credentials, ManifestStore(studio.ledger()))
+    found = desk.examine(signed, studio.config.uploads, release=None)
+    assert found.reading.state is CredentialState.TRUSTED
+    assert not found.issued_here
+    assert "not this studio" in found.explanation
+
+
 def test_two_starts_at_once_share_one_chain(tmp_path):
     found = []
     threads = [
