@@ -40,8 +40,27 @@ class Derivation:
     def parent(self) -> Release:
         return self.forebears[0]
 
-    def objection(self, policy: ConsentPolicy, at: datetime) -> str | None:
-        """Why consent does not carry over to a child at ``at``; None where it does."""
+    @property
+    def sounding(self) -> tuple[Release, ...]:
+        """The forebears whose sound is in the child: those it extends, up to the first that was
+        made without a prompt."""
+        found: list[Release] = []
+        relation: str | None = self.relation
+        for release in self.forebears:
+            if relation != "extend":
+                break
+            found.append(release)
+            relation = None if release.lineage is None else release.lineage["relation"]
+        return tuple(found)
+
+    def objection(
+        self, policy: ConsentPolicy, *, use: str, territory: str, at: datetime
+    ) -> str | None:
+        """Why consent does not carry over to a child of this use at ``at``; None where it does.
+
+        What is heard again must be permitted for the child's use, by the licence of the model that
+        made it as well: noncommercial music does not become commercial by being gone on from.
+        """
         for release in self.forebears:
             for grant in sorted(grants_of(release)):
                 if grant not in policy.registry.grants:
@@ -52,6 +71,13 @@ class Derivation:
                         f"output {release.output_id} relies on grant {grant}, which was revoked "
                         f"on {format_instant(revoked_at)[:10]}"
                     )
+        for release in self.sounding:
+            request = release.request
+            again = policy.decide(
+                request.tags, use=use, territory=territory, model=request.model, at=at
+            )
+            if not again.allowed:
+                return f"output {release.output_id} is heard again: {again.explain()}"
         return None
 
     def record(self) -> Mapping[str, Any]:

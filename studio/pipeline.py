@@ -241,7 +241,13 @@ class Pipeline:
             model=request.model,
             at=policy.registry.present(self._clock()),
         )
-        objection = None if derivation is None else derivation.objection(policy, decision.at)
+        objection = (
+            None
+            if derivation is None
+            else derivation.objection(
+                policy, use=request.use, territory=request.territory, at=decision.at
+            )
+        )
         if objection is not None or not decision.allowed:
             self._ledger.append(
                 "refusal",

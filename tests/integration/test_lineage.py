@@ -195,6 +195,18 @@ def test_a_grant_revoked_while_the_child_is_made_stops_its_release(studio, paren
     assert len(left_over(studio)) == 1  # the parent's file
 
 
+def test_music_of_a_noncommercial_model_does_not_become_commercial_by_extension(studio):
+    nc = "facebook/musicgen-small"
+    parent = studio.generate(studio.request(TAGS, duration_s=5, seed=2, model=nc))
+    commercial = {"model": "house", "use": "commercial"}
+    with pytest.raises(ConsentRefusedError, match=r"heard again.*licence of model"):
+        studio.extend(parent.output_id, 4, changes=commercial)
+    assert studio.vary(parent.output_id, changes=commercial).request.use == "commercial"
+    longer = studio.extend(parent.output_id, 4, changes={"model": "house"})
+    with pytest.raises(ConsentRefusedError, match=parent.output_id):  # also one step further up
+        studio.extend(longer.output_id, 4, changes=commercial)
+
+
 def test_a_parent_cannot_be_claimed_in_a_request(studio, parent):
     from dataclasses import replace
 
