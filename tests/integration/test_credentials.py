@@ -169,6 +169,21 @@ def test_a_file_signed_in_2026_reads_for_ever():
     assert told["org.example.consent"]["grants"][0]["grant"] == "house-catalogue-2026"
 
 
+def test_a_variation_names_its_parent_as_an_ingredient(tmp_path):
+    with make_studio(tmp_path, generator=PlainGenerator()) as studio:
+        parent = studio.generate(studio.request(TAGS, duration_s=6.0, seed=1, format="wav"))
+        child = studio.vary(parent.output_id, seed=2)
+        found = independent(
+            child.path.read_bytes(),
+            child.request.format,
+            studio.credentials().trust.current.root_pem,
+        )
+    assert found["validation_state"] == "Trusted"
+    (ingredient,) = found["manifests"][found["active_manifest"]]["ingredients"]
+    assert ingredient["title"] == parent.title
+    assert ingredient["active_manifest"] == parent.c2pa["label"]
+
+
 # -- what the desk makes of it ---------------------------------------------------------------------
 
 
