@@ -120,6 +120,9 @@ class NameScreen:
         self._squeezed: dict[str, _Form] = {}
         self._ends: dict[str, list[_Form]] = {}
         self._inside: dict[str, list[_Form]] = {}
+        self._by_length: dict[int, list[_Form]] = {}
+        for form in self._plain.values():
+            self._by_length.setdefault(len(form.text), []).append(form)
         for form in forms:
             self._leet.setdefault(unleet(form.text), form)
             if len(form.text) >= 4:
@@ -285,7 +288,7 @@ class NameScreen:
         if "*" not in joined[1:-1] or sum(char.isalnum() for char in joined) * 2 < len(joined):
             return None
         pattern = re.compile("".join("." if char == "*" else re.escape(char) for char in joined))
-        hits = (form for form in self._plain.values() if len(form.text) == len(joined) >= 4)
+        hits = self._by_length.get(len(joined), ()) if len(joined) >= 4 else ()
         return next((form for form in hits if pattern.fullmatch(form.text)), None)
 
     def _manner(self, row: Sequence[Word]) -> Iterable[Finding]:
