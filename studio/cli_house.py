@@ -130,11 +130,41 @@ def train_lm(
 @_run_option
 @click.option("--out", required=True, type=_FOLDER, help="Folder for weights and card.")
 @click.option("--notes", default="", help="A remark for the card.")
-def export(catalogue: Path, run_dir: Path, out: Path, notes: str) -> None:
+@click.option("--guidance", type=click.FloatRange(1), help="Weight of what is asked for.")
+@click.option("--top-k", type=click.IntRange(1), help="Draw among so many tokens.")
+@click.option(
+    "--codebook-temperatures",
+    default="",
+    metavar="T,T,...",
+    help="Temperature of each codebook; the last one holds for those not named.",
+)
+def export(
+    catalogue: Path,
+    run_dir: Path,
+    out: Path,
+    notes: str,
+    guidance: float | None,
+    top_k: int | None,
+    codebook_temperatures: str,
+) -> None:
     """Write the best checkpoint of a run as weights that the studio loads."""
-    from studio.house.export import export_weights
+    from studio.house.export import GENERATION, export_weights
 
-    click.echo(export_weights(run_dir, catalogue, out, notes=notes))
+    try:
+        temperatures = [float(word) for word in codebook_temperatures.split(",") if word.strip()]
+    except ValueError as exc:
+        raise click.UsageError(f"--codebook-temperatures: {exc}") from exc
+    asked = {"guidance": guidance, "top_k": top_k}
+    generation = {**GENERATION, **{k: v for k, v in asked.items() if v is not None}}
+    digest = export_weights(
+        run_dir,
+        catalogue,
+        out,
+        generation=generation,
+        codebook_temperatures=temperatures,
+        notes=notes,
+    )
+    click.echo(digest)
 
 
 @house.command("evaluate")

@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from studio.composer import GENRES, LEADS, MOODS, TEMPI, Composition, compose
 from studio.errors import ConfigError, HouseError
-from studio.house.composer import GENRES, LEADS, MOODS, TEMPI, Composition, compose
 
 if TYPE_CHECKING:
     import numpy as np

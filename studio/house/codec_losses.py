@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MultiScaleMel", "mel_filters", "si_sdr", "waveform_error_db"]
+from studio.music.house_codec import mel_filters
+
+__all__ = ["MultiScaleMel", "si_sdr", "waveform_error_db"]
 
 
 def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
@@ -41,21 +43,6 @@ def waveform_error_db(estimate: Tensor, target: Tensor, floor: float = 1e-5) -> 
     """
     error = (estimate - target).square().mean((-1, -2)) + 0.1 * floor
     return 10 * torch.log10(error / (target.square().mean((-1, -2)) + floor))
-
-
-def mel_filters(rate: int, n_fft: int, bands: int) -> Tensor:
-    """Triangular mel filters (HTK scale, 30 Hz to Nyquist), (n_fft // 2 + 1, bands), unit sums."""
-    low, high = (2595 * torch.log10(torch.tensor(1 + f / 700.0)) for f in (30.0, rate / 2))
-    edges = 700 * (10 ** (torch.linspace(float(low), float(high), bands + 2) / 2595) - 1)
-    bins = torch.arange(n_fft // 2 + 1) * (rate / n_fft)
-    rising = (bins[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[None, 2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
-    filters = torch.minimum(rising, falling).clamp(min=0)
-    # A band narrower than a bin would be empty: it takes the nearest bin.
-    nearest = (edges[1:-1] / (rate / n_fft)).round().long().clamp(max=n_fft // 2)
-    empty = filters.sum(0) == 0
-    filters[nearest[empty], torch.arange(bands)[empty]] = 1.0
-    return filters / filters.sum(0)
 
 
 class MultiScaleMel(nn.Module):

@@ -32,11 +32,10 @@ from torch import Tensor, nn
 
 from studio.errors import ConfigError, HouseError
 from studio.house.codec_losses import MultiScaleMel, si_sdr, waveform_error_db
-from studio.music.house_model import CodecConfig, build_codec
+from studio.music.house_codec import CodecConfig, ConvNeXtBlock, SplitQuantizer, build_codec
 
 if TYPE_CHECKING:
     from audiocraft.models.encodec import EncodecModel
-    from audiocraft.quantization.vq import ResidualVectorQuantizer
 
 __all__ = [
     "CodecTraining",
@@ -68,6 +67,8 @@ class CodecTrainingConfig:
     clip: float = 1.0
     wave_weight: float = 0.1
     mel_weight: float = 1.0
+    envelope_weight: float = 0.5
+    drop_waveform: float = 0.1
     commit_weight: float = 0.25
     ema: float = 0.995
     revive_every: int = 25
@@ -143,9 +144,18 @@ class SegmentSampler:
         return torch.from_numpy(out / 32768)
 
 
-def codebooks_of(quantizer: ResidualVectorQuantizer) -> list[Any]:
-    """audiocraft's `EuclideanCodebook` of each stage."""
-    return [layer._codebook for layer in quantizer.vq.layers]
+def codebooks_of(quantizer: SplitQuantizer) -> list[Any]:
+    """audiocraft's `EuclideanCodebook` of each stage, those of the envelope first."""
+    return [layer._codebook for part in quantizer.parts for layer in part.vq.layers]
+
+
+def _stages(quantizer: SplitQuantizer, latents: Tensor) -> list[tuple[list[Any], Tensor]]:
+    """Per part of the quantiser its codebooks and its share of latents (vectors, dim)."""
+    shares = latents.split(list(quantizer.dims), dim=1)
+    return [
+        ([layer._codebook for layer in part.vq.layers], share)
+        for part, share in zip(quantizer.parts, shares, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -159,15 +169,21 @@ def round_tokens(codec: EncodecModel) -> None:
 
 @torch.no_grad()
 def place_codebooks(
-    quantizer: ResidualVectorQuantizer, latents: Tensor, seed: int, iterations: int = 12
+    quantizer: SplitQuantizer, latents: Tensor, seed: int, iterations: int = 12
 ) -> None:
     """Put every stage's codes at the k-means centres of what the stages before it leave over.
 
     `latents` is (vectors, dim). Random codes would leave most unused for ever.
     """
     generator = torch.Generator().manual_seed(seed)
-    residual = latents.clone()
-    for codebook in codebooks_of(quantizer):
+    for codebooks, share in _stages(quantizer, latents):
+        _place(codebooks, share.clone(), generator, iterations)
+
+
+def _place(
+    codebooks: Sequence[Any], residual: Tensor, generator: torch.Generator, iterations: int
+) -> None:
+    for codebook in codebooks:
         count = codebook.codebook_size
         if len(residual) < count:
             raise HouseError(f"k-means needs at least {count} latents, got {len(residual)}")
@@ -190,23 +206,25 @@ def place_codebooks(
 
 @torch.no_grad()
 def revive_dead_codes(
-    quantizer: ResidualVectorQuantizer, latents: Tensor, below: float, seed: Sequence[int]
+    quantizer: SplitQuantizer, latents: Tensor, below: float, seed: Sequence[int]
 ) -> int:
     """Move codes used less than `below` times the mean onto latents of this batch; how many.
 
     Sets the moving averages together with the code, so that the next update keeps it.
     """
     rng = np.random.default_rng(list(seed))
-    residual, revived = latents, 0
-    for codebook in codebooks_of(quantizer):
-        use = codebook.cluster_size
-        dead = torch.nonzero(use < below * use.mean()).flatten()
-        if len(dead):
-            pick = torch.from_numpy(rng.integers(len(residual), size=len(dead))).to(dead.device)
-            sizes = use.mean().expand(len(dead)).clone()
-            _set_codes(codebook, dead, residual[pick], sizes)
-            revived += len(dead)
-        residual = residual - codebook.embed[_nearest(residual, codebook.embed)]
+    revived = 0
+    for codebooks, share in _stages(quantizer, latents):
+        residual = share
+        for codebook in codebooks:
+            use = codebook.cluster_size
+            dead = torch.nonzero(use < below * use.mean()).flatten()
+            if len(dead):
+                pick = torch.from_numpy(rng.integers(len(residual), size=len(dead))).to(dead.device)
+                sizes = use.mean().expand(len(dead)).clone()
+                _set_codes(codebook, dead, residual[pick], sizes)
+                revived += len(dead)
+            residual = residual - codebook.embed[_nearest(residual, codebook.embed)]
     return revived
 
 
@@ -219,6 +237,25 @@ def _set_codes(codebook: Any, which: Tensor, codes: Tensor, sizes: Tensor) -> No
     codebook.cluster_size[which] = sizes
     codebook.embed_avg[which] = codes * sizes[:, None]
     codebook.inited.fill_(1)
+
+
+class EnvelopeReader(nn.Module):
+    """Log magnitudes from the envelope latent alone; a help of training, thrown away after it.
+
+    Its loss makes the envelope codebooks carry the spectrum by themselves, which the loss of the
+    decoder, fed by both latents, would leave to chance.
+    """
+
+    def __init__(self, features: int, config: CodecConfig) -> None:
+        super().__init__()
+        self.embed = nn.Linear(config.envelope_dim, config.dim)
+        self.block = ConvNeXtBlock(config.dim, config.expansion, 3, 1.0)
+        self.read = nn.Linear(config.dim, features)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(batch, envelope_dim, frames) -> (batch, frames, features)."""
+        features: Tensor = self.read(self.block(self.embed(latent.transpose(1, 2))))
+        return features
 
 
 class CodecTraining:
@@ -236,8 +273,10 @@ class CodecTraining:
         self.sampler = SegmentSampler(tracks, length, config.model.hop)
         self.mel = MultiScaleMel(config.model.sample_rate, _MEL_WINDOWS).to(self.device)
         self.position = 0
+        self.envelope = EnvelopeReader(self.codec.encoder.envelope.features_dim, config.model)
+        self.envelope.to(self.device)
         self.optimizer = torch.optim.AdamW(
-            self.codec.parameters(),
+            [*self.codec.parameters(), *self.envelope.parameters()],
             lr=config.learning_rate,
             betas=(0.8, 0.99),
             weight_decay=config.weight_decay,
@@ -270,11 +309,22 @@ class CodecTraining:
             quantized, commit = result.x, result.penalty
         else:
             quantized = latent
+        kept = self._keep_waveform(step).to(self.device)
+        whole = config.model.envelope_dim
         with self._autocast():
-            y = self.codec.decoder(quantized)
-        wave = waveform_error_db(y, x).mean()
+            y = self.codec.decoder(
+                torch.cat([quantized[:, :whole], quantized[:, whole:] * kept[:, None, None]], 1)
+            )
+        wave = (waveform_error_db(y, x) * kept).sum() / kept.sum().clamp(min=1)
         mel = self.mel(y, x)
         loss = config.wave_weight * wave + config.mel_weight * mel
+        envelope = mel.new_zeros(())
+        if phase != "decoder":
+            with torch.no_grad():
+                spectrum = self.codec.encoder.envelope.features(x)
+            with self._autocast():
+                envelope = (self.envelope(quantized[:, :whole]) - spectrum).abs().mean()
+            loss = loss + config.envelope_weight * envelope
         if phase == "joint":
             loss = loss + config.commit_weight * commit
         self.optimizer.zero_grad(set_to_none=True)
@@ -285,7 +335,7 @@ class CodecTraining:
         self.optimizer.step()
         revived = 0
         if phase == "joint" and step % config.revive_every == 0 and progress < 0.8:
-            flat = latent.detach().transpose(1, 2).reshape(-1, config.model.latent_dim)
+            flat = latent.detach().transpose(1, 2).flatten(0, 1)
             revived = revive_dead_codes(
                 self.codec.quantizer, flat, config.revive_below, (config.seed, step, 1)
             )
@@ -298,11 +348,21 @@ class CodecTraining:
         return {
             "wave_db": -wave.item(),
             "mel": mel.item(),
+            "envelope": envelope.item(),
             "commit": commit.item(),
             "grad": float(norm),
             "revived": float(revived),
             "rate": rate,
         }
+
+    def _keep_waveform(self, step: int) -> Tensor:
+        """(batch,) of ones, and zeros where this step plays from the envelope alone.
+
+        So that a waveform which a language model guessed badly costs texture, not the music.
+        """
+        rng = np.random.default_rng([self.config.seed, step, 4])
+        kept = rng.random(self.config.batch) >= self.config.drop_waveform
+        return torch.from_numpy(kept.astype(np.float32))
 
     def freeze_tokens(self) -> None:
         """End of the joint phase: the averaged weights become the weights, rounded to fp16.
@@ -346,6 +406,7 @@ class CodecTraining:
         state = {
             "position": self.position,
             "codec": self.codec.state_dict(),
+            "envelope": self.envelope.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged,
             "config": asdict(self.config),
@@ -359,6 +420,7 @@ class CodecTraining:
         if state["config"]["model"] != asdict(self.config.model):
             raise HouseError(f"{path} belongs to another codec; choose an empty folder")
         self.codec.load_state_dict(state["codec"])
+        self.envelope.load_state_dict(state["envelope"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged = state["averaged"]
         self.position = state["position"]

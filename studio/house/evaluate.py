@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from studio.composer import write_lead_sheet
 from studio.errors import HouseError
 from studio.house.classifier import CLIP_S, TagClassifier, training_clips
 from studio.house.codec_losses import MultiScaleMel, si_sdr
@@ -37,7 +38,7 @@ from studio.house.export import scale_heads
 from studio.house.lm_training import held_out_nll
 from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
 from studio.house.tokens import SegmentPlan, TokenStore
-from studio.music.house_model import CONDITION, HouseModel, load_house_model
+from studio.music.house_model import CONDITION, HouseModel, condition_text, load_house_model
 from studio.tags import KINDS
 
 if TYPE_CHECKING:
@@ -292,7 +293,11 @@ def sampling_of(model: HouseModel, options: EvaluationConfig) -> dict[str, Any]:
 def generate_clips(
     model: HouseModel, requests: Sequence[Sequence[str]], options: EvaluationConfig
 ) -> tuple[list[NDArray[Any]], Clips]:
-    """Ten seconds per request: tokens (frames, codebooks) and samples. Seed + index is its seed."""
+    """Ten seconds per request: tokens (frames, codebooks) and samples. Seed + index is its seed.
+
+    As :class:`studio.music.generator.MusicGenerator` does it: each plays from the lead sheet that
+    the composer writes for its tags and seed.
+    """
     from audiocraft.modules.conditioners import ConditioningAttributes
 
     from studio.music.decoding import CachedLM
@@ -303,10 +308,14 @@ def generate_clips(
     clips: Clips = []
     for start in range(0, len(requests), options.batch):
         part = requests[start : start + options.batch]
-        lm.generators = [
-            torch.Generator().manual_seed(options.seed + start + i) for i in range(len(part))
+        seeds = [options.seed + start + i for i in range(len(part))]
+        lm.begin([torch.Generator().manual_seed(seed) for seed in seeds])
+        conditions = [
+            ConditioningAttributes(
+                text={CONDITION: condition_text(tags, write_lead_sheet(seed, tags))}
+            )
+            for tags, seed in zip(part, seeds, strict=True)
         ]
-        conditions = [ConditioningAttributes(text={CONDITION: " ".join(tags)}) for tags in part]
         codes = lm.generate(
             conditions=conditions, max_gen_len=frames, **sampling_of(model, options)
         )

@@ -46,9 +46,10 @@ def export_weights(
 ) -> str:
     """Write the best checkpoint of `run_dir` to `weights_dir`; returns the weights' SHA-256.
 
-    `codebook_temperatures`, one per codebook, are folded into the heads: the first codebooks carry
-    the music and want to be drawn, the last carry detail that a small model cannot foresee, where a
-    draw is noise. Any sampler then draws with them at its own temperature of one.
+    `codebook_temperatures` (the last holds for the codebooks it does not name) are folded into the
+    heads: the first codebooks carry the music and want to be drawn, the last carry detail that a
+    small model cannot foresee, where a draw is noise. Any sampler then draws with them at its own
+    temperature of one.
 
     Raises :class:`HouseError` when a run is missing.
     """
@@ -65,8 +66,12 @@ def export_weights(
     codec = load_codec_checkpoint(run_dir / "codec.pt")
     lm = build_lm(config)
     lm.load_state_dict(state["averaged"])
-    if codebook_temperatures:
-        scale_heads(lm, [1 / t for t in codebook_temperatures])
+    temperatures = list(codebook_temperatures)
+    if temperatures:
+        if len(temperatures) > lm.n_q or min(temperatures) <= 0:
+            raise HouseError(f"temperatures are positive, and {lm.n_q} at the most")
+        temperatures += temperatures[-1:] * (lm.n_q - len(temperatures))
+        scale_heads(lm, [1 / t for t in temperatures])
     card = {
         "title": "House model",
         "licence": "MIT",
@@ -90,7 +95,7 @@ def export_weights(
             "lm": {"steps": state["position"], "seconds": _seconds(run_dir / "lm.jsonl")},
             "notes": notes,
         },
-        "generation": {**generation, "codebook_temperatures": list(codebook_temperatures)},
+        "generation": {**generation, "codebook_temperatures": temperatures},
         "metrics": {},
     }
     return save_house_model(weights_dir, config, codec, lm, card)

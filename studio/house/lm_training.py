@@ -30,14 +30,14 @@ from torch.nn import functional as F
 
 from studio.errors import ConfigError, HouseError
 from studio.house.codec_training import codebooks_of, read_profile, round_tokens
-from studio.house.tokens import SegmentPlan, TokenStore
+from studio.house.tokens import Heard, SegmentPlan, TokenStore
+from studio.music.house_codec import CodecConfig, build_codec
 from studio.music.house_model import (
     CONDITION,
-    CodecConfig,
     HouseConfig,
     LMConfig,
-    build_codec,
     build_lm,
+    condition_text,
 )
 from studio.tags import KINDS
 
@@ -51,9 +51,9 @@ __all__ = [
     "LMTraining",
     "LMTrainingConfig",
     "catalogue_tags",
-    "drop_tags",
     "init_from_codebooks",
     "load_codec_checkpoint",
+    "partly_told",
     "token_losses",
     "train_lm",
 ]
@@ -80,6 +80,7 @@ class LMTrainingConfig:
     from_start: float = 0.3
     drop_all: float = 0.1
     drop_each: float = 0.1
+    drop_sheet: float = 0.1
     codebook_weights: Sequence[float] = (1.0,)
     codebooks_per_step: int = 0
     save_every: int = 100
@@ -111,13 +112,16 @@ def catalogue_tags(catalogue: Catalogue) -> tuple[str, ...]:
     return tuple(sorted(tags, key=lambda tag: (KINDS.index(tag.partition("/")[0]), tag)))
 
 
-def drop_tags(
-    tags: Sequence[str], rng: np.random.Generator, drop_all: float, drop_each: float
+def partly_told(
+    heard: Heard, rng: np.random.Generator, drop_all: float, drop_each: float, drop_sheet: float
 ) -> str | None:
-    """The tags of one sample as its condition text: none at all, or without some of them."""
+    """The condition text of one sample: nothing at all, or without some tags, or the lead sheet."""
     if rng.random() < drop_all:
         return None
-    return " ".join(tag for tag in tags if rng.random() >= drop_each)
+    tags = [tag for tag in heard.tags if rng.random() >= drop_each]
+    if rng.random() < drop_sheet:
+        return condition_text(tags)
+    return condition_text(tags, heard.sheet, heard.start)
 
 
 def _shares(codebooks: int, dim: int) -> list[int]:
@@ -139,8 +143,11 @@ def init_from_codebooks(lm: LMModel, codec: EncodecModel) -> None:
     books = [book.embed.detach().float() for book in codebooks_of(codec.quantizer)]
     first = 0
     sizes = [float((book - book.mean(0)).square().sum(1).mean().sqrt()) + 1e-8 for book in books]
+    split = codec.quantizer.counts[0]  # envelope and waveform latents have scales of their own
+    largest = [sizes[0]] * split + [sizes[split]] * (len(sizes) - split)
+    relative = [size / first for size, first in zip(sizes, largest, strict=True)]
     for book, size, share, embedding, head in zip(
-        books, sizes, _shares(len(books), lm.dim), lm.emb, lm.linears, strict=True
+        books, relative, _shares(len(books), lm.dim), lm.emb, lm.linears, strict=True
     ):
         assert isinstance(embedding, nn.Embedding)
         assert isinstance(head, nn.Linear)
@@ -151,7 +158,7 @@ def init_from_codebooks(lm: LMModel, codec: EncodecModel) -> None:
         image /= image.square().sum(1).mean().sqrt() + 1e-8
         place = slice(first, first + used)
         embedding.weight.zero_()
-        embedding.weight[:-1, place] = image * (size / sizes[0]) ** 0.5 * (lm.dim / 8) ** 0.5
+        embedding.weight[:-1, place] = image * size**0.5 * (lm.dim / 8) ** 0.5
         head.weight.mul_(0.3)
         head.weight[:, place] += image
         first += share
@@ -231,9 +238,12 @@ class LMTraining:
         rate = config.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        codes, tags = self.plan.batch(config.batch, (config.seed, step))
+        codes, heard = self.plan.batch(config.batch, (config.seed, step))
         rng = np.random.default_rng([config.seed, step, 1])
-        texts = [drop_tags(t, rng, config.drop_all, config.drop_each) for t in tags]
+        texts = [
+            partly_told(one, rng, config.drop_all, config.drop_each, config.drop_sheet)
+            for one in heard
+        ]
         chosen, weights = self._codebooks(rng)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
             losses = token_losses(self.lm, codes.to(self.device), texts, chosen)
@@ -302,12 +312,12 @@ class LMTraining:
 
 @torch.inference_mode()
 def held_out_nll(lm: LMModel, plan: SegmentPlan, count: int, seed: int) -> list[float]:
-    """Negative log-likelihood per codebook in nats on `count` segments of `plan`, tags given."""
-    codes, tags = plan.batch(count, (seed, 7))
+    """Negative log-likelihood per codebook in nats on `count` segments of `plan`, all told."""
+    codes, heard = plan.batch(count, (seed, 7))
     parts = []
     device = next(lm.parameters()).device
     for start in range(0, count, 8):
-        texts = [" ".join(t) for t in tags[start : start + 8]]
+        texts = [condition_text(h.tags, h.sheet, h.start) for h in heard[start : start + 8]]
         parts.append(token_losses(lm, codes[start : start + 8].to(device), texts).cpu())
     return [float(value) for value in torch.stack(parts).mean(0)]
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from studio.composer import FRAMES_PER_SECOND, Composition, Mix, Note, Part
 from studio.errors import HouseError
-from studio.house.composer import FRAMES_PER_SECOND, Composition, Mix, Note, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 A token store is a folder::
 
-    tokens.jsonl        one line per track: id, split, tags, bar length in frames, place in the file
+    tokens.jsonl        one line per track: id, split, tags, lead sheet, place in the file
     <split>.u16         tokens of all tracks, frame after frame, (frames, codebooks) little-endian
 
 It is appended to track by track, so that encoding can be stopped and taken up again, and so that
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from studio.composer.lead_sheet import LeadSheet, lead_sheet_of
 from studio.errors import HouseError
 
 if TYPE_CHECKING:
@@ -31,17 +32,17 @@ if TYPE_CHECKING:
 
     from studio.house.catalogue import Catalogue
 
-__all__ = ["SegmentPlan", "TokenStore", "TokenTrack", "encode_track", "tokens_digest"]
+__all__ = ["Heard", "SegmentPlan", "TokenStore", "TokenTrack", "encode_track", "tokens_digest"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenTrack:
-    """Where the tokens of one track lie. `bar_frames`, the length of a bar, may be fractional."""
+    """Where the tokens of one track lie; `sheet` is the text of its lead sheet."""
 
     id: str
     split: str
     tags: tuple[str, ...]
-    bar_frames: float
+    sheet: str
     start: int
     frames: int
 
@@ -127,8 +128,8 @@ class TokenStore:
                 file.write(tokens.astype("<u2").tobytes())
                 file.flush()
                 os.fsync(file.fileno())
-            bar = track.beats_per_bar * 60 / track.bpm * float(codec.frame_rate)
-            row = TokenTrack(track.id, track.split, track.tags, bar, start, len(tokens))
+            sheet = lead_sheet_of(track.compose()).text
+            row = TokenTrack(track.id, track.split, track.tags, sheet, start, len(tokens))
             with index.open("a", encoding="utf-8") as file_:
                 file_.write(json.dumps(asdict(row)) + "\n")
             self.tracks.append(row)
@@ -160,6 +161,15 @@ class TokenStore:
         return tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a training segment is: its tags, its track's lead sheet, and the frame it begins at."""
+
+    tags: tuple[str, ...]
+    sheet: LeadSheet
+    start: int
+
+
 class SegmentPlan:
     """Random segments that begin on a bar line, chosen by a key alone.
 
@@ -173,28 +183,27 @@ class SegmentPlan:
         if not self.tracks:
             raise HouseError(f"the token store has no {split} track of {frames} frames")
 
-    def batch(self, count: int, key: Sequence[int]) -> tuple[Tensor, list[tuple[str, ...]]]:
-        """(count, codebooks, frames) int64 and the tags of each; the same key, the same batch."""
+    def batch(self, count: int, key: Sequence[int]) -> tuple[Tensor, list[Heard]]:
+        """(count, codebooks, frames) int64 and what each is; the same key, the same batch."""
         rng = np.random.default_rng(list(key))
         chosen = [self.tracks[int(rng.integers(len(self.tracks)))] for _ in range(count)]
         return self._stack([(t, self._start(t, rng)) for t in chosen])
 
-    def fixed(self, count: int) -> tuple[Tensor, list[tuple[str, ...]]]:
+    def fixed(self, count: int) -> tuple[Tensor, list[Heard]]:
         """The beginnings of the first `count` tracks: for held-out figures."""
         return self._stack([(t, 0) for t in self.tracks[:count]])
 
     def _start(self, track: TokenTrack, rng: np.random.Generator) -> int:
-        bars = int((track.frames - self.frames) / track.bar_frames)
         if rng.random() < self.from_start:
             return 0
-        return round(int(rng.integers(bars + 1)) * track.bar_frames)
+        bar_frames = LeadSheet.parse(track.sheet).bar_frames
+        return int(rng.integers((track.frames - self.frames) // bar_frames + 1)) * bar_frames
 
-    def _stack(
-        self, places: Sequence[tuple[TokenTrack, int]]
-    ) -> tuple[Tensor, list[tuple[str, ...]]]:
+    def _stack(self, places: Sequence[tuple[TokenTrack, int]]) -> tuple[Tensor, list[Heard]]:
         import torch
 
         rows: list[NDArray[Any]] = [
             self.store.tokens(t)[start : start + self.frames].T for t, start in places
         ]
-        return torch.from_numpy(np.stack(rows).astype(np.int64)), [t.tags for t, _ in places]
+        heard = [Heard(t.tags, LeadSheet.parse(t.sheet), start) for t, start in places]
+        return torch.from_numpy(np.stack(rows).astype(np.int64)), heard

@@ -101,7 +101,7 @@ def compare_decoders(
                 attributes, _ = musicgen._prepare_tokens_and_attributes([text], None)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(run)
-                    cached.generators = [torch.Generator().manual_seed(run)]
+                    cached.begin([torch.Generator().manual_seed(run)])
                     started = now()
                     tokens[name] = musicgen._generate_tokens(attributes, None)
                     seconds[name].append(now() - started)

@@ -70,8 +70,8 @@ def sample(logits: Tensor, generators: Sequence[torch.Generator], how: Sampling)
 class CachedLM(nn.Module):
     """An `LMModel`'s weights behind MusicGen's interface, decoded by the loop of this module.
 
-    Set :attr:`generators`, one per request, before each `generate`; MusicGen's windows beyond the
-    model's duration go on drawing from the same ones.
+    Call :meth:`begin` before each of MusicGen's generations: its windows beyond the model's
+    duration go on drawing from the same random generators, and on along the lead sheet.
 
     Raises :class:`ModelError` for an architecture the loop does not cover (post-norm, a limited
     past context, shared key heads, conditions other than sum, cross and prepend).
@@ -82,6 +82,7 @@ class CachedLM(nn.Module):
         _check_supported(lm)
         self.lm = lm
         self.generators: Sequence[torch.Generator] = ()
+        self._stride = self._elapsed = 0
         if hasattr(lm, "cfg"):
             self.cfg = lm.cfg  # MusicGen reads max_duration and the stereo layout from it
         parts: Any = lm  # typed as bare modules
@@ -95,6 +96,11 @@ class CachedLM(nn.Module):
     def condition_provider(self) -> nn.Module:
         provider: nn.Module = self.lm.condition_provider
         return provider
+
+    def begin(self, generators: Sequence[torch.Generator], *, stride: int = 0) -> None:
+        """Random generators, one per request; frames from one of MusicGen's windows to the next."""
+        self.generators = generators
+        self._stride, self._elapsed = stride, 0
 
     @torch.inference_mode()
     def generate(
@@ -128,6 +134,10 @@ class CachedLM(nn.Module):
         if count == 0 or len(generators) != count:
             raise ModelError(f"{count} conditions for {len(generators)} random generators")
 
+        later = getattr(self.condition_provider, "later", None)
+        if later is not None:  # conditions that change with the frame
+            conditions = later(conditions, self._elapsed)
+            self._elapsed += self._stride
         pattern = self.lm.pattern_provider.get_pattern(max_gen_len)
         codes = torch.full((count, self.lm.n_q, max_gen_len), _UNKNOWN, device=device)
         start = 0
@@ -201,7 +211,7 @@ class _Run:
             layer.start(self.cross, self.rows, self.capacity)
 
     def _prepare_conditions(self, conditions: Sequence[ConditioningAttributes]) -> None:
-        """Fill `added` (rows, 1, dim), `prefix` (rows, frames, dim) and `cross`.
+        """Fill `added` (rows, 1 or frames, dim), `prefix` (rows, frames, dim) and `cross`.
 
         Each request is conditioned alone, so that its text is padded to its own length only; the
         keys a longer batch mate adds are masked out.
@@ -220,7 +230,8 @@ class _Run:
             for name, (embedding, _) in tensors.items():
                 by_method[fuser.cond2fuse[name]].append(embedding)
             if by_method["sum"]:
-                added.append(torch.stack(by_method["sum"]).sum(0))
+                # (2, 1, dim) holds for every frame, (2, frames, dim) says what holds for each.
+                added.append(sum(by_method["sum"][1:], start=by_method["sum"][0]))
             if by_method["prepend"]:  # the fuser puts each one before what is there
                 prefix.append(torch.cat(by_method["prepend"][::-1], dim=1))
             if by_method["cross"]:
@@ -261,6 +272,13 @@ class _Run:
         null = [pair[1:] for pair in pairs] if self.guided else []
         return torch.cat(conditional + null)
 
+    def _added_to(self, count: int) -> Tensor:
+        """The summed conditions of the next `count` frames (no prefix goes with them)."""
+        assert self.added is not None
+        if self.added.shape[1] == 1:
+            return self.added
+        return self.added[:, self.position : self.position + count]
+
     def step(self, tokens: Tensor) -> Tensor:
         """Feed `tokens` (requests, codebooks, new steps); logits of the next, (rows, K, card)."""
         if self.guided:
@@ -268,7 +286,7 @@ class _Run:
         rows, codebooks, _ = tokens.shape
         x = F.embedding(tokens + self.offsets[:, None], self.model._embeddings).sum(1)
         if self.added is not None:
-            x = x + self.added
+            x = x + self._added_to(x.shape[1])
         if self.position == 0 and self.prefix is not None:
             x = torch.cat([self.prefix.to(x), x], dim=1)
         end = self.position + x.shape[1]

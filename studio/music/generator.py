@@ -33,6 +33,7 @@ from studio.tags import Tag
 from watermark.audio import Waveform
 
 if TYPE_CHECKING:
+    from studio.composer.lead_sheet import LeadSheet
     from studio.music.decoding import CachedLM
 
 __all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]
@@ -86,6 +87,7 @@ class MusicGenerator:
         temperature: float | None = None,
         top_k: int | None = None,
         prompt: Waveform | None = None,
+        lead_sheet: LeadSheet | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> Waveform:
@@ -93,7 +95,9 @@ class MusicGenerator:
 
         The same arguments give the same music. With `prompt` the result begins with that
         recording and goes on from it; `duration_s` counts the whole. A longer context than the
-        model's is cut to its most recent part. `guidance` is the weight of the tags (1 = none
+        model's is cut to its most recent part. A house model plays from `lead_sheet`, by default
+        the one of :meth:`lead_sheet`; to continue a recording give the one it was played from.
+        `guidance` is the weight of the tags (1 = none
         beyond the model's own), `temperature` and `top_k` shape the draw of each token.
 
         Raises:
@@ -108,8 +112,11 @@ class MusicGenerator:
             model = self._loaded()
             if stop.is_set():
                 raise GenerationCancelledError("cancelled before the first step")
+            if lead_sheet is None:
+                lead_sheet = self.lead_sheet(tags, seed)
             samples = model.generate(
                 prompt_text(self.config, tags),
+                lead_sheet,
                 threads=self._threads,
                 duration_s=duration_s,
                 seed=seed,
@@ -123,6 +130,14 @@ class MusicGenerator:
         if progress is not None:
             progress(duration_s, duration_s)
         return Waveform(samples, self.info.rate)
+
+    def lead_sheet(self, tags: Sequence[Tag], seed: int) -> LeadSheet | None:
+        """What `generate` plays from by default: the composer's; None for a hub model."""
+        if self.config.kind != "house":
+            return None
+        from studio.composer import write_lead_sheet
+
+        return write_lead_sheet(seed, [tag.id for tag in tags])
 
     def _check(
         self, tags: Sequence[Tag], duration_s: float, seed: int, prompt: Waveform | None
@@ -192,6 +207,7 @@ class _Loaded:
     def generate(
         self,
         text: str,
+        sheet: LeadSheet | None,
         *,
         duration_s: float,
         seed: int,
@@ -206,6 +222,8 @@ class _Loaded:
         """Samples (channels, duration_s * rate), `prompt` at their beginning."""
         import torch
 
+        from studio.music.house_model import condition_text
+
         length = round(duration_s * self.rate)
         head = None if prompt is None else self._adapted(prompt)
         head_length = 0 if head is None else head.shape[-1]
@@ -217,7 +235,11 @@ class _Loaded:
             if context < 1:
                 raise UsageError("the recording to continue is shorter than one codec frame")
 
-        self.lm.generators = [torch.Generator().manual_seed(seed)]
+        if sheet is not None:
+            # The first frame heard or made lies where the recording's last `context` frames begin.
+            start = round(head_length / hop) - context
+            text = condition_text(text.split(), sheet, start)
+        self.lm.begin([torch.Generator().manual_seed(seed)], stride=self.stride)
         self._set_parameters(context + new, guidance, temperature, top_k)
         self._follow(context + new, duration_s, context / self.frame_rate, progress, cancel)
         threads_before = torch.get_num_threads()

@@ -3,11 +3,10 @@
 Two networks in audiocraft's own interfaces, so that `audiocraft.models.MusicGen` drives them like
 any other checkpoint:
 
-* a codec, `EncodecModel` + `ResidualVectorQuantizer` around a short-time spectrum encoder and an
-  overlap-add decoder (ConvNeXt blocks at the frame rate, after Vocos, arXiv:2306.00814). SEANet's
-  strided convolutions cost about four times as much per second of audio on a CPU;
+* a codec (:mod:`studio.music.house_codec`);
 * an `LMModel` with the delay pattern (arXiv:2306.05284). Tags are summed into every step, not
-  prepended: a prepended tag acts on the first frames only.
+  prepended: a prepended tag acts on the first frames only. So is the lead sheet, each frame's own
+  part of it (compare JASCO, arXiv:2406.10970, and MusiConGen, arXiv:2407.15060).
 
 The vocabulary of the conditioner *is* the tag list of the checkpoint: an unknown tag raises, it is
 never ignored. Weights are one fp16 safetensors file beside a machine-readable `card.json` that
@@ -23,24 +22,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from studio.composer.lead_sheet import CLOCK_SIZES, PITCHES, LeadSheet
 from studio.errors import CheckpointError, ConfigError, UnknownTagError
+from studio.music.house_codec import CodecConfig, build_codec
 from studio.tags import KINDS
 
 if TYPE_CHECKING:
     from audiocraft.models.encodec import EncodecModel
     from audiocraft.models.lm import LMModel
-    from audiocraft.modules.conditioners import ConditioningAttributes
+    from audiocraft.modules.conditioners import ConditionFuser, ConditioningAttributes
 
 __all__ = [
     "CARD_NAME",
@@ -51,6 +51,7 @@ __all__ = [
     "HouseModel",
     "LMConfig",
     "build_house_model",
+    "condition_text",
     "load_house_model",
     "save_house_model",
 ]
@@ -63,26 +64,8 @@ DEFAULT_WEIGHTS = Path(__file__).resolve().parent.parent / "house" / "weights"
 CONDITION = "description"
 """The attribute under which audiocraft's `MusicGen` hands over what was asked for."""
 
-
-@dataclass(frozen=True, slots=True)
-class CodecConfig:
-    """Shape of the codec. Rates in Hz; one latent frame covers `hop` samples."""
-
-    sample_rate: int = 32000
-    frame_rate: int = 50
-    dim: int = 384
-    encoder_layers: int = 4
-    decoder_layers: int = 6
-    expansion: int = 2
-    kernel: int = 7
-    bands: int = 40
-    latent_dim: int = 128
-    codebooks: int = 8
-    bins: int = 512
-
-    @property
-    def hop(self) -> int:
-        return self.sample_rate // self.frame_rate
+SHEET = "sheet"
+"""The condition that says more for every frame: the lead sheet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +89,6 @@ class HouseConfig:
     tags: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.codec.sample_rate % self.codec.frame_rate:
-            raise ConfigError("the codec's sample rate must be a multiple of its frame rate")
         if len(set(self.tags)) != len(self.tags) or not self.tags:
             raise ConfigError("the house model needs a list of distinct tags")
         for tag in self.tags:
@@ -122,9 +103,12 @@ class HouseConfig:
             dim=32,
             encoder_layers=1,
             decoder_layers=1,
+            envelope_layers=1,
             bands=8,
             latent_dim=16,
+            envelope_dim=8,
             codebooks=2,
+            envelope_codebooks=1,
             bins=32,
         )
         return cls(codec, LMConfig(dim=32, layers=2, heads=2, hidden_scale=2), tuple(tags))
@@ -141,158 +125,6 @@ class HouseConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return {"codec": asdict(self.codec), "lm": asdict(self.lm), "tags": list(self.tags)}
-
-
-# -- codec ------------------------------------------------------------------------------------
-
-
-class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over time, then a pointwise MLP, on (batch, frames, channels).
-
-    The depthwise convolution is written as a sum of shifted products: bit-exact on every CPU,
-    where oneDNN's low-precision convolutions are not, and no slower at 50 frames a second.
-    """
-
-    def __init__(self, dim: int, expansion: int, kernel: int, scale: float) -> None:
-        super().__init__()
-        self.kernel = kernel
-        self.depthwise = nn.Parameter(torch.randn(kernel, dim) * kernel**-0.5)
-        self.norm = nn.LayerNorm(dim)
-        self.expand = nn.Linear(dim, expansion * dim)
-        self.contract = nn.Linear(expansion * dim, dim)
-        self.scale = nn.Parameter(torch.full((dim,), scale))
-
-    def forward(self, x: Tensor) -> Tensor:
-        frames = x.shape[1]
-        padded = F.pad(x, (0, 0, self.kernel // 2, self.kernel // 2))
-        y = padded[:, :frames] * self.depthwise[0]
-        for k in range(1, self.kernel):
-            y = y + padded[:, k : k + frames] * self.depthwise[k]
-        change: Tensor = self.contract(F.gelu(self.expand(self.norm(y))))
-        return x + self.scale * change
-
-
-def _blocks(dim: int, layers: int, expansion: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(
-        *(ConvNeXtBlock(dim, expansion, kernel, 1 / layers) for _ in range(layers))
-    )
-
-
-COMPRESSION = 0.3
-"""Latents carry a frame's level to the power `1 - COMPRESSION`, so that soft frames count too."""
-
-_LEVEL = 4.0
-"""Brings latents of music at usual levels to about unit scale."""
-
-
-class SpectralEncoder(nn.Module):
-    """(batch, 1, samples) -> (batch, latent_dim, frames).
-
-    Frame `t` is centred on samples `[t*hop, (t+1)*hop)` and spans two hops. A latent is a linear
-    image of the frame, which starts as its lowest MDCT coefficients, plus what the network makes of
-    the frame and its neighbours. With that start the codec follows the waveform before its first
-    step (16 dB without quantiser, 5.7 dB with k-means alone, where a network without the linear
-    path stood at 3.2 dB after 300 steps). The network sees the spectrum power-compressed (magnitude
-    ** 0.3, phase kept), so that quiet partials are visible.
-    """
-
-    window: Tensor
-
-    def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        self.hop = config.hop
-        self.register_buffer("window", _sine_window(2 * self.hop), persistent=False)
-        self.embed = nn.Linear(2 * (self.hop + 1), config.dim)
-        self.norm = nn.LayerNorm(config.dim)
-        self.blocks = _blocks(config.dim, config.encoder_layers, config.expansion, config.kernel)
-        self.out_norm = nn.LayerNorm(config.dim)
-        self.project = nn.Linear(config.dim, config.latent_dim)
-        self.shortcut = nn.Linear(2 * self.hop, config.latent_dim, bias=False)
-        with torch.no_grad():
-            self.shortcut.weight.copy_(_mdct_basis(self.hop, config.latent_dim))
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        half = self.hop // 2
-        missing = -x.shape[-1] % self.hop
-        padded = F.pad(x[:, 0], (half, missing + self.hop - half))
-        frames = padded.unfold(-1, 2 * self.hop, self.hop) * self.window  # (batch, frames, 2 hop)
-        spectrum = torch.fft.rfft(frames, norm="ortho")
-        power = spectrum.real.square() + spectrum.imag.square()
-        compress = (power + 1e-8) ** -0.35
-        features = torch.cat([spectrum.real * compress, spectrum.imag * compress], dim=-1)
-        hidden = self.out_norm(self.blocks(self.norm(self.embed(features))))
-        linear = self.shortcut(frames).float()
-        level = (linear.square().sum(-1, keepdim=True) + 1e-6) ** (-COMPRESSION / 2)
-        latent: Tensor = (_LEVEL * level * linear + self.project(hidden)).transpose(1, 2)
-        return latent
-
-
-class SpectralDecoder(nn.Module):
-    """(batch, latent_dim, frames) -> (batch, 1, frames * hop), by overlap-add of two-hop frames.
-
-    Each frame is a linear image of its latent (at first the inverse of the encoder's) plus a
-    complex spectrum times a gain per band: the gain carries the wide dynamic range, so that the
-    network's output works at unit scale.
-    """
-
-    window: Tensor
-    band_of_bin: Tensor
-
-    def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        self.hop = config.hop
-        self.register_buffer("window", _sine_window(2 * self.hop), persistent=False)
-        self.register_buffer(
-            "band_of_bin", _band_of_bin(self.hop + 1, config.bands), persistent=False
-        )
-        self.embed = nn.Linear(config.latent_dim, config.dim)
-        self.norm = nn.LayerNorm(config.dim)
-        self.blocks = _blocks(config.dim, config.decoder_layers, config.expansion, config.kernel)
-        self.out_norm = nn.LayerNorm(config.dim)
-        self.spectrum = nn.Linear(config.dim, 2 * (self.hop + 1))
-        self.gain = nn.Linear(config.dim, config.bands)
-        nn.init.constant_(self.gain.bias, -2.0)
-        nn.init.zeros_(self.spectrum.weight)
-        nn.init.zeros_(self.spectrum.bias)
-        self.shortcut = nn.Linear(config.latent_dim, 2 * self.hop, bias=False)
-        with torch.no_grad():
-            self.shortcut.weight.copy_(_mdct_basis(self.hop, config.latent_dim).T)
-
-    def forward(self, latent: Tensor) -> Tensor:
-        hidden = self.norm(self.embed(latent.transpose(1, 2)))
-        hidden = self.out_norm(self.blocks(hidden))
-        real, imag = self.spectrum(hidden).float().chunk(2, dim=-1)
-        gain = self.gain(hidden).float().clamp(-12, 4).exp()[..., self.band_of_bin]
-        frames = torch.fft.irfft(torch.complex(real * gain, imag * gain), norm="ortho")
-        linear = latent.transpose(1, 2).float() / _LEVEL
-        power = linear.square().sum(-1, keepdim=True) + 1e-12
-        linear = linear * power ** (COMPRESSION / (1 - COMPRESSION) / 2)
-        frames = (frames + self.shortcut(linear).float()) * self.window  # (batch, frames, 2 hop)
-        batch, count, _ = frames.shape
-        head, tail = frames[..., : self.hop], frames[..., self.hop :]
-        silence = frames.new_zeros(batch, 1, self.hop)
-        summed = torch.cat([head, silence], 1) + torch.cat([silence, tail], 1)
-        half = self.hop // 2
-        return summed.reshape(batch, 1, -1)[..., half : half + count * self.hop]
-
-
-def _sine_window(length: int) -> Tensor:
-    return torch.sin(torch.pi * (torch.arange(length) + 0.5) / length)
-
-
-def _mdct_basis(hop: int, count: int) -> Tensor:
-    """The lowest `count` functions of the MDCT (to be windowed), (count, 2 * hop)."""
-    n = torch.arange(2 * hop, dtype=torch.float64) + 0.5 + hop / 2
-    k = torch.arange(count, dtype=torch.float64)[:, None] + 0.5
-    return (math.sqrt(2 / hop) * torch.cos(torch.pi / hop * n * k)).float()
-
-
-def _band_of_bin(bins: int, bands: int) -> Tensor:
-    """Band index of each frequency bin: linear at the bottom, logarithmic above (mel-like)."""
-    position = torch.log1p(torch.arange(bins) / 24.0)
-    return (position / position[-1] * bands).long().clamp(max=bands - 1)
 
 
 # -- conditioning -----------------------------------------------------------------------------
@@ -337,24 +169,112 @@ class TagConditioner(nn.Module):
         return condition, torch.ones_like(indices[:, :1])
 
 
-class TagConditioningProvider(nn.Module):
-    """What `LMModel` asks for conditions: audiocraft's ConditioningProvider for one tag attribute.
+class LeadSheetConditioner(nn.Module):
+    """Lead sheets to one vector per frame: where in the bar it lies, and what harmony it has.
 
-    audiocraft's own provider accepts only subclasses of its conditioners, whose base module
-    imports spaCy and T5; the language model itself needs these two methods alone.
+    A request without a sheet (and a training sample whose sheet was dropped) gets a learnt vector.
     """
 
-    def __init__(self, tags: Sequence[str], dim: int) -> None:
+    def __init__(self, dim: int, frames: int) -> None:
         super().__init__()
-        self.conditioners = nn.ModuleDict({CONDITION: TagConditioner(tags, dim)})
+        self.count = frames
+        self.clock = nn.ModuleList(nn.Embedding(size, dim) for size in CLOCK_SIZES)
+        self.pitches = nn.Linear(PITCHES, dim, bias=False)
+        self.none = nn.Parameter(torch.zeros(dim))
+        for table in self.clock:
+            nn.init.normal_(table.weight, std=0.15)
+        nn.init.normal_(self.pitches.weight, std=0.08)
+
+    def tokenize(self, sheets: Sequence[tuple[LeadSheet, int] | None]) -> Tensor:
+        """(sheet, first frame) or None -> (batch, frames, columns): clock, pitches, given?"""
+        rows = np.zeros((len(sheets), self.count, len(CLOCK_SIZES) + PITCHES + 1), np.float32)
+        for row, one in zip(rows, sheets, strict=True):
+            if one is not None:
+                sheet, start = one
+                frames = sheet.frames(start, self.count)
+                row[:, : len(CLOCK_SIZES)] = frames.clock
+                row[:, len(CLOCK_SIZES) : -1] = frames.pitches
+                row[:, -1] = 1
+        return torch.from_numpy(rows).to(self.none.device)
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`tokenize` gave -> condition (batch, frames, dim) and its mask."""
+        clock, pitches, given = rows.split([len(CLOCK_SIZES), PITCHES, 1], dim=-1)
+        condition: Tensor = self.pitches(pitches)
+        for column, table in enumerate(self.clock):
+            condition = condition + table(clock[..., column].long())
+        condition = given * condition + (1 - given) * self.none
+        return condition, torch.ones_like(given[..., 0])
+
+
+def condition_text(tags: Iterable[str], sheet: LeadSheet | None = None, start: int = 0) -> str:
+    """What the model is told: tag ids, and a lead sheet from frame `start` on.
+
+    >>> sheet = LeadSheet.parse("C-major:28:4x4:A=C|G7")
+    >>> condition_text(["genre/folk", "mood/calm"], sheet, 40)
+    'genre/folk mood/calm sheet=C-major:28:4x4:A=C|G7@40'
+    """
+    words = list(tags)
+    if sheet is not None:
+        words.append(f"{_SHEET_WORD}{sheet.text}@{start}")
+    return " ".join(words)
+
+
+def split_condition(text: str | None) -> tuple[str, tuple[LeadSheet, int] | None]:
+    """The tags and the lead sheet of :func:`condition_text`. Raises :class:`ConfigError`."""
+    tags, sheet = [], None
+    for word in (text or "").split(" "):
+        if word.startswith(_SHEET_WORD):
+            body, _, start = word.removeprefix(_SHEET_WORD).rpartition("@")
+            if not start.isdigit():
+                raise ConfigError(f"{word[:80]!r} does not say at which frame it starts")
+            sheet = LeadSheet.parse(body), int(start)
+        else:
+            tags.append(word)
+    return " ".join(tags), sheet
+
+
+_SHEET_WORD = "sheet="
+
+
+class HouseConditioningProvider(nn.Module):
+    """What `LMModel` asks for conditions: audiocraft's ConditioningProvider for tags and sheet.
+
+    audiocraft's own provider accepts only subclasses of its conditioners, whose base module
+    imports spaCy and T5; the language model itself needs these two methods alone. Both conditions
+    travel in the one text that `MusicGen` hands over (:func:`condition_text`).
+    """
+
+    def __init__(self, tags: Sequence[str], dim: int, frames: int) -> None:
+        super().__init__()
+        self.tags = TagConditioner(tags, dim)
+        self.sheet = LeadSheetConditioner(dim, frames)
 
     def tokenize(self, inputs: Iterable[ConditioningAttributes]) -> dict[str, Tensor]:
-        conditioner = self.conditioners[CONDITION]
-        assert isinstance(conditioner, TagConditioner)
-        return {CONDITION: conditioner.tokenize([item.text[CONDITION] for item in inputs])}
+        parts = [split_condition(item.text[CONDITION]) for item in inputs]
+        return {
+            CONDITION: self.tags.tokenize([tags for tags, _ in parts]),
+            SHEET: self.sheet.tokenize([sheet for _, sheet in parts]),
+        }
+
+    def later(
+        self, inputs: Sequence[ConditioningAttributes], frames: int
+    ) -> list[ConditioningAttributes]:
+        """The same conditions for a window that begins `frames` further on."""
+        if frames == 0:
+            return list(inputs)
+        from audiocraft.modules.conditioners import ConditioningAttributes
+
+        moved = []
+        for item in inputs:
+            tags, sheet = split_condition(item.text[CONDITION])
+            if sheet is not None:
+                tags = condition_text(tags.split(), sheet[0], sheet[1] + frames)
+            moved.append(ConditioningAttributes(text={CONDITION: tags}))
+        return moved
 
     def forward(self, tokenized: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        return {name: self.conditioners[name](value) for name, value in tokenized.items()}
+        return {CONDITION: self.tags(tokenized[CONDITION]), SHEET: self.sheet(tokenized[SHEET])}
 
 
 # -- building ---------------------------------------------------------------------------------
@@ -368,42 +288,19 @@ def build_house_model(config: HouseConfig) -> tuple[EncodecModel, LMModel]:
     return build_codec(config.codec), build_lm(config)
 
 
-def build_codec(config: CodecConfig) -> EncodecModel:
-    """The codec alone, as an audiocraft `EncodecModel`."""
-    _install_audiocraft()
-    from audiocraft.models.encodec import EncodecModel
-    from audiocraft.quantization.vq import ResidualVectorQuantizer
-
-    quantizer = ResidualVectorQuantizer(
-        dimension=config.latent_dim,
-        n_q=config.codebooks,
-        bins=config.bins,
-        kmeans_init=False,  # codec_training does its own, on many batches of latents
-        threshold_ema_dead_code=0,  # audiocraft's revival is undone in the same step
-    )
-    codec = EncodecModel(
-        SpectralEncoder(config),
-        SpectralDecoder(config),
-        quantizer,
-        frame_rate=config.frame_rate,
-        sample_rate=config.sample_rate,
-        channels=1,
-    )
-    return codec.eval()
-
-
 def build_lm(config: HouseConfig) -> LMModel:
     """The language model alone, as an audiocraft `LMModel` with the delay pattern."""
     _install_audiocraft()
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
-    from audiocraft.modules.conditioners import ConditionFuser
 
     shape = config.lm
+    # A window's steps are its frames and the delay of the last codebook.
+    frames = round(shape.max_duration_s * config.codec.frame_rate) + config.codec.codebooks
     lm = LMModel(
         DelayedPatternProvider(config.codec.codebooks),
-        TagConditioningProvider(config.tags, shape.dim),  # type: ignore[arg-type]  # by protocol
-        ConditionFuser({"sum": [CONDITION], "prepend": [], "cross": [], "input_interpolate": []}),
+        HouseConditioningProvider(config.tags, shape.dim, frames),  # type: ignore[arg-type]  # by protocol
+        _frame_fuser(),
         n_q=config.codec.codebooks,
         card=config.codec.bins,
         dim=shape.dim,
@@ -426,6 +323,31 @@ def build_lm(config: HouseConfig) -> LMModel:
         two_step_cfg=False,
     )
     return lm.eval()
+
+
+def _frame_fuser() -> ConditionFuser:
+    """audiocraft's fuser, but a condition that has a vector per frame is added frame by frame."""
+    from audiocraft.modules.conditioners import ConditionFuser
+
+    class FrameFuser(ConditionFuser):
+        def forward(
+            self, input: Tensor, conditions: Mapping[str, tuple[Tensor, Tensor]]
+        ) -> tuple[Tensor, Tensor | None]:
+            start = int(self._streaming_state.get("offsets", torch.zeros(1))[0])
+            here = {
+                name: (_frames_of(condition, start, input.shape[1]), mask)
+                for name, (condition, mask) in conditions.items()
+            }
+            fused: tuple[Tensor, Tensor | None] = super().forward(input, here)
+            return fused
+
+    return FrameFuser(
+        {"sum": [CONDITION, SHEET], "prepend": [], "cross": [], "input_interpolate": []}
+    )
+
+
+def _frames_of(condition: Tensor, start: int, count: int) -> Tensor:
+    return condition if condition.shape[1] == 1 else condition[:, start : start + count]
 
 
 def _install_audiocraft() -> None:

@@ -8,9 +8,9 @@ from statistics import mean
 
 import pytest
 
+from studio.composer import GENRES, LEADS, MOODS, TEMPI, Composition, Note, compose
+from studio.composer.compose import _tidy
 from studio.errors import HouseError
-from studio.house.composer import GENRES, LEADS, MOODS, TEMPI, Composition, Note, compose
-from studio.house.composer.compose import _tidy
 
 TAGS = {"genre": "disco", "mood": "happy", "lead": "trumpet", "tempo": "medium"}
 

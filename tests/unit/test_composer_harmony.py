@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio.house.composer import GENRES, MOODS, TEMPI, Chord, Composition, compose
-from studio.house.composer.accompaniment import Grid
-from studio.house.composer.compose import _fit_pattern
-from studio.house.composer.harmony import (
+from studio.composer import GENRES, MOODS, TEMPI, Chord, Composition, compose
+from studio.composer.accompaniment import Grid
+from studio.composer.compose import _fit_pattern
+from studio.composer.harmony import (
     SCALES,
     nearest,
     parse_progression,
@@ -20,7 +20,7 @@ from studio.house.composer.harmony import (
     scale_for,
     voice,
 )
-from studio.house.composer.idiom import DRUM_KEYS
+from studio.composer.idiom import DRUM_KEYS
 
 C_MAJOR, G7 = (0, 4, 7), (7, 11, 2, 5)
 

@@ -10,7 +10,7 @@ import torch
 
 from studio.errors import HouseError
 from studio.house.classifier import TagClassifier, clip_features
-from studio.house.codec_losses import MultiScaleMel, mel_filters, si_sdr, waveform_error_db
+from studio.house.codec_losses import MultiScaleMel, si_sdr, waveform_error_db
 from studio.house.codec_training import codebook_perplexity
 from studio.house.evaluate import (
     Check,
@@ -22,6 +22,7 @@ from studio.house.evaluate import (
 )
 from studio.house.export import record_metrics, scale_heads
 from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
+from studio.music.house_codec import mel_filters
 from studio.music.house_model import (
     HouseConfig,
     HouseModel,

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from studio.composer import LeadSheet
 from studio.errors import CheckpointError, ConfigError, UnknownTagError
 from studio.house.codec_losses import si_sdr
+from studio.music.house_codec import CodecConfig, build_codec
 from studio.music.house_model import (
     CARD_NAME,
     WEIGHTS_NAME,
-    CodecConfig,
     HouseConfig,
     TagConditioner,
-    build_codec,
     build_house_model,
+    condition_text,
     load_house_model,
     save_house_model,
 )
@@ -160,3 +161,58 @@ def test_weights_of_another_shape_are_refused(built, tmp_path: Path):
     (tmp_path / CARD_NAME).write_text(json.dumps(card))
     with pytest.raises(CheckpointError, match="does not fit"):
         load_house_model(tmp_path)
+
+
+def test_a_lead_sheet_acts_on_the_frames_it_speaks_of_and_later_ones_only(built):
+    """The same sheet but for its second bar: until there the predictions are the same."""
+    config, _, lm = built
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+    def told(sheet: LeadSheet, start: int = 0) -> str:
+        return condition_text(["mood/calm"], sheet, start)
+
+    sheets = [LeadSheet.parse(f"C-major:20:4x4:A=C|{second}|F|C") for second in ("G7", "Am")]
+    tokens = torch.randint(0, 32, (1, config.codec.codebooks, 100))
+    out = [
+        lm(
+            tokens,
+            [ConditioningAttributes(text={"description": told(sheet, 70)})],
+        )
+        for sheet in sheets
+    ]
+    changed = (out[0] - out[1]).abs().amax((0, 1, 3))
+    # From frame 70 on: bar 2 begins 10 frames later; the next chord's root is told all through.
+    assert (changed > 0).all()
+    first = [sheet.frames(70, 10).pitches for sheet in sheets]
+    assert (first[0] != first[1]).any()
+    same = [
+        lm(
+            tokens,
+            [ConditioningAttributes(text={"description": told(sheet)})],
+        )
+        for sheet in (
+            LeadSheet.parse("C-major:20:4x4:A=C|G7|F|C"),
+            LeadSheet.parse("C-major:20:4x4:A=C|G7|Am|C"),
+        )
+    ]
+    changed = (same[0] - same[1]).abs().amax((0, 1, 3))
+    assert (changed[:80] == 0).all()  # the first bar ends before anything differs
+    assert (changed[80:] > 0).all()
+
+
+def test_conditions_move_on_with_the_window(built):
+    _, _, lm = built
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+    sheet = LeadSheet.parse("C-major:20:4x4:A=C|G7")
+    inputs = [
+        ConditioningAttributes(text={"description": text})
+        for text in (condition_text(["mood/calm"], sheet, 5), "mood/calm", None)
+    ]
+    later = lm.condition_provider.later(inputs, 30)
+    texts = [item.text["description"] for item in later]
+    assert texts == [condition_text(["mood/calm"], sheet, 35), "mood/calm", ""]
+    with pytest.raises(ConfigError, match="starts"):
+        lm.condition_provider.tokenize(
+            [ConditioningAttributes(text={"description": "sheet=C-major:20:4x4:A=C"})]
+        )

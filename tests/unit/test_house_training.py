@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from studio.composer import write_lead_sheet
+from studio.composer.lead_sheet import lead_sheet_of
 from studio.errors import ConfigError, HouseError
 from studio.house.catalogue import Catalogue, Track
 from studio.house.codec_training import (
@@ -25,13 +27,13 @@ from studio.house.lm_training import (
     LMTraining,
     LMTrainingConfig,
     catalogue_tags,
-    drop_tags,
     load_codec_checkpoint,
+    partly_told,
     token_losses,
     train_lm,
 )
-from studio.house.tokens import SegmentPlan, TokenStore, encode_track
-from studio.music.house_model import HouseConfig
+from studio.house.tokens import Heard, SegmentPlan, TokenStore, encode_track
+from studio.music.house_model import HouseConfig, condition_text, split_condition
 
 ROOT = Path(__file__).resolve().parents[2]
 TAGS = (
@@ -110,9 +112,9 @@ def test_an_unknown_option_is_refused(tmp_path: Path):
 
 def _clusters() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    centres = 5 * torch.randn(32, 16, generator=generator)
+    centres = 5 * torch.randn(32, 24, generator=generator)  # envelope and waveform side by side
     which = torch.randint(32, (800,), generator=generator)
-    return centres[which] + 0.01 * torch.randn(800, 16, generator=generator)
+    return centres[which] + 0.01 * torch.randn(800, 24, generator=generator)
 
 
 def test_kmeans_finds_clusters_that_random_codes_miss(tracks):
@@ -200,9 +202,9 @@ def test_token_store_is_taken_up_again_and_knows_its_codec(
     for track in TokenStore.open(tmp_path, codec).tracks:
         source = next(t for t in catalogue.tracks() if t.id == track.id)
         assert np.array_equal(again.tokens(track), encode_track(codec, catalogue.samples(source)))
-        assert track.bar_frames == 100  # four beats at 120 to the minute
+        assert track.sheet == lead_sheet_of(source.compose()).text
     with torch.no_grad():
-        codec.encoder.project.bias.add_(1)
+        codec.encoder.waveform.project.bias.add_(1)
     with pytest.raises(HouseError, match="another codec"):
         TokenStore.open(tmp_path, codec)
 
@@ -214,29 +216,34 @@ def test_segments_begin_on_bar_lines_with_their_tracks_tags(
     store = TokenStore.open(tmp_path, codec)
     store.extend(Catalogue.open(catalogue_dir), codec)
     plan = SegmentPlan(store, "train", 60, 0.3)
-    codes, tags = plan.batch(40, (1, 2))
+    codes, heard = plan.batch(40, (1, 2))
     assert torch.equal(codes, plan.batch(40, (1, 2))[0])
     assert codes.shape == (40, 2, 60)
     starts = Counter()
-    for row, given in zip(codes, tags, strict=True):
+    for row, given in zip(codes, heard, strict=True):
         places = [
             start
             for track in store.of_split("train")
             for start in range(0, track.frames - 59)
-            if track.tags == given
+            if track.tags == given.tags
             and np.array_equal(store.tokens(track)[start : start + 60].T, row.numpy())
         ]
-        assert any(start % 100 == 0 for start in places)
-        starts[min(places)] += 1
+        assert given.start in places
+        assert given.start % given.sheet.bar_frames == 0
+        starts[given.start] += 1
     assert starts[0] > 5
     assert len(starts) > 2
 
 
-def test_tags_are_dropped_for_each_sample_by_itself():
+def test_tags_and_lead_sheet_are_dropped_for_each_sample_by_itself():
     rng = np.random.default_rng(0)
-    texts = [drop_tags(TAGS[0], rng, 0.25, 0.2) for _ in range(2000)]
+    heard = Heard(TAGS[0], write_lead_sheet(1, TAGS[0]), 40)
+    texts = [partly_told(heard, rng, 0.25, 0.2, 0.3) for _ in range(2000)]
     assert sum(text is None for text in texts) / 2000 == pytest.approx(0.25, abs=0.04)
-    kept = [len(text.split()) for text in texts if text is not None]
+    told = [split_condition(text) for text in texts if text is not None]
+    assert np.mean([sheet is None for _, sheet in told]) == pytest.approx(0.3, abs=0.04)
+    assert {sheet for _, sheet in told} == {None, (heard.sheet, 40)}
+    kept = [len(tags.split()) for tags, _ in told]
     assert np.mean(kept) == pytest.approx(4 * 0.8, abs=0.1)
     assert set(kept) >= {2, 3, 4}
 
@@ -245,8 +252,8 @@ def test_losses_equal_audiocrafts_own(catalogue_dir: Path, trained: Path):
     from audiocraft.modules.conditioners import ConditioningAttributes
 
     run = _lm_run(catalogue_dir, trained)
-    codes, _ = run.plan.batch(2, (5,))
-    texts = ["genre/waltz", None]
+    codes, heard = run.plan.batch(2, (5,))
+    texts = [condition_text(["genre/waltz"], heard[0].sheet, heard[0].start), None]
     output = run.lm.compute_predictions(
         codes, [ConditioningAttributes(text={"description": text}) for text in texts]
     )

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from studio.composer import Composition, Mix, Note, Part, compose
 from studio.errors import HouseError
 from studio.house import rendering
-from studio.house.composer import Composition, Mix, Note, Part, compose
 from studio.house.rendering import PEAK_DBFS, RATE, RMS_DBFS, Renderer, samples_digest
 
 needs_synth = pytest.mark.needs("fluidsynth", "soundfont")

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from studio.house.composer.genres_acoustic import ACOUSTIC
-from studio.house.composer.genres_electric import ELECTRIC
-from studio.house.composer.idiom import Genre
+from studio.composer.genres_acoustic import ACOUSTIC
+from studio.composer.genres_electric import ELECTRIC
+from studio.composer.idiom import Genre
 
 __all__ = ["GENRES"]
 

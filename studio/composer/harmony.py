@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import pairwise, product
 
 __all__ = [
+    "QUALITIES",
     "SCALES",
     "Roman",
     "nearest",
@@ -41,7 +42,7 @@ SCALES: dict[str, tuple[int, ...]] = {
 """Scale degrees in semitones over the tonic."""
 
 _DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
-_QUALITIES: dict[str, tuple[int, ...]] = {
+QUALITIES: dict[str, tuple[int, ...]] = {
     "M": (0, 4, 7),
     "m": (0, 3, 7),
     "5": (0, 7),
@@ -84,12 +85,12 @@ def parse_roman(symbol: str) -> Roman:
         raise ValueError(f"{symbol!r} is not a roman numeral")
     accidental, numeral, suffix = match[1], match[2], match[3]
     quality = suffix
-    if suffix not in _QUALITIES or suffix in ("M", "m"):
+    if suffix not in QUALITIES or suffix in ("M", "m"):
         quality = ("m" if numeral.islower() else "M") + suffix
-    if quality not in _QUALITIES:
+    if quality not in QUALITIES:
         raise ValueError(f"{symbol!r} has the unknown quality {suffix!r}")
     shift = {"b": -1, "#": 1, None: 0}[accidental]
-    return Roman(symbol, (_DEGREES[numeral.lower()] + shift) % 12, _QUALITIES[quality])
+    return Roman(symbol, (_DEGREES[numeral.lower()] + shift) % 12, QUALITIES[quality])
 
 
 def parse_progression(text: str) -> list[list[Roman]]:

@@ -13,14 +13,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from studio.errors import HouseError
-from studio.house.composer import accompaniment as acc
-from studio.house.composer.genres import GENRES
-from studio.house.composer.harmony import nearest, parse_progression, parse_roman, scale_for, voice
-from studio.house.composer.idiom import Drums, Genre, Groove, Layer
-from studio.house.composer.melody import MelodyWriter, Motif
-from studio.house.composer.moods import LEADS, MOODS, Lead, Mood
-from studio.house.composer.score import (
+from studio.composer import accompaniment as acc
+from studio.composer.genres import GENRES
+from studio.composer.harmony import nearest, parse_progression, parse_roman, scale_for, voice
+from studio.composer.idiom import Drums, Genre, Groove, Layer
+from studio.composer.melody import MelodyWriter, Motif
+from studio.composer.moods import LEADS, MOODS, Lead, Mood
+from studio.composer.score import (
     FRAMES_PER_SECOND,
     Chord,
     Composition,
@@ -29,6 +28,7 @@ from studio.house.composer.score import (
     Part,
     Section,
 )
+from studio.errors import HouseError
 
 __all__ = ["TEMPI", "compose"]
 

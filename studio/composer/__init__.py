@@ -3,7 +3,7 @@
 Every piece is written by the rules in this package and by nothing else, so that the house model is
 trained on music whose rights are known. The same seed and tags give the same notes on any machine.
 
->>> from studio.house.composer import compose
+>>> from studio.composer import compose
 >>> piece = compose(seed=7, genre="jazz", mood="calm", lead="piano", tempo="medium")
 >>> piece.tags
 ('genre/jazz', 'mood/calm', 'lead/piano', 'tempo/medium')
@@ -11,10 +11,11 @@ trained on music whose rights are known. The same seed and tags give the same no
 True
 """
 
-from studio.house.composer.compose import TEMPI, compose
-from studio.house.composer.genres import GENRES
-from studio.house.composer.moods import LEADS, MOODS
-from studio.house.composer.score import (
+from studio.composer.compose import TEMPI, compose
+from studio.composer.genres import GENRES
+from studio.composer.lead_sheet import LeadSheet, write_lead_sheet
+from studio.composer.moods import LEADS, MOODS
+from studio.composer.score import (
     FRAMES_PER_SECOND,
     Chord,
     Composition,
@@ -32,9 +33,11 @@ __all__ = [
     "TEMPI",
     "Chord",
     "Composition",
+    "LeadSheet",
     "Mix",
     "Note",
     "Part",
     "Section",
     "compose",
+    "write_lead_sheet",
 ]

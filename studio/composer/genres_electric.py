@@ -1,8 +1,8 @@
-"""The genres of electric and electronic bands; see :mod:`studio.house.composer.idiom`."""
+"""The genres of electric and electronic bands; see :mod:`studio.composer.idiom`."""
 
 from __future__ import annotations
 
-from studio.house.composer.idiom import Bass, Drums, Genre, Layer
+from studio.composer.idiom import Bass, Drums, Genre, Layer
 
 __all__ = ["ELECTRIC"]
 
