@@ -53,6 +53,7 @@ __all__ = [
     "catalogue_tags",
     "init_from_codebooks",
     "load_codec_checkpoint",
+    "load_lm_checkpoint",
     "partly_told",
     "token_losses",
     "train_lm",
@@ -332,6 +333,18 @@ def load_codec_checkpoint(path: Path) -> EncodecModel:
     except (OSError, KeyError, RuntimeError) as exc:
         raise HouseError(f"no codec checkpoint in {path}: {exc}; train the codec first") from exc
     return codec.eval()
+
+
+def load_lm_checkpoint(path: Path) -> tuple[LMModel, HouseConfig]:
+    """The averaged language model of a checkpoint of :func:`train_lm`, and what it is."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        house = HouseConfig.from_dict(state["house"])
+        lm = build_lm(house)
+        lm.load_state_dict(state["averaged"])
+    except (OSError, KeyError, RuntimeError) as exc:
+        raise HouseError(f"no language model checkpoint in {path}: {exc}; train it first") from exc
+    return lm.eval(), house
 
 
 def train_lm(

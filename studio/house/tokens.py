@@ -163,8 +163,9 @@ class TokenStore:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a training segment is: its tags, its track's lead sheet, and the frame it begins at."""
+    """What a training segment is: track, tags, lead sheet, and the frame it begins at."""
 
+    track: str
     tags: tuple[str, ...]
     sheet: LeadSheet
     start: int
@@ -205,5 +206,5 @@ class SegmentPlan:
         rows: list[NDArray[Any]] = [
             self.store.tokens(t)[start : start + self.frames].T for t, start in places
         ]
-        heard = [Heard(t.tags, LeadSheet.parse(t.sheet), start) for t, start in places]
+        heard = [Heard(t.id, t.tags, LeadSheet.parse(t.sheet), start) for t, start in places]
         return torch.from_numpy(np.stack(rows).astype(np.int64)), heard

@@ -219,12 +219,14 @@ class _Run:
         from audiocraft.modules.conditioners import ClassifierFreeGuidanceDropout
 
         provider, fuser = self.lm.condition_provider, self.lm.fuser
+        # A provider may say itself what guidance compares with; audiocraft's way is: with nothing.
+        without = getattr(provider, "unguided", ClassifierFreeGuidanceDropout(p=1.0))
         added: list[Tensor] = []
         prefix: list[Tensor] = []
         cross: list[Tensor] = []
         for one in conditions:
             # Both even when unguided: the pair is padded alike, as in audiocraft.
-            pair = [one, *ClassifierFreeGuidanceDropout(p=1.0)([one])]
+            pair = [one, *without([one])]
             tensors = provider(provider.tokenize(pair))
             by_method: dict[str, list[Tensor]] = {"sum": [], "prepend": [], "cross": []}
             for name, (embedding, _) in tensors.items():

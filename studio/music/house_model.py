@@ -257,6 +257,19 @@ class HouseConditioningProvider(nn.Module):
             SHEET: self.sheet.tokenize([sheet for _, sheet in parts]),
         }
 
+    def unguided(self, inputs: Sequence[ConditioningAttributes]) -> list[ConditioningAttributes]:
+        """What classifier-free guidance compares with: the same lead sheet without any tag.
+
+        So guidance stresses the tags and leaves time and harmony as they are.
+        """
+        from audiocraft.modules.conditioners import ConditioningAttributes
+
+        sheets = [split_condition(item.text[CONDITION])[1] for item in inputs]
+        return [
+            ConditioningAttributes(text={CONDITION: condition_text([], *(sheet or (None, 0)))})
+            for sheet in sheets
+        ]
+
     def later(
         self, inputs: Sequence[ConditioningAttributes], frames: int
     ) -> list[ConditioningAttributes]:

@@ -216,3 +216,20 @@ def test_conditions_move_on_with_the_window(built):
         lm.condition_provider.tokenize(
             [ConditioningAttributes(text={"description": "sheet=C-major:20:4x4:A=C"})]
         )
+
+
+def test_guidance_compares_with_the_same_sheet_without_tags(built):
+    _, _, lm = built
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+    sheet = LeadSheet.parse("C-major:20:4x4:A=C|G7")
+    inputs = [
+        ConditioningAttributes(text={"description": text})
+        for text in (condition_text(["mood/calm"], sheet, 5), "mood/calm", None)
+    ]
+    provider = lm.condition_provider
+    plain = provider.unguided(inputs)
+    assert plain[0].text["description"] == condition_text([], sheet, 5)
+    tokens = [provider.tokenize([item]) for item in (*plain[1:], inputs[2])]
+    for name in tokens[0]:  # without a sheet: nothing at all, as audiocraft has it
+        assert all(torch.equal(one[name], tokens[-1][name]) for one in tokens)

@@ -237,7 +237,7 @@ def test_segments_begin_on_bar_lines_with_their_tracks_tags(
 
 def test_tags_and_lead_sheet_are_dropped_for_each_sample_by_itself():
     rng = np.random.default_rng(0)
-    heard = Heard(TAGS[0], write_lead_sheet(1, TAGS[0]), 40)
+    heard = Heard("t", TAGS[0], write_lead_sheet(1, TAGS[0]), 40)
     texts = [partly_told(heard, rng, 0.25, 0.2, 0.3) for _ in range(2000)]
     assert sum(text is None for text in texts) / 2000 == pytest.approx(0.25, abs=0.04)
     told = [split_condition(text) for text in texts if text is not None]
