@@ -125,6 +125,31 @@ def train_lm(
     click.echo(path)
 
 
+@house.command("refine-decoder")
+@_catalogue_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@_minutes_option
+def refine_decoder(
+    catalogue: Path, run_dir: Path, profile: str, fresh: bool, max_minutes: float | None
+) -> None:
+    """Teach the decoder, by configs/train/decoder.yaml, to play what the language model draws."""
+    from studio.house.decoder_refining import RefiningConfig
+    from studio.house.decoder_refining import refine_decoder as refine
+
+    config = RefiningConfig.load(_recipe("decoder.yaml"), profile)
+    path = refine(
+        config,
+        catalogue,
+        run_dir,
+        resume=not fresh,
+        max_minutes=max_minutes,
+        progress=_Counter("decoder"),
+    )
+    click.echo(path)
+
+
 @house.command("export")
 @_catalogue_option
 @_run_option

@@ -51,6 +51,7 @@ from studio.tags import KINDS, Tag, Vocabulary
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from studio.composer import LeadSheet
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
     from studio.names import NameScreen
@@ -282,6 +283,7 @@ class Pipeline:
         require_permission(decision, tags, model=request.model)  # before a model is even loaded
         assert request.seed is not None
         generator = self._generator(request.model)
+        sheet = self._lead_sheet(request, derivation)
         run.check()
         waveform = compose_under(
             decision,
@@ -292,6 +294,7 @@ class Pipeline:
             seed=request.seed,
             guidance=request.guidance,
             prompt=None if derivation is None else derivation.prompt,
+            lead_sheet=sheet,
             progress=run.generated,
             cancel=run.cancel,
         )
@@ -301,7 +304,23 @@ class Pipeline:
             "title": info.title,
             "digest": info.digest,
             "licence": info.licence,
+            **({} if sheet is None else {"lead_sheet": sheet.text}),
         }
+
+    def _lead_sheet(
+        self, request: GenerationRequest, derivation: Derivation | None
+    ) -> LeadSheet | None:
+        """What a house model plays from; an extension plays on from its parent's."""
+        if self._models[request.model].kind != "house":
+            return None
+        from studio.composer import LeadSheet, write_lead_sheet
+
+        if derivation is not None and derivation.relation == "extend":
+            text = derivation.parent.model.get("lead_sheet")
+            if text is not None:
+                return LeadSheet.parse(text)
+        assert request.seed is not None
+        return write_lead_sheet(request.seed, request.tags)
 
     def _seal_readably(
         self,

@@ -15,14 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import HouseError
-from studio.house.lm_training import load_codec_checkpoint
-from studio.music.house_model import (
-    CARD_NAME,
-    HouseConfig,
-    build_lm,
-    load_house_model,
-    save_house_model,
-)
+from studio.house.decoder_refining import REFINED_NAME
+from studio.house.lm_training import load_codec_checkpoint, load_lm_checkpoint
+from studio.music.house_model import CARD_NAME, load_house_model, save_house_model
 
 if TYPE_CHECKING:
     from audiocraft.models.lm import LMModel
@@ -57,15 +52,15 @@ def export_weights(
 
     from studio.house.catalogue import Catalogue
 
+    refined = run_dir / REFINED_NAME
+    codec_path = refined if refined.exists() else run_dir / "codec.pt"
     try:
         state = torch.load(run_dir / "lm-best.pt", map_location="cpu", weights_only=True)
-        codec_state = torch.load(run_dir / "codec.pt", map_location="cpu", weights_only=True)
+        codec_state = torch.load(codec_path, map_location="cpu", weights_only=True)
     except OSError as exc:
         raise HouseError(f"{run_dir} holds no finished training: {exc}") from exc
-    config = HouseConfig.from_dict(state["house"])
-    codec = load_codec_checkpoint(run_dir / "codec.pt")
-    lm = build_lm(config)
-    lm.load_state_dict(state["averaged"])
+    codec = load_codec_checkpoint(codec_path)
+    lm, config = load_lm_checkpoint(run_dir / "lm-best.pt")
     temperatures = list(codebook_temperatures)
     if temperatures:
         if len(temperatures) > lm.n_q or min(temperatures) <= 0:
@@ -82,6 +77,8 @@ def export_weights(
             "studio house render",
             "studio house train-codec",
             "studio house train-lm",
+            "studio house refine-decoder",
+            "studio house export",
             "studio house evaluate",
         ],
         "data": describe_data(Catalogue.open(catalogue_dir)),
@@ -93,12 +90,27 @@ def export_weights(
                 "seconds": _seconds(run_dir / "codec.jsonl"),
             },
             "lm": {"steps": state["position"], "seconds": _seconds(run_dir / "lm.jsonl")},
+            **_refining(codec_state, run_dir),
             "notes": notes,
         },
         "generation": {**generation, "codebook_temperatures": temperatures},
         "metrics": {},
     }
     return save_house_model(weights_dir, config, codec, lm, card)
+
+
+def _refining(codec_state: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
+    """What the card says of the decoder's refining, where there was one."""
+    if "refining" not in codec_state:
+        return {}
+    refining = codec_state["refining"]
+    return {
+        "decoder refining": {
+            "steps": refining["position"],
+            "profile": refining["config"],
+            "seconds": _seconds(run_dir / "refine.jsonl"),
+        }
+    }
 
 
 def scale_heads(lm: LMModel, factors: Sequence[float]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from studio.access import Actor, Role
 from studio.acting import acting_as
+from studio.composer import write_lead_sheet
 from studio.errors import (
     AccessDeniedError,
     ConsentRefusedError,
@@ -306,3 +307,13 @@ def test_the_disclosure_names_ai_per_part_and_the_human_contribution(studio, par
     assert studio.disclosure(parent.output_id)["HumanContribution"] == ["direction"]
     with pytest.raises(UsageError, match="human contribution"):
         studio.generate(studio.request(TAGS, duration_s=4, human=["genius"]))
+
+
+def test_an_extension_plays_on_from_its_parents_lead_sheet(studio, parent):
+    extended = studio.extend(parent.output_id, 3.0)
+    varied = studio.vary(parent.output_id)
+    sheet = parent.model["lead_sheet"]
+    assert extended.model["lead_sheet"] == sheet
+    assert varied.request.seed != parent.request.seed
+    assert write_lead_sheet(parent.request.seed, TAGS).text == sheet
+    assert varied.model["lead_sheet"] == write_lead_sheet(varied.request.seed, TAGS).text

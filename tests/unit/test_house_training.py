@@ -23,6 +23,7 @@ from studio.house.codec_training import (
     revive_dead_codes,
     train_codec,
 )
+from studio.house.decoder_refining import RefiningConfig, drawn_tokens, refine_decoder
 from studio.house.lm_training import (
     LMTraining,
     LMTrainingConfig,
@@ -32,7 +33,7 @@ from studio.house.lm_training import (
     token_losses,
     train_lm,
 )
-from studio.house.tokens import Heard, SegmentPlan, TokenStore, encode_track
+from studio.house.tokens import Heard, SegmentPlan, TokenStore, encode_track, tokens_digest
 from studio.music.house_model import HouseConfig, condition_text, split_condition
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +98,7 @@ def trained(catalogue_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_shipped_recipes_are_valid(profile: str):
     codec = CodecTrainingConfig.load(ROOT / "configs/train/codec.yaml", profile)
     lm = LMTrainingConfig.load(ROOT / "configs/train/lm.yaml", profile)
+    RefiningConfig.load(ROOT / "configs/train/decoder.yaml", profile)
     assert codec.model.sample_rate == 32000
     assert len(lm.codebook_weights) == codec.model.codebooks
     with pytest.raises(ConfigError, match="tpu"):
@@ -300,6 +302,61 @@ def test_train_lm_learns_and_keeps_the_best(catalogue_dir: Path, trained: Path):
     assert min(nll.values()) < 0.9 * np.log(32)  # better than knowing nothing
     # So few tracks are soon known by heart: what is kept is the best held-out figure's.
     assert torch.load(best, weights_only=True)["position"] == min(nll, key=nll.__getitem__)
+
+
+REFINING = RefiningConfig(batch=2, crop_s=0.5, steps=4, save_every=2)
+
+
+def test_refining_changes_the_decoder_and_no_token(catalogue_dir: Path, trained: Path):
+    train_lm(replace(LM, steps=3, save_every=3), catalogue_dir, trained)
+    path = refine_decoder(REFINING, catalogue_dir, trained)
+    before, after = (load_codec_checkpoint(p) for p in (trained / "codec.pt", path))
+    samples = Catalogue.open(catalogue_dir).samples(Catalogue.open(catalogue_dir).tracks()[0])
+    tokens = encode_track(before, samples)
+    assert np.array_equal(tokens, encode_track(after, samples))
+    assert tokens_digest(before) == tokens_digest(after)
+    codes = torch.from_numpy(tokens.T.astype(np.int64))[None]
+    with torch.no_grad():
+        assert not torch.equal(before.decode(codes), after.decode(codes))
+
+
+def test_refining_taken_up_again_continues_exactly(
+    catalogue_dir: Path, trained: Path, tmp_path: Path
+):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+        for file in ("codec.pt", "lm-best.pt"):
+            (tmp_path / name / file).symlink_to(trained / file)
+        (tmp_path / name / "tokens").symlink_to(trained / "tokens")
+    whole = refine_decoder(REFINING, catalogue_dir, tmp_path / "whole")
+    stopped = refine_decoder(REFINING, catalogue_dir, tmp_path / "parts", max_minutes=0)
+    assert torch.load(stopped, weights_only=True)["refining"]["position"] == 1
+    parts = refine_decoder(REFINING, catalogue_dir, tmp_path / "parts")
+    a, b = (load_codec_checkpoint(path).state_dict() for path in (whole, parts))
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_drawn_tokens_follow_the_models_own_probabilities(catalogue_dir: Path, trained: Path):
+    run = _lm_run(catalogue_dir, trained)
+    lm = run.averaged_lm()
+    codes, heard = run.plan.batch(1, (3,))
+    codes, texts = codes.repeat(64, 1, 1), [" ".join(heard[0].tags)] * 64
+    drawn = drawn_tokens(lm, codes, texts, 1, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn[:, 0], codes[:, 0])
+    assert torch.equal(drawn[:, 1, -1], codes[:, 1, -1])  # beyond the window
+    sure = drawn_tokens(lm, codes[:1], texts[:1], 1, 1e-4, torch.Generator().manual_seed(1))
+    output = lm.compute_predictions(codes[:1], _told(texts[:1]))
+    assert torch.equal(sure[0, 1, :-1], output.logits[0, 1, :-1].argmax(-1))
+    probability = torch.softmax(output.logits[0, 1, 7].float(), -1)
+    share = torch.bincount(drawn[:, 1, 7], minlength=32) / 64
+    assert (share - probability).abs().max() < 5 * float((0.25 / 64) ** 0.5)
+    assert drawn[:, 1, 7].unique().numel() > 1
+
+
+def _told(texts):
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+    return [ConditioningAttributes(text={"description": text}) for text in texts]
 
 
 def _lm_run(catalogue_dir: Path, trained: Path) -> LMTraining:

@@ -248,3 +248,49 @@ def test_a_checkpoint_other_than_the_one_configured_is_refused(tmp_path, tags):
 def test_the_hub_switch_is_read_when_asked(monkeypatch, value, off):
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
     assert hub_is_off() is off
+
+
+def test_each_window_and_a_continuation_play_their_own_part_of_the_lead_sheet(
+    generator, tags, monkeypatch
+):
+    """The frame of the sheet at which every window begins, read where the model is told."""
+    from studio.music import house_model
+
+    sheet = generator.lead_sheet(tags, seed=4)
+    told: list[int] = []
+    plain = house_model.LeadSheetConditioner.tokenize
+
+    def tokenize(self, sheets):
+        told.extend(one[1] for one in sheets if one is not None and one[0] == sheet)
+        return plain(self, sheets)
+
+    monkeypatch.setattr(house_model.LeadSheetConditioner, "tokenize", tokenize)
+    generator.generate(tags, duration_s=25, seed=4, guidance=1.0)
+    starts = sorted(set(told))
+    stride = starts[1]
+    assert 0 < stride < 500  # windows of ten seconds overlap
+    assert starts == list(range(0, starts[-1] + 1, stride))
+    assert starts[-1] + 500 >= 25 * 50
+
+    told.clear()
+    piece = generator.generate(tags, duration_s=4, seed=4)
+    told.clear()
+    generator.generate(tags, duration_s=6, seed=9, prompt=piece, lead_sheet=sheet)
+    assert set(told) == {0}  # all of it is context
+    told.clear()
+    long = generator.generate(tags, duration_s=24, seed=4)
+    told.clear()
+    generator.generate(tags, duration_s=26, seed=9, prompt=long, lead_sheet=sheet)
+    context = 500 - 100  # the window less what is to be made
+    assert set(told) == {24 * 50 - context}
+
+
+def test_the_lead_sheet_changes_the_music_and_its_default_is_the_composers(generator, tags):
+    sheet = generator.lead_sheet(tags, seed=4)
+    default = generator.generate(tags, duration_s=1, seed=4)
+    same = generator.generate(tags, duration_s=1, seed=4, lead_sheet=sheet)
+    assert np.array_equal(default.samples, same.samples)
+    other = generator.generate(
+        tags, duration_s=1, seed=4, lead_sheet=generator.lead_sheet(tags, seed=5)
+    )
+    assert not np.array_equal(default.samples, other.samples)
