@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from studio.errors import HouseError
-from studio.house.codec_losses import mel_filters
+from studio.music.house_codec import mel_filters
 from studio.tags import KINDS
 
 if TYPE_CHECKING:

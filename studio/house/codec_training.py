@@ -32,7 +32,14 @@ from torch import Tensor, nn
 
 from studio.errors import ConfigError, HouseError
 from studio.house.codec_losses import MultiScaleMel, si_sdr, waveform_error_db
-from studio.music.house_codec import CodecConfig, ConvNeXtBlock, SplitQuantizer, build_codec
+from studio.music.house_codec import (
+    CodecConfig,
+    ConvNeXtBlock,
+    EnvelopeEncoder,
+    SplitEncoder,
+    SplitQuantizer,
+    build_codec,
+)
 
 if TYPE_CHECKING:
     from audiocraft.models.encodec import EncodecModel
@@ -151,7 +158,8 @@ def codebooks_of(quantizer: SplitQuantizer) -> list[Any]:
 
 def _stages(quantizer: SplitQuantizer, latents: Tensor) -> list[tuple[list[Any], Tensor]]:
     """Per part of the quantiser its codebooks and its share of latents (vectors, dim)."""
-    shares = latents.split(list(quantizer.dims), dim=1)
+    first = quantizer.dims[0]
+    shares = latents[:, :first], latents[:, first:]
     return [
         ([layer._codebook for layer in part.vq.layers], share)
         for part, share in zip(quantizer.parts, shares, strict=True)
@@ -273,7 +281,7 @@ class CodecTraining:
         self.sampler = SegmentSampler(tracks, length, config.model.hop)
         self.mel = MultiScaleMel(config.model.sample_rate, _MEL_WINDOWS).to(self.device)
         self.position = 0
-        self.envelope = EnvelopeReader(self.codec.encoder.envelope.features_dim, config.model)
+        self.envelope = EnvelopeReader(self._envelope_encoder().features_dim, config.model)
         self.envelope.to(self.device)
         self.optimizer = torch.optim.AdamW(
             [*self.codec.parameters(), *self.envelope.parameters()],
@@ -282,6 +290,11 @@ class CodecTraining:
             weight_decay=config.weight_decay,
         )
         self.averaged = {k: v.detach().clone() for k, v in self._trained()}
+
+    def _envelope_encoder(self) -> EnvelopeEncoder:
+        encoder = self.codec.encoder
+        assert isinstance(encoder, SplitEncoder)
+        return encoder.envelope
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return list(self.codec.named_parameters())
@@ -321,7 +334,7 @@ class CodecTraining:
         envelope = mel.new_zeros(())
         if phase != "decoder":
             with torch.no_grad():
-                spectrum = self.codec.encoder.envelope.features(x)
+                spectrum = self._envelope_encoder().features(x)
             with self._autocast():
                 envelope = (self.envelope(quantized[:, :whole]) - spectrum).abs().mean()
             loss = loss + config.envelope_weight * envelope

@@ -196,7 +196,7 @@ class _Refining:
         wave = (waveform_error_db(y, x) * true).sum() / true.sum().clamp(min=1)
         loss = mel + config.wave_weight * wave
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.codec.decoder.parameters(), config.clip).item()
         if not math.isfinite(norm):
             raise HouseError(f"the gradient is not finite at step {step}; lower the learning rate")

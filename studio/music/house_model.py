@@ -178,11 +178,12 @@ class LeadSheetConditioner(nn.Module):
     def __init__(self, dim: int, frames: int) -> None:
         super().__init__()
         self.count = frames
-        self.clock = nn.ModuleList(nn.Embedding(size, dim) for size in CLOCK_SIZES)
+        tables = [nn.Embedding(size, dim) for size in CLOCK_SIZES]
         self.pitches = nn.Linear(PITCHES, dim, bias=False)
         self.none = nn.Parameter(torch.zeros(dim))
-        for table in self.clock:
+        for table in tables:
             nn.init.normal_(table.weight, std=0.15)
+        self.clock = nn.ModuleList(tables)
         nn.init.normal_(self.pitches.weight, std=0.08)
 
     def tokenize(self, sheets: Sequence[tuple[LeadSheet, int] | None]) -> Tensor:
@@ -199,7 +200,8 @@ class LeadSheetConditioner(nn.Module):
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What :meth:`tokenize` gave -> condition (batch, frames, dim) and its mask."""
-        clock, pitches, given = rows.split([len(CLOCK_SIZES), PITCHES, 1], dim=-1)
+        clock, given = rows[..., : len(CLOCK_SIZES)], rows[..., -1:]
+        pitches = rows[..., len(CLOCK_SIZES) : -1]
         condition: Tensor = self.pitches(pitches)
         for column, table in enumerate(self.clock):
             condition = condition + table(clock[..., column].long())
