@@ -3,8 +3,8 @@
 The attacks of :mod:`watermark.attacks` look at one file. These use several, or the generator:
 
 * **overwrite**: sealed once more, under a stranger's key. Is our seal still named?
-* **copy**: what a seal added to one clip is added to another that was never sealed. It reads as
-  ours, and nothing in the seal tells: the fingerprint of the content must
+* **copy**: what a seal added to one clip is added to another that was never sealed. Where that
+  reads as ours, nothing in the seal tells: the fingerprint of the content must
   (:mod:`watermark.fingerprint`). Counted is how often it reads.
 * **average**: the pattern that many sealed clips have in common is estimated from them (no
   original is needed) and taken out. Is the rest still found, still named?
