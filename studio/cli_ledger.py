@@ -290,4 +290,10 @@ def _summary(body: Mapping[str, Any]) -> str:
     if "decision" in body and "why" not in body:
         refused = (tag for tag in body["decision"]["tags"] if not tag["granted"])
         return "; ".join(f"{tag['tag']}: {tag['reason']}" for tag in refused)
+    if "behind_s" in body:
+        return f"the clock was {body['behind_s']:g} s behind"
+    if "purpose" in body:
+        return f"{body['purpose']} key {body['number']}"
+    if "field" in body:
+        return f"{body['field']} of entry {body['entry']}"
     return str(body.get("why", ""))

@@ -113,4 +113,5 @@ def test_keys_rotate(run):
     assert run("rotate-key", "ledger").exit_code == 0
     assert run("rotate-key", "seal").exit_code == 0
     assert len(run("key").stdout.splitlines()) == 2
+    assert "seal key 2" in run("show", "--kind", "key-rotation").stdout
     assert run("verify").exit_code == 0
