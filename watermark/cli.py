@@ -8,7 +8,6 @@ run: its line says why, and the exit code is 3 in the end.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -19,6 +18,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from watermark.cli_parts import (
+    COLUMNS,
+    codebook_of,
+    describe,
+    describe_identity,
+    identity,
+    ids_digest,
+    unreadable,
+)
 from watermark.cli_scan import (
     INTERRUPTED,
     answers,
@@ -34,17 +42,14 @@ from watermark.errors import (
     AudioError,
     BenchError,
     CarrierError,
-    SealIdError,
     WatermarkError,
 )
-from watermark.scan import ColumnKind
 from watermark.workers import Failure, Report
 
 if TYPE_CHECKING:
     from watermark.audio import Waveform
     from watermark.detect import Detection
-    from watermark.identify import Codebook, Identification
-    from watermark.message import SealId, SealKey
+    from watermark.message import SealId
     from watermark.models import SealModel
 
 __all__ = ["main"]
@@ -54,23 +59,6 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 DONE, NEGATIVE, USAGE, UNREADABLE = 0, 1, 2, 3
 
 _EMBED_BLOCK_S = 20.0  # of the carrier in memory at a time
-
-_COLUMNS: dict[str, ColumnKind] = {
-    "file": "text",
-    "verdict": "text",
-    "score": "number",
-    "threshold": "number",
-    "p_value": "number",
-    "false_positive_rate": "number",
-    "duration_s": "number",
-    "segments": "text",
-    "seal_id": "text",
-    "offset_s": "number",
-    "chance_bound": "number",
-    "bit_accuracy": "number",
-    "reader": "text",
-    "error": "text",
-}
 
 
 def exit_code(error: WatermarkError) -> int:
@@ -246,7 +234,7 @@ def detect(
         if as_json:
             emit({**found.to_json(message_logits=message_logits), "file": printable(file)})
         else:
-            click.echo(f"{printable(file)}: {_describe(found)}")
+            click.echo(f"{printable(file)}: {describe(found)}")
         return DONE if found.detected else NEGATIVE
 
     sys.exit(_show_all(paths_of(files, files_from, skip), start, jobs, show, as_json))
@@ -280,9 +268,9 @@ def identify(
     def show(file: str, found: Detection) -> int:
         named = found.identification
         if as_json:
-            emit({"file": printable(file), "identification": _identity(named)})
+            emit({"file": printable(file), "identification": identity(named)})
         else:
-            text = _describe_identity(named) if named else "no known seal"
+            text = describe_identity(named) if named else "no known seal"
             click.echo(f"{printable(file)}: {text}")
         return NEGATIVE if named is None else DONE
 
@@ -311,11 +299,11 @@ def scan(
 
     Exit code 0 when all was examined, whatever was found; 3 if files could not be read.
     """
-    reader = _load_model(model).id + (f", {_digest(ids)}" if ids else "")
+    reader = _load_model(model).id + (f", {ids_digest(ids)}" if ids else "")
 
     def record_of(file: str, answer: Detection | AudioError) -> dict[str, Any]:
         if isinstance(answer, AudioError):
-            return _unreadable(file, answer)
+            return unreadable(file, answer)
         body = answer.to_json()
         return {**body, "file": file, "verdict": "sealed" if answer.detected else "no seal"}
 
@@ -325,7 +313,7 @@ def scan(
         record_of,
         out=out,
         reader=reader,
-        columns=_COLUMNS,
+        columns=COLUMNS,
         row_of=lambda record: {**(record.get("identification") or {}), **record},
         jobs=jobs,
         timeout_s=timeout_s,
@@ -422,47 +410,6 @@ def _load_model(name: str) -> SealModel:
     return load_seal_model(name)
 
 
-def _codebook(ids: str, key_files: Iterable[str]) -> Codebook:
-    """From a list of `id [seconds [epoch]]`; without an epoch the only key is meant."""
-    from watermark.identify import Codebook, CodebookEntry
-    from watermark.message import SealId, SealKey
-
-    loaded = [SealKey.load(path) for path in key_files]
-    keys = {seal_key.epoch: seal_key for seal_key in loaded}
-    if not keys or len(keys) < len(loaded):
-        raise click.UsageError(
-            "naming a seal needs --key-file (or $WATERMARK_KEY_FILE), one key per epoch"
-        )
-    name = Path(ids).name
-    try:
-        lines = Path(ids).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise click.UsageError(f"list of ids {name}: unreadable") from exc
-    entries = []
-    for number, line in enumerate(lines, 1):
-        fields = line.split("#")[0].split()
-        if not fields:
-            continue
-        try:
-            seconds = float(fields[1]) if len(fields) > 1 else 60.0
-            seal_key = keys[int(fields[2])] if len(fields) > 2 else _only(keys)
-            if len(fields) > 3 or not 0 < seconds < 1e6:
-                raise ValueError
-            entries.append(CodebookEntry(SealId.parse(fields[0]), seal_key, seconds))
-        except (SealIdError, ValueError, KeyError) as exc:
-            raise click.UsageError(
-                f"list of ids {name}, line {number}: not `id [seconds [epoch]]` with an epoch "
-                "whose key was given"
-            ) from exc
-    return Codebook(entries)
-
-
-def _only(keys: dict[int, SealKey]) -> SealKey:
-    """The one key there is; ValueError where there are several to choose from."""
-    (seal_key,) = keys.values()
-    return seal_key
-
-
 def _default_attacks() -> Path:
     """configs/attacks.yaml of the working directory, or of the checkout this package lies in."""
     for folder in (Path.cwd(), Path(__file__).parent.parent):
@@ -478,7 +425,7 @@ def _start(
     from watermark.audio import STREAM_LIMITS
     from watermark.detect import detect as detect_seal
 
-    codebook = _codebook(ids, key_files) if ids else None
+    codebook = codebook_of(ids, key_files) if ids else None
     networks = _load_model(model)
     limits = replace(STREAM_LIMITS, isolated=isolated)
 
@@ -513,7 +460,7 @@ def _show_all(
                 continue
             worst = UNREADABLE
             if isinstance(answer, AudioError):
-                record, text = _unreadable(file, answer), str(answer)
+                record, text = unreadable(file, answer), str(answer)
             else:
                 record = failure_record(file, answer)
                 text = f"{printable(Path(file).name)}: {answer.why}"
@@ -524,51 +471,3 @@ def _show_all(
     except KeyboardInterrupt:
         return INTERRUPTED
     return worst
-
-
-def _unreadable(file: str, error: AudioError) -> dict[str, Any]:
-    return {"file": file, "error": str(error), "kind": type(error).__name__}
-
-
-def _digest(ids: str) -> str:
-    """Which registry an answer was given with: another list of ids gives other answers."""
-    try:
-        return "ids " + hashlib.sha256(Path(ids).read_bytes()).hexdigest()[:16]
-    except OSError as exc:
-        raise click.UsageError(f"list of ids {Path(ids).name}: unreadable") from exc
-
-
-def _identity(named: Identification | None) -> dict[str, Any] | None:
-    if named is None:
-        return None
-    return {
-        "seal_id": named.seal_id.hex,
-        "epoch": named.epoch,
-        "score": named.score,
-        "chance_bound": named.chance_bound,
-        "offset_s": named.offset_s,
-        "bit_accuracy": named.bit_accuracy,
-        "seconds_used": named.seconds_used,
-    }
-
-
-def _describe(found: Detection) -> str:
-    evidence = f"score {found.score:.2f}, threshold {found.threshold:.2f}"
-    if found.false_positive_rate is None:
-        evidence += ", of weights whose false alarms nobody counted"
-    else:
-        evidence += f", false alarms at most {found.false_positive_rate:.2g}"
-    if not found.detected:
-        return f"no seal detected ({evidence})"
-    places = ", ".join(f"{s.start_s:.1f}-{s.end_s:.1f} s" for s in found.segments)
-    text = f"sealed ({evidence})" + (f" at {places}" if places else "")
-    if found.identification is not None:
-        text += f"; {_describe_identity(found.identification)}"
-    return text
-
-
-def _describe_identity(named: Identification) -> str:
-    return (
-        f"seal {named.seal_id.hex}, from {named.offset_s:.1f} s of the original "
-        f"(chance of any wrong seal fitting as well: at most {named.chance_bound:.1g})"
-    )

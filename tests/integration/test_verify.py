@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -21,12 +22,18 @@ TAGS = ["genre/jazz", "mood/calm"]
 SECONDS = 24.0
 
 
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory):
+@contextmanager
+def three_releases(folder):
     """A studio with three releases, seeds 1 to 3."""
-    with make_studio(tmp_path_factory.mktemp("verify"), generator=PlainGenerator()) as studio:
+    with make_studio(folder, generator=PlainGenerator()) as studio:
         for seed in (1, 2, 3):
             studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=seed, format="wav"))
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    with three_releases(tmp_path_factory.mktemp("verify")) as studio:
         yield studio
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from studio import recording
 from studio.services import Verdict
-from tests.integration.test_verify import SECONDS, TAGS, check, joined, played
+from tests.integration.test_verify import SECONDS, TAGS, check, joined, played, three_releases
 from tests.seals import TonalSeal
 from tests.studios import PlainGenerator, make_studio, music
 from watermark.attacks import AttackSpec
@@ -20,10 +20,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory):
-    """A studio with three releases, seeds 1 to 3."""
-    with make_studio(tmp_path_factory.mktemp("attacks"), generator=PlainGenerator()) as studio:
-        for seed in (1, 2, 3):
-            studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=seed, format="wav"))
+    with three_releases(tmp_path_factory.mktemp("attacks")) as studio:
         yield studio
 
 
