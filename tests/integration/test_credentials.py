@@ -300,6 +300,21 @@ def test_uploads_are_read_in_a_child_with_the_same_result(tmp_path, releases, st
         assert state(other, bytes(broken))["state"] == "tampered"
 
 
+def test_a_manifest_that_takes_too_long_is_not_called_tampered(tmp_path, monkeypatch):
+    import watermark.sandbox as sandbox
+    from watermark.errors import AudioTooLongError
+
+    def too_long(*_):
+        raise AudioTooLongError("x: decoding took longer than 1 s")
+
+    monkeypatch.setattr(sandbox, "isolated_json", too_long)
+    content = signer().sign(encode(music(1, 1.0), "wav"), "wav", CLAIM).content
+    with make_studio(tmp_path, isolate=True) as studio:
+        assert studio.examine_credentials(content).to_json()["state"] == "unreadable"
+        (tmp_path / "empty").touch()
+        assert studio.examine_credentials(tmp_path / "empty").to_json()["state"] == "absent"
+
+
 def test_a_manifest_slipped_into_the_database_is_noticed(tmp_path):
     from sqlalchemy import text
 

@@ -100,7 +100,7 @@ class CredentialDesk:
         self, source: str | Path | bytes, uploads: UploadConfig
     ) -> tuple[Mapping[str, Any], bool]:
         from watermark.decoding import DecodeLimits
-        from watermark.errors import AudioError
+        from watermark.errors import AudioError, AudioTooLongError
         from watermark.sandbox import isolated_json
 
         absent: dict[str, Any] = {"state": "Absent", "failures": [], "successes": []}
@@ -110,13 +110,14 @@ class CredentialDesk:
                 return absent, False
             try:
                 if uploads.isolate:
-                    limits = DecodeLimits(
-                        max_bytes=uploads.max_bytes, deadline_s=uploads.deadline_s
-                    )
+                    # The file's size was judged by whoever decoded it: hours of it may be right.
+                    limits = DecodeLimits(max_bytes=len(content), deadline_s=uploads.deadline_s)
                     raw = isolated_json(_READER, settings, source, limits)
                 else:
                     raw = examine(io.BytesIO(content[:]), settings)
-            except AudioError:  # the library crashed on it, or ran out of its limits
+            except AudioTooLongError:
+                return {**absent, "state": "Unexamined"}, False
+            except AudioError:  # the library crashed on it
                 return {**absent, "state": "Unreadable"}, False
             if raw["state"] == "Absent":
                 return absent, False
@@ -129,8 +130,12 @@ def _bytes_of(source: str | Path | bytes) -> Iterator[bytes | mmap.mmap]:
     if isinstance(source, bytes):
         yield source
         return
-    with Path(source).open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
-        yield view
+    with Path(source).open("rb") as file:
+        if file.seek(0, io.SEEK_END) == 0:  # which cannot be mapped
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+            yield view
 
 
 def _explain(reading: CredentialReading, issued_here: bool, on_record: bool) -> str:
@@ -154,6 +159,11 @@ def _explain(reading: CredentialReading, issued_here: bool, on_record: bool) -> 
             return (
                 "Content Credentials: the manifest does not fit the file; one of the two was "
                 f"changed after signing.{ledger}"
+            )
+        case CredentialState.UNREADABLE:
+            return (
+                "Content Credentials: a manifest is there, and reading it takes more time or "
+                f"memory than is allowed; nothing is said about it.{ledger}"
             )
         case CredentialState.EXPIRED:
             return (

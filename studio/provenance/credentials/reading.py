@@ -36,6 +36,7 @@ class CredentialState(StrEnum):
     UNTRUSTED = "untrusted"
     TAMPERED = "tampered"
     EXPIRED = "expired"
+    UNREADABLE = "unreadable"  # over the limits on time or memory
     ABSENT = "absent"
     RECOVERED = "recovered from ledger"
 
@@ -97,6 +98,8 @@ def judge(raw: Mapping[str, Any], *, issued_here: bool = False) -> CredentialRea
     failures = set(raw["failures"])
     if raw["state"] == "Absent":
         state = CredentialState.ABSENT
+    elif raw["state"] == "Unexamined":
+        state = CredentialState.UNREADABLE
     elif raw["state"] == "Trusted" and not failures:
         state = CredentialState.TRUSTED
     elif failures - {_EXPIRED, _UNTRUSTED} or raw["state"] == "Unreadable":
