@@ -106,13 +106,13 @@ class Registrar:
 
     def grants(self) -> tuple[GrantStatus, ...]:
         """Every grant, by id."""
-        registry, now = self.registry(), self._clock()
+        registry, now, outputs = self.registry(), self._clock(), self.outputs.refreshed()
         found = []
         with self.store.reading() as book:
             for grant in registry.grants.values():
                 record = book.grant_record(grant.id)
                 assert record is not None
-                made = self.outputs.under(grant.id)
+                made = outputs.under(grant.id)
                 found.append(
                     GrantStatus(
                         grant=grant,
@@ -247,16 +247,16 @@ class Registrar:
 
     def affected(self, grant_id: str) -> tuple[AffectedOutput, ...]:
         """Every output that rests on the grant. Raises :class:`UsageError` for an unknown one."""
-        self._require_grant(grant_id)
+        registry = self._with_grant(grant_id)
         return tuple(
-            AffectedOutput(output, self.distribution(output.output_id).state)
-            for output in self.outputs.under(grant_id)
+            AffectedOutput(output, self._distribution(output, registry).state)
+            for output in self.outputs.refreshed().under(grant_id)
         )
 
     def preview(self, grant_id: str, policy: ConsentPolicy) -> RevocationPreview:
         """What a revocation of the grant would do, if it came now."""
+        self._with_grant(grant_id)
         registry = policy.registry
-        self._require_grant(grant_id)
         grant = registry.grants[grant_id]
         now = self._clock()
         without = policy.with_registry(registry.with_revocation(Revocation(grant=grant_id, at=now)))
@@ -290,10 +290,13 @@ class Registrar:
 
     def distribution(self, output_id: str) -> Distribution:
         """Whether the output may be handed out now."""
-        output = self.outputs.find(output_id)
+        output = self.outputs.refreshed().find(output_id)
         if output is None:
             return Distribution(DistributionState.OPEN)
-        registry, now = self.registry(), self._clock()
+        return self._distribution(output, self.registry())
+
+    def _distribution(self, output: OutputRecord, registry: ConsentRegistry) -> Distribution:
+        now = self._clock()
         stopping = [
             (grant_id, at)
             for grant_id in sorted(output.grants)
@@ -343,7 +346,8 @@ class Registrar:
         The ledger entry comes first: after a crash in between, the next call removes the file.
         """
         registry, now = self.registry(), self._clock()
-        done = self.outputs.withdrawn()
+        outputs = self.outputs.refreshed()
+        done = outputs.withdrawn()
         withdrawn = []
         for revocation in registry.revocations:
             grant = registry.grants[revocation.grant]
@@ -353,7 +357,7 @@ class Registrar:
                 or revocation.at > registry.present(now)
             ):
                 continue
-            for output in self.outputs.under(grant.id):
+            for output in outputs.under(grant.id):
                 if output.output_id not in done and output.output_id not in withdrawn:
                     self._ledger.append(
                         "withdrawal",
@@ -369,7 +373,8 @@ class Registrar:
 
     def withdrawn_files(self) -> frozenset[str]:
         """Names of files that are gone because they were withdrawn."""
-        found = (self.outputs.find(output_id) for output_id in self.outputs.withdrawn())
+        outputs = self.outputs.refreshed()
+        found = (outputs.find(output_id) for output_id in outputs.withdrawn())
         return frozenset(output.file_name for output in found if output is not None)
 
     def _remove(self, output: OutputRecord | None) -> None:
@@ -380,9 +385,11 @@ class Registrar:
         except OSError as exc:  # it is not handed out in any case
             _logger.error("withdrawn output %s is still on disk: %s", output.output_id, exc)
 
-    def _require_grant(self, grant_id: str) -> None:
-        if grant_id not in self.registry().grants:
+    def _with_grant(self, grant_id: str) -> ConsentRegistry:
+        registry = self.registry()
+        if grant_id not in registry.grants:
             raise UsageError(f"no grant {grant_id!r}; `studio consent list` lists them")
+        return registry
 
 
 def _only(data: bytes, kind: type[_Kind]) -> tuple[SignedDocument, _Kind]:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import select
 
@@ -52,20 +52,18 @@ class OutputIndex:
         self._withdrawn: dict[str, int] = {}  # output id -> ledger entry of its withdrawal
 
     def find(self, output_id: str) -> OutputRecord | None:
-        self._refresh()
         return self._outputs.get(output_id)
 
     def under(self, grant_id: str) -> tuple[OutputRecord, ...]:
         """Every output that rests on the grant, oldest first."""
-        self._refresh()
         return tuple(self._by_grant.get(grant_id, ()))
 
     def withdrawn(self) -> Mapping[str, int]:
         """Outputs whose audio was withdrawn, with the ledger entry that says so."""
-        self._refresh()
         return dict(self._withdrawn)
 
-    def _refresh(self) -> None:
+    def refreshed(self) -> Self:
+        """The index with everything that is in the ledger now; the look-ups do not look there."""
         query = (
             select(ledger_entry)
             .where(ledger_entry.c.kind.in_((_RELEASE, _WITHDRAWAL)))
@@ -81,6 +79,7 @@ class OutputIndex:
                 else:
                     self._withdrawn.setdefault(entry.body["output_id"], entry.index)
                 self._last = entry.index
+        return self
 
     def _take_in(self, index: int, at: datetime, body: Mapping[str, Any]) -> None:
         answers = body["decision"]["tags"]

@@ -388,3 +388,26 @@ def test_unchanged_consent_costs_one_look(local):
     for _ in range(calls):
         local.registrar.registry()
     assert (time.perf_counter() - start) / calls < 0.05
+
+
+def test_lists_look_into_the_database_a_few_times_however_long_they_are(local, monkeypatch):
+    local.take(*(grant(f"g{number}") for number in range(12)))
+    for number in range(12):
+        local.release(number, "g1")
+    looked = []
+    reading = local.ledger.database.reading
+
+    def counted():
+        looked.append(1)
+        return reading()
+
+    monkeypatch.setattr(local.ledger.database, "reading", counted)
+    for ask in (
+        local.registrar.grants,
+        local.registrar.holders,
+        lambda: local.registrar.affected("g1"),
+        lambda: local.registrar.preview("g1", local.policy()),
+    ):
+        looked.clear()
+        assert ask()
+        assert len(looked) <= 8
