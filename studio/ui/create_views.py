@@ -99,11 +99,15 @@ def _granted_row(grant: Grant, decision: Decision) -> str:
     )
 
 
+_MOST_BLOCKED = 8  # grants named that do not cover a tag, nearest first; there can be hundreds
+
+
 def _refused_row(tag: TagDecision) -> str:
     kind = tag.tag.split("/", 1)[0]
-    others = "".join(
-        f"<li>{esc(_blocked(verdict))}</li>" for verdict in tag.considered[1:] if not verdict.covers
-    )
+    blocked = [verdict for verdict in tag.considered[1:] if not verdict.covers]
+    others = "".join(f"<li>{esc(_blocked(verdict))}</li>" for verdict in blocked[:_MOST_BLOCKED])
+    if len(blocked) > _MOST_BLOCKED:
+        others += f"<li>and {len(blocked) - _MOST_BLOCKED} further grants do not cover it</li>"
     more = f"<ul>{others}</ul>" if others else ""
     return (
         '<li class="refused"><span class="mark" aria-hidden="true">✗</span><div>'
