@@ -131,7 +131,7 @@ class ParentRefusedError(RequestRefusedError):
 
 
 class OutputWithdrawnError(ConsentRefusedError):
-    """A grant behind the output was revoked, and its terms stop the distribution of such outputs."""
+    """A grant behind the output was revoked, and its terms stop the output's distribution."""
 
 
 class ConsentFileError(StudioError):

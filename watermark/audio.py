@@ -171,9 +171,7 @@ def stream(
         yield Waveform(np.concatenate(held, axis=1), rate)
 
 
-def _blocks(
-    source: AudioSource, limits: DecodeLimits
-) -> Iterator[tuple[NDArray[np.float32], int]]:
+def _blocks(source: AudioSource, limits: DecodeLimits) -> Iterator[tuple[NDArray[np.float32], int]]:
     if not limits.isolated:
         return decode_blocks(source, limits)
     from watermark.sandbox import isolated_blocks
