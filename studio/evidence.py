@@ -159,12 +159,36 @@ class Examiner:
         if first is not None and all(part.output_id != first.seal_id.hex for part in parts):
             spans = [(s.start_s, s.end_s) for s in detection.segments]
             parts += self._elsewhere(first, recording, spans or [(0.0, math.inf)], parts)
+        retimed = self._at_another_tempo(recording, parts, content)
+        # What read at its own tempo there is a piece of the same stretch.
+        parts = [p for p in parts if not _covered(p.start_s, p.end_s, retimed)] + retimed
         parts += [
             _unsealed(stretch)
             for stretch in content
             if not _covered(stretch.start_s, stretch.end_s, parts) and not _weaker(stretch, content)
         ]
         return Evidence(detection, tuple(sorted(self._with_rivals(parts, content), key=_in_order)))
+
+    def _at_another_tempo(
+        self, recording: Recording, parts: Sequence[Part], content: Sequence[Stretch]
+    ) -> list[Part]:
+        """Stretches whose tempo was changed, by their content: undone, the seal may read again."""
+        from watermark.retiming import Retiming
+
+        changed = [s for s in content if s.tempo != 1 and not _covered(s.start_s, s.end_s, parts)][
+            :_MOST_STRETCHES
+        ]
+        found: list[Part] = []
+        for number, waveform in recording.cut([(s.start_s, s.end_s) for s in changed]):
+            stretch = changed[number]
+            named = self.read(Retiming("tempo", stretch.tempo).undo(waveform)).identification
+            if named is None or named.seal_id.hex != stretch.key:
+                continue
+            # Second 0 of what was undone is the stretch's start.
+            if abs(named.offset_s - stretch.original_start_s) <= _SAME_PLACE_S:
+                sealed = replace(_unsealed(stretch), kind=PartKind.SEALED, seal=named)
+                found.append(sealed)
+        return found
 
     def _unexplained(
         self,
@@ -204,6 +228,8 @@ class Examiner:
             drift_s = abs(s.tempo - 1) * recording.duration_s
             known = any(s.shared_s(o.start_s, o.end_s) > 0.5 * s.length_s for o in here)
             if s.key == output_id and off_s <= _SAME_PLACE_S + drift_s and not known:
+                # What agrees at one tempo inside a stretch of another is a piece of that.
+                here = [o for o in here if s.shared_s(o.start_s, o.end_s) <= 0.5 * o.length_s]
                 here.append(s)
         return [
             Part(

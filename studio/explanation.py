@@ -34,7 +34,7 @@ def speed_text(part: Part) -> str:
     if part.speed != 1.0:
         text += f"It is played at {part.speed:.3f} times its speed. "
     if part.tempo != 1.0:
-        text += f"Its tempo is {1 / part.tempo:.3f} of the original's, its pitch kept. "
+        text += f"Its tempo is {part.tempo:.3f} times the original's, its pitch kept. "
     return text
 
 
@@ -175,10 +175,9 @@ def foreign(detection: Detection) -> str:
     )
     return (
         "The detector alarms, but the messages it reads belong to no output in this registry: "
-        "another site's mark, one of ours whose entry or key is lost, or a false alarm."
-        f"{short} Unmarked music as published is taken for marked {rate_text(detection)}; after "
-        "coding at low bit rates (MP3 at 64 kbit/s and below, Opus at 48 and below) unmarked "
-        "music alarms often. Take it as a hint."
+        "another site's mark, one put over ours, one of ours whose entry or key is lost, or a "
+        f"false alarm.{short} Unmarked music, part of it coded at low bit rates, is taken for "
+        f"marked {rate_text(detection)}. Take it as a hint."
     )
 
 

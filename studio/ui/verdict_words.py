@@ -76,7 +76,7 @@ NEXT_STEPS: Mapping[Verdict, tuple[str, ...]] = {
     ),
     Verdict.FOREIGN_SEAL: (
         "Take no step on this alone.",
-        "Look for a copy that was not coded at a low bit rate, and examine that.",
+        "Look for an earlier or less processed copy, and examine that.",
     ),
     Verdict.NOT_DETECTED: (
         "Conclude nothing about who or what made it.",
@@ -127,8 +127,8 @@ READING: Mapping[Verdict, Reading] = {
         "The detector alarms, and no output of ours fits",
         "The sound looks marked in the way that we mark, but the messages in it belong to no "
         "output in this registry.",
-        "It is a hint, not a finding. Low-rate coding (MP3 at 64 kbit/s and below, Opus at 48 and "
-        "below) of unmarked music alarms too, and anyone can mark with the published weights.",
+        "It is a hint, not a finding: anyone can mark with the published weights, a mark put over "
+        "ours hides whose it was, and unmarked music alarms at the rate stated below.",
     ),
     Verdict.NOT_DETECTED: Reading(
         "–",
