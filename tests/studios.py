@@ -106,12 +106,6 @@ def events(studio: Studio) -> list[str]:
     return kinds[kinds.index("consent-start") + 1 :] if "consent-start" in kinds else kinds
 
 
-def events(studio: Studio) -> list[str]:
-    """Kinds of the ledger's entries after those of the consent that ships with the studio."""
-    kinds = [entry.kind for entry in studio.ledger().entries()]
-    return kinds[kinds.index("consent-start") + 1 :] if "consent-start" in kinds else kinds
-
-
 def left_over(studio: Studio) -> list[str]:
     """Files in outputs/ and work files in tmp/: what a failed request must not leave."""
     home = studio.paths.home

@@ -331,9 +331,9 @@ class CreateTab:
         guidance: float | None,
         seed: float | None,
         format: str,
-        title: str,
-        note: str,
-        human: list[str],
+        title: str | None,  # None: the panel was never opened
+        note: str | None,
+        human: list[str] | None,
         made: list[str],
         request: gr.Request,
     ) -> Iterator[_State]:
@@ -347,9 +347,9 @@ class CreateTab:
                 territory=territory,
                 model=model,
                 format=format,
-                title=title.strip() or None,
-                note=note.strip() or None,
-                human=human,
+                title=(title or "").strip() or None,
+                note=(note or "").strip() or None,
+                human=human or (),
             )
             return lambda report, cancel: studio.generate(asked, progress=report, cancel=cancel)
 

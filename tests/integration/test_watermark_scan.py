@@ -180,7 +180,8 @@ def test_wrong_reports(catalogue, tmp_path):
 
 
 INTERRUPTED = """
-import sys, watermark.cli
+import signal, sys, watermark.cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from tests.seals import TonalSeal
 watermark.cli._load_model = lambda name: TonalSeal()
 watermark.cli.main(sys.argv[1:])

@@ -161,10 +161,10 @@ def test_the_last_administrator_cannot_be_taken_away(accounts, root):
 
 
 def test_every_change_is_an_entry_that_names_nobody(accounts, ledger, root):
-    accounts.add("ada", Role.ARTIST, PASSWORD, by=root.account_id)
-    accounts.set_role("ada", Role.VERIFIER, by=root.account_id)
-    accounts.set_password("ada", "another fine password", by=root.account_id)
-    accounts.disable("ada", by=root.account_id)
+    accounts.add("olympia", Role.ARTIST, PASSWORD, by=root.account_id)
+    accounts.set_role("olympia", Role.VERIFIER, by=root.account_id)
+    accounts.set_password("olympia", "another fine password", by=root.account_id)
+    accounts.disable("olympia", by=root.account_id)
     entries = ledger.entries(kind="account")
     assert [entry.body["change"] for entry in entries] == [
         "added",
@@ -173,7 +173,7 @@ def test_every_change_is_an_entry_that_names_nobody(accounts, ledger, root):
         "password",
         "disabled",
     ]
-    assert all(b"ada" not in entry.leaf and b"argon2" not in entry.leaf for entry in entries)
+    assert all(b"olympia" not in entry.leaf and b"argon2" not in entry.leaf for entry in entries)
     assert ledger.verify().ok
 
 
