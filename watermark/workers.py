@@ -17,10 +17,13 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Any, TypeVar
 
 __all__ = ["Failure", "in_order"]
@@ -67,14 +70,40 @@ def in_order(
     """
     if jobs == 0:
         work = start()
-        for item in items:
-            yield item, _answer(work, item, _reporter(item, progress))
+        with _felt_interrupts() as interrupted:
+            for item in items:
+                yield item, _answer(work, item, _reporter(item, progress))
+                if interrupted():
+                    raise KeyboardInterrupt
         return
     pool = _Pool(start, jobs, timeout_s)
     try:
         yield from pool.run(items, progress)
     finally:
         pool.close()
+
+
+@contextmanager
+def _felt_interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, also where C code swallowed the exception.
+
+    libsndfile reads through a callback; what is raised in there is printed and forgotten by cffi.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield lambda: False
+        return
+    felt = threading.Event()
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        felt.set()
+        previous(number, frame)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield felt.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _reporter(item: _Item, progress: Callable[[_Item, float], None] | None) -> Report:

@@ -152,6 +152,20 @@ class LeadSheet:
         return ":".join([head, *parts])
 
     @property
+    def words(self) -> str:
+        """Key, tempo and metre, for a person to read.
+
+        >>> LeadSheet.parse("A-minor:28:4x3:A=Am7").words
+        'A minor, 107 beats a minute, 4/4 with a swing'
+        """
+        swing = " with a swing" if self.ticks_per_beat == 3 else ""
+        mode = self.mode.replace("-", " ")
+        return (
+            f"{PITCH_NAMES[self.tonic]} {mode}, {self.bpm:.0f} beats a minute, "
+            f"{self.beats_per_bar}/4{swing}"
+        )
+
+    @property
     def bpm(self) -> float:
         return 60 * FRAMES_PER_SECOND / self.beat_frames
 

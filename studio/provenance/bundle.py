@@ -154,6 +154,9 @@ def _parse(content: bytes) -> dict[str, Any]:
     shape = {"leaf": str, "index": int, "inclusion": list, "checkpoint": str}
     if not isinstance(bundle, dict) or bundle.get("type") != BUNDLE_TYPE:
         raise UnreadableProofError(f"not a proof bundle of the type {BUNDLE_TYPE}")
+    if unknown := set(bundle) - {"type", "timestamp", "openings", *shape}:
+        # A part under another name would be passed over in silence.
+        raise UnreadableProofError(f"not a proof bundle: unknown part {min(unknown)!r:.60}")
     for name, kind in shape.items():
         if not isinstance(bundle.get(name), kind) or isinstance(bundle[name], bool):
             raise UnreadableProofError(f"not a proof bundle: {name} is missing or malformed")

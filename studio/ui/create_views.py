@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from studio.api.jobs import BusyError
+from studio.composer import LeadSheet
 from studio.consent.types import WORLD
 from studio.errors import (
     AccessDeniedError,
@@ -303,7 +304,7 @@ def release_card(release: Release, audio_url: str) -> str:
         f'<a class="button-link" href="/api/v1/outputs/{esc(release.output_id)}/receipt" '
         'target="_blank" rel="noopener">Receipt</a></div>'
         f"<h3 class='small'>Credits</h3><ul class='small'>{credits}</ul>"
-        '<dl class="facts">'
+        f'<dl class="facts">{_played_from(release)}'
         f'<dt>Seal id</dt><dd class="mono">{esc(release.seal_id)}</dd>'
         f'<dt>Ledger entry</dt><dd>no. {release.entry_index} <span class="mono soft">'
         f"{esc(release.entry_hash[:16])}…</span></dd>"
@@ -313,6 +314,16 @@ def release_card(release: Release, audio_url: str) -> str:
         '<p class="small soft after">The file carries a seal in its sound. Drop it, an MP3 of it '
         "or a part of it on the <b>Verify</b> tab to see it recognised.</p></section>"
     )
+
+
+def _played_from(release: Release) -> str:
+    """The lead sheet in words, where the model played from one."""
+    text = release.model.get("lead_sheet")
+    if not text:
+        return ""
+    sheet = LeadSheet.parse(text)
+    chords = " ".join(chord.name for bar in sheet.sections[-1][1][:4] for chord in bar)
+    return f"<dt>Lead sheet</dt><dd>{esc(sheet.words)}; {esc(chords)} …</dd>"
 
 
 def session_list(made: Sequence[tuple[Release, str]], *, kept: bool = False) -> str:

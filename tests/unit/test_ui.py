@@ -17,6 +17,7 @@ import pytest
 
 from studio.access import LOCAL_OWNER
 from studio.api.jobs import BusyError, JobRunner
+from studio.composer import LeadSheet
 from studio.consent import Revocation
 from studio.errors import GenerationCancelledError, SealingError, UsageError
 from studio.provenance.sealing import MissRate
@@ -228,6 +229,7 @@ def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
     card = create_views.release_card(release, "http://studio/outputs/x/audio?claim=y")
     for text in ("House catalogue", release.seal_id, "no. 1", "seed 5", "Verify", "Download WAV"):
         assert text in card
+    assert LeadSheet.parse(release.model["lead_sheet"]).words in card
     assert str(release.path.parent) not in card
 
 

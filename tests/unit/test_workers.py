@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -78,3 +79,24 @@ def test_a_run_left_early_leaves_no_process():
         assert next(source) == (1, 1)
         source.close()
     assert multiprocessing.active_children() == []
+
+
+def test_ctrl_c_is_felt_where_c_code_swallows_it():
+    """As cffi does with what is raised in libsndfile's callback."""
+
+    def start():
+        def work(item, _report):
+            if item == 2:
+                with suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+            return item
+
+        return work
+
+    before = signal.getsignal(signal.SIGINT)
+    answers = []
+    with pytest.raises(KeyboardInterrupt):
+        for item, _ in in_order(range(5), start, jobs=0):
+            answers.append(item)
+    assert answers == [0, 1, 2]
+    assert signal.getsignal(signal.SIGINT) is before
