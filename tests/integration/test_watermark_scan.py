@@ -180,8 +180,13 @@ def test_wrong_reports(catalogue, tmp_path):
 
 
 INTERRUPTED = """
-import signal, sys, watermark.cli
+import signal, sys, time, watermark.cli, watermark.workers
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+answer = watermark.workers._answer
+def unhurried(*arguments):  # or all files are done before the interrupt comes
+    time.sleep(0.05)
+    return answer(*arguments)
+watermark.workers._answer = unhurried
 from tests.seals import TonalSeal
 watermark.cli._load_model = lambda name: TonalSeal()
 watermark.cli.main(sys.argv[1:])
