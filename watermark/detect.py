@@ -52,6 +52,7 @@ _CLIP = 12.0  # log odds; a cell counts at most this much in the timeline
 _SIDES_FROM = 0.25  # power of the difference against the mix, from which sides are read
 _RETIMED_S = 600.0  # of a file that is looked at for other speeds, to bound the memory
 _UNCALIBRATED = 2.0  # contrast that unmarked music was never seen to reach
+_BESIDE_FROM = 1.2  # contrast from which a seal is looked for under another one
 _LIKELY = 1.0  # contrast from which a large registry is searched exhaustively
 _WINDOWS_S = (30.0, 10.0)  # looked at separately in files much longer than they are
 _SEARCH_S, _SEARCH_HOP_S, _SEARCH_MOST = 12.0, 6.0, 8  # windows the codebook is tried on
@@ -308,9 +309,30 @@ def _identify(
         scores = [reading.score(s, s + _SEARCH_S) for s in starts]
         likely = [i for i in np.argsort(scores)[::-1][:_SEARCH_MOST] if scores[i] > _LIKELY]
         spans += [(float(starts[i]), float(starts[i]) + _SEARCH_S) for i in likely]
-    tries = len(spans) * looks
+    found = _search(reading, codebook, spans, 2 * len(spans) * looks, likely_sealed)
+    if found is not None or reading.score() < _BESIDE_FROM:
+        return found
+    # A stranger's seal on another grid, if that is what was read, leaves ours beside it. Half of
+    # the chance bound is kept for these further looks.
+    rivals = reading.rivals.shape[1]
+    hits = [
+        hit
+        for rival in range(rivals)
+        if (hit := _search(reading.beside(rival), codebook, spans[:1], 2 * rivals * looks, False))
+    ]
+    return min(hits, key=lambda hit: hit.chance_bound, default=None)
+
+
+def _search(
+    reading: Reading,
+    codebook: Codebook,
+    spans: list[tuple[float, float]],
+    tries: int,
+    likely_sealed: bool,
+) -> Identification | None:
+    """The first span that names a seal, at a bound that counts ``tries`` searches."""
     for number, (start, end) in enumerate(spans):
-        part = replace(reading, duration_s=min(end, duration))
+        part = replace(reading, duration_s=min(end, reading.duration_s))
         logits = part.on_grid(reading.cell_s, start)
         if not np.any(logits):
             continue

@@ -19,7 +19,7 @@ measured against.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -40,6 +40,17 @@ _REFINE_FROM = 1.2  # contrast of a coarse block from which all alignments are r
 _SPREAD_FLOOR = 0.5  # log odds: rivals that all agree do not make a small contrast a large one
 
 
+# Offsets in samples (cells,), pilot (cells,), rivals (cells, 5), bits (cells, 16), and the rivals'
+# bits (cells, 5, 16).
+_Aligned = tuple[
+    NDArray[np.int64],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.float32],
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Every cell of a file, in time order.
@@ -50,6 +61,9 @@ class Reading:
         rivals: the same on alignments a quarter of a cell or more away, (cells, 5); (cells, 0)
             for a model whose evidence is the pilot itself.
         bits: soft bits, positive for 1, (cells, 16); 0 where the cell is silent.
+        rival_bits: the soft bits on the rivals' alignments, (cells, rivals, 16): where somebody
+            sealed the file once more on another grid, that seal denies ours to the pilot, and ours
+            is still to be read there.
         audible: the cell is above -60 dBFS, (cells,).
         cell_s: length of a cell, seconds.
         duration_s: of the file.
@@ -59,6 +73,7 @@ class Reading:
     pilot: NDArray[np.float32]
     rivals: NDArray[np.float32]
     bits: NDArray[np.float32]
+    rival_bits: NDArray[np.float32]
     audible: NDArray[np.bool_]
     cell_s: float
     duration_s: float
@@ -67,6 +82,11 @@ class Reading:
         """Mask of the cells whose middle lies in [start_s, end_s)."""
         middle = self.start_s + self.cell_s / 2
         return (middle >= start_s) & (middle < end_s)
+
+    def beside(self, rival: int) -> Reading:
+        """The file as it reads on the alignment of one of its :attr:`rivals`."""
+        later = self.cell_s * (rival + 2) / 8  # as in _on_path
+        return replace(self, start_s=self.start_s + later, bits=self.rival_bits[:, rival])
 
     def score(self, start_s: float = 0.0, end_s: float = np.inf) -> float:
         """The evidence that a stretch is sealed; see :func:`contrast`.
@@ -151,7 +171,8 @@ class CellReader:
         columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
         if not columns:
             rivals = np.zeros((0, 5 if self._model.contrasted else 0))
-            columns = [np.zeros(0), np.zeros(0), rivals, np.zeros((0, 16)), np.zeros(0)]
+            bits = [np.zeros((0, 16)), np.zeros((*rivals.shape, 16))]
+            columns = [np.zeros(0), np.zeros(0), rivals, *bits, np.zeros(0)]
         # Cells that lie mostly after the end were padding.
         keep = columns[0] + self._model.cell_s * 0.75 <= duration_s
         return Reading(
@@ -159,7 +180,8 @@ class CellReader:
             pilot=columns[1][keep].astype(np.float32),
             rivals=columns[2][keep].astype(np.float32),
             bits=columns[3][keep].astype(np.float32),
-            audible=columns[4][keep].astype(bool),
+            rival_bits=columns[4][keep].astype(np.float32),
+            audible=columns[5][keep].astype(bool),
             cell_s=self._model.cell_s,
             duration_s=duration_s,
         )
@@ -173,7 +195,7 @@ class CellReader:
         stop = end + self._context + cell
         host = np.ascontiguousarray(self._samples[start - self._first : stop - self._first])
         inner = slice((self._read - start) // cell, -(-(end - start) // cell))
-        offsets, pilot, rivals, bits = self._aligned(host, inner)
+        offsets, pilot, rivals, bits, rival_bits = self._aligned(host, inner)
         index = inner.start + np.arange(len(pilot))
         begin = index * cell + offsets  # (cells,) samples into the host
         squares = np.concatenate([[0.0], np.cumsum(np.square(host, dtype=np.float64))])
@@ -186,6 +208,7 @@ class CellReader:
                 pilot,
                 rivals,
                 bits * audible[:, None],
+                rival_bits * audible[:, None, None],
                 audible,
             )
         )
@@ -195,10 +218,8 @@ class CellReader:
             self._samples = self._samples[drop:]
             self._first += drop
 
-    def _aligned(
-        self, host: NDArray[np.float32], inner: slice
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """The cells of ``inner`` on their alignments: offsets, pilot, rivals, bits."""
+    def _aligned(self, host: NDArray[np.float32], inner: slice) -> _Aligned:
+        """The cells of ``inner`` on their alignments."""
         model = self._model
         if model.coarse_alignments is None:
             return _on_path(*model.read(host), model.alignments, model, inner)
@@ -214,7 +235,7 @@ def _on_path(
     alignments: tuple[int, ...],
     model: SealModel,
     inner: slice,
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+) -> _Aligned:
     path = best_path(pilots)[inner]
     cells = np.arange(inner.start, inner.start + len(path))
     steps = len(alignments) * np.arange(2, 7) // 8 if model.contrasted else np.zeros(0, np.int64)
@@ -224,6 +245,7 @@ def _on_path(
         pilots[path, cells],
         pilots[far, cells[:, None]],
         bits[path, cells],
+        bits[far, cells[:, None]],
     )
 
 

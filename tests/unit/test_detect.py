@@ -123,6 +123,22 @@ def test_mp3_from_bytes(model, codebook, sealed):
     assert_ours(detect(data, model=model, codebook=codebook))
 
 
+@pytest.mark.parametrize("beside_s", [0.0, 0.04])
+def test_our_seal_under_a_strangers(model, codebook, beside_s):
+    """Somebody with the public generator seals our file once more: on our grid, or beside it."""
+    ours = embed(music(24.0, 32_000, 1), SEAL, KEY, model=model)
+    pad = np.zeros((1, round(beside_s * 32_000)), np.float32)
+    longer = Waveform(np.concatenate([pad, ours.samples], axis=1), 32_000)
+    strange = embed(longer, IDS[3], SealKey(1, bytes(32)), model=model).slice(beside_s)
+    found = detect(strange, model=model, codebook=codebook)
+    assert found.detected
+    assert found.identification is not None
+    assert found.identification.seal_id == SEAL
+    assert found.identification.offset_s == pytest.approx(0.0, abs=0.09)
+    others = Codebook(CodebookEntry(i, KEY, 24.0) for i in IDS if i != SEAL)
+    assert detect(strange, model=model, codebook=others).identification is None
+
+
 def test_one_side_of_a_stereo_file(model, codebook):
     """Sealed as mono, then put left of unrelated louder audio: the mix is hard to read."""
     ours = embed(music(10.0, 32_000, 1), SEAL, KEY, model=model)
