@@ -274,13 +274,19 @@ class SpectralGenerator(nn.Module):
 
     def forward(self, x: Tensor, messages: Tensor, strength_db: float | Tensor) -> Tensor:
         """The mark for hosts x (B, n) at 16 kHz, messages per cell, depth K in dB: (B, n)."""
+        return self.mark_and_pattern(x, messages, strength_db)[0]
+
+    def mark_and_pattern(
+        self, x: Tensor, messages: Tensor, strength_db: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward`; also the unit-rms pattern (B, bands, T) before depth and strength."""
         with torch.no_grad():
             X = self.spectrum.stft(x)
             level = self.spectrum.log_energy(X)
             features, depth = self.spectrum.features(level), self.spectrum.depth(level)
         pattern = self.pattern(features, messages)
         scale = 10 ** (-torch.as_tensor(strength_db, dtype=x.dtype, device=x.device) / 20)
-        return self.spectrum.mark(X, scale * depth * pattern, x.shape[-1])
+        return self.spectrum.mark(X, scale * depth * pattern, x.shape[-1]), pattern
 
 
 class SpectralDetector(nn.Module):

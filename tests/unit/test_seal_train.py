@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import soundfile
 import torch
 
 from tests.unit.seal_carriers import music
 from watermark.models import SealModelConfig, load_seal_model
+from watermark.spectral import CELL_FRAMES
 from watermark.train.augment import attack, codec_round_trip, shift, speed
 from watermark.train.data import HostSampler, build_shard, build_speech
 from watermark.train.export import export, update_record
-from watermark.train.recipe import Profile, Stage, load_profile, run
+from watermark.train.recipe import Profile, Stage, _common_power, load_profile, run
 
 CONFIG = Path(__file__).parents[2] / "configs" / "train" / "seal.yaml"
 
@@ -44,6 +46,33 @@ def test_both_profiles_are_complete(name):
     profile = load_profile(CONFIG, name)
     assert [s.name for s in profile.stages] == ["C0", "C1", "D1", "E1", "F1"]
     assert profile.stages[-1].misaligned_share > 0
+
+
+def test_the_finetune_profile_goes_on_from_exported_weights(shards, tmp_path):
+    profile = load_profile(CONFIG, "finetune")
+    [stage] = profile.stages
+    assert stage.overwrite_share > 0
+    assert stage.common_weight > 0
+    assert not stage.spread_only
+    short = replace(stage, minutes=0.001, batch=2, codec_share=0.0, lr=0.0)
+    weights = Path(CONFIG).parents[2] / "watermark" / "weights" / "house.safetensors"
+    state = run(
+        replace(profile, stages=(short,)), music=shards, speech=[], work=tmp_path, init=weights
+    )
+    tensors = safetensors.torch.load_file(weights)
+    assert state.keys() == tensors.keys()
+    for key, value in tensors.items():  # at a learning rate of 0 nothing moves
+        torch.testing.assert_close(state[key], value.float(), rtol=0, atol=1e-6)
+
+
+def test_common_power_counts_what_all_rows_share_and_not_what_each_adds():
+    torch.manual_seed(0)
+    shared = torch.randn(1, 88, CELL_FRAMES).repeat(64, 1, 25)
+    own = torch.randn(64, 88, CELL_FRAMES).repeat(1, 1, 25)  # a message: constant within a row
+    assert _common_power(shared).item() == pytest.approx(1.0, abs=0.1)
+    assert abs(_common_power(own).item()) < 0.02
+    mixed = (0.3**0.5) * shared + (0.7**0.5) * own
+    assert _common_power(mixed).item() == pytest.approx(0.3, abs=0.05)
 
 
 def _tiny() -> Profile:

@@ -48,13 +48,14 @@ def data(
 @click.option("--profile", default="cpu", show_default=True)
 @click.option("--data", "shards", type=_path, required=True, help="Folder made by `data`.")
 @click.option("--work", type=_path, required=True, help="State and log; a run goes on from it.")
-def run(config: Path, profile: str, shards: Path, work: Path) -> None:
+@click.option("--init", type=_path, help="Weights (safetensors) that a new run starts from.")
+def run(config: Path, profile: str, shards: Path, work: Path, init: Path | None) -> None:
     """Train, or go on with a training that was interrupted."""
     from watermark.train.recipe import load_profile
     from watermark.train.recipe import run as train
 
     music, speech = sorted(shards.glob("music*.npy")), sorted(shards.glob("speech*.npy"))
-    train(load_profile(config, profile), music=music, speech=speech, work=work)
+    train(load_profile(config, profile), music=music, speech=speech, work=work, init=init)
 
 
 @main.command()

@@ -129,10 +129,10 @@ def _one(x: Tensor, other: Tensor, rng: np.random.Generator, codec_share: float)
         coded = codec_round_trip(x.detach().cpu().numpy(), container, codec, bitrate, rate)
         return x + (torch.from_numpy(coded).to(x.device) - x).detach()
     kind = int(rng.integers(10))
-    if kind == 0:  # white to pink noise, 12 to 35 dB below
+    if kind == 0:  # white to pink noise, 8 to 35 dB below
         tilt = 1 / (1 + freqs) ** (0.5 * float(rng.random()))
         noise = _filter(torch.randn(n, device=x.device), tilt)
-        level = 10 ** (-float(rng.uniform(12, 35)) / 20)
+        level = 10 ** (-float(rng.uniform(8, 35)) / 20)
         return x + noise * (x.detach().square().mean() / noise.square().mean()).sqrt() * level
     if kind == 1:  # low-pass 2 to 6 kHz
         cutoff = float(rng.uniform(2000, 6000))
@@ -152,8 +152,8 @@ def _one(x: Tensor, other: Tensor, rng: np.random.Generator, codec_share: float)
         return x * (local + 1e-5) ** (-0.5 * float(rng.uniform(0.1, 0.5)))
     if kind == 6:  # clipping
         return torch.tanh(x * float(rng.uniform(1, 4)) / (x.detach().abs().max() + 1e-5))
-    if kind == 7:  # under or over other sound, 0 to 15 dB below
-        level = 10 ** (-float(rng.uniform(0, 15)) / 20)
+    if kind == 7:  # under or over other sound, from 3 dB above to 15 dB below
+        level = 10 ** (-float(rng.uniform(-3, 15)) / 20)
         power = x.detach().square().mean() / other.square().mean().clamp_min(1e-12)
         mixed: Tensor = x + other * power.sqrt() * level
         return mixed

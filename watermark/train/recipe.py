@@ -13,6 +13,9 @@
   it into a pilot: the reader tries alignments and takes the one the pilot answers to.
 * **F1** goes on from a finished run. Negatives are attacked too, half of them by codecs, some by
   pulses of the pilot's own period: without them the pilot answers to frames of coarse codecs.
+* **G1** goes on likewise, from exported weights (``--init``): some rows are sealed once more with a
+  stranger's message, as an attacker with the public generator would, and the part of the pattern
+  that all hosts and messages share, which averaging many sealed files finds, is penalised.
 
 A run writes ``state.pt`` every ``checkpoint_s`` seconds and goes on from it; ``log.jsonl`` has one
 object per 20 steps.
@@ -69,6 +72,8 @@ class Stage:
     misaligned_share: float = 0.0
     negative_share: float = 0.0  # negatives that are attacked, half of them by a codec
     pulse_share: float = 0.0  # negatives with a periodic gain or clicks
+    overwrite_share: float = 0.0  # rows sealed again, with a stranger's message
+    common_weight: float = 0.0  # of the power of the pattern that all rows share
     decay: bool = False
     spread_weight: float = 0.0
     spread_only: bool = False
@@ -166,6 +171,20 @@ def _bit_loss(
     return torch.stack(losses).sum() / (count * MESSAGE_BITS), hits / count
 
 
+def _common_power(pattern: Tensor) -> Tensor:
+    """Power of what a batch's patterns have in common per cell, of patterns of unit power.
+
+    The product of two halves' means: what hosts and messages add at random cancels in expectation,
+    so that only what is common to all is penalised and the messages are not.
+    """
+    cells = pattern.shape[-1] // CELL_FRAMES
+    whole = pattern[..., : cells * CELL_FRAMES]
+    rows = whole.reshape(*whole.shape[:2], cells, CELL_FRAMES).mean(2)  # (B, bands, 8)
+    half = len(rows) // 2
+    shared: Tensor = (rows[:half].mean(0) * rows[half:].mean(0)).mean()
+    return shared
+
+
 class _Trainer:
     def __init__(self, profile: Profile, hosts: HostSampler, work: Path) -> None:
         self.profile, self.hosts, self.work = profile, hosts, work
@@ -234,8 +253,11 @@ class _Trainer:
         total_cells = host.shape[-1] // CELL_SAMPLES + 1
         messages, part = _messages(stage.batch, total_cells, stage.switch_share, self.rng)
         messages, part = messages.to(self.device), part.to(self.device)
-        mark = self.generator(host, messages, self.progress.strength_db)
+        strength_db = self.progress.strength_db
+        mark, pattern = self.generator.mark_and_pattern(host, messages, strength_db)
         marked = host + mark
+        if stage.overwrite_share:
+            marked = self._overwritten(marked, stage)
         if stage.speed_deviation:
             deviation = self.rng.uniform(-1, 1, stage.batch) * stage.speed_deviation
             ratio = torch.from_numpy(1 + deviation * (self.rng.random(stage.batch) < 0.5)).float()
@@ -278,6 +300,9 @@ class _Trainer:
         loss = bit_loss + stage.detection_weight * detection_loss
         if stage.spread_weight:
             loss = loss + stage.spread_weight * self.spread_loss()
+        common = _common_power(pattern) if stage.batch > 1 else torch.zeros(())
+        if stage.common_weight:
+            loss = loss + stage.common_weight * common.clamp_min(0)
         norm = self._descend(loss)
         rate = 0.97
         old = self.progress.bit_accuracy
@@ -291,11 +316,34 @@ class _Trainer:
             "detection_loss": detection_loss.item(),
             "pilot": pilot.mean().item(),
             "null": null[:, :cells].mean().item(),
+            "common": common.item(),
             "norm": norm,
             "snr_db": 10 * math.log10(float(power)),
         }
 
+    def _overwritten(self, marked: Tensor, stage: Stage) -> Tensor:
+        """Some rows with a second seal on the same grid: gradients see it as part of the host."""
+        chosen = np.flatnonzero(self.rng.random(len(marked)) < stage.overwrite_share)
+        if not len(chosen):
+            return marked
+        rows = torch.from_numpy(chosen).to(self.device)
+        cells = marked.shape[-1] // CELL_SAMPLES + 1
+        other, _ = _messages(len(chosen), cells, stage.switch_share, self.rng)
+        with torch.no_grad():
+            strange = self.generator(marked[rows], other.to(self.device), self.progress.strength_db)
+        return marked.index_add(0, rows, strange)
+
     # -- the run ------------------------------------------------------------------------------
+
+    def start_from(self, weights: Path) -> None:
+        """Begin with exported weights instead of random ones."""
+        from safetensors.torch import load_file
+
+        tensors = load_file(weights)
+        for name, module in self.networks.items():
+            part = {k: v.float() for k, v in tensors.items() if k.startswith(f"{name}.")}
+            module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in part.items()})
+        self.ema = _Ema(self.networks, self.profile.ema)
 
     def gate(self, stage: Stage) -> None:
         """Lower the mark by 1 dB when the mean and the worst bit allow it."""
@@ -375,7 +423,12 @@ class _Trainer:
 
 
 def run(
-    profile: Profile, *, music: list[Path], speech: list[Path], work: Path
+    profile: Profile,
+    *,
+    music: list[Path],
+    speech: list[Path],
+    work: Path,
+    init: Path | None = None,
 ) -> dict[str, torch.Tensor]:
     """Train, or go on with the training in ``work``; returns the averaged weights of both networks.
 
@@ -384,9 +437,12 @@ def run(
         music: shards of :func:`watermark.train.data.build_shard`.
         speech: shards of :func:`watermark.train.data.build_speech`; may be empty.
         work: holds ``state.pt`` and ``log.jsonl``.
+        init: exported weights (safetensors) that a new run starts from; a resumed run ignores it.
     """
     work.mkdir(parents=True, exist_ok=True)
     trainer = _Trainer(profile, HostSampler(music, speech, profile.seed), work)
+    if init is not None:
+        trainer.start_from(init)
     trainer.resume()
     hosts_seed = profile.seed + trainer.progress.step
     trainer.hosts = HostSampler(music, speech, hosts_seed)
