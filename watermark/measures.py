@@ -105,7 +105,9 @@ def noise_to_mask(estimate: Waveform, reference: Waveform) -> float | None:
     return max(-_MAX_DB, 10 * math.log10(max(ratio, 1e-20)))
 
 
-def modulation_depth_db(estimate: Waveform, reference: Waveform) -> float | None:
+def modulation_depth_db(
+    estimate: Waveform, reference: Waveform, *, steady_db: float | None = None
+) -> float | None:
     """How deep the level of audible bands is modulated, 20 log10(m), dB. None as for si_snr.
 
     In third-octave bands from 150 Hz to 7 kHz within 30 dB of the loudest, 20 ms frames: the rms
@@ -113,6 +115,13 @@ def modulation_depth_db(estimate: Waveform, reference: Waveform) -> float | None
     thresholds of hearing for modulation near 12 Hz: about -25 dB on noise (Viemeister, JASA 66,
     1979) and -26 to -30 dB on steady tones (Kohlrausch et al., JASA 108, 2000); on music that
     fluctuates by itself they are higher.
+
+    Args:
+        estimate: the sealed carrier.
+        reference: the carrier.
+        steady_db: count only where the reference itself is steady: where a band's level deviates
+            from its own mean over 0.2 s by less than this, dB rms. None, too, where less than half
+            a second of one band is.
     """
     pair = _in_step(estimate, reference)
     if pair is None:
@@ -129,10 +138,22 @@ def modulation_depth_db(estimate: Waveform, reference: Waveform) -> float | None
         power = np.abs(np.fft.rfft(view * np.hanning(frame), axis=1)) ** 2
         rows = [power[:, mask].sum(axis=1) for mask in masks if mask.any()]
         levels.append(10 * np.log10(np.stack(rows) + 1e-9))
-    audible = levels[1] > levels[1].max() - 30
-    change = (levels[0] - levels[1])[audible]
+    counted = levels[1] > levels[1].max() - 30
+    if steady_db is not None:
+        counted &= _fluctuation_db(levels[1]) < steady_db
+        if int(counted.sum()) < 50:  # frames are 10 ms apart
+            return None
+    change = (levels[0] - levels[1])[counted]
     rms = float(np.sqrt(np.mean((change - change.mean()) ** 2)))
     return max(-_MAX_DB, 20 * math.log10(max(rms * math.sqrt(2) * math.log(10) / 20, 1e-9)))
+
+
+def _fluctuation_db(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rms deviation of levels (bands, frames) from their mean over the 21 frames around each."""
+    from scipy.ndimage import uniform_filter1d
+
+    deviation = levels - uniform_filter1d(levels, 21, axis=1)
+    return np.asarray(np.sqrt(uniform_filter1d(deviation**2, 21, axis=1)))
 
 
 def _in_step(

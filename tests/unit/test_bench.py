@@ -250,6 +250,28 @@ class TestPerception:
             found = modulation_depth_db(tones(depth), tones())
             assert found == pytest.approx(20 * np.log10(depth), abs=1.0)
 
+    def test_steady_bands_are_counted_apart(self):
+        """A tone left alone under a flickering band that is modulated: only the latter wobbles."""
+        t = np.arange(64_000) / 32_000
+        tone = 0.3 * np.sin(2 * np.pi * 320 * t)
+        flicker = (
+            0.3 * (1 + 0.8 * np.sign(np.sin(2 * np.pi * 6 * t))) * np.sin(2 * np.pi * 3200 * t)
+        )
+        wobble = 1 + 0.1 * np.sin(2 * np.pi * 12.5 * t)
+
+        def mix(low, high):
+            return Waveform((low + high)[None].astype("f4"), 32_000)
+
+        clean = mix(tone, flicker)
+        loud = mix(tone, flicker * wobble)
+        assert modulation_depth_db(loud, clean) > -26
+        assert modulation_depth_db(loud, clean, steady_db=1.0) < -35
+        steady = mix(tone * wobble, flicker)
+        assert modulation_depth_db(steady, clean, steady_db=1.0) == pytest.approx(-20, abs=1.5)
+        noise = np.random.default_rng(0).standard_normal((1, 64_000)).astype("f4")
+        rough = Waveform(noise, 32_000)
+        assert modulation_depth_db(rough, rough, steady_db=0.3) is None
+
 
 class TestThreats:
     def test_copy_carries_the_seal_over_and_a_stranger_over_it_may_not_matter(self, clips):
