@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from watermark.audio import AudioFormat, Waveform, encode, read
 from watermark.clips import synthetic_clips
 from watermark.errors import BenchError
 
-__all__ = ["ATTACKS", "AttackSpec", "load_attacks", "stretch"]
+__all__ = ["ATTACKS", "AttackSpec", "load_attacks", "stretch", "with_recordings"]
 
 AttackFunction = Callable[..., Waveform]
 
@@ -103,6 +105,29 @@ def load_attacks(path: str | os.PathLike[str]) -> tuple[AttackSpec, ...]:
     return specs
 
 
+def with_recordings(
+    specs: Sequence[AttackSpec], folder: str | os.PathLike[str] | None
+) -> tuple[tuple[AttackSpec, ...], tuple[str, ...]]:
+    """Attacks that mix recordings in, with those of ``folder``; without one, they are left out.
+
+    Returns: the attacks, and the names of those left out.
+
+    Raises:
+        BenchError: a folder without a wav, ogg or flac file.
+    """
+    needs = {spec.name for spec in specs if spec.apply == "recorded-noise"}
+    if folder is None:
+        kept = tuple(spec for spec in specs if spec.name not in needs)
+        return kept, tuple(spec.name for spec in specs if spec.name in needs)
+    if needs and not _recordings(str(folder)):
+        raise BenchError(f"no wav, ogg or flac file in {Path(folder).name}; name another --noise")
+    given = {"folder": str(folder)}
+    return tuple(
+        replace(spec, parameters={**spec.parameters, **given}) if spec.name in needs else spec
+        for spec in specs
+    ), ()
+
+
 def _attack(name: str) -> Callable[[AttackFunction], AttackFunction]:
     def register(function: AttackFunction) -> AttackFunction:
         ATTACKS[name] = function
@@ -145,6 +170,42 @@ def _codec(
 ) -> Waveform:
     """Encoded and decoded again; ``bitrate`` in bit/s."""
     return read(encode(waveform, format, bitrate=bitrate))
+
+
+@_attack("recode")
+def _recode(
+    waveform: Waveform, rng: np.random.Generator, *, chain: list[tuple[AudioFormat, int]]
+) -> Waveform:
+    """One codec after another: pairs of format and bit/s."""
+    for form, bitrate in chain:
+        waveform = read(encode(waveform, form, bitrate=bitrate))
+    return waveform
+
+
+@_attack("loudness")
+def _loudness(waveform: Waveform, rng: np.random.Generator, *, rms_db: float) -> Waveform:
+    """Brought to an rms level, dB below full scale, the peaks that do not fit limited softly."""
+    gained = waveform.samples * (10 ** (rms_db / 20) / (_rms(waveform.samples) or 1.0))
+    knee = 0.8
+    over = np.sign(gained) * (knee + (1 - knee) * np.tanh((np.abs(gained) - knee) / (1 - knee)))
+    return _same(waveform, np.where(np.abs(gained) > knee, over, gained))
+
+
+@_attack("plugin")
+def _plugin(
+    waveform: Waveform, rng: np.random.Generator, *, function: str, **parameters: Any
+) -> Waveform:
+    """A function of another package, ``module:name``, called as the functions here are."""
+    module, _, name = function.partition(":")
+    try:
+        call = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise BenchError(
+            f"attack function {function!r} cannot be imported; install what it lies in, or take "
+            "the attack out of the list"
+        ) from exc
+    attacked: Waveform = call(waveform, rng, **parameters)
+    return attacked
 
 
 @_attack("resample")
@@ -193,6 +254,31 @@ def _mix_babble(waveform: Waveform, rng: np.random.Generator, *, snr_db: float) 
         voice += _band(buzz, waveform.rate, centre / 1.3, min(centre * 1.3, 0.45 * waveform.rate))
     syllables = np.clip(np.sin(2 * np.pi * 4 * seconds + rng.uniform(0, 6)) + 0.3, 0, None)
     return _add(waveform, (voice * syllables)[None], snr_db)
+
+
+@_attack("recorded-noise")
+def _recorded_noise(
+    waveform: Waveform, rng: np.random.Generator, *, snr_db: float, folder: str | None = None
+) -> Waveform:
+    """Under recordings of a folder, drawn one after another until they are long enough."""
+    paths = _recordings(folder) if folder is not None else ()
+    if not paths:
+        raise BenchError("this attack needs a folder of recordings (--noise DIR)")
+    noise = np.zeros((1, 0))
+    while noise.shape[1] < waveform.length:
+        part = read(paths[int(rng.integers(len(paths)))]).mono().resample(waveform.rate)
+        level = _rms(part.samples)
+        if level > 1e-4:
+            noise = np.concatenate([noise, part.samples / level], axis=1)
+        else:  # a silent recording takes its time, so that a folder of them comes to an end
+            noise = np.pad(noise, ((0, 0), (0, max(part.length, waveform.rate))))
+    return _add(waveform, noise[:, : waveform.length], snr_db)
+
+
+@cache
+def _recordings(folder: str) -> tuple[Path, ...]:
+    kinds = {".wav", ".ogg", ".flac"}
+    return tuple(sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in kinds))
 
 
 # -- spectrum ---------------------------------------------------------------------------------
@@ -313,6 +399,14 @@ def _cut(waveform: Waveform, rng: np.random.Generator, *, ms: float) -> Waveform
     return _same(waveform, np.concatenate(kept, axis=1))
 
 
+@_attack("shuffle")
+def _shuffle(waveform: Waveform, rng: np.random.Generator, *, part_s: float) -> Waveform:
+    """Cut into parts that are put together in another order."""
+    edges = np.arange(round(part_s * waveform.rate), waveform.length, round(part_s * waveform.rate))
+    parts = np.split(waveform.samples, edges, axis=1)
+    return _same(waveform, np.concatenate([parts[i] for i in _moved(len(parts), rng)], axis=1))
+
+
 @_attack("speed")
 def _speed(waveform: Waveform, rng: np.random.Generator, *, factor: float) -> Waveform:
     """Played faster: tempo and pitch together."""
@@ -414,6 +508,12 @@ def _band(samples: NDArray[np.floating], rate: int, low: float, high: float) -> 
 
     sections = butter(4, (low, min(high, 0.49 * rate)), "bandpass", fs=rate, output="sos")
     return np.asarray(sosfilt(sections, samples, axis=-1), np.float64)
+
+
+def _moved(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """An order of ``count`` things that is not the one they are in, where there is another."""
+    order = rng.permutation(count)
+    return np.roll(order, 1) if (order == np.arange(count)).all() else order
 
 
 def _length(samples: NDArray[np.floating], length: int) -> NDArray[np.floating]:

@@ -17,7 +17,7 @@ so that any pair of seal models can be put through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ from watermark.threats import Read, Reading, Seal, Threat, ThreatResult
 
 __all__ = [
     "AttackResult",
+    "Bench",
     "BenchReport",
     "Clip",
     "Reading",
@@ -50,6 +51,9 @@ __all__ = [
 
 #: Rate of detection or identification below which an attack is listed as a failure.
 FAILS_BELOW = 0.9
+
+#: A band whose level fluctuates by less than this, dB rms, counts as steady.
+STEADY_DB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,7 @@ class BenchReport:
         seal_si_snr_db: mean SI-SNR of the sealed against the original clips.
         seal_nmr_db, seal_modulation_db: means of :func:`watermark.measures.noise_to_mask` and
             :func:`watermark.measures.modulation_depth_db` of the seal.
+        seal_steady_modulation_db: the latter where the carrier itself is steady (`STEADY_DB`).
         threats: what somebody with the public weights can do (:mod:`watermark.threats`).
         setting: what else a reader must know: model, audio, machine, date.
     """
@@ -149,6 +154,7 @@ class BenchReport:
     seal_nmr_db: float | None = None
     seal_modulation_db: float | None = None
     threats: tuple[ThreatResult, ...] = ()
+    seal_steady_modulation_db: float | None = None
 
     @property
     def failures(self) -> tuple[AttackResult, ...]:
@@ -166,6 +172,7 @@ class BenchReport:
             "seal_si_snr_db": self.seal_si_snr_db,
             "seal_nmr_db": self.seal_nmr_db,
             "seal_modulation_db": self.seal_modulation_db,
+            "seal_steady_modulation_db": self.seal_steady_modulation_db,
             "threats": [asdict(threat) for threat in self.threats],
             "mean_detection_rate": _mean([r.detection_rate for r in self.results]),
             "mean_identification_rate": _mean([r.identification_rate for r in self.results]),
@@ -208,52 +215,100 @@ def run(
         BenchError: nothing to do.
         CarrierError: a clip cannot be sealed.
     """
-    if not specs or not clips:
+    bench = Bench(clips, seal=seal, read=read, key=key, decoys=decoys, seed=seed)
+    if not specs:
         raise BenchError("the bench needs at least one attack and one clip")
-    rng = np.random.default_rng(seed)
-    names = rng.integers(0, 256, (len(clips) + decoys, 8), dtype=np.uint8)
-    ids = [SealId(name.tobytes()) for name in names]
-    seconds = max(clip.waveform.duration_s for clip in clips)
-    codebook = Codebook(CodebookEntry(seal_id, key, seconds) for seal_id in ids)
-    sealed = [seal(clip.waveform, seal_id) for clip, seal_id in zip(clips, ids, strict=False)]
     results = []
     for number, spec in enumerate(specs):
         if progress is not None:
             progress(spec.name)
+        results.append(bench.attack(number, spec))
+    return bench.report(results, threats=threats, setting=setting, progress=progress)
+
+
+class Bench:
+    """Clips, each sealed under its own id, and the codebook that names them.
+
+    Args: as of :func:`run`.
+
+    Raises:
+        BenchError: no clips.
+        CarrierError: a clip cannot be sealed.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        *,
+        seal: Seal,
+        read: Read,
+        key: SealKey,
+        decoys: int = 10_000,
+        seed: int = 0,
+    ) -> None:
+        if not clips:
+            raise BenchError("the bench needs at least one attack and one clip")
+        names = np.random.default_rng(seed).integers(
+            0, 256, (len(clips) + decoys, 8), dtype=np.uint8
+        )
+        self._ids = [SealId(name.tobytes()) for name in names]
+        self._seconds = max(clip.waveform.duration_s for clip in clips)
+        self._key, self._seed, self._read = key, seed, read
+        self._codebook = Codebook(CodebookEntry(i, key, self._seconds) for i in self._ids)
+        self._clips = clips
+        self._sealed = [seal(c.waveform, i) for c, i in zip(clips, self._ids, strict=False)]
+
+    def attack(self, number: int, spec: AttackSpec) -> AttackResult:
+        """All clips after one attack; its place ``number`` in the list seeds its randomness."""
         tally = _Tally()
-        for index, (clip, marked) in enumerate(zip(clips, sealed, strict=True)):
-            entropy = [seed, number, index]
+        for index, (clip, marked) in enumerate(zip(self._clips, self._sealed, strict=True)):
+            entropy = [self._seed, number, index]
             try:
                 attacked = spec.run(marked, np.random.default_rng(entropy))
                 control = spec.run(clip.waveform, np.random.default_rng(entropy))
-                found, false = read(attacked, codebook), read(control, codebook)
+                found = self._read(attacked, self._codebook)
+                false = self._read(control, self._codebook)
             except AudioError as exc:
                 tally.failed.append(f"{clip.name}: {exc}")
                 continue
-            tally.count(found, false, CodebookEntry(ids[index], key, seconds), len(codebook))
+            entry = CodebookEntry(self._ids[index], self._key, self._seconds)
+            tally.count(found, false, entry, len(self._codebook))
             tally.compare(marked, attacked)
-        results.append(tally.result(spec))
-    done = []
-    for threat in threats:
-        if progress is not None:
-            progress(threat.name)
-        done.append(threat.measure([clip.waveform for clip in clips], sealed, ids, codebook, read))
-    results.sort(key=lambda r: (not r.fails, r.detection_rate, r.identification_rate))
-    pairs = [(m, clip.waveform) for m, clip in zip(sealed, clips, strict=True)]
-    quality = [si_snr(m, original) for m, original in pairs]
-    masked = [noise_to_mask(m, original) for m, original in pairs]
-    wobble = [modulation_depth_db(m, original) for m, original in pairs]
-    return BenchReport(
-        tuple(results),
-        tuple(clip.name for clip in clips),
-        round(seconds, 3),
-        len(codebook),
-        round(_mean([q for q in quality if q is not None]) or 0.0, 2),
-        setting or {},
-        _mean([value for value in masked if value is not None]),
-        _mean([value for value in wobble if value is not None]),
-        tuple(done),
-    )
+        return tally.result(spec)
+
+    def report(
+        self,
+        results: Sequence[AttackResult],
+        *,
+        threats: Sequence[Threat] = (),
+        setting: dict[str, str] | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> BenchReport:
+        """The results with the threats' and the seal's own measures, failures first."""
+        originals, done = [clip.waveform for clip in self._clips], []
+        for threat in threats:
+            if progress is not None:
+                progress(threat.name)
+            done.append(
+                threat.measure(originals, self._sealed, self._ids, self._codebook, self._read)
+            )
+        pairs = list(zip(self._sealed, originals, strict=True))
+        return BenchReport(
+            tuple(
+                sorted(
+                    results, key=lambda r: (not r.fails, r.detection_rate, r.identification_rate)
+                )
+            ),
+            tuple(clip.name for clip in self._clips),
+            round(self._seconds, 3),
+            len(self._codebook),
+            round(_mean_of(si_snr(m, o) for m, o in pairs) or 0.0, 2),
+            setting or {},
+            _mean_of(noise_to_mask(m, o) for m, o in pairs),
+            _mean_of(modulation_depth_db(m, o) for m, o in pairs),
+            tuple(done),
+            _mean_of(modulation_depth_db(m, o, steady_db=STEADY_DB) for m, o in pairs),
+        )
 
 
 class _Tally:
@@ -311,6 +366,10 @@ class _Tally:
             highest_unsealed=max(self.unsealed_scores, default=None),
             identified_million=self.identified_million,
         )
+
+
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    return _mean([value for value in values if value is not None])
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from watermark.audio import Waveform
     from watermark.detect import Detection
     from watermark.message import SealId
-    from watermark.models import SealModel
+    from watermark.models import SealModel, SealModelConfig
 
 __all__ = ["main"]
 
@@ -97,6 +97,12 @@ _ids_option = click.option(
     "and the key's epoch.",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_speed_option = click.option(
+    "--speed-search",
+    is_flag=True,
+    help="Where nothing is found, also look at speeds and tempos up to 5 % off, in the first ten "
+    "minutes of a file: about 3 s more. What is found so counts every try in its rates.",
+)
 
 
 def _key_option(*, required: bool) -> Callable[[_Command], _Command]:
@@ -206,6 +212,7 @@ def embed(
 @_ids_option
 @_key_option(required=False)
 @_model_option
+@_speed_option
 @click.option(
     "--in-process",
     is_flag=True,
@@ -221,6 +228,7 @@ def detect(
     ids: str | None,
     key_files: tuple[str, ...],
     model: str,
+    speed_search: bool,
     in_process: bool,
 ) -> None:
     """Say for each FILE whether it carries a seal, where, and how surely.
@@ -228,7 +236,9 @@ def detect(
     Folders are searched with all below them. With --ids and --key-file also which seal it is. Exit
     code 1 if a file carries none. Files are decoded in a child process with limits.
     """
-    start = partial(_start, model, ids, key_files, isolated=not in_process)
+    start = partial(
+        _start, model, ids, key_files, isolated=not in_process, speed_search=speed_search
+    )
 
     def show(file: str, found: Detection) -> int:
         if as_json:
@@ -245,6 +255,7 @@ def detect(
 @_ids_option
 @_key_option(required=False)
 @_model_option
+@_speed_option
 @_json_option
 def identify(
     files: tuple[str, ...],
@@ -254,6 +265,7 @@ def identify(
     ids: str | None,
     key_files: tuple[str, ...],
     model: str,
+    speed_search: bool,
     as_json: bool,
 ) -> None:
     """Name the seal of each FILE, from a list of ids and a key, without the studio.
@@ -263,7 +275,7 @@ def identify(
     """
     if not ids:
         raise click.UsageError("identify needs --ids, the list of registered seals")
-    start = partial(_start, model, ids, key_files)
+    start = partial(_start, model, ids, key_files, speed_search=speed_search)
 
     def show(file: str, found: Detection) -> int:
         named = found.identification
@@ -326,6 +338,8 @@ def scan(
 @click.option("--attacks", type=click.Path(dir_okay=False), help="Default: configs/attacks.yaml.")
 @click.option("--only", metavar="TEXT", help="Only attacks whose name or kind holds TEXT.")
 @click.option("--audio", type=click.Path(), metavar="DIR", help="Music to seal; default: made up.")
+@click.option("--noise", type=click.Path(), metavar="DIR", help="Recordings of noise, to mix in.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--clips", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=2), default=10.0, show_default=True)
 @click.option("--decoys", type=click.IntRange(min=0), default=10_000, show_default=True)
@@ -340,6 +354,8 @@ def bench(
     attacks: str | None,
     only: str | None,
     audio: str | None,
+    noise: str | None,
+    jobs: int,
     clips: int,
     seconds: float,
     decoys: int,
@@ -351,19 +367,25 @@ def bench(
 ) -> None:
     """Measure how the seal holds: detection, false alarms and identification after every attack.
 
-    With --out, bench.json, bench.txt and bench.html are written there.
+    With --out, bench.json, bench.txt, bench.html and bench.png are written there.
     """
     from watermark import bench as benching
-    from watermark.attacks import load_attacks
-    from watermark.detect import detect as detect_seal
+    from watermark.attacks import load_attacks, with_recordings
+    from watermark.bench_jobs import BenchSetting, attack_all
     from watermark.embed import embed as embed_seal
     from watermark.message import SealKey
-    from watermark.report import as_html, as_text
+    from watermark.report import as_html, as_png, as_text
     from watermark.threats import all_threats
 
-    specs = load_attacks(attacks or _default_attacks())
+    specs, without = with_recordings(load_attacks(attacks or _default_attacks()), noise)
     if only:
         specs = tuple(s for s in specs if only in s.name or only in s.family)
+        without = tuple(name for name in without if only in name)
+    if not specs:
+        raise BenchError(f"no attack whose name or kind holds {only!r}")
+    missing = {"left out (no --noise DIR)": ", ".join(without)} if without else {}
+    for name in without:
+        click.echo(f"left out: {name} needs --noise DIR", err=True)
     if audio:
         music, left_out = benching.load_clips(audio, count=clips, seconds=seconds)
         for reason in left_out:
@@ -372,25 +394,31 @@ def bench(
     else:
         music = benching.synthetic_clips(count=clips, seconds=seconds, seed=seed)
         kind = "made up on the spot (no --audio given); a smoke test, not a measurement"
-    networks = _load_model(model)
     # The key is thrown away: it is derived from the seed so that a run can be repeated.
-    seal_key = SealKey(1, seed.to_bytes(32, "big", signed=True))
+    key = SealKey(1, seed.to_bytes(32, "big", signed=True))
+    networks = _load_model(model)
+    setting = BenchSetting(music, _model_config(model), key, decoys, seed, strength)
     stranger_key = SealKey(1, bytes(31) + b"s")
 
     def stranger(waveform: Waveform, seal_id: SealId) -> Waveform:
         return embed_seal(waveform, seal_id, stranger_key, model=networks)
 
-    report = benching.run(
-        specs,
-        music,
-        seal=lambda w, i: embed_seal(w, i, seal_key, model=networks, strength=strength),
-        read=lambda w, book: detect_seal(w, model=networks, codebook=book),
-        key=seal_key,
-        decoys=decoys,
-        seed=seed,
-        setting={"model": networks.id, "audio": kind},
-        progress=lambda name: click.echo(name, err=True),
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    ready = setting.bench(networks)
+    if jobs > 1:
+        results = attack_all(setting, specs, jobs=jobs, progress=say)
+    else:
+        results = []
+        for number, spec in enumerate(specs):
+            say(spec.name)
+            results.append(ready.attack(number, spec))
+    report = ready.report(
+        results,
         threats=() if only else all_threats(stranger),
+        setting={"model": networks.id, "audio": kind, **missing},
+        progress=say,
     )
     text, data = as_text(report), json.dumps(report.to_json(), allow_nan=False)
     if out:
@@ -399,15 +427,20 @@ def bench(
         (folder / "bench.txt").write_text(text + "\n", encoding="utf-8")
         (folder / "bench.json").write_text(data + "\n", encoding="utf-8")
         (folder / "bench.html").write_text(as_html(report), encoding="utf-8")
+        (folder / "bench.png").write_bytes(as_png(report))
     click.echo(data if as_json else text)
 
 
 def _load_model(name: str) -> SealModel:
-    from watermark.models import SealModelConfig, load_seal_model
+    from watermark.models import load_seal_model
 
-    if name.endswith((".yaml", ".yml")):
-        return load_seal_model(SealModelConfig.load(name))
-    return load_seal_model(name)
+    return load_seal_model(_model_config(name))
+
+
+def _model_config(name: str) -> str | SealModelConfig:
+    from watermark.models import SealModelConfig
+
+    return SealModelConfig.load(name) if name.endswith((".yaml", ".yml")) else name
 
 
 def _default_attacks() -> Path:
@@ -419,7 +452,12 @@ def _default_attacks() -> Path:
 
 
 def _start(
-    model: str, ids: str | None, key_files: tuple[str, ...], *, isolated: bool = False
+    model: str,
+    ids: str | None,
+    key_files: tuple[str, ...],
+    *,
+    isolated: bool = False,
+    speed_search: bool = False,
 ) -> Callable[[str, Report], Detection | AudioError]:
     """What a worker does with a file; loads weights and registry. Unreadable is an answer."""
     from watermark.audio import STREAM_LIMITS
@@ -437,6 +475,7 @@ def _start(
                 codebook=codebook,
                 progress=lambda s, _total: report(s),
                 limits=limits,
+                speed_search=speed_search,
             )
         except AudioError as exc:
             return exc

@@ -9,11 +9,12 @@ No attack fails: 9 of 10 clips or more detected and identified, no false alarm.
 from __future__ import annotations
 
 import html
+import io
 
 from watermark.bench import AttackResult, BenchReport
 from watermark.measures import wilson
 
-__all__ = ["as_html", "as_text"]
+__all__ = ["as_html", "as_png", "as_text"]
 
 _COLUMNS = (
     "attack",
@@ -21,6 +22,7 @@ _COLUMNS = (
     "detected",
     "95 %",
     "identified",
+    "95 %",
     "of 1M",
     "wrong",
     "alarms",
@@ -93,6 +95,46 @@ th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
 """
 
 
+def as_png(report: BenchReport) -> bytes:
+    """A picture: rates of detection and identification per attack with intervals, worst first."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = report.results[::-1]  # matplotlib counts from below
+    figure = Figure(figsize=(9, 1.6 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    for offset, name, colour, hits in (
+        (0.2, "detected", "#2b7a4b", [r.detected for r in rows]),
+        (-0.2, "identified", "#3b6fb6", [r.identified for r in rows]),
+    ):
+        rates = [hit / max(r.clips, 1) for hit, r in zip(hits, rows, strict=True)]
+        bounds = [wilson(hit, r.clips) for hit, r in zip(hits, rows, strict=True)]
+        axes.barh(
+            [place + offset for place in range(len(rows))],
+            rates,
+            0.38,
+            color=colour,
+            label=f"{name} (whisker: 95 % interval)",
+            xerr=(
+                [max(0.0, rate - low) for rate, (low, _) in zip(rates, bounds, strict=True)],
+                [max(0.0, high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)],
+            ),
+            error_kw={"elinewidth": 0.8, "ecolor": "#444"},
+        )
+    alarms = [f"  ({r.false_alarms} false alarms)" if r.false_alarms else "" for r in rows]
+    names = [f"{r.attack}{alarm}" for r, alarm in zip(rows, alarms, strict=True)]
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(f"share of {len(report.clips)} sealed clips of {report.seconds:g} s")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_title("The seal after each attack, worst first", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
 def _verdict(report: BenchReport) -> str:
     count = len(report.failures)
     if count == 0:
@@ -127,6 +169,12 @@ def _facts(report: BenchReport) -> list[str]:
             if report.seal_nmr_db is None or report.seal_modulation_db is None
             else f", noise to mask {report.seal_nmr_db:.1f} dB (0 is the threshold of hearing), "
             f"modulation depth {report.seal_modulation_db:.1f} dB (threshold on noise about -25)"
+        )
+        + (
+            ""
+            if report.seal_steady_modulation_db is None
+            else f", where the music is steady {report.seal_steady_modulation_db:.1f} dB "
+            "(threshold on steady tones -26 to -30)"
         ),
         f"over all attacks: {detected} of {read} detected, {identified} identified, "
         f"{sum(r.misattributed for r in results)} attributed wrongly",
@@ -149,6 +197,7 @@ def _row(r: AttackResult) -> tuple[str, ...]:
         f"{r.detected}/{r.clips}",
         f"{low:.2f}-{high:.2f}",
         f"{r.identified}/{r.clips}",
+        "{:.2f}-{:.2f}".format(*wilson(r.identified, r.clips)),
         f"{r.identified_million}/{r.clips}",
         str(r.misattributed),
         f"{r.false_alarms}/{r.clips}",

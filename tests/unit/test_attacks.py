@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from watermark.attacks import ATTACKS, AttackSpec, load_attacks
+from watermark.attacks import ATTACKS, AttackSpec, load_attacks, with_recordings
 from watermark.audio import Waveform
 from watermark.bench import synthetic_clips
 from watermark.errors import BenchError
@@ -40,9 +41,20 @@ def peak_hz(waveform: Waveform) -> float:
     return float(np.argmax(spectrum) * waveform.rate / waveform.length)
 
 
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(3)
+    for name in ("rain", "street"):
+        soundfile.write(folder / f"{name}.wav", 0.1 * rng.standard_normal(16_000), 16_000)
+    return folder
+
+
 @pytest.mark.parametrize("spec", load_attacks(CONFIG), ids=lambda spec: spec.name)
-def test_every_attack_of_the_list_runs_and_repeats(spec, clip):
+def test_every_attack_of_the_list_runs_and_repeats(spec, clip, recordings):
     """Also on mono, and the same seed gives the same samples."""
+    [spec], none = with_recordings([spec], recordings)
+    assert none == ()
     short = clip.slice(0, 2.5)
     before = short.samples.copy()
     first = spec.run(short, np.random.default_rng(1))
@@ -51,7 +63,8 @@ def test_every_attack_of_the_list_runs_and_repeats(spec, clip):
     np.testing.assert_array_equal(short.samples, before)  # the input is not written into
     assert first.duration_s > 1.0
     assert level_db(first) > -60
-    if spec.apply not in ("clean", "mono", "one-channel", "crop"):  # the crops are longer than this
+    # Crops and parts are longer than this clip.
+    if spec.apply not in ("clean", "mono", "one-channel", "crop", "shuffle"):
         changed = first.length != short.length or first.rate != short.rate
         assert changed or np.abs(first.samples - short.samples).max() > 1e-4
     assert spec.run(short.mono(), np.random.default_rng(1)).length > 0
@@ -72,7 +85,7 @@ def test_the_list_covers_what_is_promised():
         "phase",
         "stereo",
     }
-    assert {s.apply for s in specs} >= set(ATTACKS) - {"swap-channels"}
+    assert {s.apply for s in specs} >= set(ATTACKS)
 
 
 class TestWhatTheyDo:
@@ -202,3 +215,67 @@ class TestList:
     def test_missing(self, tmp_path):
         with pytest.raises(BenchError, match="no such file"):
             load_attacks(tmp_path / "none.yaml")
+
+
+class TestRecordings:
+    SPECS = (
+        AttackSpec("clean", "none", "clean", {}),
+        AttackSpec("street 10 dB", "noise", "recorded-noise", {"snr_db": 10.0}),
+    )
+
+    def test_the_noise_is_the_recordings_at_the_level_asked_for(self, recordings):
+        (_, spec), left_out = with_recordings(self.SPECS, recordings)
+        quiet = tone(440, seconds=3.0, rate=16_000)  # longer than one recording
+        added = Waveform(spec.run(quiet, np.random.default_rng(0)).samples - quiet.samples, 16_000)
+        assert left_out == ()
+        assert level_db(quiet) - level_db(added) == pytest.approx(10, abs=0.5)
+        known = [soundfile.read(path)[0] for path in sorted(recordings.iterdir())]
+        first = added.samples[0, :16_000]
+        assert max(abs(np.corrcoef(first, other)[0, 1]) for other in known) > 0.99
+
+    def test_without_a_folder_they_are_left_out_by_name(self):
+        kept, left_out = with_recordings(self.SPECS, None)
+        assert [spec.name for spec in kept] == ["clean"]
+        assert left_out == ("street 10 dB",)
+        with pytest.raises(BenchError, match="--noise"):
+            self.SPECS[1].run(tone(440), np.random.default_rng(0))
+
+    def test_a_folder_without_recordings_is_refused(self, tmp_path):
+        with pytest.raises(BenchError, match="no wav, ogg or flac"):
+            with_recordings(self.SPECS, tmp_path)
+
+    def test_silent_recordings_come_to_an_end(self, tmp_path):
+        soundfile.write(tmp_path / "silence.wav", np.zeros(1000), 16_000)
+        (_, spec), _ = with_recordings(self.SPECS, tmp_path)
+        attacked = spec.run(tone(440), np.random.default_rng(0))
+        assert np.isfinite(attacked.samples).all()
+
+
+def test_a_plugin_is_called_by_name_and_a_missing_one_says_what_to_do():
+    spec = AttackSpec("mine", "x", "plugin", {"function": f"{__name__}:halved", "factor": 0.5})
+    once = tone(440)
+    np.testing.assert_allclose(spec.run(once, np.random.default_rng(0)).samples, once.samples / 2)
+    for wrong in ("nowhere.at_all:f", f"{__name__}:no_such", ""):
+        lost = AttackSpec("lost", "x", "plugin", {"function": wrong})
+        with pytest.raises(BenchError, match="cannot be imported"):
+            lost.run(once, np.random.default_rng(0))
+
+
+def halved(waveform: Waveform, rng: np.random.Generator, *, factor: float) -> Waveform:
+    return Waveform(waveform.samples * np.float32(factor), waveform.rate)
+
+
+def test_shuffled_parts_are_the_same_parts_elsewhere():
+    ramp = Waveform(np.linspace(0.1, 0.9, 40_000, dtype=np.float32)[None], 16_000)
+    for seed in range(5):
+        attacked = run("shuffle", ramp, seed=seed, part_s=0.5)
+        assert attacked.length == ramp.length
+        np.testing.assert_array_equal(np.sort(attacked.samples), ramp.samples)
+        assert not np.array_equal(attacked.samples, ramp.samples)
+
+
+def test_loudness_is_set_and_nothing_passes_full_scale():
+    loud = run("loudness", tone(440), rms_db=-6.0)
+    assert level_db(loud) == pytest.approx(-6, abs=1)
+    assert np.abs(loud.samples).max() <= 1.0
+    assert level_db(run("loudness", tone(440), rms_db=-30.0)) == pytest.approx(-30, abs=0.1)
