@@ -83,6 +83,33 @@ def export(
 
 
 @main.command()
+@click.option("--strength-db", type=float, required=True, help="Depth K of strength 1.")
+@click.option("--max-strength", type=float, required=True, help="The audibility limit, linear.")
+@click.option("--floor", type=float, required=True, help="Depth on a perfectly steady band.")
+@click.option("--prominence-slope", type=float, required=True, help="dB of depth per dB.")
+@click.option("--weights", type=_path, default=None, help="Default: the embedded ones.")
+def depth(
+    strength_db: float,
+    max_strength: float,
+    floor: float,
+    prominence_slope: float,
+    weights: Path | None,
+) -> None:
+    """Set how deep the mark goes where, in the record; the networks stay, so old seals stay
+    readable, and so does the calibration, which is the reader's."""
+    from watermark.train.export import update_record
+
+    target = weights or Path(__file__).parent.parent / "weights" / "house.safetensors"
+    old = json.loads(target.with_suffix(".json").read_text())["depth"]
+    update_record(
+        target,
+        strength_db=strength_db,
+        max_strength=max_strength,
+        depth={**old, "floor": floor, "prominence_slope": prominence_slope},
+    )
+
+
+@main.command()
 @click.option("--audio", type=_path, required=True, help="Unmarked music of one source.")
 @click.option("--source", required=True, help="What it is, for the record.")
 @click.option("--scores", type=_path, required=True, help="JSON lines; appended to.")
