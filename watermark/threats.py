@@ -2,15 +2,18 @@
 
 The attacks of :mod:`watermark.attacks` look at one file. These use several, or the generator:
 
-* **overwrite**: sealed once more, under a stranger's key. Is our seal still named?
+* **overwrite**: sealed once more, under a stranger's key. Is our seal still named? **overwrite
+  beside**: the same on a grid half a cell (40 ms) away, where the pilot that is found is theirs.
 * **copy**: what a seal added to one clip is added to another that was never sealed. Where that
   reads as ours, nothing in the seal tells: the fingerprint of the content must
   (:mod:`watermark.fingerprint`). Counted is how often it reads.
+* **copy of band gains**: as copy, but what is copied is how much louder each band became at each
+  moment, and the other music is made louder and softer in the same way.
 * **average**: the pattern that many sealed clips have in common is estimated from them (no
   original is needed) and taken out. Is the rest still found, still named?
 
 >>> [threat.name for threat in all_threats(lambda waveform, seal_id: waveform)]
-['overwrite', 'copy', 'average']
+['overwrite', 'overwrite beside', 'copy', 'copy of band gains', 'average']
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from watermark.identify import Codebook, Identification
 from watermark.measures import si_snr
 from watermark.message import SealId
 from watermark.models import SEAL_RATE
+
+_BESIDE_S = 0.04  # half a cell of the house model
 
 __all__ = ["Read", "Reading", "Seal", "Threat", "ThreatResult", "all_threats"]
 
@@ -114,9 +119,26 @@ def all_threats(stranger: Seal) -> tuple[Threat, ...]:
         other = SealId(b"stranger")
         return [(i, stranger(clip, other), clip) for i, clip in enumerate(sealed)]
 
+    def beside(
+        originals: Sequence[Waveform], sealed: Sequence[Waveform]
+    ) -> list[tuple[int, Waveform, Waveform]]:
+        out = []
+        for index, clip in enumerate(sealed):
+            pad = round(_BESIDE_S * clip.rate)
+            late = Waveform(np.pad(clip.samples, ((0, 0), (pad, 0))), clip.rate)
+            over = stranger(late, SealId(b"stranger")).samples[:, pad:]
+            out.append((index, Waveform(np.ascontiguousarray(over), clip.rate), clip))
+        return out
+
     return (
         Threat("overwrite", "our seal, after a stranger's was put over it", overwrite),
+        Threat("overwrite beside", "our seal, after a stranger's on another grid", beside),
         Threat("copy", "a copied seal on music that was never sealed (it must not count)", _copy),
+        Threat(
+            "copy of band gains",
+            "copied gains on music that was never sealed (the content must tell)",
+            _copy_gains,
+        ),
         Threat("average", "our seal, after what all seals have in common was taken out", _average),
     )
 
@@ -134,6 +156,37 @@ def _copy(
         samples = target.samples[:, :length] + added[:, :length]
         out.append((index, Waveform(np.ascontiguousarray(samples), target.rate), target))
     return out
+
+
+def _copy_gains(
+    originals: Sequence[Waveform], sealed: Sequence[Waveform]
+) -> list[tuple[int, Waveform, Waveform]]:
+    """As :func:`_copy`, in the seal's own terms: band levels of the sealed less the original's."""
+    import torch
+
+    from watermark.spectral import Spectrum
+
+    spectrum = Spectrum()
+    out = []
+    with torch.inference_mode():
+        for index, (original, marked) in enumerate(zip(originals, sealed, strict=True)):
+            target = originals[(index + 1) % len(originals)]
+            pair = [torch.from_numpy(_at_seal_rate(w)) for w in (original, marked)]
+            before, after = (spectrum.log_energy(spectrum.stft(x)) for x in pair)
+            gains = (after - before) * float(np.log(10)) / 20  # nepers, (1, bands, frames)
+            host = torch.from_numpy(_at_seal_rate(target))
+            X = spectrum.stft(host)
+            frames = min(X.shape[-1], gains.shape[-1])
+            mark = spectrum.mark(X[..., :frames], gains[..., :frames], host.shape[1]).numpy()
+            added = Waveform(mark, SEAL_RATE).resample(target.rate).samples
+            length = min(target.length, added.shape[1])
+            samples = target.samples[:, :length] + added[:, :length]
+            out.append((index, Waveform(np.ascontiguousarray(samples), target.rate), target))
+    return out
+
+
+def _at_seal_rate(waveform: Waveform) -> NDArray[np.float32]:
+    return waveform.mono().resample(SEAL_RATE).samples
 
 
 def _average(

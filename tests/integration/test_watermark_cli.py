@@ -289,7 +289,36 @@ class TestBench:
         assert report["registered"] == 52
         assert "smoke test" in report["setting"]["audio"]
         assert "<table>" in (tmp_path / "report" / "bench.html").read_text()
-        assert json.loads(call("bench", *arguments, "--json").stdout) == report
+        assert (tmp_path / "report" / "bench.png").read_bytes().startswith(b"\x89PNG")
+        # Whatever the number of processes, the figures are the same (up to how a library adds).
+        two = json.loads(call("bench", *arguments, "--jobs", 2, "--json").stdout)
+        for mine, theirs in zip(report["results"], two["results"], strict=True):
+            numbers = {k: v for k, v in mine.items() if isinstance(v, int | float)}
+            assert {k: theirs[k] for k in numbers} == pytest.approx(numbers, rel=1e-3)
+            assert mine["attack"] == theirs["attack"]
+
+    def test_recordings_are_mixed_in_or_named_as_left_out(self, tmp_path):
+        noise = tmp_path / "noise"
+        noise.mkdir()
+        hiss = np.random.default_rng(0).standard_normal((1, 48_000)).astype(np.float32)
+        write(str(noise / "hiss.wav"), Waveform(0.1 * hiss, 16_000))
+        attacks = tmp_path / "list.yaml"
+        attacks.write_text(
+            "attacks:\n"
+            "  - {name: clean, family: none, apply: clean}\n"
+            "  - {name: street, family: noise, apply: recorded-noise, snr_db: 20}\n"
+        )
+        arguments = ["--clips", 1, "--seconds", 6, "--decoys", 5, "--attacks", attacks, "--json"]
+        without = call("bench", *arguments)
+        assert "left out: street needs --noise DIR" in without.stderr
+        report = json.loads(without.stdout)
+        assert [r["attack"] for r in report["results"]] == ["clean"]
+        assert report["setting"]["left out (no --noise DIR)"] == "street"
+        noisy = json.loads(call("bench", *arguments, "--noise", noise).stdout)
+        [street] = [r for r in noisy["results"] if r["attack"] == "street"]
+        assert street["clips"] == 1
+        assert street["si_snr_db"] == pytest.approx(20, abs=1)
+        assert "no attack whose name" in call("bench", "--only", "no such thing", code=2).stderr
 
     def test_on_a_folder_of_music(self, folder):
         (folder / "broken.mp3").write_bytes(b"nothing")
