@@ -158,6 +158,8 @@ def unsealed_copy(
             "but no seal of ours can be read in it: it was removed or destroyed, or this is "
             "another recording of the same render"
         )
+        if detection.detected:
+            seal += ". The detector still sees a seal in this file, but cannot tell whose"
     rivals = ""
     if part.rivals:
         names = ", ".join(f"{key} ({distance:.0%})" for key, distance in part.rivals[:5])

@@ -125,6 +125,8 @@ def describe(found: Detection) -> str:
         return f"no seal detected ({evidence})"
     places = ", ".join(f"{s.start_s:.1f}-{s.end_s:.1f} s" for s in found.segments)
     text = f"sealed ({evidence})" + (f" at {places}" if places else "")
+    if found.retiming is not None:
+        text += f"; played at {found.retiming.factor:.3f} times its {found.retiming.kind}"
     if found.identification is not None:
         text += f"; {describe_identity(found.identification)}"
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 from watermark.audio import read, write
 from watermark.bench import synthetic_clips
 from watermark.cli import main
+from watermark.identify_bench import main as identify_bench
+from watermark.retiming import Retiming
 
 SEAL = "00112233aabbccdd"
 
@@ -45,3 +48,34 @@ def test_the_song_before_sealing_carries_nothing(folder):
     assert record["detected"] is False
     assert record["identification"] is None
     assert record["segments"] == []
+
+
+def test_a_sped_up_copy_is_found_where_speeds_are_searched(folder):
+    done = CliRunner().invoke(main, ["embed", "song.flac", "sealed.wav", "--seal-id", SEAL])
+    assert done.exit_code == 0, done.output
+    write("fast.wav", Retiming("speed", 1 / 1.045).undo(read("sealed.wav")))
+    asked = ["fast.wav", "--ids", "ids.txt", "--speed-search"]
+    assert CliRunner().invoke(main, ["identify", *asked[:-1]]).exit_code == 1
+    done = CliRunner().invoke(main, ["identify", *asked, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["identification"]["seal_id"] == SEAL
+    done = CliRunner().invoke(main, ["detect", *asked])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"played at 1\.0(40|45|50) times its speed", done.stdout)
+
+
+def test_the_bench_of_naming_finds_every_seal_it_registered(folder):
+    for n in range(2):
+        clip = synthetic_clips(count=1, seconds=16.0, seed=n)[0].waveform
+        write(f"music-{n}.flac", clip)
+    arguments = ["--audio", ".", "--seals", "300", "--clips", "2", "--seconds", "6"]
+    done = CliRunner().invoke(identify_bench, arguments)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert [line.split(";")[0].split(",")[0].split()[-4:] for line in lines if "ms of" in line] == [
+        ["named", "2", "of", "2"],
+        ["named", "2", "of", "2"],
+        ["named", "0", "of", "2"],
+        ["named", "0", "of", "2"],
+    ]
+    assert done.stdout.count("wrong 0") == 4

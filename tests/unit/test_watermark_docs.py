@@ -24,6 +24,7 @@ import pytest
         "watermark.fingerprint",
         "watermark.fingerprint_index",
         "watermark.identify",
+        "watermark.identify_bench",
         "watermark.measures",
         "watermark.message",
         "watermark.report",
