@@ -34,6 +34,9 @@ _SAME_PLACE_S = 1.5
 """Seal and fingerprint must place the file within this of each other: both look at whole seconds
 or windows of half a second, and a changed tempo shifts them apart."""
 
+_PLACE_OFF_S = 0.1
+"""A faint seal places the file to a cell of 80 ms: so far the content is looked for around it."""
+
 _LEAST_S = 4.0
 """A stretch shorter than this is not read again: too few messages to name anything."""
 
@@ -157,8 +160,7 @@ class Examiner:
             parts += [p for p in fresh if not _covered(p.start_s, p.end_s, parts)]
             parts += self._elsewhere(moved, recording, [todo[number]], parts)
         if first is not None and all(part.output_id != first.seal_id.hex for part in parts):
-            spans = [(s.start_s, s.end_s) for s in detection.segments]
-            parts += self._elsewhere(first, recording, spans or [(0.0, math.inf)], parts)
+            parts += self._where_read(first, recording, detection, parts)
         retimed = self._at_another_tempo(recording, parts, content)
         # What read at its own tempo there is a piece of the same stretch.
         parts = [p for p in parts if not _covered(p.start_s, p.end_s, retimed)] + retimed
@@ -245,6 +247,28 @@ class Examiner:
             for s in here
         ]
 
+    def _where_read(
+        self,
+        found: Identification,
+        recording: Recording,
+        detection: Detection,
+        parts: Sequence[Part],
+    ) -> list[Part]:
+        """The stretches that look sealed, under other sound or copied there.
+
+        Under loud other sound only a second here and there looks sealed, too little to compare,
+        though the name was read over all the seconds that file and original share: then all of
+        these are compared.
+        """
+        everywhere = [(0.0, math.inf)]
+        spans = [(s.start_s, s.end_s) for s in detection.segments]
+        looked = self._elsewhere(found, recording, spans or everywhere, parts)
+        if spans and all(part.distance is None for part in looked):
+            shared = self._elsewhere(found, recording, everywhere, parts)
+            if any(part.kind is PartKind.OVERLAID for part in shared):
+                return shared
+        return looked
+
     def _elsewhere(
         self,
         found: Identification,
@@ -267,7 +291,12 @@ class Examiner:
                 original_s = found.offset_s + start_s
                 distance = None
                 if print_ is not None:
-                    distance = distance_at(print_.between(start_s, end_s), reference, original_s)
+                    distance = distance_at(
+                        print_.between(start_s, end_s),
+                        reference,
+                        original_s,
+                        within_s=_PLACE_OFF_S,
+                    )
                 overlaid = distance is not None and distance <= OVERLAID_DISTANCE
                 kind = PartKind.OVERLAID if overlaid else PartKind.COPIED
                 fresh.append(Part(kind, output_id, start_s, end_s, original_s, distance, found))

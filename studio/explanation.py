@@ -115,16 +115,16 @@ def mixed(
 def transplanted(part: Part, release: Release, consent: tuple[ConsentThenNow, ...]) -> str:
     """Our seal where its content is not."""
     if part.distance is None:
-        distance = "there is too little sound to compare"
+        content = "there is too little sound to say whether the content is that output's"
     else:
-        distance = bits_text(part.distance)
+        content = f"the content is not that output's ({bits_text(part.distance)})"
     nearer = ""
     if part.rivals and part.distance is not None and part.rivals[0][1] < part.distance:
         key, near = part.rivals[0]
         nearer = f"It is much nearer to output {key} ({near:.0%}): copied there, or mixed with it. "
     return (
-        f"The seal of {title_text(release)} is in this file ({surely(part)}), but the content is "
-        f"not that output's ({distance}). {nearer}The seal was copied onto other audio, or the "
+        f"The seal of {title_text(release)} is in this file ({surely(part)}), but "
+        f"{content}. {nearer}The seal was copied onto other audio, or the "
         "content was changed beyond recognition. It proves nothing about this content. "
         f"{speed_text(part)}{consent_text(consent)}"
     )

@@ -1,0 +1,48 @@
+"""What is compared where a seal was read faintly."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from studio.evidence import Examiner, PartKind
+from tests.studios import music
+from watermark.audio import Waveform
+from watermark.detect import Segment
+from watermark.fingerprint import fingerprint
+from watermark.identify import Identification
+from watermark.message import SealId
+
+SEAL = SealId(bytes(8))
+
+
+def parts(heard: Waveform, ours: Waveform, *, segments: tuple[Segment, ...], offset_s: float):
+    """What is said where ours was named over the whole of what is heard."""
+    registry = SimpleNamespace(index=SimpleNamespace(reference=lambda key: fingerprint(ours)))
+    examiner = Examiner(registry, read=lambda _: pytest.fail("nothing is read again"))
+    recording = SimpleNamespace(print=fingerprint(heard), duration_s=heard.duration_s)
+    found = Identification(SEAL, 1, 7.0, 1e-8, offset_s, 0.68, 20, 1000)
+    detection = SimpleNamespace(segments=segments)
+    return examiner._where_read(found, recording, detection, [])
+
+
+@pytest.mark.parametrize("offset_s", [0.0, 0.084, -0.084])  # a faint seal's place: to a cell
+def test_under_loud_sound_all_shared_seconds_are_compared(offset_s):
+    ours, other = music(1, 20.0), music(2, 20.0)
+    heard = Waveform(ours.samples + np.float32(0.5) * other.samples, ours.rate)
+    (part,) = parts(heard, ours, segments=(Segment(12.0, 13.0, 2.6),), offset_s=offset_s)
+    assert part.kind is PartKind.OVERLAID
+    assert (part.start_s, part.end_s) == (pytest.approx(0, abs=0.1), pytest.approx(20, abs=0.1))
+
+
+def test_on_other_content_the_stretch_that_looks_sealed_is_a_copied_seal():
+    ours, other = music(1, 20.0), music(2, 20.0)
+    (part,) = parts(other, ours, segments=(Segment(12.0, 13.0, 2.6),), offset_s=0.0)
+    assert (part.kind, part.start_s, part.end_s) == (PartKind.COPIED, 12.0, 13.0)
+    (part,) = parts(other, ours, segments=(Segment(2.0, 18.0, 5.0),), offset_s=0.0)
+    assert part.kind is PartKind.COPIED
+    assert part.distance is not None
+    assert math.isclose(part.distance, 0.48, abs_tol=0.06)
