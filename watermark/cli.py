@@ -101,7 +101,7 @@ _speed_option = click.option(
     "--speed-search",
     is_flag=True,
     help="Where nothing is found, also look at speeds and tempos up to 5 % off, in the first ten "
-    "minutes of a file: about 3 s more. What is found so counts every try in its rates.",
+    "minutes of a file: one to three seconds more. What is found so counts every try in its rates.",
 )
 
 
