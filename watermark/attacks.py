@@ -23,14 +23,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.audio import AudioFormat, Waveform, encode, read
 from watermark.clips import synthetic_clips
-from watermark.errors import BenchError
+from watermark.errors import BenchError, WatermarkError
 
 __all__ = ["ATTACKS", "AttackSpec", "load_attacks", "stretch", "with_recordings"]
 
@@ -65,6 +65,20 @@ class AttackSpec:
             raise BenchError(f"attack {self.name!r}: no function {self.apply!r}; there are {known}")
         try:
             inspect.signature(ATTACKS[self.apply]).bind(None, None, **self.parameters)
+        except TypeError as exc:
+            raise BenchError(f"attack {self.name!r}: {exc}") from exc
+
+    def check(self) -> None:
+        """Find out now, not after an hour of other attacks, whether a plugin is there.
+
+        Raises:
+            BenchError: it cannot be imported, or does not take these parameters.
+        """
+        if self.apply != "plugin":
+            return
+        rest = {name: value for name, value in self.parameters.items() if name != "function"}
+        try:
+            inspect.signature(_imported(self.parameters["function"])).bind(None, None, **rest)
         except TypeError as exc:
             raise BenchError(f"attack {self.name!r}: {exc}") from exc
 
@@ -196,7 +210,21 @@ def _plugin(
     waveform: Waveform, rng: np.random.Generator, *, function: str, **parameters: Any
 ) -> Waveform:
     """A function of another package, ``module:name``, called as the functions here are."""
-    module, _, name = function.partition(":")
+    call = _imported(function)
+    try:
+        attacked = call(waveform, rng, **parameters)
+    except WatermarkError:
+        raise
+    except Exception as exc:  # another package's errors are not ours to know
+        raise BenchError(f"attack function {function!r} failed: {exc}") from exc
+    if not isinstance(attacked, Waveform):
+        raise BenchError(f"attack function {function!r} gave no Waveform")
+    return attacked
+
+
+def _imported(function: str) -> AttackFunction:
+    """The function ``module:name``."""
+    module, _, name = str(function).partition(":")
     try:
         call = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as exc:
@@ -204,8 +232,9 @@ def _plugin(
             f"attack function {function!r} cannot be imported; install what it lies in, or take "
             "the attack out of the list"
         ) from exc
-    attacked: Waveform = call(waveform, rng, **parameters)
-    return attacked
+    if not callable(call):
+        raise BenchError(f"attack function {function!r} is not a function")
+    return cast("AttackFunction", call)
 
 
 @_attack("resample")
@@ -474,6 +503,16 @@ def _invert_channel(waveform: Waveform, rng: np.random.Generator) -> Waveform:
     signs = np.ones((len(samples), 1))
     signs[-1] = -1
     return _same(waveform, samples * signs)
+
+
+@_attack("stereo-width")
+def _stereo_width(waveform: Waveform, rng: np.random.Generator, *, factor: float) -> Waveform:
+    """The side (half the difference of the first two channels) scaled; the mono mix stays."""
+    samples = waveform.samples.astype(np.float64)
+    if waveform.channels >= 2:
+        side = (samples[0] - samples[1]) / 2
+        samples[:2] += (factor - 1) * np.stack([side, -side])
+    return _same(waveform, samples)
 
 
 @_attack("swap-channels")

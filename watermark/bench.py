@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from watermark.attacks import AttackSpec
-from watermark.audio import Waveform
 from watermark.clips import Clip, load_clips, synthetic_clips
 from watermark.errors import AudioError, BenchError
 from watermark.identify import MAX_CHANCE, Codebook, CodebookEntry, best_match
@@ -43,10 +42,12 @@ __all__ = [
     "Bench",
     "BenchReport",
     "Clip",
+    "ClipOutcome",
     "Reading",
     "load_clips",
     "run",
     "synthetic_clips",
+    "tally",
 ]
 
 #: Rate of detection or identification below which an attack is listed as a failure.
@@ -54,6 +55,32 @@ FAILS_BELOW = 0.9
 
 #: A band whose level fluctuates by less than this, dB rms, counts as steady.
 STEADY_DB = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOutcome:
+    """One clip after one attack, read sealed and unsealed; :func:`tally` counts them.
+
+    Attributes:
+        error: why there is nothing to count; the rest then says nothing.
+        detected, identified, identified_million: of the sealed clip, as in :class:`AttackResult`.
+        misattributed: 0 to 2: the sealed and the unsealed clip may each be given a wrong seal.
+        false_alarm: whether the unsealed clip was detected.
+        score, unsealed_score: detection scores of the two.
+        bit_accuracy, si_snr_db, log_spectral_distance_db: as in :class:`AttackResult`.
+    """
+
+    error: str | None = None
+    detected: bool = False
+    identified: bool = False
+    identified_million: bool = False
+    misattributed: int = 0
+    false_alarm: bool = False
+    score: float = 0.0
+    unsealed_score: float = 0.0
+    bit_accuracy: float | None = None
+    si_snr_db: float | None = None
+    log_spectral_distance_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +239,11 @@ def run(
         threats: what else is done to all sealed clips together.
 
     Raises:
-        BenchError: nothing to do.
+        BenchError: nothing to do, or an attack that cannot be run (:meth:`AttackSpec.check`).
         CarrierError: a clip cannot be sealed.
     """
+    for spec in specs:
+        spec.check()
     bench = Bench(clips, seal=seal, read=read, key=key, decoys=decoys, seed=seed)
     if not specs:
         raise BenchError("the bench needs at least one attack and one clip")
@@ -260,21 +289,41 @@ class Bench:
 
     def attack(self, number: int, spec: AttackSpec) -> AttackResult:
         """All clips after one attack; its place ``number`` in the list seeds its randomness."""
-        tally = _Tally()
-        for index, (clip, marked) in enumerate(zip(self._clips, self._sealed, strict=True)):
-            entropy = [self._seed, number, index]
-            try:
-                attacked = spec.run(marked, np.random.default_rng(entropy))
-                control = spec.run(clip.waveform, np.random.default_rng(entropy))
-                found = self._read(attacked, self._codebook)
-                false = self._read(control, self._codebook)
-            except AudioError as exc:
-                tally.failed.append(f"{clip.name}: {exc}")
-                continue
-            entry = CodebookEntry(self._ids[index], self._key, self._seconds)
-            tally.count(found, false, entry, len(self._codebook))
-            tally.compare(marked, attacked)
-        return tally.result(spec)
+        return tally(spec, [self.one(number, spec, index) for index in range(len(self._clips))])
+
+    def one(self, number: int, spec: AttackSpec, index: int) -> ClipOutcome:
+        """The clip of that index after one attack. Nothing but the arguments and what the bench
+        was made with decides the outcome, in whatever process and order it is asked for."""
+        clip, marked = self._clips[index], self._sealed[index]
+        entropy = [self._seed, number, index]
+        try:
+            attacked = spec.run(marked, np.random.default_rng(entropy))
+            control = spec.run(clip.waveform, np.random.default_rng(entropy))
+            found = self._read(attacked, self._codebook)
+            false = self._read(control, self._codebook)
+        except (AudioError, BenchError) as exc:
+            return ClipOutcome(error=f"{clip.name}: {exc}")
+        entry = CodebookEntry(self._ids[index], self._key, self._seconds)
+        named = found.identification
+        right = named is not None and named.seal_id == entry.seal_id
+        at = named if right else best_match(found.message_logits, Codebook([entry]))
+        scale = max(1.0, 1e6 / len(self._codebook))
+        ratio, distance = si_snr(attacked, marked), log_spectral_distance(attacked, marked)
+        timed = ratio is not None and distance is not None
+        return ClipOutcome(
+            detected=bool(found.detected),
+            identified=right,
+            identified_million=right
+            and named is not None
+            and bool(named.chance_bound * scale <= MAX_CHANCE),
+            misattributed=(named is not None and not right) + (false.identification is not None),
+            false_alarm=bool(false.detected),
+            score=float(found.score),
+            unsealed_score=float(false.score),
+            bit_accuracy=None if at is None else float(at.bit_accuracy),
+            si_snr_db=ratio if timed else None,
+            log_spectral_distance_db=distance if timed else None,
+        )
 
     def report(
         self,
@@ -311,61 +360,26 @@ class Bench:
         )
 
 
-class _Tally:
-    """Counts over the clips of one attack."""
-
-    def __init__(self) -> None:
-        self.clips = self.detected = self.identified = self.misattributed = self.false_alarms = 0
-        self.identified_million = 0
-        self.scores: list[float] = []
-        self.unsealed_scores: list[float] = []
-        self.accuracies: list[float] = []
-        self.si_snr: list[float] = []
-        self.distances: list[float] = []
-        self.failed: list[str] = []
-
-    def count(self, found: Reading, false: Reading, entry: CodebookEntry, registered: int) -> None:
-        self.clips += 1
-        self.detected += bool(found.detected)
-        self.false_alarms += bool(false.detected)
-        self.scores.append(float(found.score))
-        self.unsealed_scores.append(float(false.score))
-        named = found.identification
-        if named is not None and named.seal_id == entry.seal_id:
-            self.identified += 1
-            scale = max(1.0, 1e6 / registered)
-            self.identified_million += named.chance_bound * scale <= MAX_CHANCE
-        else:
-            self.misattributed += named is not None
-            named = best_match(found.message_logits, Codebook([entry]))
-        if named is not None:
-            self.accuracies.append(named.bit_accuracy)
-        self.misattributed += false.identification is not None
-
-    def compare(self, marked: Waveform, attacked: Waveform) -> None:
-        ratio, distance = si_snr(attacked, marked), log_spectral_distance(attacked, marked)
-        if ratio is not None and distance is not None:
-            self.si_snr.append(ratio)
-            self.distances.append(distance)
-
-    def result(self, spec: AttackSpec) -> AttackResult:
-        return AttackResult(
-            attack=spec.name,
-            family=spec.family,
-            clips=self.clips,
-            detected=self.detected,
-            identified=self.identified,
-            misattributed=self.misattributed,
-            false_alarms=self.false_alarms,
-            bit_accuracy=_mean(self.accuracies),
-            score=_mean(self.scores),
-            si_snr_db=_mean(self.si_snr),
-            log_spectral_distance_db=_mean(self.distances),
-            failed=tuple(self.failed),
-            lowest_sealed=min(self.scores, default=None),
-            highest_unsealed=max(self.unsealed_scores, default=None),
-            identified_million=self.identified_million,
-        )
+def tally(spec: AttackSpec, outcomes: Sequence[ClipOutcome]) -> AttackResult:
+    """Counts and means over the clips of one attack."""
+    counted = [o for o in outcomes if o.error is None]
+    return AttackResult(
+        attack=spec.name,
+        family=spec.family,
+        clips=len(counted),
+        detected=sum(o.detected for o in counted),
+        identified=sum(o.identified for o in counted),
+        misattributed=sum(o.misattributed for o in counted),
+        false_alarms=sum(o.false_alarm for o in counted),
+        bit_accuracy=_mean_of(o.bit_accuracy for o in counted),
+        score=_mean_of(o.score for o in counted),
+        si_snr_db=_mean_of(o.si_snr_db for o in counted),
+        log_spectral_distance_db=_mean_of(o.log_spectral_distance_db for o in counted),
+        failed=tuple(o.error for o in outcomes if o.error is not None),
+        lowest_sealed=min((o.score for o in counted), default=None),
+        highest_unsealed=max((o.unsealed_score for o in counted), default=None),
+        identified_million=sum(o.identified_million for o in counted),
+    )
 
 
 def _mean_of(values: Iterable[float | None]) -> float | None:

@@ -1,23 +1,28 @@
 """The bench in several processes: each makes its own sealed clips and attacks them.
 
-Attacks are handed out one by one. Their randomness is seeded by their place in the list, so the
+Handed out is one attack on one clip at a time (:mod:`watermark.workers`), so that the processes are
+busy to the end. The randomness is seeded by the attack's place in the list and the clip's, so the
 result does not depend on how many processes there are.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from watermark.attacks import AttackSpec
 from watermark.audio import Waveform
-from watermark.bench import AttackResult, Bench
+from watermark.bench import AttackResult, Bench, ClipOutcome, tally
 from watermark.clips import Clip
+from watermark.errors import WatermarkError
 from watermark.message import SealId, SealKey
 from watermark.models import SealModel, SealModelConfig, load_seal_model
 from watermark.threats import Reading
+from watermark.workers import Failure, Report, in_order
 
 __all__ = ["BenchSetting", "attack_all"]
 
@@ -33,6 +38,7 @@ class BenchSetting:
         decoys: registered seals beside those of the clips.
         seed: of the ids and the attacks.
         strength: of the mark; None for the model's own.
+        speed_search: read with it.
     """
 
     clips: Sequence[Clip]
@@ -41,6 +47,13 @@ class BenchSetting:
     decoys: int
     seed: int
     strength: float | None = None
+
+    def start(self) -> Bench:
+        """The bench of a process of its own: one thread, its own weights."""
+        import torch
+
+        torch.set_num_threads(1)
+        return self.bench()
 
     def bench(self, model: SealModel | None = None) -> Bench:
         """The sealed clips; ``model`` where it is loaded already."""
@@ -54,7 +67,9 @@ class BenchSetting:
             return embed(waveform, seal_id, self.key, model=networks, strength=self.strength)
 
         def read(waveform: Waveform, codebook: Codebook) -> Detection:
-            return detect(waveform, model=networks, codebook=codebook)
+            return detect(
+                waveform, model=networks, codebook=codebook, speed_search=self.speed_search
+            )
 
         read_: Callable[[Waveform, Codebook], Reading] = read
         return Bench(
@@ -62,42 +77,65 @@ class BenchSetting:
         )
 
 
-_bench: Bench  # of this process
+class _Unit(NamedTuple):
+    """What is handed out: one attack, by its place in the list, on one clip."""
 
-
-def _start(setting: BenchSetting) -> None:
-    import torch
-
-    global _bench  # noqa: PLW0603  # a pool's initialiser has no other way to its tasks
-    torch.set_num_threads(1)
-    _bench = setting.bench()
-
-
-def _attack(number: int, spec: AttackSpec) -> AttackResult:
-    return _bench.attack(number, spec)
+    number: int
+    spec: AttackSpec
+    clip: int
 
 
 def attack_all(
-    setting: BenchSetting,
+    start: Callable[[], Bench],
     specs: Sequence[AttackSpec],
+    clips: Sequence[str],
     *,
     jobs: int,
     progress: Callable[[str], None],
 ) -> list[AttackResult]:
-    """Every attack on all clips, in ``jobs`` processes; results in the order of ``specs``.
+    """Every attack on all clips; results in the order of ``specs``.
+
+    Args:
+        start: makes the bench, once in every process; picklable where there are ``jobs``.
+        specs: the attacks.
+        clips: names of the bench's clips, in its order.
+        jobs: worker processes; 0 works in this one.
+        progress: called after each attack with counts, seconds and its name.
 
     Raises:
+        BenchError: an attack that cannot be run (:meth:`AttackSpec.check`).
         CarrierError: a clip cannot be sealed.
     """
-    # Spawned: torch must not be forked once it has run.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start, (setting,)) as pool:
+    for spec in specs:
+        spec.check()
+    units = [_Unit(n, spec, i) for n, spec in enumerate(specs) for i in range(len(clips))]
+    began = time.monotonic()
+    results: list[AttackResult] = []
+    outcomes: list[ClipOutcome] = []
+    with closing(in_order(units, partial(_work, start), jobs=jobs)) as answers:
+        for unit, answer in answers:
+            if isinstance(answer, WatermarkError):
+                raise answer
+            if isinstance(answer, Failure):
+                answer = ClipOutcome(error=f"{clips[unit.clip]}: {answer.why}")  # noqa: PLW2901
+            outcomes.append(answer)
+            if len(outcomes) == len(clips):
+                results.append(tally(unit.spec, outcomes))
+                outcomes = []
+                done = f"{len(results)} of {len(specs)} attacks"
+                progress(f"{done}, {time.monotonic() - began:.0f} s: {unit.spec.name}")
+    return results
+
+
+def _work(
+    start: Callable[[], Bench],
+) -> Callable[[_Unit, Report], ClipOutcome | WatermarkError]:
+    bench = start()
+
+    def work(unit: _Unit, _report: Report) -> ClipOutcome | WatermarkError:
         try:
-            futures = {pool.submit(_attack, n, spec): n for n, spec in enumerate(specs)}
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                progress(f"{done} of {len(specs)}: {specs[futures[future]].name}")
-        except BaseException:  # Ctrl-C among them: what has not begun never begins
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
+            return bench.one(unit.number, unit.spec, unit.clip)
+        except WatermarkError as exc:  # its text would be lost if it left the process as an error
+            return exc
+
+    return work

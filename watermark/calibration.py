@@ -14,6 +14,7 @@ never smaller than ``1 / (n + 1)``, a false-positive rate is a count with its ex
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,19 +74,41 @@ class DurationCalibration:
     held_out: FalsePositiveRate | None = None
 
     @classmethod
-    def from_scores(cls, duration_s: float, scores: Sequence[float], *, margin: float) -> Self:
-        """Threshold = largest unmarked score + ``margin``: no alarm among the clips."""
+    def from_scores(
+        cls, duration_s: float, scores: Sequence[float], *, margin: float, rate: float = 0.0
+    ) -> Self:
+        """Threshold = ``margin`` above the largest unmarked score that is not among the share
+        ``rate`` of the clips that may alarm; at rate 0, none of them does."""
         ordered = sorted(scores)
         n = len(ordered)
+        threshold = ordered[-1 - int(rate * n)] + margin
         quantiles = tuple(ordered[round(q * (n - 1) / 100)] for q in range(101))
         return cls(
             duration_s=duration_s,
             clips=n,
-            threshold=ordered[-1] + margin,
+            threshold=threshold,
             top=tuple(reversed(ordered[-_TOP:])),
             quantiles=quantiles,
-            false_positive_rate=FalsePositiveRate.of(0, n),
+            false_positive_rate=FalsePositiveRate.of(sum(s > threshold for s in ordered), n),
         )
+
+    @property
+    def tail(self) -> float:
+        """How fast scores become rare: the mean excess of the top hundredth over the next score.
+
+        Were the tail exponential, e times as many clips would be expected to reach this much less.
+        """
+        count = min(len(self.top) - 1, max(1, self.clips // 100))
+        if count < 1:
+            return 0.0
+        return sum(self.top[:count]) / count - self.top[count]
+
+    def threshold_over(self, looks: int) -> float:
+        """The threshold for the best of ``looks`` clips, so that together they alarm as one does.
+
+        By the exponential tail: an extrapolation, and on few clips a rough one.
+        """
+        return self.threshold + self.tail * math.log(max(1, looks))
 
     def p_value(self, score: float) -> float:
         """Share of unmarked clips that score at least this; never below 1 / (clips + 1)."""

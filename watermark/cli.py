@@ -339,7 +339,13 @@ def scan(
 @click.option("--only", metavar="TEXT", help="Only attacks whose name or kind holds TEXT.")
 @click.option("--audio", type=click.Path(), metavar="DIR", help="Music to seal; default: made up.")
 @click.option("--noise", type=click.Path(), metavar="DIR", help="Recordings of noise, to mix in.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share the work; the figures do not depend on it.",
+)
 @click.option("--clips", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=2), default=10.0, show_default=True)
 @click.option("--decoys", type=click.IntRange(min=0), default=10_000, show_default=True)
@@ -356,6 +362,7 @@ def bench(
     audio: str | None,
     noise: str | None,
     jobs: int,
+    speed_search: bool,
     clips: int,
     seconds: float,
     decoys: int,
@@ -401,7 +408,7 @@ def bench(
     # The key is thrown away: it is derived from the seed so that a run can be repeated.
     key = SealKey(1, seed.to_bytes(32, "big", signed=True))
     networks = _load_model(model)
-    setting = BenchSetting(music, _model_config(model), key, decoys, seed, strength)
+    setting = BenchSetting(music, _model_config(model), key, decoys, seed, strength, speed_search)
     stranger_key = SealKey(1, bytes(31) + b"s")
 
     def stranger(waveform: Waveform, seal_id: SealId) -> Waveform:
@@ -411,19 +418,28 @@ def bench(
         click.echo(text, err=True)
 
     ready = setting.bench(networks)
-    if jobs > 1:
-        results = attack_all(setting, specs, jobs=jobs, progress=say)
-    else:
-        results = []
-        for number, spec in enumerate(specs):
-            say(spec.name)
-            results.append(ready.attack(number, spec))
-    report = ready.report(
-        results,
-        threats=() if only else all_threats(stranger),
-        setting={"model": networks.id, "audio": kind, **missing},
-        progress=say,
-    )
+    try:
+        results = attack_all(
+            setting.start if jobs > 1 else lambda: ready,
+            specs,
+            [clip.name for clip in music],
+            jobs=jobs if jobs > 1 else 0,
+            progress=say,
+        )
+        report = ready.report(
+            results,
+            threats=() if only else all_threats(stranger),
+            setting={
+                "model": networks.id,
+                "audio": kind,
+                "speed search": "yes" if speed_search else "no",
+                **missing,
+            },
+            progress=lambda name: say(f"threat: {name}"),
+        )
+    except KeyboardInterrupt:
+        click.echo("stopped; no report was written", err=True)
+        sys.exit(INTERRUPTED)
     text, data = as_text(report), json.dumps(report.to_json(), allow_nan=False)
     if out:
         folder = Path(out)

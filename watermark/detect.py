@@ -209,7 +209,8 @@ def _judge(
     if window.row is not None:
         p_value = min(1.0, window.row.p_value(window.score) * window.looks * looks)
         rate = (window.row.held_out or window.row.false_positive_rate).upper
-        fpr = 1 - (1 - rate) ** (window.looks * looks)
+        # The threshold was raised for the looks within the file, not for other views of it.
+        fpr = 1 - (1 - rate) ** looks
     if found is not None and (p_value is None or found.chance_bound < p_value):
         p_value = found.chance_bound
     phase_s, logits = _message_logits(reading, found)
@@ -233,12 +234,15 @@ def _judge(
     )
 
 
-def _threshold(model: SealModel, duration_s: float) -> tuple[float, DurationCalibration | None]:
-    """The threshold for a duration; for weights that nobody calibrated, a guess."""
+def _threshold(
+    model: SealModel, duration_s: float, looks: int = 1
+) -> tuple[float, DurationCalibration | None]:
+    """The threshold for the best of ``looks`` stretches of a duration; for weights that nobody
+    calibrated, a guess."""
     if model.calibration is None:
         return (_UNCALIBRATED if model.contrasted else 0.0), None
     row = model.calibration.at(duration_s)
-    return row.threshold, row
+    return row.threshold_over(looks), row
 
 
 def _best_window(reading: Reading, model: SealModel) -> _Window:
@@ -249,8 +253,8 @@ def _best_window(reading: Reading, model: SealModel) -> _Window:
     for span in _WINDOWS_S:
         if duration < 1.5 * span:
             continue
-        threshold, row = _threshold(model, span)
         looks = math.ceil(duration / span) + best.looks
+        threshold, row = _threshold(model, span, looks)
         for start in np.arange(0.0, duration - span / 2, span / 4):
             score = reading.score(start, start + span)
             if score - threshold > best.margin:
@@ -289,7 +293,8 @@ def _segments(
     segments = []
     for start, end in merged:
         score = reading.score(start, end)
-        if end - start >= 1.0 and score > _threshold(model, end - start)[0]:
+        looks = math.ceil(reading.duration_s / max(end - start, 1.0))
+        if end - start >= 1.0 and score > _threshold(model, end - start, looks)[0]:
             stop = round(min(end, reading.duration_s), 3)
             segments.append(Segment(start, stop, score))
     return tuple(segments)

@@ -34,6 +34,29 @@ def test_p_values_are_ranks_and_never_zero():
     assert values == sorted(values, reverse=True)
 
 
+def test_the_threshold_lets_the_stated_share_alarm_and_no_more():
+    scores = [float(n) for n in range(3000)]
+    row = DurationCalibration.from_scores(10.0, scores, margin=0.5, rate=1e-3)
+    assert row.threshold == 2996.5  # 2997, 2998 and 2999 are above
+    assert row.false_positive_rate.alarms == 3
+    assert row.false_positive_rate.lower < 1e-3 < row.false_positive_rate.upper
+    few = DurationCalibration.from_scores(10.0, scores[:900], margin=0.5, rate=1e-3)
+    assert few.false_positive_rate.alarms == 0
+
+
+def test_the_best_of_many_looks_alarms_as_rarely_as_one():
+    rng = np.random.default_rng(4)
+    row = DurationCalibration.from_scores(
+        10.0, rng.exponential(0.4, 5000).tolist(), margin=0.0, rate=1e-2
+    )
+    assert row.tail == pytest.approx(0.4, rel=0.35)
+    assert row.threshold_over(1) == row.threshold
+    single = np.mean(rng.exponential(0.4, 20_000) > row.threshold)
+    best = rng.exponential(0.4, (20_000, 100)).max(1)
+    assert np.mean(best > row.threshold) > 0.5  # what happens without
+    assert np.mean(best > row.threshold_over(100)) < 4 * single
+
+
 def test_a_file_uses_the_longest_row_that_is_not_longer():
     rows = tuple(
         DurationCalibration.from_scores(d, [0.0, 1.0], margin=0.1) for d in (2.0, 5.0, 10.0, 30.0)

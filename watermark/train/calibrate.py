@@ -3,7 +3,8 @@
 Music reaches a detector coded, often twice. So a share of every file is taken in stretches that are
 first coded coarsely or resampled (:data:`CODINGS`), and counts like the rest.
 
-The threshold of a duration is the largest score seen plus a margin, and at least `LEAST`. How well
+The threshold of a duration lies a margin above the largest score that is not among the :data:`RATE`
+of clips that may alarm, and is at least `LEAST`. How well
 such a threshold holds on music that did not choose it is counted by leaving files out, one at a
 time: the left-out file's clips against the threshold of all others. That count is what verdicts
 state. Clips of one file are alike, so the interval around it is a little too narrow.
@@ -25,10 +26,12 @@ from watermark.detect import detect
 from watermark.models import SealModel
 from watermark.train.data import audio_files
 
-__all__ = ["CODINGS", "MARGIN", "Score", "calibrate", "score_clips"]
+__all__ = ["CODINGS", "MARGIN", "RATE", "Score", "calibrate", "score_clips"]
 
-#: Between the largest unmarked score and the threshold, in the score's own unit.
-MARGIN = 0.2
+#: The operating point: this share of unmarked clips may alarm.
+RATE = 1e-3
+#: Between the largest score that must not alarm and the threshold, in the score's own unit.
+MARGIN = 0.05
 #: No threshold lies below this, however low the few clips of a duration scored.
 LEAST = 1.0
 #: What coded stretches go through, in turn: a format with its bit/s, or a sample rate in Hz.
@@ -126,17 +129,22 @@ def score_clips(
                 break
 
 
+def _row(duration_s: float, group: Sequence[Score]) -> DurationCalibration:
+    scores = [s.score for s in group]
+    row = DurationCalibration.from_scores(duration_s, scores, margin=MARGIN, rate=RATE)
+    return replace(row, threshold=max(row.threshold, LEAST))
+
+
 def calibrate(scores: Sequence[Score]) -> dict[str, Any]:
     """The ``calibration`` part of a weights record."""
     rows = []
     for duration in sorted({s.duration_s for s in scores}):
         group = [s for s in scores if s.duration_s == duration]
-        row = DurationCalibration.from_scores(duration, [s.score for s in group], margin=MARGIN)
-        row = replace(row, threshold=max(row.threshold, LEAST))
+        row = _row(duration, group)
         alarms = 0
         for file in {s.file for s in group}:
-            others = max((s.score for s in group if s.file != file), default=0.0)
-            threshold = max(others + MARGIN, LEAST)
+            others = [s for s in group if s.file != file]
+            threshold = _row(duration, others).threshold if others else LEAST
             alarms += sum(1 for s in group if s.file == file and s.score > threshold)
         held_out = FalsePositiveRate.of(alarms, len(group))
         data = asdict(row) | {"held_out": asdict(held_out)}
