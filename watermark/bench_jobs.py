@@ -47,6 +47,7 @@ class BenchSetting:
     decoys: int
     seed: int
     strength: float | None = None
+    speed_search: bool = False
 
     def start(self) -> Bench:
         """The bench of a process of its own: one thread, its own weights."""
