@@ -346,6 +346,7 @@ def scan(
     show_default=True,
     help="Processes that share the work; the figures do not depend on it.",
 )
+@click.option("--speed-search", is_flag=True, help="Read at speeds up to 5 % off, too; slow.")
 @click.option("--clips", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=2), default=10.0, show_default=True)
 @click.option("--decoys", type=click.IntRange(min=0), default=10_000, show_default=True)
