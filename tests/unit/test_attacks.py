@@ -12,6 +12,7 @@ from watermark.attacks import ATTACKS, AttackSpec, load_attacks, with_recordings
 from watermark.audio import Waveform
 from watermark.bench import synthetic_clips
 from watermark.errors import BenchError
+from watermark.measures import log_spectral_distance
 
 CONFIG = Path(__file__).parents[2] / "configs" / "attacks.yaml"
 
@@ -174,6 +175,13 @@ class TestWhatTheyDo:
         np.testing.assert_array_equal(run("polarity", clip).samples, -clip.samples)
         assert run("mono", clip).channels == run("one-channel", clip).channels == 1
         np.testing.assert_array_equal(run("swap-channels", clip).samples, clip.samples[::-1])
+        wide, narrow = (run("stereo-width", clip, factor=f).samples for f in (2.0, 0.5))
+        left, right = clip.samples
+        np.testing.assert_allclose(wide[0] - wide[1], 2 * (left - right), atol=1e-6)
+        np.testing.assert_allclose(narrow[0] - narrow[1], (left - right) / 2, atol=1e-6)
+        np.testing.assert_allclose(wide.mean(0), clip.samples.mean(0), atol=1e-6)
+        mono = clip.mono()
+        np.testing.assert_array_equal(run("stereo-width", mono, factor=2.0).samples, mono.samples)
         centred = run("invert-channel", clip.mono())
         assert np.abs(centred.mono().samples).max() == 0
 
@@ -259,6 +267,50 @@ def test_a_plugin_is_called_by_name_and_a_missing_one_says_what_to_do():
         lost = AttackSpec("lost", "x", "plugin", {"function": wrong})
         with pytest.raises(BenchError, match="cannot be imported"):
             lost.run(once, np.random.default_rng(0))
+
+
+def test_a_plugin_is_looked_at_before_it_is_needed():
+    def plugin(function, **rest):
+        return AttackSpec("mine", "x", "plugin", {"function": function, **rest})
+
+    plugin(f"{__name__}:halved", factor=0.5).check()
+    AttackSpec("clean", "none", "clean", {}).check()
+    for spec, reason in (
+        (plugin("nowhere.at_all:f"), "install what it lies in"),
+        (plugin(f"{__name__}:halved"), "missing"),
+        (plugin(f"{__name__}:halved", factor=1, other=2), "unexpected"),
+        (plugin(f"{__name__}:CONFIG"), "not a function"),
+    ):
+        with pytest.raises(BenchError, match=reason):
+            spec.check()
+    for name, reason in (("lost_its_way", "failed: no way"), ("gave_nothing", "no Waveform")):
+        with pytest.raises(BenchError, match=reason):
+            plugin(f"{__name__}:{name}").run(tone(440), np.random.default_rng(0))
+
+
+def lost_its_way(waveform: Waveform, rng: np.random.Generator) -> Waveform:
+    raise RuntimeError("no way")
+
+
+def gave_nothing(waveform: Waveform, rng: np.random.Generator) -> None:
+    return None
+
+
+def test_the_house_codec_keeps_length_and_music_but_not_samples(clip):
+    """What comes back is nearer to what went in than to another piece of the same music."""
+    from studio.house.round_trip import codec_round_trip
+
+    short = clip.slice(0.5, 2.5)
+    back = codec_round_trip(short, np.random.default_rng(0))
+    assert (back.length, back.rate, back.channels) == (short.length, short.rate, 1)
+
+    def distance(one: Waveform, other: Waveform) -> float:
+        found = log_spectral_distance(one, other)
+        assert found is not None
+        return found
+
+    assert np.abs(back.samples - short.mono().samples).max() > 0.01
+    assert distance(back, short.mono()) < 0.8 * distance(back, clip.slice(2.7, 4.7).mono())
 
 
 def halved(waveform: Waveform, rng: np.random.Generator, *, factor: float) -> Waveform:

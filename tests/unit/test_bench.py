@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 
 from watermark.attacks import AttackSpec
 from watermark.audio import Waveform, write
@@ -27,7 +29,9 @@ from watermark.measures import (
     wilson,
 )
 from watermark.message import SealKey, messages
-from watermark.report import as_html, as_text
+from watermark.models import SEAL_RATE
+from watermark.report import as_html, as_png, as_text
+from watermark.spectral import Spectrum
 from watermark.threats import all_threats
 
 KEY = SealKey(1, b"b" * 32)
@@ -180,6 +184,23 @@ class TestReport:
         assert "nonsense" in "".join(lines[1:4])
         assert any(line.startswith("clean") and "3/3" in line for line in lines)
 
+    def test_both_rates_have_their_interval_on_the_page(self):
+        one = AttackResult("x", "y", 8, 8, 2, 0, 0, None, None, None, None)
+        page = as_html(BenchReport((one,), ("a",), 1.0, 1, 20.0))
+        for hits in (8, 2):
+            low, high = wilson(hits, 8)
+            assert f"<td>{low:.2f}-{high:.2f}</td>" in page
+
+    def test_picture_grows_with_the_attacks(self, report):
+        def size(rows) -> tuple[int, int]:
+            png = as_png(replace(report, results=rows))
+            assert png.startswith(b"\x89PNG")
+            return struct.unpack(">II", png[16:24])
+
+        few, many = size(report.results), size(report.results * 5)
+        assert few[0] == many[0]
+        assert many[1] > few[1] + 200
+
     def test_html_escapes(self, report):
         nasty = AttackResult("<script>", "x", 1, 1, 1, 0, 0, None, None, None, None)
         page = as_html(BenchReport((nasty,), ("a",), 1.0, 1, 20.0, {"audio": "<b>"}))
@@ -297,6 +318,57 @@ class TestThreats:
         assert done["average"].si_snr_db is not None
         assert "threat copy" in as_text(report)
         assert report.to_json()["threats"][2]["name"] == "copy"
+
+    def test_a_stranger_beside_seals_a_clip_that_begins_later(self, clips):
+        """The stranger hears 40 ms of silence first, and those are not in what is read."""
+        heard = []
+
+        def stranger(waveform, seal_id):
+            heard.append(waveform)
+            return Waveform(waveform.samples + np.float32(0.01), waveform.rate)
+
+        threats = {threat.name: threat for threat in all_threats(stranger)}
+        music = clips[0].waveform
+        [(_, attacked, _)] = threats["overwrite beside"].do([music], [music])
+        late = round(0.04 * music.rate)
+        assert heard[0].length == music.length + late
+        assert np.abs(heard[0].samples[:, :late]).max() == 0
+        np.testing.assert_allclose(attacked.samples, music.samples + np.float32(0.01), atol=1e-6)
+        threats["overwrite"].do([music], [music])
+        assert heard[1].length == music.length  # the plain one: on the same grid
+
+    def test_copied_gains_are_those_of_the_seal_on_the_other_music(self):
+        """Bands made louder in one clip become louder in the other, and no others do."""
+        rng = np.random.default_rng(0)
+        one, two = (
+            Waveform(0.1 * rng.standard_normal((1, 48_000)).astype("f4"), SEAL_RATE)
+            for _ in range(2)
+        )
+        spectrum = Spectrum()
+        X = spectrum.stft(torch.from_numpy(one.samples))
+        gains = torch.zeros(1, len(spectrum.bands), X.shape[-1])
+        gains[:, 20:60] = 0.2  # nepers, 1.74 dB
+        mark = spectrum.mark(X, gains, one.length).numpy()
+        sealed = Waveform(one.samples + mark, SEAL_RATE)
+        copy = next(t for t in all_threats(toy_seal) if t.name == "copy of band gains")
+
+        def change(after: Waveform, before: Waveform) -> np.ndarray:
+            levels = [
+                spectrum.log_energy(spectrum.stft(torch.from_numpy(w.samples)))
+                for w in (after, before)
+            ]
+            return (levels[0] - levels[1])[0].mean(-1).numpy()  # dB, (bands,)
+
+        (owner, attacked, beside), _ = copy.do([one, two], [sealed, two])
+        assert (owner, beside) == (0, two)
+        gained = change(attacked, two)
+        np.testing.assert_allclose(gained[25:55], change(sealed, one)[25:55], atol=0.1)
+        assert gained[25:55].min() > 1.5
+        assert np.abs(gained[:15]).max() < 0.1
+        assert np.abs(gained[65:]).max() < 0.1
+        # Where nothing was sealed there is nothing to copy.
+        (_, same, _), _ = copy.do([one, two], [one, two])
+        np.testing.assert_allclose(same.samples, two.samples, atol=1e-6)
 
     def test_among_a_million_seals_the_bound_is_wider(self, report):
         clean = row(report, "clean")
