@@ -393,6 +393,8 @@ def bench(
         without = tuple(name for name in without if only in name)
     if not specs:
         raise BenchError(f"no attack whose name or kind holds {only!r}")
+    for spec in specs:
+        spec.check()
     missing = {"left out (no --noise DIR)": ", ".join(without)} if without else {}
     for name in without:
         click.echo(f"left out: {name} needs --noise DIR", err=True)

@@ -104,8 +104,8 @@ def as_png(report: BenchReport) -> bytes:
     figure = Figure(figsize=(9, 1.6 + 0.27 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for offset, name, colour, hits in (
-        (0.2, "detected", "#2b7a4b", [r.detected for r in rows]),
-        (-0.2, "identified", "#3b6fb6", [r.identified for r in rows]),
+        (0.2, "detected", "#8cc9a4", [r.detected for r in rows]),
+        (-0.2, "identified", "#9cbfe8", [r.identified for r in rows]),
     ):
         rates = [hit / max(r.clips, 1) for hit, r in zip(hits, rows, strict=True)]
         bounds = [wilson(hit, r.clips) for hit, r in zip(hits, rows, strict=True)]
@@ -119,14 +119,15 @@ def as_png(report: BenchReport) -> bytes:
                 [max(0.0, rate - low) for rate, (low, _) in zip(rates, bounds, strict=True)],
                 [max(0.0, high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)],
             ),
-            error_kw={"elinewidth": 0.8, "ecolor": "#444"},
+            error_kw={"elinewidth": 0.9, "ecolor": "#222", "capsize": 2, "capthick": 0.9},
         )
-    alarms = [f"  ({r.false_alarms} false alarms)" if r.false_alarms else "" for r in rows]
+    alarms = [f"  (false alarms: {r.false_alarms})" if r.false_alarms else "" for r in rows]
     names = [f"{r.attack}{alarm}" for r, alarm in zip(rows, alarms, strict=True)]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, 1.01)  # the cap of a whisker that ends at one stays whole
     axes.set_xlabel(f"share of {len(report.clips)} sealed clips of {report.seconds:g} s")
+    axes.set_ylabel("attack (false alarms, if any)")
     axes.grid(axis="x", alpha=0.3)
     axes.set_title("The seal after each attack, worst first", fontsize=11)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
