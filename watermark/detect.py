@@ -8,9 +8,9 @@ alignment, and judged twice:
   far the pilot's mean log odds stand above those on alignments where a seal would make it deny
   (:func:`watermark.reading.contrast`), against the threshold measured on real unmarked music of
   that duration, coarsely coded music included (:mod:`watermark.calibration`);
-* with a codebook, by the **registry's evidence**: :func:`watermark.identify.identify` on the soft
-  bits of the file, of the stretches that look sealed, and of windows. Its bound on a false
-  attribution is exact, so an identification counts as detection even where the pilot is weak.
+* with a codebook, by the **registry's evidence** (:mod:`watermark.attribution`): do the soft bits
+  follow the scramble of an epoch, and the sequence of a seal? Both bounds on a false claim are
+  exact, so either counts as detection even where the pilot is weak.
 
 On request, what was found in neither way is looked for at other speeds and tempos
 (:mod:`watermark.retiming`). "Nothing found" is a result, not an error; files that cannot be read
@@ -34,11 +34,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from watermark.attribution import attribute
 from watermark.audio import DecodeLimits, Waveform, source_name, stream
 from watermark.calibration import DurationCalibration
 from watermark.decoding import AudioSource
 from watermark.detection import Detection, Segment
-from watermark.identify import MAX_CHANCE, Codebook, Identification, identify
+from watermark.identify import Codebook
 from watermark.models import SEAL_RATE, SealModel
 from watermark.reading import Reading, View, read_views
 from watermark.retiming import find_retiming
@@ -52,10 +53,7 @@ _CLIP = 12.0  # log odds; a cell counts at most this much in the timeline
 _SIDES_FROM = 0.25  # power of the difference against the mix, from which sides are read
 _RETIMED_S = 600.0  # of a file that is looked at for other speeds, to bound the memory
 _UNCALIBRATED = 2.0  # contrast that unmarked music was never seen to reach
-_BESIDE_FROM = 1.2  # contrast from which a seal is looked for under another one
-_LIKELY = 1.0  # contrast from which a large registry is searched exhaustively
 _WINDOWS_S = (30.0, 10.0)  # looked at separately in files much longer than they are
-_SEARCH_S, _SEARCH_HOP_S, _SEARCH_MOST = 12.0, 6.0, 8  # windows the codebook is tried on
 
 Progress = Callable[[float, float | None], None]
 
@@ -204,33 +202,35 @@ def _judge(
     alarm = window.margin > 0
     timeline = _timeline(reading)
     segments = _segments(reading, timeline, model)
-    found = _identify(reading, codebook, segments, looks) if codebook is not None else None
+    attribution = attribute(reading, model, codebook, segments, looks=looks)
+    found, keyed = attribution.identification, attribution.keyed
+    named = found is not None or keyed is not None
     p_value = fpr = None
     if window.row is not None:
         p_value = min(1.0, window.row.p_value(window.score) * window.looks * looks)
         rate = (window.row.held_out or window.row.false_positive_rate).upper
         # The threshold was raised for the looks within the file, not for other views of it.
         fpr = 1 - (1 - rate) ** looks
-    if found is not None and (p_value is None or found.chance_bound < p_value):
-        p_value = found.chance_bound
-    phase_s, logits = _message_logits(reading, found)
+    bounds = [evidence.chance_bound for evidence in (found, keyed) if evidence is not None]
+    p_value = min([*bounds, *([] if p_value is None else [p_value])], default=None)
     return Detection(
         file=name,
         duration_s=reading.duration_s,
-        detected=alarm or found is not None,
+        detected=alarm or named,
         score=window.score,
         p_value=p_value,
         threshold=window.threshold,
         false_positive_rate=fpr,
         alarms=(window.row.held_out or window.row.false_positive_rate) if window.row else None,
         calibrated_s=window.row.duration_s if window.row else None,
-        segments=segments if alarm or found is not None else (),
+        segments=segments if alarm or named else (),
         timeline=timeline,
-        message_logits=logits,
-        message_phase_s=phase_s,
+        message_logits=attribution.message_logits,
+        message_phase_s=attribution.message_phase_s,
         model=model.id,
         view=view,
         identification=found,
+        keyed=keyed,
     )
 
 
@@ -298,121 +298,3 @@ def _segments(
             stop = round(min(end, reading.duration_s), 3)
             segments.append(Segment(start, stop, score))
     return tuple(segments)
-
-
-def _identify(
-    reading: Reading, codebook: Codebook, segments: tuple[Segment, ...], looks: int = 1
-) -> Identification | None:
-    """Try the codebook on the file, then on its sealed stretches, then on its likeliest windows."""
-    duration = reading.duration_s
-    # An exhaustive search of a large registry is worth its time where the pilot says "sealed".
-    likely_sealed = reading.score() > _LIKELY or bool(segments)
-    spans = [(0.0, duration)]
-    spans += [(s.start_s, s.end_s) for s in segments if s.end_s - s.start_s < duration - 1.0]
-    if duration > 1.5 * _SEARCH_S:
-        starts = np.arange(0.0, duration - _SEARCH_S / 2, _SEARCH_HOP_S)
-        scores = [reading.score(s, s + _SEARCH_S) for s in starts]
-        likely = [i for i in np.argsort(scores)[::-1][:_SEARCH_MOST] if scores[i] > _LIKELY]
-        spans += [(float(starts[i]), float(starts[i]) + _SEARCH_S) for i in likely]
-    found = _search(reading, codebook, spans, 2 * len(spans) * looks, likely_sealed)
-    if found is not None or reading.score() < _BESIDE_FROM:
-        return found
-    # A stranger's seal on another grid, if that is what was read, leaves ours beside it. Half of
-    # the chance bound is kept for these further looks.
-    rivals = reading.rivals.shape[1]
-    hits = [
-        hit
-        for rival in range(rivals)
-        if (hit := _search(reading.beside(rival), codebook, spans[:1], 2 * rivals * looks, False))
-    ]
-    return min(hits, key=lambda hit: hit.chance_bound, default=None)
-
-
-def _search(
-    reading: Reading,
-    codebook: Codebook,
-    spans: list[tuple[float, float]],
-    tries: int,
-    likely_sealed: bool,
-) -> Identification | None:
-    """The first span that names a seal, at a bound that counts ``tries`` searches."""
-    for number, (start, end) in enumerate(spans):
-        part = replace(reading, duration_s=min(end, reading.duration_s))
-        logits = part.on_grid(reading.cell_s, start)
-        if not np.any(logits):
-            continue
-        # Every span counts as searched (a union bound), so the bound holds for all together.
-        found = identify(
-            logits,
-            codebook,
-            hop_s=reading.cell_s,
-            window_s=reading.cell_s,
-            thorough=likely_sealed or number > 0,
-            max_chance=MAX_CHANCE / tries,
-        )
-        if found is not None:
-            return replace(
-                found,
-                offset_s=_refined(found, codebook, reading, start, end),
-                chance_bound=min(1.0, found.chance_bound * tries),
-                searched=found.searched * tries,
-            )
-    return None
-
-
-def _refined(
-    found: Identification, codebook: Codebook, reading: Reading, start_s: float, end_s: float
-) -> float:
-    """Where the file's second 0 lies in the original, to the step of the alignments (5 ms) or,
-    where few seconds are there to tell neighbouring cells apart, to a cell.
-
-    The search knows the place to a twelfth of a second. Cells of the original begin at whole cells,
-    so where the file's cells begin leaves a few candidates a cell apart; the messages decide.
-    """
-    rough = found.offset_s - start_s
-    use = reading.between(start_s, end_s) & reading.audible
-    words = _words(codebook, found)
-    if not use.any() or words is None:
-        return rough
-    cell = reading.cell_s
-    turn = np.exp(2j * np.pi * (reading.start_s[use] + rough) / cell).mean()
-    near = rough - float(np.angle(turn)) / (2 * np.pi) * cell
-    signs = np.unpackbits(words.astype(">u2").view(np.uint8)).reshape(-1, 16) * 2.0 - 1.0
-    middles = reading.start_s[use] + cell / 2
-    sizes = np.abs(reading.bits[use])
-    bits = np.clip(reading.bits[use], -np.median(sizes), np.median(sizes))  # no cell decides alone
-    best, best_sum = near, -np.inf
-    for candidate in near + cell * np.arange(-3, 4):
-        second = np.floor(middles + candidate).astype(int)
-        inside = (second >= 0) & (second < len(signs))
-        agreement = float((bits[inside] * signs[second[inside]]).sum())
-        if agreement > best_sum:
-            best, best_sum = float(candidate), agreement
-    return best
-
-
-def _words(codebook: Codebook, found: Identification) -> NDArray[np.uint16] | None:
-    """The registered sequence of the seal found, 16-bit words by second."""
-    wanted = np.frombuffer(found.seal_id.value, np.uint8)
-    for group in codebook.groups:
-        at = np.flatnonzero((group.ids == wanted).all(axis=1) & (group.epochs == found.epoch))
-        if len(at):
-            return np.ascontiguousarray(group.words[:, at[0]])
-    return None
-
-
-def _message_logits(
-    reading: Reading, found: Identification | None
-) -> tuple[float, NDArray[np.float32]]:
-    """Soft bits per second at the phase where seconds agree with themselves most."""
-    if found is not None:
-        phase = (-found.offset_s) % 1.0
-        phase -= phase > 0.95  # a second that begins just before the file
-        return phase, reading.on_grid(1.0, phase).astype(np.float32)
-    best_phase, best_energy = 0.0, -1.0
-    for phase in np.arange(0.0, 1.0, 0.04):
-        rows = reading.on_grid(1.0, float(phase))
-        energy = float(np.abs(rows).mean()) if len(rows) else 0.0
-        if energy > best_energy * 1.0001:
-            best_phase, best_energy = float(phase), energy
-    return best_phase, reading.on_grid(1.0, best_phase).astype(np.float32)

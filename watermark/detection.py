@@ -17,7 +17,7 @@ from watermark.identify import Identification
 from watermark.reading import View
 from watermark.retiming import Retiming
 
-__all__ = ["Detection", "Segment"]
+__all__ = ["Detection", "KeyedEvidence", "Segment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,24 @@ class Segment:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class KeyedEvidence:
+    """A stretch that follows the scramble of a registered epoch, whichever seal it is.
+
+    Attributes:
+        epoch: of the key.
+        chance_bound: upper bound on the chance that audio not sealed under this key follows it as
+            well, at any place, alignment and stretch looked at.
+        start_s: where the stretch begins in the file.
+        end_s: where it ends.
+    """
+
+    epoch: int
+    chance_bound: float
+    start_s: float
+    end_s: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
     """What was found in one file.
@@ -36,11 +54,11 @@ class Detection:
     Attributes:
         file: its name, None for a waveform.
         duration_s: seconds.
-        detected: the score is above the threshold, or the seal is identified.
+        detected: the score is above the threshold, or a registered key or seal was found.
         score: of the file or of its best window; the pilot's contrast, in standard deviations.
         p_value: share of unmarked clips of that duration that score as high, times the windows
-            looked at; with an identification, the smaller of it and the bound on a false
-            attribution. None for weights that nobody calibrated.
+            looked at; with a registered key or seal, the least of it and their bounds. None for
+            weights that nobody calibrated.
         threshold: of the score.
         false_positive_rate: of the threshold, its upper 95 % limit, times the windows looked at.
         alarms: the count behind that rate, or None.
@@ -52,6 +70,7 @@ class Detection:
         model: id of the weights.
         view: which mono signal it was found in.
         identification: the registered seal, or None.
+        keyed: that it is sealed under a registered key, seal named or not; or None.
         retiming: the change of speed or tempo that was undone before it was found, or None.
     """
 
@@ -71,6 +90,7 @@ class Detection:
     model: str
     view: View
     identification: Identification | None
+    keyed: KeyedEvidence | None = None
     retiming: Retiming | None = None
 
     def to_json(self, *, message_logits: bool = False) -> dict[str, Any]:
@@ -91,6 +111,7 @@ class Detection:
             "view": self.view,
             "calibration": None,
             "identification": None,
+            "keyed": None,
         }
         if self.alarms is not None:
             data["calibration"] = {
@@ -110,6 +131,13 @@ class Detection:
                 "offset_s": round(found.offset_s, 3),
                 "bit_accuracy": round(found.bit_accuracy, 4),
                 "seconds_used": found.seconds_used,
+            }
+        if self.keyed is not None:
+            data["keyed"] = {
+                "epoch": self.keyed.epoch,
+                "chance_bound": self.keyed.chance_bound,
+                "start_s": round(self.keyed.start_s, 3),
+                "end_s": round(self.keyed.end_s, 3),
             }
         if self.retiming is not None:
             data["retiming"] = {"kind": self.retiming.kind, "factor": self.retiming.factor}

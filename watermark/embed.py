@@ -155,6 +155,7 @@ class _Sealer:
             )
         self.rate, self.channels = rate, channels
         self._seal_id, self._key, self._model, self._strength = seal_id, key, model, strength
+        self._scramble = model.scramble(key)
         self._down = _Resampler(rate, SEAL_RATE)
         self._up = _Resampler(SEAL_RATE, rate)
         self._original = _Queue(np.zeros((channels, 0), np.float32))
@@ -204,10 +205,12 @@ class _Sealer:
         cells = -(-len(host) // cell)
         seconds = self._model.cell_seconds(cells, start // cell)
         first, last = int(seconds[0]), int(seconds[-1])
-        table = messages(self._key, self._seal_id, last - first + 1, first)
-        mark = self._model.mark(np.ascontiguousarray(host), table[seconds - first], self._strength)[
-            self._marked - start : end - start
-        ]
+        rows = messages(self._key, self._seal_id, last - first + 1, first)[seconds - first]
+        if self._scramble is not None:
+            at = (start // cell + np.arange(cells)) % len(self._scramble)
+            rows = rows ^ self._scramble.bits[at]
+        mark = self._model.mark(np.ascontiguousarray(host), rows, self._strength)
+        mark = mark[self._marked - start : end - start]
         self._count_audible(host[self._marked - start : end - start])
         self._residual.append(self._up.push(mark)[None])
         self._marked = end

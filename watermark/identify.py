@@ -22,6 +22,11 @@ second vote for alignments, and those with two votes or more are scored exactly.
 misses (bit accuracy below about 0.85) the exhaustive search finds, unless ``thorough`` is off. The
 bound always counts all that could have been chosen.
 
+Where the seal is scrambled, the scramble has told already which key it is, where its seconds begin,
+and their place modulo 8 s (:mod:`watermark.keyed`): ``key`` and ``second`` leave one alignment in a
+hundred. The index can look up many more words then, and the exhaustive search looks scores up in a
+table of all words.
+
 >>> from watermark.message import SealId, SealKey, messages
 >>> key = SealKey(1, bytes(32))
 >>> seals = [SealId(n.to_bytes(8, "big")) for n in range(50)]
@@ -35,14 +40,14 @@ bound always counts all that could have been chosen.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.codebook import Codebook, CodebookEntry, SealGroup
 from watermark.errors import CodebookError
-from watermark.message import BITS, SealId
+from watermark.message import BITS, SCRAMBLE_PERIOD_S, SealId, SealKey
 
 __all__ = [
     "MAX_CHANCE",
@@ -64,7 +69,10 @@ MIN_OVERLAP_S = 2
 _PRODUCT = 2**17  # numbers in a matrix product: blocks of seals that stay in the cache
 _VOTING_S = 256  # seconds of the file whose words vote together, to bound the memory
 _INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
+_LOOKUP = 2**15  # seals whose scores are looked up together
+_DIRECT = 10**8  # scores that are looked up rather than asking the index
 _LIKELY_BITS = 4  # the index looks up the 2**4 likeliest words of every second
+_LIKELY_BITS_PLACED = 6  # where the place modulo the scramble's period is known
 _CLIP = 2.0  # logits are limited to this multiple of their median size: no bit decides alone
 
 
@@ -100,12 +108,14 @@ class _Phase:
     """The file's logits as whole seconds that begin ``start_s`` into the file.
 
     ``weights`` is float32 ``(seconds, 16)``: limited logits. ``energy[a:b].sum()`` of
-    ``energy`` (seconds,) is the squared norm over seconds a to b.
+    ``energy`` (seconds,) is the squared norm over seconds a to b. ``second``: where row 0 lies in
+    the original, modulo the scramble's period, if that is known.
     """
 
     start_s: float
     weights: NDArray[np.float32]
     energy: NDArray[np.float64]
+    second: int | None = None
 
     def overlap(self, length: int, offset: int) -> tuple[int, int]:
         """Rows that have a place in a sequence of ``length`` whose second ``offset`` is row 0."""
@@ -114,7 +124,10 @@ class _Phase:
     def offsets(self, length: int) -> range:
         """Offsets at which file and sequence share enough seconds."""
         least = min(MIN_OVERLAP_S, len(self.weights), length)
-        return range(least - len(self.weights), length - least + 1)
+        first, stop = least - len(self.weights), length - least + 1
+        if self.second is None:
+            return range(first, stop)
+        return range(first + (self.second - first) % SCRAMBLE_PERIOD_S, stop, SCRAMBLE_PERIOD_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +149,8 @@ def identify(
     window_s: float = 1.0,
     thorough: bool = True,
     max_chance: float = MAX_CHANCE,
+    key: SealKey | None = None,
+    second: int | None = None,
 ) -> Identification | None:
     """The registered seal whose sequence the logits follow, or None if none surely does.
 
@@ -149,11 +164,21 @@ def identify(
         thorough: search large codebooks exhaustively where the index finds nothing (seconds for a
             million seals); worth it when a seal was detected, a waste on unmarked audio.
         max_chance: attribute only at or below this bound.
+        key: look among the seals of this key only.
+        second: window 0 lies in this second of the original, modulo 8 (windows of 1 s only).
 
     Raises:
         CodebookError: logits of another shape, not finite, or an impossible hop or window.
     """
-    best = best_match(logits, codebook, hop_s=hop_s, window_s=window_s, thorough=thorough)
+    best = best_match(
+        logits,
+        codebook,
+        hop_s=hop_s,
+        window_s=window_s,
+        thorough=thorough,
+        key=key,
+        second=second,
+    )
     return best if best is not None and best.chance_bound <= max_chance else None
 
 
@@ -164,19 +189,23 @@ def best_match(
     hop_s: float = 1.0,
     window_s: float = 1.0,
     thorough: bool = True,
+    key: SealKey | None = None,
+    second: int | None = None,
 ) -> Identification | None:
     """As :func:`identify`, but the best seal whatever its bound: evidence to show, not a verdict.
 
     None if the codebook or the logits are empty.
     """
-    phases = _phases(logits, hop_s, window_s)
-    groups = [group for group in codebook.groups if len(group)]
+    if second is not None and (hop_s, window_s) != (1.0, 1.0):
+        raise CodebookError("the second of a window is that of windows of 1 s")
+    phases = [replace(phase, second=second) for phase in _phases(logits, hop_s, window_s)]
+    groups = [group for group in codebook.groups if len(group) and key in (None, group.key)]
     if not phases or not groups:
         return None
     searched = sum(len(g) * len(p.offsets(g.length)) for g in groups for p in phases)
 
     best: _Hit | None = None
-    large = [group for group in groups if len(group) >= _INDEX_FROM]
+    large = [group for group in groups if len(group) >= _INDEX_FROM and not _direct(group, phases)]
     for group in groups:
         search = _search_index if group in large else _search_all
         best = _better(best, search(group, phases))
@@ -191,7 +220,7 @@ def best_match(
     agree = (weights > 0) == (_signs(best, first, last) > 0)
     return Identification(
         seal_id=SealId(best.group.ids[best.seal].tobytes()),
-        epoch=int(best.group.epochs[best.seal]),
+        epoch=best.group.key.epoch,
         score=best.z,
         chance_bound=_chance(best, searched),
         offset_s=round(best.offset - best.phase.start_s, 6),
@@ -287,8 +316,53 @@ def _norms(phase: _Phase, length: int) -> NDArray[np.float64]:
     return np.where(norms > 0, norms, np.inf)
 
 
+def _direct(group: SealGroup, phases: list[_Phase]) -> bool:
+    """Looking up all scores takes no longer than the index."""
+    if any(phase.second is None for phase in phases):
+        return False
+    spans = [p.overlap(group.length, o) for p in phases for o in p.offsets(group.length)]
+    return sum(last - first for first, last in spans) * len(group) <= _DIRECT
+
+
 def _search_all(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
-    """Score every alignment: products (seconds of the file) x (second k of a block of seals)."""
+    """Score every alignment."""
+    if all(phase.second is not None for phase in phases):
+        return _search_tables(group, phases)
+    return _search_products(group, phases)
+
+
+def _search_tables(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
+    """Few alignments: look up what every word would score in a second of the file, and add up."""
+    best: _Hit | None = None
+    for phase in phases:
+        tables = [_word_scores(row) for row in phase.weights]
+        norms = _norms(phase, group.length).astype(np.float32)
+        for start in range(0, len(group), _LOOKUP):
+            words = group.words[:, start : start + _LOOKUP]
+            for offset, norm in zip(phase.offsets(group.length), norms, strict=True):
+                first, last = phase.overlap(group.length, offset)
+                total = np.zeros(words.shape[1], np.float32)
+                score = np.empty_like(total)
+                for t in range(first, last):
+                    # Every word has a place in the table; "clip" only spares a check.
+                    np.take(tables[t], words[offset + t], out=score, mode="clip")
+                    total += score
+                seal = int(np.argmax(total))
+                z = float(total[seal] / norm)
+                if best is None or z > best.z:
+                    best = _Hit(z, group, start + seal, offset, phase)
+    return best
+
+
+def _word_scores(row: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each 16-bit word scores on logits (16,): float32 (65536,)."""
+    half = _bits(np.arange(256, dtype=np.uint16))[:, BITS // 2 :]  # (256, 8)
+    scores: NDArray[np.float32] = half @ row[: BITS // 2]
+    return np.asarray((scores[:, None] + half @ row[BITS // 2 :]).reshape(-1))
+
+
+def _search_products(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
+    """Products (seconds of the file) x (second k of a block of seals)."""
     stacked = np.concatenate([phase.weights for phase in phases])
     offsets = [phase.offsets(group.length) for phase in phases]
     norms = [_norms(phase, group.length) for phase in phases]
@@ -337,23 +411,29 @@ def _search_index(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
 def _voted(group: SealGroup, phase: _Phase, first_row: int) -> NDArray[np.int64]:
     """Alignments with two votes or more, as (offset - first offset) * seals + seal."""
     seals, span = len(group), phase.offsets(group.length)
+    doubtful = _LIKELY_BITS if phase.second is None else _LIKELY_BITS_PLACED
+    step = span.step
     votes = [np.empty(0, np.int64)]
     for t, row in enumerate(phase.weights[first_row : first_row + _VOTING_S], first_row):
         if not row.any():
             continue
-        for word in _likely_words(row):
+        for word in _likely_words(row, doubtful):
             # A place is second * seals + seal: only the second's place in the file is taken off.
             votes.append(group.index.places(word).astype(np.int64) - (t + span[0]) * seals)
     cast = np.concatenate(votes)
-    cast = np.sort(cast[(cast >= 0) & (cast < len(span) * seals)])
+    cast = cast[(cast >= 0) & (cast < ((len(span) - 1) * step + 1) * seals)]
+    if step > 1:
+        late, seal = np.divmod(cast, seals)
+        cast = (late // step * seals + seal)[late % step == 0]
+    cast = np.sort(cast)
     return np.unique(cast[1:][cast[1:] == cast[:-1]])
 
 
-def _likely_words(row: NDArray[np.float32]) -> list[int]:
+def _likely_words(row: NDArray[np.float32], count: int) -> list[int]:
     """The words that fit the logits ``(16,)`` best: the hard one, its least sure bits flipped."""
     values = 1 << np.arange(BITS - 1, -1, -1)
     hard = int(values[row > 0].sum())
-    doubtful = values[np.argsort(np.abs(row))[:_LIKELY_BITS]]
+    doubtful = values[np.argsort(np.abs(row))[:count]]
     flips = np.zeros(1, np.int64)
     for value in doubtful:
         flips = np.concatenate([flips, flips ^ int(value)])

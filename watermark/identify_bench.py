@@ -82,9 +82,8 @@ def filled(entries: Iterable[CodebookEntry], *, seals: int, seed: int = 0) -> Co
     book = Codebook(entries)
     (group,) = book.groups
     rng = np.random.default_rng(seed + 1)
-    spare = SealKey(1, bytes(32))
     while (missing := min(_BATCH, seals - len(group))) > 0:
-        made = [CodebookEntry(SealId(rng.bytes(8)), spare, group.length) for _ in range(missing)]
+        made = [SealId(rng.bytes(8)) for _ in range(missing)]
         words = rng.integers(0, 2**16, (missing, group.length), dtype=np.uint16)
         group.extend(made, words)
     return book

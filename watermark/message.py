@@ -3,8 +3,17 @@
 The message of second ``k`` of a sealed track is the first 16 bits of
 ``HMAC-SHA256(epoch secret, seal id (8 bytes) ‖ k (uint32, big-endian))``, most significant bit
 first. Without the secret the sequence of a seal can neither be predicted nor told from coin flips,
-which is what lets :mod:`watermark.identify` bound the chance of a false attribution exactly. The
-format is fixed: golden vectors in the tests must hold for ever, or sealed tracks become unreadable.
+which is what lets :mod:`watermark.identify` bound the chance of a false attribution exactly.
+
+Where a model's record says so, the message is *scrambled* before it is written: every chip (a few
+cells of one second) has its own 16 bits, the first of
+``HMAC-SHA256(epoch secret, "watermark-scramble/1" ‖ (second mod 8) ‖ chip)`` (a byte each), and
+their exclusive or is written. What a host, or a stranger's seal, says to a bit then changes its
+sign from chip to chip and averages out; and whoever has the secret can tell that a stretch follows
+it, and where in its 8 s, before any seal is named (:mod:`watermark.keyed`).
+
+The format is fixed: golden vectors in the tests must hold for ever, or sealed tracks become
+unreadable.
 
 Keys belong to an epoch. A rotation makes a new epoch; old keys stay, to read what they sealed.
 
@@ -14,6 +23,8 @@ Keys belong to an epoch. A rotation makes a new epoch; old keys stay, to read wh
 array([0, 0, 1, 0, 1, 1, 0, 0, 1, 0, 0, 1, 1, 0, 0, 1], dtype=uint8)
 >>> messages(key, seal_id, 10).shape
 (10, 16)
+>>> scramble_words(key, 0, 3).tolist()
+[27501, 45554, 39283]
 >>> key
 SealKey(epoch=1, secret=<hidden>)
 """
@@ -37,11 +48,24 @@ from numpy.typing import NDArray
 
 from watermark.errors import SealIdError, SealKeyError
 
-__all__ = ["BITS", "SealId", "SealKey", "message", "message_words", "messages"]
+__all__ = [
+    "BITS",
+    "SCRAMBLE_PERIOD_S",
+    "SealId",
+    "SealKey",
+    "message",
+    "message_words",
+    "messages",
+    "scramble_words",
+]
 
 #: Bits in one message (one second of audio).
 BITS = 16
 
+#: Seconds after which the scramble begins anew.
+SCRAMBLE_PERIOD_S = 8
+
+_SCRAMBLE = b"watermark-scramble/1"
 _ID_BYTES = 8
 _SECRET_BYTES = 32
 _FORMAT = "watermark-seal-key/1"
@@ -194,3 +218,13 @@ def messages(key: SealKey, seal_id: SealId, seconds: int, start: int = 0) -> NDA
     """The messages of ``seconds`` seconds from ``start``: uint8 ``(seconds, 16)`` of 0 and 1."""
     words = message_words(key, seal_id, seconds, start)
     return np.unpackbits(words.astype(">u2").view(np.uint8)).reshape(seconds, BITS)
+
+
+def scramble_words(key: SealKey, second: int, chips: int) -> NDArray[np.uint16]:
+    """What the first ``chips`` chips of a second are scrambled with, 16-bit words ``(chips,)``."""
+    period = bytes([second % SCRAMBLE_PERIOD_S])
+    digests = [
+        hmac.digest(key.secret, _SCRAMBLE + period + bytes([chip]), "sha256")
+        for chip in range(chips)
+    ]
+    return np.frombuffer(b"".join(digest[:2] for digest in digests), ">u2").astype(np.uint16)

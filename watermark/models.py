@@ -29,15 +29,18 @@ from numpy.typing import NDArray
 
 from watermark.calibration import Calibration
 from watermark.errors import SealModelError
+from watermark.message import SCRAMBLE_PERIOD_S, SealKey
 
 if TYPE_CHECKING:
     import torch
+
+    from watermark.keyed import Scramble
 
 __all__ = ["BUILTIN", "SEAL_RATE", "SealModel", "SealModelConfig", "load_seal_model"]
 
 SEAL_RATE = 16_000  # Hz
 _WEIGHTS = Path(__file__).parent / "weights"
-_FORMAT = "watermark-seal-weights/1"
+_FORMATS = ("watermark-seal-weights/1", "watermark-seal-weights/2")  # 2 may scramble
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class SealModel(ABC):
         context_cells: how far the networks look to either side.
         alignments: offsets in samples below ``cell_samples`` that a reader must try.
         coarse_alignments: those that suffice to say whether there is anything to read.
+        chip_cells: messages are scrambled by the epoch's key, anew every so many cells
+            (:class:`watermark.keyed.Scramble`); 0: they are written as they are.
         contrasted: the pilot denies on wrong alignments, so evidence is its contrast to them
             (:mod:`watermark.detect`); else the pilot itself is.
         polarity_sensitive: the reader must also try the inverted signal.
@@ -121,6 +126,7 @@ class SealModel(ABC):
     rate: int = SEAL_RATE
     coarse_alignments: tuple[int, ...] | None = None
     contrasted: bool = False
+    chip_cells: int = 0
 
     @property
     def cell_s(self) -> float:
@@ -143,6 +149,15 @@ class SealModel(ABC):
             messages: one message per cell, (ceil(n / cell_samples), 16) of {0, 1}.
             strength: linear; 1 is the model's own.
         """
+
+    def scramble(self, key: SealKey) -> Scramble | None:
+        """What an epoch's messages are scrambled with on this model's cells; None: nothing."""
+        from watermark.keyed import Scramble
+
+        if not self.chip_cells:
+            return None
+        period = round(SCRAMBLE_PERIOD_S / self.cell_s)
+        return Scramble.of(key, self.cell_seconds(period), self.chip_cells)
 
     @abstractmethod
     def read(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -172,7 +187,8 @@ class SealModel(ABC):
             torch.manual_seed(seed)
             generator, detector = SpectralGenerator(), SpectralDetector()
         digest = hashlib.sha256(f"random {seed}".encode()).hexdigest()
-        return _HouseModel(generator, detector, "random", digest, {"strength_db": 20.0})
+        record = {"strength_db": 20.0, "chip_cells": 2}
+        return _HouseModel(generator, detector, "random", digest, record)
 
 
 class _HouseModel(SealModel):
@@ -192,6 +208,7 @@ class _HouseModel(SealModel):
         self.alignments = tuple(range(0, CELL_SAMPLES, HOP // 2))
         self.coarse_alignments = self.alignments[::2]
         self.contrasted = True
+        self.chip_cells = int(record.get("chip_cells", 0))
         self.polarity_sensitive = False
         calibration = record.get("calibration")
         self.calibration = Calibration.from_dict(calibration) if calibration else None
@@ -280,8 +297,10 @@ def _load_house(config: SealModelConfig) -> SealModel:
         ) from exc
     except ValueError as exc:
         raise SealModelError(f"seal weights {path.name}: damaged record") from exc
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
-        raise SealModelError(f"seal weights {path.name}: the record is not of format {_FORMAT}")
+    if not isinstance(record, dict) or record.get("format") not in _FORMATS:
+        raise SealModelError(
+            f"seal weights {path.name}: the record is not of format {_FORMATS[-1]}"
+        )
     digest = hashlib.sha256(raw).hexdigest()
     if digest != record.get("digest"):
         raise SealModelError(

@@ -64,9 +64,16 @@ def run(config: Path, profile: str, shards: Path, work: Path, init: Path | None)
 @click.option("--name", default="house", show_default=True)
 @click.option("--strength-db", type=float, required=True, help="Depth K of strength 1.")
 @click.option("--max-strength", default=1.6, show_default=True)
+@click.option("--chip-cells", default=0, show_default=True, help="Cells of a scramble's chip.")
 @click.option("--facts", default="{}", help="JSON about the training, kept in the record.")
 def export(
-    work: Path, out: Path, name: str, strength_db: float, max_strength: float, facts: str
+    work: Path,
+    out: Path,
+    name: str,
+    strength_db: float,
+    max_strength: float,
+    chip_cells: int,
+    facts: str,
 ) -> None:
     """Write the weights and their record."""
     from watermark.train.export import export as write
@@ -77,6 +84,7 @@ def export(
         name=name,
         strength_db=strength_db,
         max_strength=max_strength,
+        chip_cells=chip_cells,
         facts=json.loads(facts),
     )
     click.echo(digest)

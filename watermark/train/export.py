@@ -15,7 +15,7 @@ from watermark.spectral import DepthConfig, NetworkConfig, network_dict
 
 __all__ = ["bench_record", "export", "update_record", "write_record"]
 
-FORMAT = "watermark-seal-weights/1"
+FORMAT = "watermark-seal-weights/2"
 
 
 def export(
@@ -25,6 +25,7 @@ def export(
     name: str,
     strength_db: float,
     max_strength: float,
+    chip_cells: int = 0,
     facts: dict[str, Any],
 ) -> str:
     """Write ``out`` (fp16 safetensors of the averaged weights) and its record; returns the digest.
@@ -35,6 +36,7 @@ def export(
         name: of the model, as in ids.
         strength_db: depth K of strength 1.
         max_strength: the audibility limit.
+        chip_cells: cells after which the scramble changes; 0 for none.
         facts: how it was trained; kept in the record as it is.
     """
     from safetensors.torch import save
@@ -52,6 +54,7 @@ def export(
         **network_dict(NetworkConfig(), DepthConfig(**data.get("depth", {}))),
         "strength_db": strength_db,
         "max_strength": max_strength,
+        "chip_cells": chip_cells,
         "training": {**facts, "progress": data["progress"]},
     }
     write_record(out.with_suffix(".json"), record)

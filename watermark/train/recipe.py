@@ -16,6 +16,9 @@
 * **G1** goes on likewise, from exported weights (``--init``): some rows are sealed once more with a
   stranger's message, as an attacker with the public generator would, and the part of the pattern
   that all hosts and messages share, which averaging many sealed files finds, is penalised.
+* **H1** and **H2** go on likewise: the messages are scrambled with random bits that change every
+  cell or two, as the epoch key does when a track is sealed (:mod:`watermark.message`), and the loss
+  is that of the descrambled bits. What the host, or a stranger's seal, says to a bit averages out.
 
 A run writes ``state.pt`` every ``checkpoint_s`` seconds and goes on from it; ``log.jsonl`` has one
 object per 20 steps.
@@ -74,6 +77,7 @@ class Stage:
     pulse_share: float = 0.0  # negatives with a periodic gain or clicks
     overwrite_share: float = 0.0  # rows sealed again, with a stranger's message
     common_weight: float = 0.0  # of the power of the pattern that all rows share
+    scramble_cells: tuple[int, ...] = ()  # a row's messages are scrambled anew every so many cells
     decay: bool = False
     spread_weight: float = 0.0
     spread_only: bool = False
@@ -97,7 +101,9 @@ def load_profile(path: Path, name: str) -> Profile:
     """Read profile ``name`` from ``configs/train/seal.yaml``."""
     data = yaml.safe_load(path.read_text())["profiles"][name]
     depth = DepthConfig(**data.get("depth", {}))
-    stages = tuple(Stage(**s) for s in data["stages"])
+    stages = tuple(
+        Stage(**{**s, "scramble_cells": tuple(s.get("scramble_cells", ()))}) for s in data["stages"]
+    )
     return Profile(**{**data, "stages": stages, "depth": depth})
 
 
@@ -147,6 +153,21 @@ def _messages(
     )
     part = (torch.arange(cells)[None] >= torch.from_numpy(at)[:, None]).long()
     return torch.gather(pair, 1, part[..., None].expand(-1, -1, MESSAGE_BITS)), part
+
+
+def _scramble(batch: int, cells: int, lengths: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    """Random bits to exclusive-or a batch's messages with, (batch, cells, 16).
+
+    Each row keeps its bits for one of ``lengths`` cells, from a random phase on; without lengths
+    nothing is scrambled.
+    """
+    if not lengths:
+        return torch.zeros(batch, cells, MESSAGE_BITS)
+    length = rng.choice(lengths, batch)[:, None]
+    chip = (np.arange(cells)[None] + rng.integers(0, length)) // length  # (batch, cells)
+    table = torch.from_numpy(rng.integers(0, 2, (batch, cells + 1, MESSAGE_BITS))).float()
+    index = torch.from_numpy(chip)[..., None].expand(-1, -1, MESSAGE_BITS)
+    return torch.gather(table, 1, index)
 
 
 def _bit_loss(
@@ -253,8 +274,11 @@ class _Trainer:
         total_cells = host.shape[-1] // CELL_SAMPLES + 1
         messages, part = _messages(stage.batch, total_cells, stage.switch_share, self.rng)
         messages, part = messages.to(self.device), part.to(self.device)
+        scramble = _scramble(stage.batch, total_cells, stage.scramble_cells, self.rng)
+        scramble = scramble.to(self.device)
         strength_db = self.progress.strength_db
-        mark, pattern = self.generator.mark_and_pattern(host, messages, strength_db)
+        written = (messages - scramble).abs()  # exclusive or
+        mark, pattern = self.generator.mark_and_pattern(host, written, strength_db)
         marked = host + mark
         if stage.overwrite_share:
             marked = self._overwritten(marked, stage)
@@ -279,7 +303,10 @@ class _Trainer:
         accuracy = torch.tensor(self.progress.bit_accuracy, device=self.device)
         weight = 0.5 + 4 * (1 - accuracy).clamp(0, 0.5)  # the bad bits count more
         bit_loss, hits = _bit_loss(
-            bits, messages[:, inside], part[:, inside], weight / weight.mean()
+            bits * (1 - 2 * scramble[:, inside]),
+            messages[:, inside],
+            part[:, inside],
+            weight / weight.mean(),
         )
         negative = host[:, margin : margin + samples]
         if stage.misaligned_share:
@@ -329,6 +356,7 @@ class _Trainer:
         rows = torch.from_numpy(chosen).to(self.device)
         cells = marked.shape[-1] // CELL_SAMPLES + 1
         other, _ = _messages(len(chosen), cells, stage.switch_share, self.rng)
+        other = (other - _scramble(len(chosen), cells, stage.scramble_cells, self.rng)).abs()
         with torch.no_grad():
             strange = self.generator(marked[rows], other.to(self.device), self.progress.strength_db)
         return marked.index_add(0, rows, strange)

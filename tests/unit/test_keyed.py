@@ -1,0 +1,231 @@
+"""The keyed pilot: places in the scramble, its bound, and what attribution makes of both."""
+
+import numpy as np
+import pytest
+
+from watermark.attribution import attribute
+from watermark.audio import Waveform
+from watermark.codebook import Codebook, CodebookEntry
+from watermark.embed import embed
+from watermark.keyed import Scramble, chance, descrambled, places
+from watermark.message import SealId, SealKey, messages, scramble_words
+from watermark.models import SealModel
+from watermark.reading import Reading
+
+KEY, STRANGER = SealKey(1, bytes(range(32))), SealKey(1, b"s" * 32)
+MODEL = SealModel.random()
+CELLS = 125  # 10 s
+
+
+def seconds_of(cells):
+    return (8 * cells + 4) // 100
+
+
+def scramble_of(key):
+    scramble = MODEL.scramble(key)
+    assert scramble is not None
+    return scramble
+
+
+def written(key, seal_id, first_cell, cells=CELLS):
+    """+-1 as it is written: the message of each cell's second, scrambled."""
+    at = first_cell + np.arange(cells)
+    last = int(seconds_of(at[-1]))
+    table = messages(key, seal_id, last + 1).astype(float) * 2 - 1
+    return table[seconds_of(at)] * scramble_of(key).signs[at % 100]
+
+
+def noisy(bits, noise, seed=0):
+    return bits + noise * np.random.default_rng(seed).standard_normal(bits.shape)
+
+
+def test_golden_scramble_words():
+    assert scramble_words(KEY, 0, 3).tolist() == [27501, 45554, 39283]
+    assert scramble_words(KEY, 9, 2).tolist() == scramble_words(KEY, 1, 2).tolist() == [7420, 53279]
+
+
+def test_a_period_has_seven_chips_a_second_and_no_chip_spans_two_seconds():
+    scramble = scramble_of(KEY)
+    assert len(scramble) == 100
+    assert np.bincount(scramble.seconds).tolist() == [12, 13] * 4
+    for chip in np.unique(scramble.chips):
+        members = scramble.chips == chip
+        assert 1 <= members.sum() <= 2
+        assert len(np.unique(scramble.seconds[members])) == 1
+        assert len(np.unique(scramble.signs[members], axis=0)) == 1
+
+
+@pytest.mark.parametrize("place", [0, 7, 12, 13, 25, 60, 99])
+def test_the_place_is_found_and_the_message_comes_back(place):
+    seal_id = SealId(b"whatever")
+    bits = noisy(written(KEY, seal_id, place), 1.5)
+    index, scramble = np.arange(CELLS), scramble_of(KEY)
+    best = places(index, bits, scramble)[0]
+    assert best.cell == place
+    assert chance(index, bits, scramble, place) < 1e-12
+    rows = descrambled(index, bits, scramble, place)
+    first, last = int(seconds_of(place)), int(seconds_of(place + CELLS - 1))
+    truth = messages(KEY, seal_id, last + 1)[first:]
+    assert rows.shape == truth.shape
+    assert np.mean((rows > 0) == (truth > 0)) > 0.9
+
+
+def test_cells_that_are_missing_or_come_twice_do_not_move_the_rest():
+    bits = noisy(written(KEY, SealId(bytes(8)), 40), 1.0)
+    index = np.delete(np.arange(CELLS), [20, 21, 70])
+    kept = bits[index]
+    index, kept = np.insert(index, 50, index[50]), np.insert(kept, 50, kept[50], axis=0)
+    assert places(index, kept, scramble_of(KEY))[0].cell == 40
+
+
+def test_another_key_sees_nothing():
+    bits = noisy(written(KEY, SealId(bytes(8)), 40), 1.0)
+    scramble, index = scramble_of(STRANGER), np.arange(CELLS)
+    best = places(index, bits, scramble)[0]
+    assert best.excess < 5
+    assert chance(index, bits, scramble, best.cell) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        ("constant", np.ones((CELLS, 16))),
+        ("beat of two cells", np.tile([[1.0] * 16, [-0.3] * 16], (63, 1))[:CELLS]),
+        ("8 s periods that share their coins", np.tile(np.eye(100, 16) + 0.1, (4, 1))),
+        ("stranger", written(STRANGER, SealId(bytes(8)), 17)),
+    ],
+)
+def test_the_bound_is_one_whatever_the_audio(name, bits):
+    """Over random keys, a bound of at most a is not met more often than a."""
+    rng = np.random.default_rng(5)
+    index = np.arange(len(bits))
+    bounds = np.array(
+        [
+            chance(index, bits, scramble_of(SealKey(1, rng.bytes(32))), int(rng.integers(100)))
+            for _ in range(300)
+        ]
+    )
+    for level in (0.3, 0.1, 0.03):
+        assert np.mean(bounds <= level) <= level + 2 * np.sqrt(level / 300), name
+
+
+def test_silence_is_no_evidence():
+    assert chance(np.arange(9), np.zeros((9, 16)), scramble_of(KEY), 3) == 1.0
+    assert places(np.arange(0), np.zeros((0, 16)), scramble_of(KEY)) == []
+
+
+def test_what_is_embedded_is_the_scrambled_message(monkeypatch):
+    seen = []
+
+    def mark(self, samples, rows, strength):
+        seen.append(rows)
+        return np.zeros_like(samples)
+
+    monkeypatch.setattr(type(MODEL), "mark", mark)
+    noise = np.random.default_rng(0).standard_normal((1, 9 * 16_000)).astype(np.float32)
+    embed(Waveform(0.1 * noise, 16_000), SealId(b"whatever"), KEY, model=MODEL)
+    (rows,) = seen
+    truth = (written(KEY, SealId(b"whatever"), 0, len(rows)) > 0).astype(np.uint8)
+    np.testing.assert_array_equal(rows, truth)
+
+
+# -- attribution ------------------------------------------------------------------------------
+
+
+def reading_of(bits, *, cell_s=0.08, first_s=0.013):
+    cells = len(bits)
+    return Reading(
+        start_s=first_s + cell_s * np.arange(cells),
+        pilot=np.full(cells, 5.0, np.float32),
+        rivals=np.full((cells, 5), -5.0, np.float32),
+        bits=bits.astype(np.float32),
+        rival_bits=np.zeros((cells, 5, 16), np.float32),
+        audible=np.ones(cells, bool),
+        cell_s=0.08,
+        duration_s=first_s + cell_s * cells,
+    )
+
+
+IDS = [SealId(bytes([n]) * 8) for n in range(1, 40)]
+
+
+def book(key, ids=IDS):
+    return Codebook(CodebookEntry(seal_id, key, 60.0) for seal_id in ids)
+
+
+def test_an_excerpt_is_named_with_its_place():
+    reading = reading_of(noisy(written(KEY, IDS[7], 371), 1.5))
+    result = attribute(reading, MODEL, book(KEY), ())
+    assert result.identification is not None
+    assert result.identification.seal_id == IDS[7]
+    assert result.identification.offset_s == pytest.approx(371 * 0.08 - 0.013, abs=0.003)
+    assert result.keyed is not None
+    assert result.keyed.epoch == 1
+    truth = messages(KEY, IDS[7], 60)
+    first = round(result.identification.offset_s + result.message_phase_s)
+    rows = result.message_logits
+    assert np.mean((rows > 0) == (truth[first : first + len(rows)] > 0)) > 0.9
+
+
+def test_played_faster_it_is_still_named():
+    reading = reading_of(noisy(written(KEY, IDS[7], 371), 1.0), cell_s=0.08 / 1.003)
+    result = attribute(reading, MODEL, book(KEY), ())
+    assert result.identification is not None
+    assert result.identification.seal_id == IDS[7]
+
+
+def test_a_seal_nobody_registered_still_shows_its_key():
+    reading = reading_of(noisy(written(KEY, SealId(b"unlisted"), 371), 1.0))
+    result = attribute(reading, MODEL, book(KEY), ())
+    assert result.identification is None
+    assert result.keyed is not None
+    assert result.keyed.chance_bound < 1e-6
+
+
+def test_a_strangers_seal_shows_neither_key_nor_name():
+    reading = reading_of(noisy(written(STRANGER, IDS[7], 371), 1.0))
+    result = attribute(reading, MODEL, book(KEY), ())
+    assert result.identification is None
+    assert result.keyed is None
+
+
+def test_two_epochs_are_told_apart():
+    older, newer = SealKey(1, b"a" * 32), SealKey(2, b"b" * 32)
+    both = book(older, IDS[:20])
+    both.add(CodebookEntry(seal_id, newer, 60.0) for seal_id in IDS[20:])
+    for key, seal_id in ((older, IDS[3]), (newer, IDS[30])):
+        result = attribute(reading_of(noisy(written(key, seal_id, 371), 1.0)), MODEL, both, ())
+        assert result.identification is not None
+        assert result.identification.seal_id == seal_id
+        assert result.identification.epoch == key.epoch
+
+
+def test_under_a_strangers_seal_on_another_grid_it_is_named_beside_the_path():
+    reading = reading_of(noisy(written(STRANGER, IDS[0], 5), 0.5))
+    beside = np.zeros((CELLS, 5, 16), np.float32)
+    beside[:, 2] = noisy(written(KEY, IDS[7], 371), 1.0)
+    reading = Reading(
+        **{
+            **{name: getattr(reading, name) for name in Reading.__slots__},
+            "rival_bits": beside,
+        }
+    )
+    result = attribute(reading, MODEL, book(KEY), ())
+    assert result.identification is not None
+    assert result.identification.seal_id == IDS[7]
+    assert result.identification.offset_s == pytest.approx(371 * 0.08 - 0.013 - 0.04, abs=0.003)
+
+
+def test_a_seal_from_before_the_scramble_is_still_named():
+    at = 371 + np.arange(CELLS)
+    table = messages(KEY, IDS[7], 60).astype(float) * 2 - 1
+    result = attribute(reading_of(noisy(table[seconds_of(at)], 1.0)), MODEL, book(KEY), ())
+    assert result.identification is not None
+    assert result.identification.seal_id == IDS[7]
+    assert result.keyed is None
+
+
+def test_scramble_needs_whole_periods():
+    scramble = Scramble.of(KEY, np.arange(400) * 2 // 100, chip_cells=8)
+    assert len(scramble) == 400
+    assert scramble.per_second == 7
