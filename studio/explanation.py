@@ -175,6 +175,13 @@ def foreign(detection: Detection) -> str:
         if detection.duration_s < NAMED_FROM_S
         else ""
     )
+    if detection.keyed is not None:
+        return (
+            f"The mark was made with this studio's key of epoch {detection.keyed.epoch} (chance "
+            f"that any other audio follows it: at most {detection.keyed.chance_bound:.1g}), but no "
+            "output in this registry can be named from it: what is left of it is too little, or "
+            f"its entry is lost.{short}"
+        )
     return (
         "The detector alarms, but the messages it reads belong to no output in this registry: "
         "another site's mark, one put over ours, one of ours whose entry or key is lost, or a "

@@ -22,7 +22,7 @@ class TonalSeal(SealModel):
     def __init__(self, level: float = 0.01, max_strength: float = 1.6) -> None:
         self.name, self.id, self.digest = "tonal", "tonal-000000000000", "0" * 64
         self.strength_db, self.max_strength = 20.0, max_strength
-        self.cell_samples, self.context_cells = _CELL, 1
+        self.cell_samples, self.context_cells, self.chip_cells = _CELL, 1, 2
         self.alignments = (0, _CELL // 2)
         self.polarity_sensitive = False
         self.calibration: Calibration | None = None

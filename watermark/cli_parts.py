@@ -127,6 +127,8 @@ def describe(found: Detection) -> str:
     text = f"sealed ({evidence})" + (f" at {places}" if places else "")
     if found.retiming is not None:
         text += f"; played at {found.retiming.factor:.3f} times its {found.retiming.kind}"
+    if found.keyed is not None:
+        text += f"; under the key of epoch {found.keyed.epoch}"
     if found.identification is not None:
         text += f"; {describe_identity(found.identification)}"
     return text

@@ -156,7 +156,8 @@ def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
         return []
     found = detection.identification
     rows = [("Detection score", f"{detection.score:.2f} (threshold {detection.threshold:.2f})")]
-    if detection.p_value is not None and found is None:
+    keyed = detection.keyed
+    if detection.p_value is not None and found is None and keyed is None:
         rows.append(
             ("p-value", f"{odds_text(detection.p_value)} that unmarked music scores as high")
         )
@@ -171,6 +172,14 @@ def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
             ),
             ("Bits that agree", f"{short_percent(found.bit_accuracy)} of {found.seconds_used:g} s"),
         ]
+    if keyed is not None:
+        rows.append(
+            (
+                "Key",
+                f"follows this studio's key of epoch {keyed.epoch}; "
+                f"{odds_text(keyed.chance_bound)} that audio sealed with no key of ours does",
+            )
+        )
     if report.fingerprint_distance is not None:
         rows.append(
             (

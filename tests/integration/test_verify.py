@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from studio.services import Verdict
+from studio.ui.verdict_words import evidence_rows
 from studio.verify import VerifyReport
 from tests.seals import TonalSeal
 from tests.studios import PlainGenerator, make_studio, music, revoke
@@ -167,6 +168,22 @@ def test_a_seal_of_another_key_is_foreign_where_false_alarms_were_counted(tmp_pa
         assert "0 alarms in 500 unmarked clips" in report.explanation
         unmarked = check(studio, encode(music(99, SECONDS), "wav"))
         assert unmarked.verdict is Verdict.NOT_DETECTED
+
+
+def test_a_seal_of_our_key_that_nobody_registered_says_whose_key_it_is(tmp_path):
+    seal = TonalSeal()
+    scores = [detect(music(n, SECONDS), model=seal).score for n in range(60, 64)]
+    row = DurationCalibration.from_scores(10.0, scores * 125, margin=0.3)
+    seal.calibration = Calibration(("a test",), "2026-11-22", (row,))
+    with make_studio(tmp_path, seal=seal) as studio:
+        studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=1, format="wav"))
+        key = studio._keys.current
+        lost = embed(music(98, SECONDS), SealId.random(), key, model=seal, strength=1.0)
+        report = check(studio, encode(lost, "wav"))
+        assert report.verdict is Verdict.FOREIGN_SEAL
+        assert "made with this studio's key of epoch 1" in report.explanation
+        assert report.to_json()["keyed"]["chance_bound"] < 1e-6
+        assert ("Key", 1) in [(name, text.count("epoch 1")) for name, text in evidence_rows(report)]
 
 
 # -- played faster or slower -----------------------------------------------------------------------
