@@ -78,7 +78,8 @@ class Waveform:
             )
         if self.rate < 1:
             raise UnsupportedAudioError(f"sample rate {self.rate} Hz")
-        if samples.size and not np.isfinite(np.abs(samples).max()):
+        # A NaN comes through both, and an infinity through one of them.
+        if samples.size and not np.isfinite([samples.max(), samples.min()]).all():
             raise UnreadableAudioError("a waveform holds NaN or infinite samples")
 
     @property

@@ -61,7 +61,8 @@ class Reading:
         rivals: the same on alignments a quarter of a cell or more away, (cells, 5); (cells, 0)
             for a model whose evidence is the pilot itself.
         bits: soft bits, positive for 1, (cells, 16); 0 where the cell is silent.
-        rival_bits: the soft bits on the rivals' alignments, (cells, rivals, 16): where somebody
+        rival_bits: the soft bits on the rivals' alignments, (cells, rivals, 16), half precision
+            (they are most of an hours-long file's memory): where somebody
             sealed the file once more on another grid, that seal denies ours to the pilot, and ours
             is still to be read there.
         audible: the cell is above -60 dBFS, (cells,).
@@ -73,7 +74,7 @@ class Reading:
     pilot: NDArray[np.float32]
     rivals: NDArray[np.float32]
     bits: NDArray[np.float32]
-    rival_bits: NDArray[np.float32]
+    rival_bits: NDArray[np.float16]
     audible: NDArray[np.bool_]
     cell_s: float
     duration_s: float
@@ -86,7 +87,8 @@ class Reading:
     def beside(self, rival: int) -> Reading:
         """The file as it reads on the alignment of one of its :attr:`rivals`."""
         later = self.cell_s * (rival + 2) / 8  # as in _on_path
-        return replace(self, start_s=self.start_s + later, bits=self.rival_bits[:, rival])
+        bits = self.rival_bits[:, rival].astype(np.float32)
+        return replace(self, start_s=self.start_s + later, bits=bits)
 
     def score(self, start_s: float = 0.0, end_s: float = np.inf) -> float:
         """The evidence that a stretch is sealed; see :func:`contrast`.
@@ -180,7 +182,7 @@ class CellReader:
             pilot=columns[1][keep].astype(np.float32),
             rivals=columns[2][keep].astype(np.float32),
             bits=columns[3][keep].astype(np.float32),
-            rival_bits=columns[4][keep].astype(np.float32),
+            rival_bits=columns[4][keep].astype(np.float16),
             audible=columns[5][keep].astype(bool),
             cell_s=self._model.cell_s,
             duration_s=duration_s,
@@ -208,7 +210,7 @@ class CellReader:
                 pilot,
                 rivals,
                 bits * audible[:, None],
-                rival_bits * audible[:, None, None],
+                (rival_bits * audible[:, None, None]).astype(np.float16),
                 audible,
             )
         )
