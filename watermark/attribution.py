@@ -75,7 +75,7 @@ def attribute(
         return Attribution(None, None, *_plain_logits(reading, None))
     spans = _spans(reading, segments)
     # An exhaustive search of a large registry is worth its time where the pilot says "sealed".
-    likely_sealed = reading.score() > _LIKELY or bool(segments)
+    likely_sealed = reading.score() > _LIKELY or len(spans) > 1
     keyed = view = None
     if model.chip_cells:
         # Half of the chance is kept for seals that are not scrambled.
@@ -84,7 +84,9 @@ def attribute(
             phase_s, logits = view if view is not None else _plain_logits(reading, None)
             return Attribution(found, keyed, phase_s, logits)
         looks = 2 * looks
-    found = _plain(reading, codebook, spans, looks, likely_sealed)
+    # Where seals are scrambled this is for old ones only, and not worth going through a million.
+    thorough = likely_sealed and not model.chip_cells
+    found = _plain(reading, codebook, spans, looks, thorough)
     if found is None and view is not None:
         return Attribution(None, None, *view)
     return Attribution(found, None, *_plain_logits(reading, found))
@@ -249,9 +251,9 @@ def _plain(
     codebook: Codebook,
     spans: list[tuple[float, float]],
     looks: int,
-    likely_sealed: bool,
+    thorough: bool,
 ) -> Identification | None:
-    found = _search(reading, codebook, spans, 2 * len(spans) * looks, likely_sealed)
+    found = _search(reading, codebook, spans, 2 * len(spans) * looks, thorough)
     if found is not None or reading.score() < _BESIDE_FROM:
         return found
     # A stranger's seal on another grid, if that is what was read, leaves ours beside it. Half of
@@ -270,10 +272,10 @@ def _search(
     codebook: Codebook,
     spans: list[tuple[float, float]],
     tries: int,
-    likely_sealed: bool,
+    thorough: bool,
 ) -> Identification | None:
     """The first span that names a seal, at a bound that counts ``tries`` searches."""
-    for number, (start, end) in enumerate(spans):
+    for start, end in spans:
         part = replace(reading, duration_s=min(end, reading.duration_s))
         logits = part.on_grid(reading.cell_s, start)
         if not np.any(logits):
@@ -284,7 +286,7 @@ def _search(
             codebook,
             hop_s=reading.cell_s,
             window_s=reading.cell_s,
-            thorough=likely_sealed or number > 0,
+            thorough=thorough,
             max_chance=MAX_CHANCE / tries,
         )
         if found is not None:

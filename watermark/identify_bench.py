@@ -2,9 +2,12 @@
 
 ``python -m watermark.identify_bench --audio DIR --seals 1000000`` seals a stretch from the inside
 of a track of every file of a folder, reads it with the detector's networks, and looks for it in a
-codebook that holds the seals of those tracks and made-up ones for the rest. The search is timed as
-the detector calls it: soft bits per cell, every sub-second phase. Each clip is asked once as it is
-and once where its own seal is not registered (under another key): then nothing may be named.
+codebook that holds the seals of those tracks and made-up ones for the rest. What is timed is all
+that the detector asks of the registry once it has read the file (:mod:`watermark.attribution`): the
+place in the scramble, on the reader's path and beside it, and the search of the seals. Each clip is
+asked once as it is and once where its own seal is not registered: then nothing may be named.
+Which key it was made with is known in the one case and not in the other, where the registry's seals
+are another epoch's.
 
 The codebook's words are HMAC's for the clips' seals, and random for the others, which is what
 HMAC's are to whoever reads them; making a million by HMAC takes a minute and changes nothing.
@@ -18,20 +21,20 @@ HMAC's are to whoever reads them; making a million by HMAC takes a minute and ch
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
+from watermark.attribution import attribute
 from watermark.audio import Waveform, encode, read
 from watermark.codebook import Codebook, CodebookEntry
-from watermark.identify import identify
 from watermark.message import SealId, SealKey
 
 if TYPE_CHECKING:
     from watermark.models import SealModel
+    from watermark.reading import Reading
 
 __all__ = ["filled", "main"]
 
@@ -61,20 +64,17 @@ def main(
     key, other = (SealKey(epoch, bytes(31) + bytes([epoch])) for epoch in (1, 2))
     rng = np.random.default_rng(seed)
     ids = [SealId(rng.bytes(8)) for _ in music]
-    read_bits = [
-        _bits(clip.waveform, seal_id, key, model, bitrate)
+    readings = [
+        _read(clip.waveform, seal_id, key, model, bitrate)
         for clip, seal_id in zip(music, ids, strict=True)
     ]
     for kind, own in (("registered", key), ("not registered", other)):
         begin = time.process_time()
         book = filled([CodebookEntry(i, own, _TRACK_S) for i in ids], seals=seals, seed=seed)
         made_s = time.process_time() - begin
-        begin = time.process_time()
-        identify(np.ones((4, 16)), book, thorough=False)  # makes the index
-        index_s = time.process_time() - begin
-        click.echo(f"{len(book.groups[0]):,} seals: made {made_s:.1f} s, index {index_s:.1f} s")
-        for name, thorough in (("as detected", True), ("index only", False)):
-            click.echo(f"{kind:15}{name:12}" + _asked(book, read_bits, ids, own, key, thorough))
+        attribute(readings[0], model, book, ())  # puts the words in place
+        click.echo(f"{len(book.groups[0]):,} seals, made in {made_s:.1f} s")
+        click.echo(f"{kind:16}" + _asked(book, readings, ids, model, own == key))
 
 
 def filled(entries: Iterable[CodebookEntry], *, seals: int, seed: int = 0) -> Codebook:
@@ -89,42 +89,37 @@ def filled(entries: Iterable[CodebookEntry], *, seals: int, seed: int = 0) -> Co
     return book
 
 
-_Clip = tuple[NDArray[np.float64], float]  # soft bits (cells, 16); seconds of a cell
-
-
-def _bits(
+def _read(
     clip: Waveform, seal_id: SealId, key: SealKey, model: SealModel, bitrate: int | None
-) -> _Clip:
-    """Seal a track, cut its end off, and read that: cells of soft bits."""
+) -> Reading:
+    """Seal a track, cut its beginning off, and read that."""
     from watermark.embed import embed
     from watermark.reading import read_views
 
     sealed = embed(clip, seal_id, key, model=model).slice(_FIRST_S, clip.duration_s)
     if bitrate is not None:
         sealed = read(encode(sealed, "mp3", bitrate=bitrate))
-    reading = read_views([sealed], model, ("mix",))["mix"]
-    return reading.on_grid(reading.cell_s), reading.cell_s
+    return read_views([sealed], model, ("mix",))["mix"]
 
 
 def _asked(
     book: Codebook,
-    clips: Iterable[_Clip],
-    ids: Iterable[SealId],
-    own: SealKey,
-    key: SealKey,
-    thorough: bool,
+    readings: Sequence[Reading],
+    ids: Sequence[SealId],
+    model: SealModel,
+    registered: bool,
 ) -> str:
     """Search for every clip, and say what was found in which time."""
-    right = wrong = count = 0
+    right = wrong = 0
     spent, agree = [], []
-    for (bits, cell_s), seal_id in zip(clips, ids, strict=True):
+    count = len(readings)
+    for reading, seal_id in zip(readings, ids, strict=True):
         begin = time.process_time()
-        found = identify(bits, book, hop_s=cell_s, window_s=cell_s, thorough=thorough)
+        found = attribute(reading, model, book, ()).identification
         spent.append((time.process_time() - begin) * 1e3)
-        count += 1
         if found is not None:
-            here = own == key and found.seal_id == seal_id and abs(found.offset_s - _FIRST_S) < 0.2
-            right, wrong = right + here, wrong + (not here)
+            here = found.seal_id == seal_id and abs(found.offset_s - _FIRST_S) < 0.2
+            right, wrong = right + (here and registered), wrong + (not (here and registered))
             agree.append(found.bit_accuracy)
     accuracy = f", bit accuracy {np.median(agree):.3f}" if agree else ""
     return (
