@@ -19,12 +19,13 @@ _BINS = 40 + 4 * np.arange(32)  # of a cell's Fourier transform, 12.5 Hz apart: 
 class TonalSeal(SealModel):
     """Strength 1 is a tone level of ``level`` per bit, whatever the host."""
 
-    def __init__(self, level: float = 0.01, max_strength: float = 1.6) -> None:
+    def __init__(self, level: float = 0.01, max_strength: float = 1.6, chip_cells: int = 0) -> None:
         self.name, self.id, self.digest = "tonal", "tonal-000000000000", "0" * 64
         self.strength_db, self.max_strength = 20.0, max_strength
-        self.cell_samples, self.context_cells, self.chip_cells = _CELL, 1, 2
+        self.cell_samples, self.context_cells = _CELL, 1
         self.alignments = (0, _CELL // 2)
         self.polarity_sensitive = False
+        self.chip_cells = chip_cells
         self.calibration: Calibration | None = None
         self.record: dict[str, object] = {}
         self._level = level

@@ -11,9 +11,12 @@ The attacks of :mod:`watermark.attacks` look at one file. These use several, or 
   moment, and the other music is made louder and softer in the same way.
 * **average**: the pattern that many sealed clips have in common is estimated from them (no
   original is needed) and taken out. Is the rest still found, still named?
+* **pilot taken out**: the published generator marks the sealed clip with many strangers' messages;
+  what those marks have in common on this very host is the public pilot, and is taken out. What the
+  key tells is left: does it still name ours?
 
 >>> [threat.name for threat in all_threats(lambda waveform, seal_id: waveform)]
-['overwrite', 'overwrite beside', 'copy', 'copy of band gains', 'average']
+['overwrite', 'overwrite beside', 'copy', 'copy of band gains', 'average', 'pilot taken out']
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from watermark.measures import si_snr
 from watermark.message import SealId
 from watermark.models import SEAL_RATE
 
+_MARKS = 16  # strangers' marks whose mean is taken for the pilot
 _BESIDE_S = 0.04  # half a cell of the house model
 
 __all__ = ["Read", "Reading", "Seal", "Threat", "ThreatResult", "all_threats"]
@@ -130,6 +134,18 @@ def all_threats(stranger: Seal) -> tuple[Threat, ...]:
             out.append((index, Waveform(np.ascontiguousarray(over), clip.rate), clip))
         return out
 
+    def without_pilot(
+        originals: Sequence[Waveform], sealed: Sequence[Waveform]
+    ) -> list[tuple[int, Waveform, Waveform]]:
+        out = []
+        for index, clip in enumerate(sealed):
+            pilot = np.zeros_like(clip.samples)
+            for number in range(_MARKS):
+                marked = stranger(clip, SealId(number.to_bytes(8, "big")))
+                pilot += (marked.samples - clip.samples) / _MARKS
+            out.append((index, Waveform(clip.samples - pilot, clip.rate), clip))
+        return out
+
     return (
         Threat("overwrite", "our seal, after a stranger's was put over it", overwrite),
         Threat("overwrite beside", "our seal, after a stranger's on another grid", beside),
@@ -140,6 +156,11 @@ def all_threats(stranger: Seal) -> tuple[Threat, ...]:
             _copy_gains,
         ),
         Threat("average", "our seal, after what all seals have in common was taken out", _average),
+        Threat(
+            "pilot taken out",
+            "our seal, after what all marks have in common on this music was taken out",
+            without_pilot,
+        ),
     )
 
 

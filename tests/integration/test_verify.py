@@ -171,7 +171,7 @@ def test_a_seal_of_another_key_is_foreign_where_false_alarms_were_counted(tmp_pa
 
 
 def test_a_seal_of_our_key_that_nobody_registered_says_whose_key_it_is(tmp_path):
-    seal = TonalSeal()
+    seal = TonalSeal(chip_cells=2)
     scores = [detect(music(n, SECONDS), model=seal).score for n in range(60, 64)]
     row = DurationCalibration.from_scores(10.0, scores * 125, margin=0.3)
     seal.calibration = Calibration(("a test",), "2026-11-22", (row,))

@@ -311,6 +311,7 @@ class TestThreats:
         )
         done = {threat.name: threat for threat in report.threats}
         names = ["overwrite", "overwrite beside", "copy", "copy of band gains", "average"]
+        names.append("pilot taken out")
         assert list(done) == names
         assert done["copy of band gains"].si_snr_db is not None
         assert (done["copy"].clips, done["copy"].identified) == (3, 3)
