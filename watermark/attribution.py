@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from watermark.detection import KeyedEvidence, Segment
 from watermark.identify import MAX_CHANCE, Codebook, Identification, identify
-from watermark.keyed import Place, Scramble, chance, descrambled, limited, places
+from watermark.keyed import Place, Scramble, chance, descrambled, follow, limited, places
 from watermark.message import SealKey
 from watermark.models import SealModel
 from watermark.reading import Reading
@@ -33,6 +33,7 @@ _LIKELY = 1.0  # contrast from which a large registry is searched exhaustively
 _SEARCH_S, _SEARCH_HOP_S, _SEARCH_MOST = 12.0, 6.0, 8  # windows the codebook is tried on
 _PLACES = 3  # of the scramble, at which the codebook is asked
 _EXCESS = 2.5  # deviations above other places from which that is worth while
+_FOLLOWED_S = 60.0  # longest stretch in which a change of place is looked for
 _PLACED_S = 40.0  # of a stretch, its middle, that says where in the scramble it lies
 
 
@@ -140,11 +141,13 @@ class _Stretch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
+    """A place for a stretch; ``numbers`` are its cells' in the original, up to whole periods."""
+
     key: SealKey
     scramble: Scramble
     stretch: _Stretch
     place: Place
-    span: tuple[float, float]
+    numbers: NDArray[np.int64]
 
     def chance(self) -> float:
         part = self.stretch.middle(_PLACED_S)
@@ -152,20 +155,24 @@ class _Candidate:
         cell = (self.place.cell + first) % len(self.scramble)
         return chance(part.index - first, part.bits, self.scramble, cell)
 
-    def rows(self) -> NDArray[np.float32]:
+    def followed(self) -> _Candidate:
+        """Through the cuts and splices there may be."""
         s = self.stretch
-        return descrambled(s.index, s.bits, self.scramble, self.place.cell)
+        return replace(self, numbers=follow(s.index, s.bits, self.scramble))
 
-    def offset_s(self, second: int) -> float:
-        """Where the file's second 0 lies in the original if row 0 is its second ``second``."""
-        turns = (second - int(self.scramble.seconds[self.place.cell])) // self.scramble.period_s
-        cells = self.place.cell + turns * len(self.scramble) + self.stretch.index
-        return float(np.median(cells * self.stretch.cell_s - self.stretch.start_s))
+    def rows(self) -> tuple[int, NDArray[np.float32]]:
+        return descrambled(self.numbers, self.stretch.bits, self.scramble)
+
+    def offset_s(self, moved_s: int) -> float:
+        """Where the file's second 0 lies in the original, most of it, if the numbers are off by so
+        many seconds (whole periods)."""
+        s = self.stretch
+        return float(np.median(self.numbers * s.cell_s - s.start_s)) + moved_s
 
     def logits(self, duration_s: float) -> _Logits:
         """Whole seconds within the file."""
-        rows, second = self.rows(), int(self.scramble.seconds[self.place.cell])
-        begins = second + np.arange(len(rows)) - self.offset_s(second)
+        second, rows = self.rows()
+        begins = second + np.arange(len(rows)) - self.offset_s(0)
         whole = (begins > -0.05) & (begins + 1 < duration_s + 0.05)
         if not whole.any():
             return 0.0, rows[:0]
@@ -185,7 +192,8 @@ def _candidates(
     for key, scramble in scrambles.items():
         for place in places(part.index - first, part.bits, scramble, _PLACES):
             begin = Place((place.cell - first) % len(scramble), place.excess)
-            found.append(_Candidate(key, scramble, stretch, begin, span))
+            numbers = begin.cell + stretch.index
+            found.append(_Candidate(key, scramble, stretch, begin, numbers))
     return found
 
 
@@ -205,7 +213,7 @@ def _scrambled(
     alignments = len(spans) + rivals
     period = max(map(len, scrambles.values()))
     tries = looks * alignments * len(scrambles) * period  # places looked at, for the key
-    asked = looks * len(spans) * _PLACES  # codebook searches, for the seal
+    asked = looks * len(spans) * (_PLACES + 1)  # codebook searches, for the seal
     evidence: KeyedEvidence | None = None
     likeliest: _Candidate | None = None
     for number, span in enumerate(spans):
@@ -215,6 +223,10 @@ def _scrambled(
             for rival in range(rivals):
                 candidates += _candidates(reading.beside(rival), scrambles, span)
         candidates = sorted(candidates, key=lambda c: -c.place.excess)[:_PLACES]
+        if candidates and span[1] - span[0] <= _FOLLOWED_S:
+            followed = candidates[0].followed()
+            if np.ptp(followed.numbers - candidates[0].numbers):
+                candidates.insert(0, followed)
         for candidate in candidates:
             bound = min(1.0, candidate.chance() * tries)
             if bound <= min(MAX_CHANCE, evidence.chance_bound if evidence else 1.0):
@@ -223,9 +235,9 @@ def _scrambled(
                 likeliest = candidate
             if candidate.place.excess < _EXCESS:
                 continue
-            second = int(candidate.scramble.seconds[candidate.place.cell])
+            second, rows = candidate.rows()
             found = identify(
-                candidate.rows(),
+                rows,
                 codebook,
                 thorough=likely_sealed or bound <= MAX_CHANCE,
                 max_chance=MAX_CHANCE / asked,
@@ -233,9 +245,10 @@ def _scrambled(
                 second=second,
             )
             if found is not None:
+                moved_s = round(found.offset_s) - second
                 named = replace(
                     found,
-                    offset_s=round(candidate.offset_s(round(found.offset_s)), 6),
+                    offset_s=round(candidate.offset_s(moved_s), 6),
                     chance_bound=min(1.0, found.chance_bound * asked),
                     searched=found.searched * asked,
                 )

@@ -43,8 +43,9 @@ from numpy.typing import NDArray
 
 from watermark.message import BITS, SCRAMBLE_PERIOD_S, SealKey, scramble_words
 
-__all__ = ["Place", "Scramble", "chance", "descrambled", "limited", "places"]
+__all__ = ["Place", "Scramble", "chance", "descrambled", "follow", "limited", "places"]
 
+_JUMP = 15.0  # cost of a change of place, in deviations of what one cell adds
 _CLIP = 2.0  # soft bits are limited to this multiple of their median size: no cell decides alone
 _CHERNOFF_STEPS = 96
 
@@ -125,18 +126,11 @@ def places(
         most: how many.
     """
     dense = _dense(index, bits)  # (cells, 16)
-    cells, period = len(dense), len(scramble)
+    cells = len(dense)
     if not cells:
         return []
-    turns = -(-(period + cells) // period) + 1
-    signs = np.tile(scramble.signs.T, turns)  # (16, …)
-    windows = np.lib.stride_tricks.sliding_window_view(signs, cells, axis=1)[:, :period]
-    undone = windows * dense.T[:, None]  # (16, period, cells)
-    sums = np.zeros((BITS, period, cells + 1), np.float32)
-    np.cumsum(undone, axis=2, out=sums[:, :, 1:])
+    sums, at_second, at_chip = _sums(dense, scramble)
     plain = np.concatenate([np.zeros((1, BITS)), np.cumsum(dense, axis=0, dtype=np.float64)])
-    at_second = _borders(np.tile(scramble.seconds, turns), period, cells)
-    at_chip = _borders(np.tile(scramble.chips, turns), period, cells)
     rows = np.take_along_axis(sums, np.broadcast_to(at_second, (BITS, *at_second.shape)), axis=2)
     energy = np.square(np.diff(rows, axis=2)).sum(axis=(0, 2), dtype=np.float64)  # (period,)
     chips = np.square(np.diff(plain[at_chip], axis=1))  # (period, chips, 16)
@@ -167,7 +161,7 @@ def chance(
     eigen = eigen[eigen > 1e-9 * max(float(eigen.max(initial=0.0)), 1e-30)]
     if not eigen.size:
         return 1.0
-    energy = float(np.square(descrambled(index, bits, scramble, cell)).sum())
+    energy = float(np.square(descrambled(cell + np.asarray(index), bits, scramble)[1]).sum())
     # exp(-t E) det(1 - 2 t G)**-0.5; any t below 1 / (2 max eigenvalue) gives a valid bound.
     steps = np.concatenate([np.geomspace(1e-3, 0.5, 32), 1 - np.geomspace(0.5, 1e-4, 64)])
     t = steps[:, None] / (2 * eigen.max())
@@ -175,20 +169,63 @@ def chance(
     return math.exp(min(0.0, float(exponent.min())))
 
 
-def descrambled(
-    index: NDArray[np.integer], bits: NDArray[np.floating], scramble: Scramble, cell: int
-) -> NDArray[np.float32]:
-    """Soft bits by second of the original, (seconds, 16), once the scramble is undone at a place.
+def follow(
+    index: NDArray[np.integer], bits: NDArray[np.floating], scramble: Scramble
+) -> NDArray[np.int64]:
+    """The original's number of every cell, (cells,), where the file may have been cut or spliced.
 
-    Row 0 is the second that the stretch's cell 0 lies in, whole or not.
+    The best path through the places (Viterbi): what a cell adds to the energy there, less a cost
+    for every change of place. Numbers count from the first cell's place in the period; a change is
+    taken for the shortest it can be, less than 4 s either way.
     """
     dense = _dense(index, bits)
-    absolute = cell + np.arange(len(dense))
-    at = absolute % len(scramble)
-    second = absolute // len(scramble) * SCRAMBLE_PERIOD_S + scramble.seconds[at]
-    rows = np.zeros((int(second[-1] - second[0]) + 1 if len(dense) else 0, BITS), np.float32)
-    np.add.at(rows, second - second[0] if len(dense) else second, dense * scramble.signs[at])
-    return rows
+    cells, period = len(dense), len(scramble)
+    if not cells:
+        return np.zeros(0, np.int64)
+    sums, at_second, at_chip = _sums(dense, scramble)
+    borders = [np.take_along_axis(b, _last_border(b, cells), axis=1) for b in (at_second, at_chip)]
+    second, chip = (np.broadcast_to(b, (BITS, period, cells)) for b in borders)
+    before = np.take_along_axis(sums, chip, axis=2) - np.take_along_axis(sums, second, axis=2)
+    gain = (np.diff(sums, axis=2) * before).sum(axis=0).T  # (cells, places)
+    cost = _JUMP * max(float(gain.std()), 1e-9)
+    came = np.empty((cells, period), np.int64)
+    total = np.zeros(period)
+    stay = np.arange(period)
+    for c in range(cells):
+        jump = int(total.argmax())
+        better = total[jump] - cost > total
+        came[c] = np.where(better, jump, stay)
+        total = np.where(better, total[jump] - cost, total) + gain[c]
+    place = np.empty(cells, np.int64)
+    place[-1] = int(total.argmax())
+    for c in range(cells - 1, 0, -1):
+        place[c - 1] = came[c, place[c]]
+    half = period // 2
+    moves = (np.diff(place) + half) % period - half
+    absolute = place[0] + np.arange(cells) + np.concatenate([[0], np.cumsum(moves)])
+    return np.asarray(absolute[np.asarray(index)])
+
+
+def descrambled(
+    numbers: NDArray[np.integer], bits: NDArray[np.floating], scramble: Scramble
+) -> tuple[int, NDArray[np.float32]]:
+    """The scramble undone: the first second of the original, and soft bits by second from there.
+
+    Args:
+        numbers: of each cell in the original, up to whole periods, (cells,).
+        bits: soft bits (cells, 16).
+
+    Returns: a second, and (seconds, 16); seconds at the ends may be there in part only.
+    """
+    numbers = np.asarray(numbers)
+    if not len(numbers):
+        return 0, np.zeros((0, BITS), np.float32)
+    turn, at = np.divmod(numbers, len(scramble))
+    second = turn * SCRAMBLE_PERIOD_S + scramble.seconds[at]
+    first = int(second.min())
+    rows = np.zeros((int(second.max()) - first + 1, BITS), np.float32)
+    np.add.at(rows, second - first, np.asarray(bits, np.float32) * scramble.signs[at])
+    return first, rows
 
 
 def _dense(index: NDArray[np.integer], bits: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -196,6 +233,29 @@ def _dense(index: NDArray[np.integer], bits: NDArray[np.floating]) -> NDArray[np
     rows = np.zeros((int(index[-1]) + 1 if len(index) else 0, BITS), np.float32)
     np.add.at(rows, np.asarray(index), np.asarray(bits, np.float32))
     return rows
+
+
+def _sums(
+    dense: NDArray[np.float32], scramble: Scramble
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Running sums with the scramble undone at every place, (16, period, cells + 1), and the cells
+    where a second, and where a chip, begins there, (period, …)."""
+    cells, period = len(dense), len(scramble)
+    turns = -(-(period + cells) // period) + 1
+    signs = np.tile(scramble.signs.T, turns)  # (16, …)
+    windows = np.lib.stride_tricks.sliding_window_view(signs, cells, axis=1)[:, :period]
+    sums = np.zeros((BITS, period, cells + 1), np.float32)
+    np.cumsum(windows * dense.T[:, None], axis=2, out=sums[:, :, 1:])
+    labels = (np.tile(scramble.seconds, turns), np.tile(scramble.chips, turns))
+    at_second, at_chip = (_borders(label, period, cells) for label in labels)
+    return sums, at_second, at_chip
+
+
+def _last_border(borders: NDArray[np.int64], cells: int) -> NDArray[np.int64]:
+    """Which of a place's borders each cell comes after, (period, cells)."""
+    marks = np.zeros((len(borders), cells + 1), np.int64)
+    np.put_along_axis(marks, borders[:, 1:], 1, axis=1)
+    return np.cumsum(marks[:, :cells], axis=1)
 
 
 def _borders(labels: NDArray[np.int64], period: int, cells: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from watermark.attribution import attribute
 from watermark.audio import Waveform
 from watermark.codebook import Codebook, CodebookEntry
 from watermark.embed import embed
-from watermark.keyed import Scramble, chance, descrambled, places
+from watermark.keyed import Scramble, chance, descrambled, follow, places
 from watermark.message import SealId, SealKey, messages, scramble_words
 from watermark.models import SealModel
 from watermark.reading import Reading
@@ -63,8 +63,10 @@ def test_the_place_is_found_and_the_message_comes_back(place):
     best = places(index, bits, scramble)[0]
     assert best.cell == place
     assert chance(index, bits, scramble, place) < 1e-12
-    rows = descrambled(index, bits, scramble, place)
-    first, last = int(seconds_of(place)), int(seconds_of(place + CELLS - 1))
+    np.testing.assert_array_equal(follow(index, bits, scramble), place + index)
+    first, rows = descrambled(place + index, bits, scramble)
+    last = int(seconds_of(place + CELLS - 1))
+    assert first == int(seconds_of(place))
     truth = messages(KEY, seal_id, last + 1)[first:]
     assert rows.shape == truth.shape
     assert np.mean((rows > 0) == (truth > 0)) > 0.9
@@ -76,6 +78,26 @@ def test_cells_that_are_missing_or_come_twice_do_not_move_the_rest():
     kept = bits[index]
     index, kept = np.insert(index, 50, index[50]), np.insert(kept, 50, kept[50], axis=0)
     assert places(index, kept, scramble_of(KEY))[0].cell == 40
+
+
+@pytest.mark.parametrize(("at", "jump"), [(60, 4), (40, 17), (70, -30)])
+def test_a_cut_is_followed(at, jump):
+    seal_id = SealId(b"whatever")
+    whole = noisy(written(KEY, seal_id, 20, 250), 1.0)
+    numbers = np.concatenate([np.arange(40, 40 + at), 40 + at + jump + np.arange(CELLS - at)])
+    bits = whole[numbers - 20]
+    followed = follow(np.arange(CELLS), bits, scramble_of(KEY))
+    assert np.mean(followed == numbers) > 0.97
+    first, rows = descrambled(followed, bits, scramble_of(KEY))
+    truth = messages(KEY, seal_id, 40)[first : first + len(rows)]
+    there = np.abs(rows).sum(1) > 0
+    assert np.mean((rows > 0)[there] == (truth > 0)[there]) > 0.93
+
+
+def test_noise_is_not_followed_anywhere():
+    bits = np.random.default_rng(3).standard_normal((CELLS, 16))
+    followed = follow(np.arange(CELLS), bits, scramble_of(KEY))
+    assert np.sum(np.diff(followed) != 1) <= 2
 
 
 def test_another_key_sees_nothing():
