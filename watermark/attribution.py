@@ -14,6 +14,7 @@ Every stretch, alignment, key and place tried counts in the bounds, so they hold
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -197,6 +198,29 @@ def _candidates(
     return found
 
 
+def _rounds(
+    reading: Reading, scrambles: dict[SealKey, Scramble], spans: list[tuple[float, float]]
+) -> Iterator[tuple[tuple[float, float], list[_Candidate]]]:
+    """Spans and their likeliest candidates, best first: the file on the reader's path, the file
+    beside it, then the other spans on the path. One round more than there are spans."""
+    beside = range(reading.rivals.shape[1])
+    yield spans[0], _best(_candidates(reading, scrambles, spans[0]), spans[0])
+    pools = [_candidates(reading.beside(rival), scrambles, spans[0]) for rival in beside]
+    yield spans[0], _best([candidate for pool in pools for candidate in pool], spans[0])
+    for span in spans[1:]:
+        yield span, _best(_candidates(reading, scrambles, span), span)
+
+
+def _best(candidates: list[_Candidate], span: tuple[float, float]) -> list[_Candidate]:
+    """The likeliest, and the likeliest of all with its cuts followed if it has any."""
+    best = sorted(candidates, key=lambda c: -c.place.excess)[:_PLACES]
+    if best and span[1] - span[0] <= _FOLLOWED_S:
+        followed = best[0].followed()
+        if np.ptp(followed.numbers - best[0].numbers):
+            best.insert(0, followed)
+    return best
+
+
 def _scrambled(
     reading: Reading,
     model: SealModel,
@@ -209,24 +233,13 @@ def _scrambled(
     scrambles = {key: s for key in codebook.keys if (s := model.scramble(key)) is not None}
     if not scrambles:
         return None, None, None
-    rivals = reading.rivals.shape[1]
-    alignments = len(spans) + rivals
+    alignments = len(spans) + reading.rivals.shape[1]
     period = max(map(len, scrambles.values()))
     tries = looks * alignments * len(scrambles) * period  # places looked at, for the key
-    asked = looks * len(spans) * (_PLACES + 1)  # codebook searches, for the seal
+    asked = looks * (len(spans) + 1) * (_PLACES + 1)  # codebook searches, for the seal
     evidence: KeyedEvidence | None = None
     likeliest: _Candidate | None = None
-    for number, span in enumerate(spans):
-        candidates = _candidates(reading, scrambles, span)
-        sure = candidates and min(c.chance() for c in candidates[:1]) * tries <= MAX_CHANCE
-        if number == 0 and not sure:
-            for rival in range(rivals):
-                candidates += _candidates(reading.beside(rival), scrambles, span)
-        candidates = sorted(candidates, key=lambda c: -c.place.excess)[:_PLACES]
-        if candidates and span[1] - span[0] <= _FOLLOWED_S:
-            followed = candidates[0].followed()
-            if np.ptp(followed.numbers - candidates[0].numbers):
-                candidates.insert(0, followed)
+    for span, candidates in _rounds(reading, scrambles, spans):
         for candidate in candidates:
             bound = min(1.0, candidate.chance() * tries)
             if bound <= min(MAX_CHANCE, evidence.chance_bound if evidence else 1.0):

@@ -258,7 +258,7 @@ def test_a_stretch_scores_by_its_contrast():
     assert contrast(np.full(100, 6.0), np.zeros((100, 0))) == 6.0  # a model without rivals
 
 
-@pytest.mark.parametrize(("kind", "factor"), [("speed", 0.96), ("tempo", 1.04)])
+@pytest.mark.parametrize(("kind", "factor"), [("speed", 0.96), ("tempo", 0.95)])
 def test_speed_search_undoes_the_change(model, codebook, sealed, carrier, kind, factor):
     from watermark.attacks import AttackSpec
 
