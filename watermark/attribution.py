@@ -32,6 +32,8 @@ __all__ = ["Attribution", "attribute"]
 _BESIDE_FROM = 1.2  # contrast from which a plain seal is looked for under another one
 _LIKELY = 1.0  # contrast from which a large registry is searched exhaustively
 _SEARCH_S, _SEARCH_HOP_S, _SEARCH_MOST = 12.0, 6.0, 8  # windows the codebook is tried on
+_SURE = 1e-6 * MAX_CHANCE  # bound at which no other place need be asked
+_CUTS = 3  # of a stretch, that are tried at other lengths
 _PLACES = 3  # of the scramble, at which the codebook is asked
 _EXCESS = 2.5  # deviations above other places from which that is worth while
 _FOLLOWED_S = 60.0  # longest stretch in which a change of place is looked for
@@ -161,6 +163,16 @@ class _Candidate:
         s = self.stretch
         return replace(self, numbers=follow(s.index, s.bits, self.scramble))
 
+    def otherwise(self) -> list[_Candidate]:
+        """The same cuts, one of them a whole period longer or the other way round."""
+        moved = np.flatnonzero(np.diff(self.numbers - self.stretch.index)) + 1
+        out = []
+        for cut in moved[:_CUTS]:
+            for turn in (len(self.scramble), -len(self.scramble)):
+                later = np.arange(len(self.numbers)) >= cut
+                out.append(replace(self, numbers=self.numbers + turn * later))
+        return out
+
     def rows(self) -> tuple[int, NDArray[np.float32]]:
         return descrambled(self.numbers, self.stretch.bits, self.scramble)
 
@@ -200,25 +212,53 @@ def _candidates(
 
 def _rounds(
     reading: Reading, scrambles: dict[SealKey, Scramble], spans: list[tuple[float, float]]
-) -> Iterator[tuple[tuple[float, float], list[_Candidate]]]:
-    """Spans and their likeliest candidates, best first: the file on the reader's path, the file
-    beside it, then the other spans on the path. One round more than there are spans."""
+) -> Iterator[tuple[tuple[float, float], list[_Candidate], list[_Candidate]]]:
+    """Spans with their likeliest candidates, best first, and with cuts followed.
+
+    The file on the reader's path, the file beside it, then the other spans on the path: one round
+    more than there are spans.
+    """
     beside = range(reading.rivals.shape[1])
-    yield spans[0], _best(_candidates(reading, scrambles, spans[0]), spans[0])
+    yield spans[0], *_best(_candidates(reading, scrambles, spans[0]), spans[0])
     pools = [_candidates(reading.beside(rival), scrambles, spans[0]) for rival in beside]
-    yield spans[0], _best([candidate for pool in pools for candidate in pool], spans[0])
+    yield spans[0], *_best([candidate for pool in pools for candidate in pool], spans[0])
     for span in spans[1:]:
-        yield span, _best(_candidates(reading, scrambles, span), span)
+        yield span, *_best(_candidates(reading, scrambles, span), span)
 
 
-def _best(candidates: list[_Candidate], span: tuple[float, float]) -> list[_Candidate]:
-    """The likeliest, and the likeliest of all with its cuts followed if it has any."""
+def _best(
+    candidates: list[_Candidate], span: tuple[float, float]
+) -> tuple[list[_Candidate], list[_Candidate]]:
+    """The likeliest; and the likeliest of all with its cuts followed, if it has any."""
     best = sorted(candidates, key=lambda c: -c.place.excess)[:_PLACES]
     if best and span[1] - span[0] <= _FOLLOWED_S:
         followed = best[0].followed()
         if np.ptp(followed.numbers - best[0].numbers):
-            best.insert(0, followed)
-    return best
+            return best, [followed, *followed.otherwise()]
+    return best, []
+
+
+def _asked(
+    candidate: _Candidate, codebook: Codebook, asked: int, thorough: bool
+) -> Identification | None:
+    """The codebook's answer at one place, at a bound that counts ``asked`` questions."""
+    second, rows = candidate.rows()
+    found = identify(
+        rows,
+        codebook,
+        thorough=thorough,
+        max_chance=MAX_CHANCE / asked,
+        key=candidate.key,
+        second=second,
+    )
+    if found is None:
+        return None
+    return replace(
+        found,
+        offset_s=round(candidate.offset_s(round(found.offset_s) - second), 6),
+        chance_bound=min(1.0, found.chance_bound * asked),
+        searched=found.searched * asked,
+    )
 
 
 def _scrambled(
@@ -236,11 +276,14 @@ def _scrambled(
     alignments = len(spans) + reading.rivals.shape[1]
     period = max(map(len, scrambles.values()))
     tries = looks * alignments * len(scrambles) * period  # places looked at, for the key
-    asked = looks * (len(spans) + 1) * (_PLACES + 1)  # codebook searches, for the seal
+    # Codebook searches, for the seal. The likeliest place of the file has half of the chance, all
+    # others together the other half.
+    others = (len(spans) + 1) * (_PLACES + 1 + 2 * _CUTS)
     evidence: KeyedEvidence | None = None
     likeliest: _Candidate | None = None
-    for span, candidates in _rounds(reading, scrambles, spans):
-        for candidate in candidates:
+    for number, (span, plain, spliced) in enumerate(_rounds(reading, scrambles, spans)):
+        named: tuple[Identification, _Candidate] | None = None
+        for candidate in [*spliced, *plain]:
             bound = min(1.0, candidate.chance() * tries)
             if bound <= min(MAX_CHANCE, evidence.chance_bound if evidence else 1.0):
                 evidence = KeyedEvidence(candidate.key.epoch, bound, *span)
@@ -248,24 +291,15 @@ def _scrambled(
                 likeliest = candidate
             if candidate.place.excess < _EXCESS:
                 continue
-            second, rows = candidate.rows()
-            found = identify(
-                rows,
-                codebook,
-                thorough=likely_sealed or bound <= MAX_CHANCE,
-                max_chance=MAX_CHANCE / asked,
-                key=candidate.key,
-                second=second,
-            )
-            if found is not None:
-                moved_s = round(found.offset_s) - second
-                named = replace(
-                    found,
-                    offset_s=round(candidate.offset_s(moved_s), 6),
-                    chance_bound=min(1.0, found.chance_bound * asked),
-                    searched=found.searched * asked,
-                )
-                return named, evidence, candidate.logits(reading.duration_s)
+            first = number == 0 and candidate is plain[0]
+            asked = 2 * looks * (1 if first else others)
+            found = _asked(candidate, codebook, asked, likely_sealed or bound <= MAX_CHANCE)
+            if found and (named is None or found.chance_bound < named[0].chance_bound):
+                named = found, candidate
+                if found.chance_bound <= _SURE:
+                    break
+        if named is not None:
+            return named[0], evidence, named[1].logits(reading.duration_s)
     return None, evidence, likeliest.logits(reading.duration_s) if likeliest else None
 
 

@@ -209,8 +209,7 @@ def best_match(
     for group in groups:
         search = _search_index if group in large else _search_all
         best = _better(best, search(group, phases))
-    sure = best is not None and _chance(best, searched) <= MAX_CHANCE
-    if thorough and not sure:
+    if large and thorough and (best is None or _chance(best, searched) > MAX_CHANCE):
         for group in large:
             best = _better(best, _search_all(group, phases))
     if best is None:
@@ -250,8 +249,9 @@ def chance_tail(weights: NDArray[np.floating], z: float) -> float:
     # t, so a search over a grid of log t comes close to the least, and any t gives a valid bound.
     t = np.geomspace(z, 1e3 * z, 200)
     slack = float(w.sum()) - z  # >= 0 up to rounding
-    exponent = [float(np.log1p(np.exp(-2 * u * w)).sum()) + u * slack for u in t]
-    chernoff = min(exponent) - w.size * math.log(2)
+    blocks = np.array_split(w, -(-w.size // 4096))  # bounds the memory
+    heads = sum(np.log1p(np.exp(-2 * t[:, None] * block)).sum(axis=1) for block in blocks)
+    chernoff = float(np.min(heads + t * slack)) - w.size * math.log(2)
     return math.exp(min(chernoff, -z * z / 2))
 
 
@@ -311,8 +311,10 @@ def _phases(logits: NDArray[np.floating], hop_s: float, window_s: float) -> list
 
 def _norms(phase: _Phase, length: int) -> NDArray[np.float64]:
     """The weights' norm over the shared seconds, per offset of ``phase.offsets(length)``."""
-    spans = [phase.overlap(length, offset) for offset in phase.offsets(length)]
-    norms = np.array([math.sqrt(phase.energy[a:b].sum()) for a, b in spans])
+    offsets = np.array(phase.offsets(length))
+    sums = np.concatenate([[0.0], np.cumsum(phase.energy)])
+    last = np.minimum(len(phase.weights), length - offsets)
+    norms = np.sqrt(np.maximum(sums[last] - sums[np.maximum(0, -offsets)], 0.0))
     return np.where(norms > 0, norms, np.inf)
 
 

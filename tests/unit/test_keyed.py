@@ -196,6 +196,18 @@ def test_played_faster_it_is_still_named():
     assert result.identification.seal_id == IDS[7]
 
 
+def test_halves_in_the_other_order_are_named_from_both():
+    """The jump back is longer than the half period that a change of place is first taken for."""
+    numbers = np.concatenate([132 + np.arange(62), 70 + np.arange(62)])
+    whole = noisy(written(KEY, IDS[7], 70, 250), 2.2)
+    many = 10**12  # as in a registry in which one half is not enough
+    half = attribute(reading_of(whole[numbers[:62] - 70]), MODEL, book(KEY), (), looks=many)
+    assert half.identification is None
+    result = attribute(reading_of(whole[numbers - 70]), MODEL, book(KEY), (), looks=many)
+    assert result.identification is not None
+    assert result.identification.seal_id == IDS[7]
+
+
 def test_a_seal_nobody_registered_still_shows_its_key():
     reading = reading_of(noisy(written(KEY, SealId(b"unlisted"), 371), 1.0))
     result = attribute(reading, MODEL, book(KEY), ())

@@ -28,8 +28,8 @@ from watermark.train.data import audio_files
 
 __all__ = ["CODINGS", "MARGIN", "RATE", "Score", "calibrate", "score_clips"]
 
-#: The operating point: this share of unmarked clips may alarm. Half of the 1e-3 that is aimed at, as
-#: other music alarms more often than the music that chose a threshold.
+#: The operating point: this share of unmarked clips may alarm. Half of the 1e-3 aimed at: other
+#: music alarms more often than the music that chose a threshold.
 RATE = 5e-4
 #: Between the largest score that must not alarm and the threshold, in the score's own unit.
 MARGIN = 0.05
