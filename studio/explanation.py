@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["foreign", "mixed", "not_detected", "sealed", "transplanted", "unsealed_copy"]
 
-NAMED_FROM_S = 5.0
-"""A shorter clip holds too few messages for a seal to be named (docs/seal-model-card.md)."""
+NAMED_FROM_S = 3.0
+"""A shorter clip holds too few messages for a seal to be surely named (docs/seal-model-card.md)."""
 
 _TWINS = (
     "Works of one maker on the same chords can agree so far by content alone: of pairs of house "

@@ -201,11 +201,11 @@ def test_a_short_clip_is_never_given_a_wrong_name_and_says_what_it_lacks(studio,
     release, ours = outputs[1]
     report = check(studio, encode(ours.slice(7.3, 7.3 + seconds), "wav"))
     assert report.release in (None, release)
-    if report.verdict not in (Verdict.SEALED, Verdict.EXCERPT) and seconds < 5:
-        assert "5 s" in report.explanation
+    if report.verdict not in (Verdict.SEALED, Verdict.EXCERPT) and seconds < 3:
+        assert "3 s" in report.explanation
     other = check(studio, encode(music(96, SECONDS).slice(3.0, 3.0 + seconds), "wav"))
     assert other.verdict is Verdict.NOT_DETECTED, other.explanation
-    if seconds < 5:
+    if seconds < 3:
         assert "little can be said" in other.explanation
 
 
