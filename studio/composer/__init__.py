@@ -12,10 +12,7 @@ True
 """
 
 from studio.composer.compose import TEMPI, compose
-from studio.composer.genres import GENRES
-from studio.composer.lead_sheet import LeadSheet, write_lead_sheet
-from studio.composer.moods import LEADS, MOODS
-from studio.composer.score import (
+from studio.composer.composition import (
     FRAMES_PER_SECOND,
     Chord,
     Composition,
@@ -24,6 +21,9 @@ from studio.composer.score import (
     Part,
     Section,
 )
+from studio.composer.genres import GENRES
+from studio.composer.lead_sheet import LeadSheet, write_lead_sheet
+from studio.composer.moods import LEADS, MOODS
 
 __all__ = [
     "FRAMES_PER_SECOND",

@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from studio.composer.composition import Chord, Note
 from studio.composer.harmony import nearest
 from studio.composer.idiom import DRUM_KEYS, Bass, Groove, Layer
-from studio.composer.score import Chord, Note
 
 __all__ = ["Grid", "arpeggio", "bass_line", "counter_line", "drum_bar", "hits", "pad"]
 

@@ -14,12 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from studio.composer import accompaniment as acc
-from studio.composer.genres import GENRES
-from studio.composer.harmony import nearest, parse_progression, parse_roman, scale_for, voice
-from studio.composer.idiom import Drums, Genre, Groove, Layer
-from studio.composer.melody import MelodyWriter, Motif
-from studio.composer.moods import LEADS, MOODS, Lead, Mood
-from studio.composer.score import (
+from studio.composer.composition import (
     FRAMES_PER_SECOND,
     Chord,
     Composition,
@@ -28,6 +23,11 @@ from studio.composer.score import (
     Part,
     Section,
 )
+from studio.composer.genres import GENRES
+from studio.composer.harmony import nearest, parse_progression, parse_roman, scale_for, voice
+from studio.composer.idiom import Drums, Genre, Groove, Layer
+from studio.composer.melody import MelodyWriter, Motif
+from studio.composer.moods import LEADS, MOODS, Lead, Mood
 from studio.errors import HouseError
 
 __all__ = ["TEMPI", "compose"]

@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studio.composer.compose import TEMPI, compose
+from studio.composer.composition import FRAMES_PER_SECOND, Composition
 from studio.composer.genres import GENRES
 from studio.composer.harmony import QUALITIES, SCALES
 from studio.composer.moods import LEADS, MOODS
-from studio.composer.score import FRAMES_PER_SECOND, Composition
 from studio.errors import ConfigError
 
 __all__ = ["LeadSheet", "SheetChord", "SheetFrames", "lead_sheet_of", "write_lead_sheet"]

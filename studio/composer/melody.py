@@ -11,8 +11,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from studio.composer.composition import Chord, Note
 from studio.composer.harmony import nearest
-from studio.composer.score import Chord, Note
 
 __all__ = ["MelodyWriter", "Motif", "Phrase"]
 

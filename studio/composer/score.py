@@ -1,57 +1,121 @@
-"""What a composition *is*: notes on the codec's grid, parts, chords and sections.
+"""A score: every note of a piece, in four stems, at any tempo.
 
-All times are whole **frames of 20 ms**, the frame of the house codec. A sixteenth note (or the
-triplet of a shuffle) is a whole number of frames, so that every rhythm repeats exactly in codec
-frames and a small language model can learn it.
+Times are whole **ticks**. A beat has 480 ticks, and the beat is the one a listener taps: a quarter
+note in 4/4 and 3/4, a dotted quarter note in 6/8 and 12/8. ``bpm`` counts the same beats, so one
+tick always lasts ``60 / (480 * bpm)`` seconds.
 
->>> Note(start=50, length=10, pitch=69, velocity=90).end
-60
+A score is plain data. It is recorded with a release and read back exactly:
+
+>>> metre = METRES["6/8"]
+>>> metre.beats, metre.bar_ticks, metre.eighth_ticks
+(2, 960, 160)
+>>> score = Score(
+...     tags=("genre/waltz",), seed=1, genre="waltz", mood="calm", lead="flute", tempo="medium",
+...     tonic=0, mode="major", bpm=96.5, metre="3/4", duration_s=4.0, sections=(), chords=(),
+...     parts=(Part("lead", "lead", 73, 0.0, 0.0, (Note(0, 480, 72, 90),)),), mix=Mix(0.0, 0.2))
+>>> Score.from_json(score.to_json()) == score
+True
+>>> round(score.seconds(480), 4)
+0.6218
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = ["FRAMES_PER_SECOND", "Chord", "Composition", "Mix", "Note", "Part", "Section"]
+from studio.composer.composition import Mix, Note
+from studio.errors import ConfigError
 
-FRAMES_PER_SECOND = 50
-"""Frames of the grid per second; the frame rate of the house codec."""
+__all__ = [
+    "METRES",
+    "STEMS",
+    "TICKS_PER_BEAT",
+    "Chord",
+    "Metre",
+    "Mix",
+    "Note",
+    "Part",
+    "Score",
+    "Section",
+]
+
+TICKS_PER_BEAT = 480
+"""Ticks of a beat: of a quarter note in 4/4 and 3/4, of a dotted quarter note in 6/8 and 12/8."""
+
+STEMS = ("drums", "bass", "lead", "harmony")
+"""The four stems; every part of a score belongs to one."""
+
+FORMAT = "consented-music-studio/score"
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """One note; ``start`` and ``length`` in frames, ``pitch`` and ``velocity`` as in MIDI."""
+class Metre:
+    """A time signature. ``beats`` are the beats one taps; each has two or three eighth notes."""
 
-    start: int
-    length: int
-    pitch: int
-    velocity: int
+    name: str
+    beats: int
+    eighths: int
 
     @property
-    def end(self) -> int:
-        return self.start + self.length
+    def bar_ticks(self) -> int:
+        return self.beats * TICKS_PER_BEAT
+
+    @property
+    def eighth_ticks(self) -> int:
+        return TICKS_PER_BEAT // self.eighths
+
+    @property
+    def compound(self) -> bool:
+        """Whether a beat divides into three."""
+        return self.eighths == 3
+
+
+METRES = {
+    metre.name: metre
+    for metre in (
+        Metre("4/4", 4, 2),
+        Metre("3/4", 3, 2),
+        Metre("6/8", 2, 3),
+        Metre("12/8", 4, 3),
+    )
+}
+"""The metres that the composer writes in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """One instrument's notes, sorted by start.
 
-    ``program`` counts from 0 (General MIDI); with ``percussion`` it names a drum kit and pitches
-    are drum sounds. ``level_db`` is the part's place in the mix, 0 being the lead.
+    ``program`` counts from 0 (General MIDI). With ``percussion`` it names a drum kit and pitches
+    are drum sounds. ``level_db`` is the part's place in the mix, 0 being a lead; ``pan`` goes from
+    -1 (left) to 1 (right).
     """
 
     role: str
+    stem: str
     program: int
     level_db: float
+    pan: float
     notes: tuple[Note, ...]
     percussion: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stem not in STEMS:
+            raise ConfigError(f"{self.stem!r} is not one of the stems {', '.join(STEMS)}")
 
 
 @dataclass(frozen=True, slots=True)
 class Chord:
-    """A chord and how long it lasts: ``tones`` are pitch classes, the root first."""
+    """A chord and how long it lasts, in ticks.
+
+    ``tones`` are pitch classes, the root first; ``scale`` the pitch classes a melody may use over
+    it. ``symbol`` is spelled as musicians do in the key of the piece, for example ``F#m7``.
+    """
 
     start: int
     length: int
@@ -63,28 +127,38 @@ class Chord:
     def root(self) -> int:
         return self.tones[0]
 
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A stretch of the form, such as ``A`` or ``B``, in bars."""
+    """A stretch of the form in bars: ``intro``, ``verse``, ``chorus``, ``bridge`` or ``ending``.
+
+    A section that differs from an earlier one of its kind has a number: ``verse2``.
+    """
 
     name: str
     first_bar: int
     bars: int
 
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """How the rendering colours the whole: a shelf above 2 kHz and the share of reverberation."""
-
-    brightness_db: float
-    reverb: float
+    @property
+    def kind(self) -> str:
+        """The name without its number."""
+        return self.name.rstrip("0123456789")
 
 
 @dataclass(frozen=True, slots=True)
-class Composition:
-    """A whole piece. The same seed and tags give an equal composition, on any machine."""
+class Score:
+    """A whole piece. The same request gives an equal score, on any machine.
 
+    ``tags`` are the tags that were asked for. ``genre``, ``mood``, ``lead`` and ``tempo`` are the
+    names that the composer followed: those of the tags, and drawn by the seed where no tag says.
+    ``duration_s`` is the length of the piece with the last chord's ring; no note ends later.
+    """
+
+    tags: tuple[str, ...]
     seed: int
     genre: str
     mood: str
@@ -92,47 +166,42 @@ class Composition:
     tempo: str
     tonic: int
     mode: str
-    beat_frames: int
-    ticks_per_beat: int
-    beats_per_bar: int
-    bars: int
+    bpm: float
+    metre: str
+    duration_s: float
     sections: tuple[Section, ...]
     chords: tuple[Chord, ...]
     parts: tuple[Part, ...]
     mix: Mix
+    feel: str = "straight"
+
+    def __post_init__(self) -> None:
+        if self.metre not in METRES:
+            raise ConfigError(f"{self.metre!r} is not one of the metres {', '.join(METRES)}")
 
     @property
-    def tags(self) -> tuple[str, str, str, str]:
-        """The four tag ids, one of each kind."""
-        return (
-            f"genre/{self.genre}",
-            f"mood/{self.mood}",
-            f"lead/{self.lead}",
-            f"tempo/{self.tempo}",
-        )
+    def bar_ticks(self) -> int:
+        return METRES[self.metre].bar_ticks
 
     @property
-    def bpm(self) -> float:
-        """Beats per minute."""
-        return 60 * FRAMES_PER_SECOND / self.beat_frames
+    def beats_per_bar(self) -> int:
+        return METRES[self.metre].beats
 
     @property
-    def tick_frames(self) -> int:
-        """Frames of the smallest regular step: a sixteenth, or a triplet where the piece swings."""
-        return self.beat_frames // self.ticks_per_beat
+    def bars(self) -> int:
+        return sum(section.bars for section in self.sections)
 
-    @property
-    def bar_frames(self) -> int:
-        return self.beat_frames * self.beats_per_bar
+    def seconds(self, tick: float) -> float:
+        """The instant of a tick, in seconds from the start."""
+        return tick * 60.0 / (TICKS_PER_BEAT * self.bpm)
 
-    @property
-    def frames(self) -> int:
-        """Length of the piece in frames."""
-        return self.bars * self.bar_frames
+    def ticks(self, seconds: float) -> float:
+        """The tick of an instant; the inverse of :meth:`seconds`."""
+        return seconds * TICKS_PER_BEAT * self.bpm / 60.0
 
-    @property
-    def duration_s(self) -> float:
-        return self.frames / FRAMES_PER_SECOND
+    def stem(self, name: str) -> tuple[Part, ...]:
+        """The parts of a stem."""
+        return tuple(part for part in self.parts if part.stem == name)
 
     def part(self, role: str) -> Part:
         """The part with this role. Raises :class:`KeyError`."""
@@ -141,7 +210,49 @@ class Composition:
                 return part
         raise KeyError(role)
 
+    def chord_at(self, tick: int) -> Chord:
+        """The chord that holds at a tick; the last one after the end."""
+        for chord in self.chords:
+            if tick < chord.end:
+                return chord
+        return self.chords[-1]
+
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of everything above: the identity of the composition."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        """SHA-256 of :meth:`to_json`, hexadecimal: the identity of the score."""
+        return hashlib.sha256(self.to_json().encode("utf-8")).hexdigest()
+
+    def to_json(self) -> str:
+        """Canonical JSON of everything above; notes are rows of start, length, pitch, velocity."""
+        data = asdict(self)
+        for part, row in zip(self.parts, data["parts"], strict=True):
+            row["notes"] = [[n.start, n.length, n.pitch, n.velocity] for n in part.notes]
+        data = {"format": FORMAT, "version": VERSION, **data}
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Score:
+        """Read :meth:`to_json`. Raises :class:`ConfigError` for anything else."""
+        try:
+            data = json.loads(text)
+            if data.pop("format") != FORMAT or data.pop("version") != VERSION:
+                raise ValueError("another format or version")
+            return cls(**{**data, **_read(data)})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+            raise ConfigError(f"this is no score: {exc}") from exc
+
+
+def _read(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that JSON holds as lists and objects."""
+    return {
+        "tags": tuple(data["tags"]),
+        "sections": tuple(Section(**row) for row in data["sections"]),
+        "chords": tuple(
+            Chord(**{**row, "tones": tuple(row["tones"]), "scale": tuple(row["scale"])})
+            for row in data["chords"]
+        ),
+        "parts": tuple(
+            Part(**{**row, "notes": tuple(Note(*note) for note in row["notes"])})
+            for row in data["parts"]
+        ),
+        "mix": Mix(**data["mix"]),
+    }
