@@ -1,0 +1,1 @@
+"""The house model: everything that runs when it makes music."""
