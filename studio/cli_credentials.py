@@ -83,7 +83,7 @@ def credentials_export(output_id: str, out: Path) -> None:
 
 
 def _write(out: Path, content: bytes) -> None:
-    from watermark.audio import replacing
+    from watermark.files import replacing
 
     try:
         with replacing(out) as file:

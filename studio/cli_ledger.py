@@ -273,7 +273,7 @@ def _keys(path: Path) -> Sequence[VerifierKey]:
 
 def _write(path: Path, content: bytes) -> None:
     from studio.errors import UsageError
-    from watermark.audio import replacing
+    from watermark.files import replacing
 
     try:
         with replacing(path) as file:

@@ -235,7 +235,7 @@ def _format_of(out: Path, format: str | None) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """The same bytes under another name, there whole or not at all."""
-    from watermark.audio import replacing
+    from watermark.files import replacing
 
     try:
         with replacing(target) as file:

@@ -19,6 +19,7 @@ import click
 
 from studio.access import LOCAL_OWNER, Actor, Permission, Role
 from studio.errors import AccessDeniedError, ConfigError
+from watermark.files import sweep, write_file
 
 if TYPE_CHECKING:
     from studio.services import Studio
@@ -118,13 +119,10 @@ def _read() -> dict[str, str]:
 
 def _write(kept: dict[str, str]) -> Path:
     path = _file()
-    fresh = path.with_suffix(".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(kept, file)
-        fresh.replace(path)
+        sweep(path.parent)
+        write_file(path, json.dumps(kept).encode())
     except OSError as exc:
         raise ConfigError(f"cannot write {path}: {exc.strerror}") from exc
     return path

@@ -202,7 +202,7 @@ def sign_shipped(folder: Path, keys: Path) -> None:
 
 def write_out(path: Path, content: bytes) -> None:
     """The whole file, or none. Raises :class:`UsageError`."""
-    from watermark.audio import replacing
+    from watermark.files import replacing
 
     try:
         with replacing(path) as file:

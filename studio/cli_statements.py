@@ -12,6 +12,7 @@ import click
 from studio.cli_parts import DONE, NEGATIVE, emit, json_option
 from studio.cli_session import open_as_caller
 from studio.errors import UsageError
+from watermark.files import write_file
 
 if TYPE_CHECKING:
     from studio.services import Studio
@@ -62,7 +63,7 @@ def statement(
         click.echo(text, nl=False)
         return
     try:
-        out.write_text(text, encoding="utf-8", newline="")
+        write_file(out, text.encode(), mode=None)
     except OSError as exc:
         raise UsageError(f"cannot write {out}: {exc.strerror}") from exc
 

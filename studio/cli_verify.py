@@ -242,7 +242,7 @@ def _print(report: VerifyReport) -> None:
 def _write_report(path: Path, reports: list[VerifyReport]) -> None:
     from studio.ui.report_page import report_page
     from studio.verify_report import as_json
-    from watermark.audio import replacing
+    from watermark.files import replacing
 
     text = report_page(reports) if path.suffix.lower() == ".html" else as_json(reports)
     try:

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from numpy.typing import NDArray
 from watermark.decoding import AudioSource, DecodeLimits, decode_blocks, source_name
 from watermark.encoding import FORMATS, AudioFormat, Encoder, Subtype
 from watermark.errors import AudioTooLongError, UnreadableAudioError, UnsupportedAudioError
+from watermark.files import replacing
 
 __all__ = [
     "FORMATS",
@@ -42,7 +41,6 @@ __all__ = [
     "encode",
     "format_of",
     "read",
-    "replacing",
     "source_name",
     "stream",
     "write",
@@ -227,26 +225,6 @@ def format_of(path: str | os.PathLike[str]) -> AudioFormat:
         f"{source_name(path)}: cannot tell the format from the extension; "
         f"use one of .{', .'.join(FORMATS)}"
     )
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[io.BufferedRandom]:
-    """A binary file beside ``path`` that takes its name, synced, when the block ends well.
-
-    On an exception the temporary file is removed and what was at ``path`` stays as it was.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
-    try:
-        with temporary.open("x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _encode_into(

@@ -164,9 +164,10 @@ def embed(
 
     What was encoded is read again first: OUT is written only if the seal can be read in it.
     """
-    from watermark.audio import Encoder, format_of, replacing, stream
+    from watermark.audio import Encoder, format_of, stream
     from watermark.detect import detect as detect_seal
     from watermark.embed import embed_stream
+    from watermark.files import replacing
     from watermark.identify import Codebook, CodebookEntry
     from watermark.message import SealId, SealKey
 

@@ -35,8 +35,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.audio import replacing
 from watermark.errors import FingerprintError
+from watermark.files import replacing
 from watermark.fingerprint import Fingerprint, FingerprintMatch, compare
 
 __all__ = ["FingerprintIndex"]

@@ -38,7 +38,6 @@ import os
 import re
 import secrets
 import stat
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -47,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.errors import SealIdError, SealKeyError
+from watermark.files import create_file
 
 __all__ = [
     "BITS",
@@ -169,24 +169,13 @@ class SealKey:
         """
         target = Path(path)
         text = json.dumps({"format": _FORMAT, "epoch": self.epoch, "secret": self.secret.hex()})
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            # A hard link fails where the name is taken, unlike a rename: a key that sealed
-            # something must never be lost under a new one.
-            os.link(temporary, target)
-        except FileExistsError as exc:
-            raise SealKeyError(f"key file {target.name} exists and is not overwritten") from exc
+            made = create_file(target, f"{text}\n".encode())
         except OSError as exc:
             reason = (exc.strerror or "cannot be written").lower()
             raise SealKeyError(f"key file {target.name}: {reason}") from exc
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
+        if not made:  # a key that sealed something must never be lost under a new one
+            raise SealKeyError(f"key file {target.name} exists and is not overwritten")
 
 
 def message_words(

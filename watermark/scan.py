@@ -29,8 +29,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from watermark.audio import replacing
 from watermark.errors import ScanError
+from watermark.files import replacing
 
 __all__ = [
     "FORMATS",

@@ -16,18 +16,16 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from studio.errors import ConfigError, UsageError
+from watermark.files import create_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 __all__ = ["PublicKey", "SigningKey"]
-
-_SECRET_RIGHTS = 0o600
 
 
 class PublicKey:
@@ -134,13 +132,11 @@ class SigningKey:
             else serialization.BestAvailableEncryption(password.encode()),
         )
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET_RIGHTS)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-        except FileExistsError:
-            raise UsageError(f"{path} is there already; a key is never overwritten") from None
+            made = create_file(path, pem)
         except OSError as exc:
             raise UsageError(f"cannot write the key {path}: {exc.strerror}") from exc
+        if not made:
+            raise UsageError(f"{path} is there already; a key is never overwritten")
 
     def sign(self, content: bytes) -> bytes:
         return self._key.sign(content)

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from studio.composer.lead_sheet import CLOCK_SIZES, PITCHES, LeadSheet
 from studio.errors import CheckpointError, ConfigError, UnknownTagError
 from studio.music.house_codec import CodecConfig, build_codec
 from studio.tags import KINDS
+from watermark.files import write_file
 
 if TYPE_CHECKING:
     from audiocraft.models.encodec import EncodecModel
@@ -479,13 +479,4 @@ def _load_into(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) ->
 
 
 def _write(path: Path, payload: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_file(path, payload, mode=None)

@@ -186,7 +186,7 @@ class Notary:
         return found
 
     def _write(self, size: int, note: str, stamp: bytes | None) -> Path:
-        from watermark.audio import replacing
+        from watermark.files import replacing
 
         public = "".join(f"{key}\n" for key in self._keys.verifiers)
         name = f"checkpoint-{size:012d}.txt"

@@ -16,6 +16,7 @@ there is in the end a released file with its entry, or neither.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -28,6 +29,7 @@ from typing import IO, TYPE_CHECKING
 
 from studio.errors import LedgerError
 from studio.paths import StudioPaths
+from watermark.files import create_file, sync_folder
 
 if TYPE_CHECKING:
     from studio.provenance.ledger import Ledger
@@ -74,11 +76,8 @@ class Workspace:
         """A synced work file. Raises :class:`LedgerError`; no part of the file is left then."""
         path = self._folder / name
         try:
-            with path.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            _sync_folder(self._folder)
+            if not create_file(path, content):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         except OSError as exc:
             self.discard(path)
             raise LedgerError(f"the output cannot be written: {exc.strerror}") from exc
@@ -136,7 +135,7 @@ def recover(paths: StudioPaths, ledger: Ledger) -> RecoveryReport:
 def _hand_out(path: Path, outputs: Path) -> Path:
     try:
         released = path.replace(outputs / path.name)
-        _sync_folder(outputs)
+        sync_folder(outputs)
     except OSError as exc:
         raise LedgerError(
             f"output {path.stem} is in the ledger but could not be handed out ({exc.strerror}); "
@@ -154,11 +153,3 @@ def _locked(path: Path, *, create: bool) -> IO[bytes]:
         file.close()
         raise
     return file
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

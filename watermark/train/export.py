@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from watermark.audio import replacing
+from watermark.files import replacing
 from watermark.spectral import DepthConfig, NetworkConfig, network_dict
 
 __all__ = ["bench_record", "export", "update_record", "write_record"]

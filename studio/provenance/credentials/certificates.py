@@ -18,17 +18,16 @@ The leaf's profile is what the C2PA specification (2.x, section 14.5) asks of a 
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import ConfigError, CredentialError
+from watermark.files import create_file
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateBuilder
@@ -190,19 +189,9 @@ def _add_development_identity(
     number = max(own, default=0) + 1
     path = folder / f"development-{number:04d}.pem"
     made = make_development_identity(now)
-    temporary = folder / f".{path.name}.{secrets.token_hex(6)}.part"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write((made.key_pem or "") + made.chain_pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)  # unlike a rename it never replaces
-        temporary.unlink()
+        create_file(path, ((made.key_pem or "") + made.chain_pem).encode("ascii"))
     except OSError as exc:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise CredentialError(f"no signing key can be made: {exc.strerror}") from exc
     own[number] = _load_development(path)
     return own[number]
