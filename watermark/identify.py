@@ -194,24 +194,28 @@ def best_match(
 ) -> Identification | None:
     """As :func:`identify`, but the best seal whatever its bound: evidence to show, not a verdict.
 
-    None if the codebook or the logits are empty.
+    None if the codebook or the logits are empty, or if they share no alignment: a short file that
+    lies, by the scramble, where a short seal has no seconds.
     """
     if second is not None and (hop_s, window_s) != (1.0, 1.0):
         raise CodebookError("the second of a window is that of windows of 1 s")
     phases = [replace(phase, second=second) for phase in _phases(logits, hop_s, window_s)]
     groups = [group for group in codebook.groups if len(group) and key in (None, group.key)]
-    if not phases or not groups:
+    # What can be compared at all: a place in the scramble may leave a short seal no alignment.
+    fitting = {group: [p for p in phases if p.offsets(group.length)] for group in groups}
+    groups = [group for group in groups if fitting[group]]
+    if not groups:
         return None
-    searched = sum(len(g) * len(p.offsets(g.length)) for g in groups for p in phases)
+    searched = sum(len(g) * len(p.offsets(g.length)) for g in groups for p in fitting[g])
 
     best: _Hit | None = None
-    large = [group for group in groups if len(group) >= _INDEX_FROM and not _direct(group, phases)]
+    large = [g for g in groups if len(g) >= _INDEX_FROM and not _direct(g, fitting[g])]
     for group in groups:
         search = _search_index if group in large else _search_all
-        best = _better(best, search(group, phases))
+        best = _better(best, search(group, fitting[group]))
     if large and thorough and (best is None or _chance(best, searched) > MAX_CHANCE):
         for group in large:
-            best = _better(best, _search_all(group, phases))
+            best = _better(best, _search_all(group, fitting[group]))
     if best is None:
         return None
     first, last = best.phase.overlap(best.group.length, best.offset)
@@ -311,7 +315,7 @@ def _phases(logits: NDArray[np.floating], hop_s: float, window_s: float) -> list
 
 def _norms(phase: _Phase, length: int) -> NDArray[np.float64]:
     """The weights' norm over the shared seconds, per offset of ``phase.offsets(length)``."""
-    offsets = np.array(phase.offsets(length))
+    offsets = np.array(phase.offsets(length), np.int64)
     sums = np.concatenate([[0.0], np.cumsum(phase.energy)])
     last = np.minimum(len(phase.weights), length - offsets)
     norms = np.sqrt(np.maximum(sums[last] - sums[np.maximum(0, -offsets)], 0.0))

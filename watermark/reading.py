@@ -1,9 +1,9 @@
 """Reading a file: from blocks of audio to one pilot value and 16 soft bits per cell.
 
-What :mod:`watermark.detect` decides on. A view is one mono signal made from the channels (the mix,
-left, right, the difference); it is resampled to 16 kHz and read in blocks with as much context as
-the networks look at, so memory does not grow with the file except by 110 bytes per cell of 80 ms
-(5 MB an hour and view). Several views are read in one pass over the file.
+What :mod:`watermark.detect` decides on. A view is one mono signal made from the channels: their
+mix, each channel, the difference of the first two. It is resampled to 16 kHz and read in blocks
+with as much context as the networks look at, so memory does not grow with the file except by 110
+bytes per cell of 80 ms (5 MB an hour and view). Several views are read in one pass over the file.
 
 **Coarse to fine.** A block is first read at every second alignment. Only where that shows more
 contrast than unmarked music mostly does is it read at all of them: the pilot answers 5 ms beside
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +29,19 @@ from watermark.audio import Waveform
 from watermark.embed import QUIET_DBFS, _Resampler, mix_down
 from watermark.models import SEAL_RATE, SealModel
 
-__all__ = ["CellReader", "Reading", "View", "contrast", "read_view", "read_views"]
+__all__ = [
+    "CellReader",
+    "Reading",
+    "View",
+    "channel_views",
+    "contrast",
+    "read_view",
+    "read_views",
+    "signal_of",
+]
 
-View = Literal["mix", "left", "right", "side"]
+View = str
+"""``mix``; ``left``, ``right``, ``channel 3``, …; ``side``, half of left less right."""
 
 _BLOCK_S = 20.48
 _CLIP = 12.0  # log odds; a cell counts at most this much in a score
@@ -251,13 +260,34 @@ def _on_path(
     )
 
 
+def channel_views(channels: int) -> tuple[View, ...]:
+    """The views other than the mix; none of a mono file.
+
+    >>> channel_views(1), channel_views(2), channel_views(3)
+    ((), ('left', 'right', 'side'), ('left', 'right', 'channel 3', 'side'))
+    """
+    if channels < 2:
+        return ()
+    return ("left", "right", *(f"channel {n}" for n in range(3, channels + 1)), "side")
+
+
+def signal_of(block: Waveform, view: View) -> NDArray[np.float32]:
+    """A view of a block, (samples,); any view of a mono block is its one channel."""
+    if block.channels == 1 or view == "mix":
+        return mix_down(block)
+    if view == "side":
+        return np.asarray((block.samples[0] - block.samples[1]) * np.float32(0.5))
+    channel = ("left", "right").index(view) if view in ("left", "right") else int(view[8:]) - 1
+    return np.asarray(block.samples[channel])
+
+
 class _Mixer:
     """The channels of a stream as views at 16 kHz; each channel is resampled once."""
 
     def __init__(self, rate: int, channels: int, views: Sequence[View]) -> None:
         self._mono = channels == 1
-        wanted: set[View] = {"mix"} if self._mono or "mix" in views else set()
-        if not self._mono and set(views) - {"mix"}:
+        wanted = {"mix"} if self._mono else set(views) - {"side"}
+        if not self._mono and "side" in views:
             wanted |= {"left", "right"}
         self._views = views
         self._down = {view: _Resampler(rate, SEAL_RATE) for view in sorted(wanted)}
@@ -265,8 +295,7 @@ class _Mixer:
     def push(self, block: Waveform) -> dict[View, NDArray[np.float32]]:
         parts: dict[View, NDArray[np.float32]] = {}
         for view, down in self._down.items():
-            signal = mix_down(block) if view == "mix" else block.samples[int(view == "right")]
-            parts[view] = down.push(np.ascontiguousarray(signal))
+            parts[view] = down.push(np.ascontiguousarray(signal_of(block, view)))
         return self._mixed(parts)
 
     def finish(self) -> dict[View, NDArray[np.float32]]:
@@ -285,7 +314,7 @@ def read_views(
     model: SealModel,
     views: Sequence[View],
     *,
-    sign: float = 1.0,
+    gain: float = 1.0,
 ) -> dict[View, Reading]:
     """Views of a streamed file, read to its end in one pass.
 
@@ -293,7 +322,7 @@ def read_views(
         blocks: the file, of any block sizes.
         model: whose detector reads.
         views: which; all are the mix where there is one channel.
-        sign: -1 reads the inverted signal.
+        gain: on the signal; -1 reads it inverted.
     """
     readers = {view: CellReader(model) for view in views}
     mixer: _Mixer | None = None
@@ -303,15 +332,15 @@ def read_views(
             mixer = _Mixer(block.rate, block.channels, views)
         seconds += block.length / block.rate
         for view, samples in mixer.push(block).items():
-            readers[view].push(np.float32(sign) * samples if sign != 1 else samples)
+            readers[view].push(np.float32(gain) * samples if gain != 1 else samples)
     if mixer is not None:
         for view, samples in mixer.finish().items():
-            readers[view].push(np.float32(sign) * samples if sign != 1 else samples)
+            readers[view].push(np.float32(gain) * samples if gain != 1 else samples)
     return {view: reader.finish(seconds) for view, reader in readers.items()}
 
 
 def read_view(
-    blocks: Iterable[Waveform], model: SealModel, view: View, *, sign: float = 1.0
+    blocks: Iterable[Waveform], model: SealModel, view: View, *, gain: float = 1.0
 ) -> Reading:
-    """One view of a streamed file, read to its end; ``sign`` -1 reads the inverted signal."""
-    return read_views(blocks, model, (view,), sign=sign)[view]
+    """One view of a streamed file, read to its end; ``gain`` -1 reads the inverted signal."""
+    return read_views(blocks, model, (view,), gain=gain)[view]

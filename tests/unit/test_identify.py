@@ -243,3 +243,27 @@ class TestLarge:
         logits = np.concatenate([noise, soft(3, 0, 8, noise=0.3)])
         found = identify(logits, book(500, seconds=8), thorough=False)
         assert (found.seal_id, found.offset_s) == (seal(3), -6)
+
+
+@pytest.mark.parametrize("second", [None, *range(8)])
+@pytest.mark.parametrize("registered_s", [0.5, 1, 2, 3, 7, 8, 9, 30])
+def test_every_length_of_file_and_seal_is_answered(registered_s, second):
+    """However few alignments there are, none included, for files of no second at all and more."""
+    rng = np.random.default_rng(1)
+    lengths = (registered_s, 30.0)
+    short = book(1, registered_s)
+    both = Codebook(CodebookEntry(seal(n), KEY, s) for n, s in enumerate(lengths))
+    for seconds in (0, 1, 2, 3, 5, 11):
+        logits = rng.standard_normal((seconds, 16))
+        for codebook in (Codebook([]), short, both):
+            assert identify(logits, codebook, key=KEY, second=second) is None
+            best = best_match(logits, codebook, key=KEY, second=second)
+            assert best is None or 0 < best.chance_bound <= 1
+
+
+@pytest.mark.parametrize("start", range(8))
+def test_a_short_seal_is_named_where_it_has_seconds(start):
+    """The control: what is there is still found at every place of the scramble."""
+    found = identify(soft(0, start, 12 - start, noise=0.1), book(1, 12.0), key=KEY, second=start)
+    assert found is not None
+    assert found.offset_s == start

@@ -179,6 +179,47 @@ def calibrate(
 
 
 @main.command()
+@click.option("--audio", type=_path, required=True, help="Unmarked music.")
+@click.option("--seconds", "durations", multiple=True, type=float, default=(10.0,))
+@click.option("--clips", default=400, show_default=True, help="Of each duration, at most.")
+@click.option("--most-per-file", default=20, show_default=True)
+@click.option("--speed-search", is_flag=True, help="Look at other speeds and tempos too.")
+@click.option("--stride", default=1, show_default=True, help="Take every so many-th clip.")
+@click.option("--scores", type=_path, default=None, help="JSON lines, one a clip; appended to.")
+@click.option("--weights", type=_path, default=None, help="Default: the embedded ones.")
+def alarms(
+    audio: Path,
+    durations: tuple[float, ...],
+    clips: int,
+    most_per_file: int,
+    speed_search: bool,
+    stride: int,
+    scores: Path | None,
+    weights: Path | None,
+) -> None:
+    """Count how often the detector as it is calls unmarked music sealed."""
+    import torch
+
+    from watermark.models import SealModelConfig, load_seal_model
+    from watermark.train.calibrate import count_alarms
+
+    torch.set_num_threads(1)
+    model = load_seal_model(SealModelConfig("house", path=str(weights) if weights else None))
+    for duration in durations:
+        row = count_alarms(
+            audio,
+            model,
+            duration_s=duration,
+            clips=clips,
+            most_per_file=most_per_file,
+            stride=stride,
+            speed_search=speed_search,
+            log=None if scores is None else scores,
+        )
+        click.echo(json.dumps({"model": model.id, **row}))
+
+
+@main.command()
 @click.option("--audio", type=_path, required=True, help="Held-out music.")
 @click.option("--clips", default=16, show_default=True)
 @click.option("--seconds", default=10.0, show_default=True)

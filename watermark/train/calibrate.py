@@ -12,6 +12,7 @@ state. Clips of one file are alike, so the interval around it is a little too na
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from watermark.detect import detect
 from watermark.models import SealModel
 from watermark.train.data import audio_files
 
-__all__ = ["CODINGS", "MARGIN", "RATE", "Score", "calibrate", "score_clips"]
+__all__ = ["CODINGS", "MARGIN", "RATE", "Score", "calibrate", "count_alarms", "score_clips"]
 
 #: The operating point: this share of unmarked clips may alarm. Half of the 1e-3 aimed at: other
 #: music alarms more often than the music that chose a threshold.
@@ -163,3 +164,76 @@ def calibrate(scores: Sequence[Score]) -> dict[str, Any]:
         files = len({s.file for s in group})
         sources.append(f"{name}: {files} files, clips: {clips}; {coded} of all coded first")
     return {"sources": sources, "date": datetime.now(UTC).date().isoformat(), "rows": rows}
+
+
+def count_alarms(
+    folder: Path,
+    model: SealModel,
+    *,
+    duration_s: float,
+    clips: int,
+    most_per_file: int,
+    speed_search: bool,
+    stride: int = 1,
+    log: Path | None = None,
+) -> dict[str, Any]:
+    """How often unmarked clips of any one duration are called sealed, and at what stated rate.
+
+    Unlike :func:`score_clips` this sets nothing: it counts what :func:`watermark.detect.detect`
+    says with the calibration that there is. Clips are taken in turn from the files, from each at
+    most ``most_per_file``, every ``stride``-th of those that follow each other; a third of them is
+    coded first, by the next of :data:`CODINGS`.
+    """
+    counted = alarmed = retimed = 0
+    files = set()
+    stated = 0.0
+    for path, clip, coding in _alarm_clips(folder, duration_s, most_per_file, stride):
+        found = detect(clip, model=model, speed_search=speed_search)
+        counted += 1
+        files.add(path)
+        alarmed += found.detected
+        retimed += found.detected and found.retiming is not None
+        stated = max(stated, found.false_positive_rate or 0.0)
+        if log is not None:
+            line = {"file": path.name, "coding": coding, "speed_search": speed_search}
+            line |= {"duration_s": duration_s, "score": found.score, "threshold": found.threshold}
+            line |= {"detected": found.detected, "retimed": found.retiming is not None}
+            with log.open("a") as out:
+                out.write(json.dumps(line) + "\n")
+        if counted >= clips:
+            break
+    rate = FalsePositiveRate.of(alarmed, counted)
+    return {
+        "duration_s": duration_s,
+        "speed_search": speed_search,
+        "clips": counted,
+        "files": len(files),
+        "alarms": alarmed,
+        "of_them_at_another_speed": retimed,
+        "interval": [round(rate.lower, 6), round(rate.upper, 6)],
+        "stated_rate": round(stated, 6),
+    }
+
+
+def _alarm_clips(
+    folder: Path, duration_s: float, most_per_file: int, stride: int
+) -> Iterator[tuple[Path, Waveform, str]]:
+    """Clips of one duration; files in an order that mixes the sources."""
+    paths = audio_files(folder)
+    order = np.random.default_rng(0).permutation(len(paths))
+    number = 0
+    for path in (paths[i] for i in order):
+        taken = seen = 0
+        for clip in stream(path, block_s=duration_s):
+            if clip.duration_s < duration_s - 1e-3 or taken >= most_per_file:
+                break
+            seen += 1
+            if (seen - 1) % stride or float(np.sqrt(np.mean(clip.samples**2))) < 1e-3:
+                continue
+            taken += 1
+            number += 1
+            if number % 3 == 0:
+                coded, coding = _coded(clip, CODINGS[number // 3 % len(CODINGS)])
+                yield path, coded, coding
+            else:
+                yield path, clip, ""
