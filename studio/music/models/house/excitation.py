@@ -1,0 +1,361 @@
+"""What the decoder starts from: every note of a stem, played from tables of instruments.
+
+A note has two signals. The **tonal** one is a sum of partials, each with a measured frequency (so
+bells and drum bodies are inharmonic), a phase and an amplitude that follows a sum of exponential
+decays. The **noise** one is noise with a measured spectrum that changes with time: breath, hammers,
+the skins of drums. The networks of :mod:`studio.music.models.house.stem_codec` then shape both by
+band gains. Onsets are exact to the sample, pitches to the table's measured frequencies.
+
+The tables are measured once from single notes (:mod:`studio.music.training.instrument_tables`).
+A note's signal depends on its program, pitch and length alone, and every stretch of a stem can be
+computed by itself.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studio.errors import ConfigError
+from studio.music.models.house.notes import (
+    CUT_DB_PER_S,
+    RATE,
+    TimedNote,
+    Voice,
+    level_gain,
+    pan_gains,
+    voices,
+)
+
+__all__ = [
+    "DECAYS_S",
+    "NOISE_BANDS",
+    "NOISE_TIMES_S",
+    "Excitation",
+    "Instrument",
+    "InstrumentTables",
+    "noise_band_edges",
+    "nominal_frequency",
+]
+
+Signal = NDArray[np.float32]
+
+DECAYS_S = (0.012, 0.04, 0.13, 0.45, 1.6, np.inf)
+"""Time constants that the amplitude of a partial is a sum of, in seconds."""
+
+NOISE_BANDS = 32
+NOISE_TIMES_S = (0.0, 0.006, 0.014, 0.025, 0.04, 0.065, 0.1, 0.16, 0.26, 0.42, 0.7, 1.2, 2.0)
+"""Instants at which the noise of a note was measured, in seconds; the last one holds on."""
+
+_BLOCK = 128  # amplitudes of partials run straight from block to block of 2.7 ms
+_NOISE_FFT = 512
+_NOISE_HOP = 256
+_SPECTRA = 512
+_NEPER = np.log(10) / 20  # natural log of a ratio per dB
+_RING_DB = 65.0
+_LONGEST_RING_S = 4.0
+_HIGHEST_HZ = 20_000.0
+_CACHE_BYTES = 96 * 2**20
+
+
+def nominal_frequency(pitch: int) -> float:
+    """Frequency of a MIDI pitch in Hz.
+
+    >>> nominal_frequency(69)
+    440.0
+    """
+    return float(440.0 * 2 ** ((pitch - 69) / 12))
+
+
+def noise_band_edges() -> NDArray[np.float64]:
+    """Edges of the noise bands in Hz, on the mel scale, (NOISE_BANDS + 1,)."""
+    top = 2595 * np.log10(1 + RATE / 2 / 700)
+    edges: NDArray[np.float64] = 700 * (10 ** (np.linspace(0, top, NOISE_BANDS + 1) / 2595) - 1)
+    return edges
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One program at one pitch, or one drum.
+
+    * ``ratio`` (partials,): frequencies over the nominal one of ``pitch`` (drums: in Hz);
+    * ``phase`` (partials,): at the onset, in radians;
+    * ``amplitude`` (partials, decays): weights of :data:`DECAYS_S`;
+    * ``noise`` (times, bands): natural log of the density of noise, in full scale per root of Hz;
+    * ``release_db``: fall after the note-off, in dB per second;
+    * ``vibrato``: rate in Hz, depth in cents, delay in seconds.
+    """
+
+    pitch: int
+    ratio: NDArray[np.float64]
+    phase: NDArray[np.float32]
+    amplitude: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    release_db: float
+    vibrato: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+class InstrumentTables:
+    """All instruments, found by program and pitch; at velocity 127 and level 0 dB."""
+
+    def __init__(self, instruments: dict[tuple[bool, int, int], Instrument]) -> None:
+        self._instruments = instruments
+        self._pitches: dict[tuple[bool, int], NDArray[np.int64]] = {}
+        for percussion, program, pitch in sorted(instruments):
+            known = self._pitches.get((percussion, program), np.empty(0, np.int64))
+            self._pitches[percussion, program] = np.append(known, pitch)
+
+    def __len__(self) -> int:
+        return len(self._instruments)
+
+    def find(self, program: int, pitch: int, percussion: bool) -> Instrument | None:
+        """The instrument measured nearest to a pitch; of a drum kit, exactly that drum or None."""
+        if percussion:
+            own = self._instruments.get((True, program, pitch))
+            return own or self._instruments.get((True, 0, pitch))
+        pitches = self._pitches.get((False, program))
+        if pitches is None:
+            return None
+        nearest = int(pitches[np.argmin(np.abs(pitches - pitch))])
+        return self._instruments[False, program, nearest]
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The tables as named arrays, for one file; the inverse of :meth:`from_arrays`."""
+        keys = sorted(self._instruments)
+        items = [self._instruments[key] for key in keys]
+        return {
+            "key": np.array([[int(k[0]), k[1], k[2]] for k in keys], np.int16),
+            "partials": np.array([len(item.ratio) for item in items], np.int16),
+            "ratio": np.concatenate([item.ratio for item in items]).astype(np.float32),
+            "phase": np.concatenate([item.phase for item in items]).astype(np.float16),
+            "amplitude": np.concatenate([item.amplitude for item in items]).astype(np.float16),
+            "noise": np.stack([item.noise for item in items]).astype(np.float16),
+            "release_db": np.array([item.release_db for item in items], np.float16),
+            "vibrato": np.array([item.vibrato for item in items], np.float16),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> InstrumentTables:
+        """Read what :meth:`to_arrays` wrote. Raises :class:`ConfigError`."""
+        try:
+            key = np.asarray(arrays["key"], np.int64)
+            ends = np.cumsum(np.asarray(arrays["partials"], np.int64))
+            if len(key) != len(ends) or (len(ends) and ends[-1] != len(arrays["ratio"])):
+                raise ConfigError("the instrument tables are not whole")
+            instruments = {}
+            for row, (percussion, program, pitch) in enumerate(key.tolist()):
+                part = slice(ends[row - 1] if row else 0, ends[row])
+                rate, depth, delay = np.asarray(arrays["vibrato"][row], np.float64).tolist()
+                instruments[bool(percussion), program, pitch] = Instrument(
+                    pitch,
+                    np.asarray(arrays["ratio"][part], np.float64),
+                    np.asarray(arrays["phase"][part], np.float32),
+                    np.asarray(arrays["amplitude"][part], np.float32),
+                    np.asarray(arrays["noise"][row], np.float32),
+                    float(np.asarray(arrays["release_db"][row], np.float64)),
+                    (rate, depth, delay),
+                )
+        except (KeyError, IndexError, ValueError) as exc:
+            raise ConfigError("the instrument tables are not whole") from exc
+        return cls(instruments)
+
+    def save(self, path: Path) -> None:
+        """Write the tables as a compressed npz file."""
+        arrays: dict[str, Any] = self.to_arrays()
+        np.savez_compressed(path, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> InstrumentTables:
+        """Read an npz file of :meth:`save`. Raises :class:`ConfigError`."""
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                return cls.from_arrays({name: data[name] for name in data.files})
+        except (OSError, ValueError) as exc:
+            raise ConfigError(f"cannot read the instrument tables {path}: {exc}") from exc
+
+
+class Excitation:
+    """Plays notes from tables; remembers the signals of notes that come again."""
+
+    def __init__(self, tables: InstrumentTables) -> None:
+        self.tables = tables
+        self._cache: OrderedDict[tuple[bool, int, int, int], Signal] = OrderedDict()
+        self._cached = 0
+
+    def stem(self, notes: Iterable[TimedNote], start: int, stop: int) -> Signal:
+        """Samples `start` to `stop` of the notes together: tonal and noise, shape (2, samples)."""
+        out = np.zeros((2, stop - start), np.float32)
+        for voice in voices(notes):
+            self._add(voice, out, start, 1.0)
+        return out
+
+    def panned(self, notes: Iterable[TimedNote], start: int, stop: int) -> Signal:
+        """As :meth:`stem`, with each part at its place: (2 sides, 2, samples)."""
+        out = np.zeros((2, 2, stop - start), np.float32)
+        for voice in voices(notes):
+            for side, gain in enumerate(pan_gains(voice.note.pan)):
+                if gain:
+                    self._add(voice, out[side], start, gain)
+        return out
+
+    def _add(self, voice: Voice, out: Signal, start: int, gain: float) -> None:
+        """Add a voice to `out` (2, samples), which begins at sample `start`."""
+        first = voice.onset - start
+        samples = out.shape[1]
+        if first >= samples:
+            return
+        note = voice.note
+        sound = self.note(note.program, note.pitch, voice.length, note.percussion)
+        skip = max(0, -first)
+        count = min(sound.shape[1] - skip, samples - max(first, 0))
+        if count <= 0:
+            return
+        gain *= level_gain(note) * (note.velocity / 127) ** 2
+        piece = sound[:, skip : skip + count] * np.float32(gain)
+        if voice.cut is not None and voice.cut < skip + count:
+            after = np.arange(skip, skip + count, dtype=np.float32) - voice.cut
+            piece *= 10 ** (np.maximum(after, 0) * np.float32(-CUT_DB_PER_S / 20 / RATE))
+        out[:, max(first, 0) : max(first, 0) + count] += piece
+
+    def note(self, program: int, pitch: int, length: int, percussion: bool = False) -> Signal:
+        """A whole note at velocity 127, (2, samples): tonal and noise; `length` to the note-off."""
+        key = (percussion, program, pitch, length)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        instrument = self.tables.find(program, pitch, percussion)
+        if instrument is None:
+            sound = np.zeros((2, 0), np.float32)
+        else:
+            sound = render_note(instrument, pitch, length, percussion)
+        self._cache[key] = sound
+        self._cached += sound.nbytes
+        while self._cached > _CACHE_BYTES:
+            self._cached -= self._cache.popitem(last=False)[1].nbytes
+        return sound
+
+
+def render_note(instrument: Instrument, pitch: int, length: int, percussion: bool) -> Signal:
+    """Tonal and noise signal of a note, (2, samples)."""
+    samples = _sounding(instrument, length)
+    base = 1.0 if percussion else nominal_frequency(pitch)
+    tonal = _partials(instrument, base, samples)
+    rate, depth, delay = instrument.vibrato
+    if depth > 0 and not percussion:
+        tonal = _bend(tonal, rate, depth, delay)
+    out = np.stack([tonal, _noise(instrument.noise, samples, 37 * instrument.pitch + pitch)])
+    if samples > length:
+        after = np.arange(1, samples - length + 1, dtype=np.float32)
+        out[:, length:] *= np.exp(after * np.float32(-instrument.release_db * _NEPER / RATE))
+    fade = min(256, samples)
+    out[:, samples - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
+    return out
+
+
+def _sounding(instrument: Instrument, length: int) -> int:
+    """Samples of a note until it is 65 dB below its loudest instant; whole blocks."""
+    times = np.arange(0, length / RATE + _LONGEST_RING_S, 0.02)
+    decays = np.exp(-times[:, None] / np.array(DECAYS_S))
+    tonal = np.maximum(decays @ instrument.amplitude.sum(0), 0) if len(instrument.ratio) else 0.0
+    loudness = np.log(np.exp(instrument.noise).max(1) * 50 + 1e-12)
+    level = tonal + np.exp(np.interp(times, NOISE_TIMES_S, loudness))
+    level *= np.exp(-np.maximum(times - length / RATE, 0) * instrument.release_db * _NEPER)
+    heard = np.flatnonzero(level > level.max() * 10 ** (-_RING_DB / 20))
+    samples = round((times[heard[-1]] + 0.02) * RATE)
+    return int(-(-samples // _NOISE_HOP) * _NOISE_HOP)
+
+
+def _partials(instrument: Instrument, base: float, samples: int) -> Signal:
+    """Sum of the partials, (samples,).
+
+    A block is a product of matrices: phases at its start times phases within it, once with the
+    amplitudes at its start and once with those at its end, cross-faded.
+    """
+    frequency = instrument.ratio * base
+    used = frequency < _HIGHEST_HZ
+    omega = 2 * np.pi * frequency[used] / RATE
+    if not len(omega):
+        return np.zeros(samples, np.float32)
+    blocks = samples // _BLOCK
+    starts = np.arange(blocks + 1, dtype=np.float64) * _BLOCK
+    decays = np.exp(-starts[:, None] / RATE / np.array(DECAYS_S)).astype(np.float32)
+    amplitude = np.maximum(decays @ instrument.amplitude[used].T, 0)  # (blocks + 1, partials)
+    # Phases in double precision: after 10 s a partial has turned 100,000 times.
+    turned = np.mod(starts[:-1, None] * omega + instrument.phase[used], 2 * np.pi)
+    cosine, sine = (f(turned.astype(np.float32)) for f in (np.cos, np.sin))
+    within = np.arange(_BLOCK)[None] * omega[:, None]  # (partials, block)
+    inner = np.concatenate([np.cos(within), -np.sin(within)]).astype(np.float32)
+    fade = np.arange(_BLOCK, dtype=np.float32) / _BLOCK
+    out = np.concatenate([amplitude[:-1] * cosine, amplitude[:-1] * sine], 1) @ inner * (1 - fade)
+    out += np.concatenate([amplitude[1:] * cosine, amplitude[1:] * sine], 1) @ inner * fade
+    return np.asarray(out.reshape(-1), np.float32)
+
+
+def _bend(signal: Signal, rate: float, depth: float, delay: float) -> Signal:
+    """Vibrato: time runs faster and slower by a sine that sets in after `delay` seconds."""
+    samples = len(signal)
+    time = np.arange(samples) / RATE
+    omega = 2 * np.pi * rate
+    excess = 2 ** (depth / 1200) - 1
+    since = np.maximum(time - delay, 0)
+    rise = np.minimum(since / 0.3, 1)
+    shift = rise * excess * (1 - np.cos(omega * since)) / omega * RATE  # samples ahead
+    place = np.arange(samples) + shift
+    index = np.minimum(place.astype(np.int64), samples - 3)
+    x = (place - index).astype(np.float32)
+    padded = np.concatenate([signal[:1], signal])
+    a, b, c, d = (padded[index + k] for k in range(4))
+    # Catmull-Rom interpolation.
+    bent: Signal = b + 0.5 * x * (
+        c - a + x * (2 * a - 5 * b + 4 * c - d + x * (3 * (b - c) + d - a))
+    )
+    return bent
+
+
+@lru_cache(maxsize=1)
+def _random_spectra() -> NDArray[np.complex64]:
+    """Spectra of white noise of density 1, (frames, bins)."""
+    generator = np.random.default_rng(20261129)
+    shape = (_SPECTRA, _NOISE_FFT // 2 + 1)
+    parts = generator.standard_normal((2, *shape)) * np.sqrt(_NOISE_FFT * RATE / 4)
+    return np.asarray(parts[0] + 1j * parts[1], np.complex64)
+
+
+@lru_cache(maxsize=1)
+def _noise_grid() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Where each bin lies among the bands: the band below, and the share of the next."""
+    edges = noise_band_edges()
+    bins = np.arange(_NOISE_FFT // 2 + 1) * RATE / _NOISE_FFT
+    across = np.interp(bins, (edges[:-1] + edges[1:]) / 2, np.arange(NOISE_BANDS))
+    low = np.minimum(across.astype(np.int64), NOISE_BANDS - 2)
+    return low, (across - low).astype(np.float32)
+
+
+def _noise(levels: NDArray[np.float32], samples: int, seed: int) -> Signal:
+    """Noise whose density follows `levels` (times, bands), (samples,).
+
+    The first frame is centred on the onset and cut there: nothing sounds before the note.
+    """
+    frames = samples // _NOISE_HOP + 1
+    times = np.arange(frames) * _NOISE_HOP / RATE
+    knots = np.log(np.array(NOISE_TIMES_S) + 0.004)
+    place = np.interp(np.log(times + 0.004), knots, np.arange(len(knots)))
+    low = np.minimum(place.astype(int), len(knots) - 2)
+    part = (place - low).astype(np.float32)[:, None]
+    lower, share = _noise_grid()
+    density = np.exp(levels[:, lower] * (1 - share) + levels[:, lower + 1] * share)
+    gain = density[low] * (1 - part) + density[low + 1] * part  # (frames, bins)
+    white = _random_spectra()
+    spectrum = white[(np.arange(frames) + 97 * seed) % _SPECTRA] * gain
+    window = np.sin(np.pi * (np.arange(_NOISE_FFT, dtype=np.float32) + 0.5) / _NOISE_FFT)
+    pieces = np.fft.irfft(spectrum, _NOISE_FFT) * window.astype(np.float32)
+    # Two halves of each piece; the first piece's first half would sound before the onset.
+    joined = pieces[:-1, _NOISE_HOP:] + pieces[1:, :_NOISE_HOP]
+    return np.asarray(joined, np.float32).reshape(-1)[:samples]

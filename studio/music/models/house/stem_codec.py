@@ -1,0 +1,513 @@
+"""The stem codec: a score and a few tokens a frame in, four stems out, and back.
+
+For every stem the codec works in four steps, all at 50 frames a second:
+
+1. :mod:`~studio.music.models.house.excitation` plays the score from instrument tables;
+2. the **predictor** says from score and excitation what the stem's envelope (80 log-mel bands)
+   will be;
+3. the **tokens** (2 codebooks of 512) tell what the performance adds to that prediction. A token
+   drawn wrongly therefore moves the sound a little and never takes it elsewhere;
+4. the **decoder** turns the envelope into gains of 64 bands, three times a frame, on the tonal and
+   on the noise signal of the excitation.
+
+Everything that decides about a sample lies within :data:`CONTEXT` frames of it, so that a window
+decoded with that context equals the whole. The published relatives are DDSP (arXiv:2001.04643) and
+neural source-filter models (arXiv:1904.12088).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from studio.errors import ConfigError
+from studio.music.models.house.excitation import Excitation, InstrumentTables
+from studio.music.models.house.notes import (
+    FRAME,
+    NO_PROGRAM,
+    RATE,
+    STEMS,
+    ScoreFeatures,
+    TimedScore,
+    score_features,
+)
+
+__all__ = [
+    "CONTEXT",
+    "LOOK_AHEAD",
+    "Conditions",
+    "StemCodec",
+    "StemCodecConfig",
+    "envelope",
+    "mel_matrix",
+]
+
+CONTEXT = 40
+"""Frames on either side that a decoded frame may depend on."""
+
+LOOK_AHEAD = 24
+"""Frames of tokens after a frame that it depends on; the score is known whole."""
+
+SILENCE = 1e-5
+"""Amplitude that is added before logarithms: -100 dB."""
+
+_WINDOW = 2048  # samples an envelope frame sees
+_FFT = 1024
+_HOP = 320
+_GAIN_RANGE = (-9.0, 5.0)  # nepers
+
+
+@dataclass(frozen=True, slots=True)
+class StemCodecConfig:
+    """Shape of the networks."""
+
+    dim: int = 192
+    predictor_layers: int = 5
+    encoder_layers: int = 2
+    decoder_layers: int = 5
+    kernel: int = 7
+    small_kernel: int = 5
+    latent_dim: int = 32
+    codebooks: int = 2
+    bins: int = 512
+    bands: int = 80
+    gain_bands: int = 64
+
+    def __post_init__(self) -> None:
+        half, small = self.kernel // 2, self.small_kernel // 2
+        after_tokens = small * self.encoder_layers + half * self.decoder_layers + 3
+        if after_tokens > LOOK_AHEAD or after_tokens + half * self.predictor_layers > CONTEXT:
+            raise ConfigError(f"the networks see further than {CONTEXT} frames")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the networks are told of some stems over some frames; the first axis is the batch.
+
+    ``stem`` (batch,) are indices into STEMS; ``roll`` and ``onset`` (batch, frames, 128), ``place``
+    (batch, frames) and ``programs`` (batch, 4) as in :class:`ScoreFeatures`; ``tonal`` and
+    ``noise`` (batch, frames, bands) the envelopes of the excitation.
+    """
+
+    stem: Tensor
+    roll: Tensor
+    onset: Tensor
+    place: Tensor
+    programs: Tensor
+    tonal: Tensor
+    noise: Tensor
+
+
+class ConvBlock(nn.Module):
+    """Depthwise convolution over time and a pointwise network, on (batch, frames, channels).
+
+    After ConvNeXt (arXiv:2201.03545). The convolution is written as a sum of shifted products: the
+    same on every CPU, where low-precision convolutions are not.
+    """
+
+    def __init__(self, dim: int, kernel: int, scale: float) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.depthwise = nn.Parameter(torch.randn(kernel, dim) * kernel**-0.5)
+        self.norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, 2 * dim)
+        self.contract = nn.Linear(2 * dim, dim)
+        self.scale = nn.Parameter(torch.full((dim,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.shape[1]
+        padded = F.pad(x, (0, 0, self.kernel // 2, self.kernel // 2))
+        y = padded[:, :frames] * self.depthwise[0]
+        for k in range(1, self.kernel):
+            y = torch.addcmul(y, padded[:, k : k + frames], self.depthwise[k])
+        change: Tensor = self.contract(F.gelu(self.expand(self.norm(y))))
+        return torch.addcmul(x, self.scale, change)
+
+
+def _blocks(dim: int, layers: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(*(ConvBlock(dim, kernel, 1 / layers) for _ in range(layers)))
+
+
+def _unit(log_level: Tensor) -> Tensor:
+    """Natural logs of levels, -11.5 to about 0, at about unit scale."""
+    return (log_level + 7.0) / 3.0
+
+
+class Predictor(nn.Module):
+    """Score and excitation -> a hidden state a frame, and the envelope that it expects."""
+
+    def __init__(self, config: StemCodecConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.levels = nn.Linear(2 * config.bands, dim)
+        self.roll = nn.Linear(128, dim, bias=False)
+        self.onset = nn.Linear(128, dim, bias=False)
+        self.place = nn.Linear(2, dim, bias=False)
+        self.program = nn.Embedding(NO_PROGRAM + 1, dim, padding_idx=NO_PROGRAM)
+        self.stem = nn.Embedding(len(STEMS), dim)
+        self.blocks = _blocks(dim, config.predictor_layers, config.kernel)
+        self.norm = nn.LayerNorm(dim)
+        self.out = nn.Linear(dim, config.bands)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, c: Conditions) -> tuple[Tensor, Tensor]:
+        struck = (c.onset.amax(-1) > 0).to(c.place)
+        x = self.levels(_unit(torch.cat([c.tonal, c.noise], -1)))
+        x = x + self.roll(c.roll) + self.onset(2 * c.onset)
+        x = x + self.place(torch.stack([struck, struck * c.place], -1))
+        x = x + (self.program(c.programs).sum(1) + self.stem(c.stem))[:, None]
+        hidden = self.norm(self.blocks(x))
+        return hidden, torch.logaddexp(c.tonal, c.noise) + self.out(hidden)
+
+
+class ResidualEncoder(nn.Module):
+    """What the prediction lacks -> a latent a frame."""
+
+    def __init__(self, config: StemCodecConfig) -> None:
+        super().__init__()
+        self.residual = nn.Linear(config.bands, config.dim)
+        self.hidden = nn.Linear(config.dim, config.dim)
+        self.blocks = _blocks(config.dim, config.encoder_layers, config.small_kernel)
+        self.out = nn.Linear(config.dim, config.latent_dim)
+
+    def forward(self, residual: Tensor, hidden: Tensor) -> Tensor:
+        latent: Tensor = self.out(self.blocks(self.residual(residual) + self.hidden(hidden)))
+        return latent
+
+
+class ResidualDecoder(nn.Module):
+    """Latents -> what they add to the prediction."""
+
+    def __init__(self, config: StemCodecConfig) -> None:
+        super().__init__()
+        self.latent = nn.Linear(config.latent_dim, config.dim)
+        self.hidden = nn.Linear(config.dim, config.dim)
+        self.blocks = _blocks(config.dim, config.encoder_layers, config.small_kernel)
+        self.out = nn.Linear(config.dim, config.bands)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, latent: Tensor, hidden: Tensor) -> Tensor:
+        added: Tensor = self.out(self.blocks(self.latent(latent) + self.hidden(hidden)))
+        return added
+
+
+class GainDecoder(nn.Module):
+    """Envelope and excitation -> log gains (batch, 3 * frames, 2, gain bands)."""
+
+    def __init__(self, config: StemCodecConfig) -> None:
+        super().__init__()
+        self.bands = config.gain_bands
+        self.sub = FRAME // _HOP
+        self.levels = nn.Linear(5 * config.bands, config.dim)
+        self.hidden = nn.Linear(config.dim, config.dim)
+        self.blocks = _blocks(config.dim, config.decoder_layers, config.kernel)
+        self.norm = nn.LayerNorm(config.dim)
+        self.out = nn.Linear(config.dim, self.sub * 2 * self.bands)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, level: Tensor, c: Conditions, hidden: Tensor) -> Tensor:
+        lacking = level - torch.logaddexp(c.tonal, c.noise)
+        seen = [
+            _unit(level),
+            _unit(c.tonal),
+            _unit(c.noise),
+            lacking,
+            (c.tonal - c.noise).clamp(-4, 4) / 2,
+        ]
+        x = self.levels(torch.cat(seen, -1)) + self.hidden(hidden)
+        gains = self.out(self.norm(self.blocks(x)))
+        batch, frames, _ = gains.shape
+        out: Tensor = gains.view(batch, frames * self.sub, 2, self.bands).clamp(*_GAIN_RANGE)
+        return out
+
+
+class StemCodec(nn.Module):
+    """Encodes stems to tokens and decodes tokens to stems, both beside their score.
+
+    Tokens are (4 stems, 2 codebooks, frames), int64, 0 to 511.
+    """
+
+    codebooks: Tensor
+    mel: Tensor
+    spread: Tensor
+    window: Tensor
+    long_window: Tensor
+
+    def __init__(self, config: StemCodecConfig, tables: InstrumentTables) -> None:
+        super().__init__()
+        self.config = config
+        self.excitation = Excitation(tables)
+        self.predictor = Predictor(config)
+        self.encoder = ResidualEncoder(config)
+        self.residual = ResidualDecoder(config)
+        self.decoder = GainDecoder(config)
+        shape = (len(STEMS), config.codebooks, config.bins, config.latent_dim)
+        self.register_buffer("codebooks", torch.zeros(shape))
+        spread = mel_matrix(_FFT, config.gain_bands)
+        spread = spread / spread.sum(1, keepdim=True).clamp_min(1e-6)
+        below = spread.sum(1) < 0.5
+        spread[below] = 0
+        spread[below & (torch.arange(len(spread)) < _FFT // 4), 0] = 1
+        spread[below & (torch.arange(len(spread)) >= _FFT // 4), -1] = 1
+        self.register_buffer("mel", mel_matrix(_WINDOW, config.bands), persistent=False)
+        self.register_buffer("spread", spread.T.contiguous(), persistent=False)
+        self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
+        self.register_buffer("long_window", torch.hann_window(_WINDOW), persistent=False)
+
+    # Networks, on batches of stems ------------------------------------------------------------
+
+    def envelope(self, signal: Tensor) -> Tensor:
+        """Natural log of levels in mel bands, (batch, samples) -> (batch, frames, bands)."""
+        return envelope(signal, self.mel, self.long_window)
+
+    def predict(self, c: Conditions) -> tuple[Tensor, Tensor]:
+        """Hidden state and expected envelope, both (batch, frames, ...)."""
+        hidden, level = self.predictor(c)
+        return hidden, level
+
+    def quantize(self, latent: Tensor, stem: Tensor) -> Tensor:
+        """Nearest codes, (batch, frames, latent_dim) -> (batch, codebooks, frames)."""
+        rest, out = latent, []
+        for k in range(self.config.codebooks):
+            book = self.codebooks[stem, k]  # (batch, bins, latent_dim)
+            score = rest @ book.transpose(1, 2) - 0.5 * book.square().sum(-1)[:, None]
+            chosen = score.argmax(-1)
+            out.append(chosen)
+            rest = rest - self._codes(chosen, stem, k)
+        return torch.stack(out, 1)
+
+    def dequantize(self, tokens: Tensor, stem: Tensor) -> Tensor:
+        """Latents of codes, (batch, codebooks, frames) -> (batch, frames, latent_dim)."""
+        parts = [self._codes(tokens[:, k], stem, k) for k in range(self.config.codebooks)]
+        return torch.stack(parts).sum(0)
+
+    def _codes(self, chosen: Tensor, stem: Tensor, k: int) -> Tensor:
+        return self.codebooks[stem[:, None], k, chosen]
+
+    def filter(self, gains: Tensor, signals: Tensor) -> Tensor:
+        """Band gains on tonal and noise signals.
+
+        `gains` (batch, 3 * frames, 2, bands), `signals` (batch, 2, samples) -> (batch, samples).
+        """
+        batch, _, samples = signals.shape
+        spectrum = torch.stft(
+            signals.reshape(batch * 2, samples),
+            _FFT,
+            _HOP,
+            window=self.window,
+            center=True,
+            pad_mode="constant",
+            return_complex=True,
+        ).view(batch, 2, _FFT // 2 + 1, -1)
+        padded = torch.cat([gains[:, :1], gains, gains[:, -1:]], 1)
+        between = torch.exp(0.5 * (padded[:, :-1] + padded[:, 1:]))  # (batch, times, 2, bands)
+        whole = (between @ self.spread).permute(0, 2, 3, 1)  # (batch, 2, bins, times)
+        mixed = (spectrum * whole).sum(1)
+        return torch.istft(mixed, _FFT, _HOP, window=self.window, center=True, length=samples)
+
+    # Whole scores -----------------------------------------------------------------------------
+
+    def conditions(self, features: ScoreFeatures, signals: Tensor, stems: list[int]) -> Conditions:
+        """Conditions of the named stems from features and excitation (stems, 2, samples)."""
+        device = self.codebooks.device
+        levels = self.envelope(signals.reshape(2 * len(stems), -1))
+        levels = levels.view(len(stems), 2, *levels.shape[1:])
+
+        def tensor(values: NDArray[np.generic]) -> Tensor:
+            return torch.from_numpy(values[stems]).to(device)
+
+        return Conditions(
+            torch.tensor(stems, device=device),
+            tensor(features.roll),
+            tensor(features.onset),
+            tensor(features.place),
+            tensor(features.programs),
+            levels[:, 0],
+            levels[:, 1],
+        )
+
+    def _prepare(
+        self, score: TimedScore, features: ScoreFeatures, first: int, last: int
+    ) -> tuple[list[int], Tensor, Conditions] | None:
+        """Stems that sound, their excitation and conditions over frames `first` to `last`."""
+        stems = [k for k, notes in enumerate(score.stems) if notes]
+        if not stems:
+            return None
+        signals = [self.excitation.stem(score.stems[k], first * FRAME, last * FRAME) for k in stems]
+        stacked = torch.from_numpy(np.stack(signals)).to(self.codebooks.device)
+        return stems, stacked, self.conditions(features.window(first, last), stacked, stems)
+
+    @torch.no_grad()
+    def encode(self, audio: NDArray[np.float32], score: TimedScore) -> Tensor:
+        """Tokens of dry mono stems (4, score.samples), shape (4, codebooks, frames).
+
+        Raises :class:`ConfigError` where stems and score differ in length.
+        """
+        if audio.shape != (len(STEMS), score.samples):
+            raise ConfigError(f"stems have shape {audio.shape}, not {(len(STEMS), score.samples)}")
+        tokens = torch.zeros((len(STEMS), self.config.codebooks, score.frames), dtype=torch.long)
+        prepared = self._prepare(score, score_features(score), 0, score.frames)
+        if prepared is None:
+            return tokens
+        stems, _, c = prepared
+        hidden, expected = self.predict(c)
+        target = self.envelope(torch.from_numpy(audio[stems]).to(hidden.device))
+        latent = self.encoder(target - expected, hidden)
+        tokens[stems] = self.quantize(latent, c.stem).cpu()
+        return tokens
+
+    @torch.no_grad()
+    def decode(
+        self,
+        tokens: Tensor | None,
+        score: TimedScore,
+        *,
+        first: int = 0,
+        last: int | None = None,
+        stereo: bool = False,
+        features: ScoreFeatures | None = None,
+    ) -> NDArray[np.float32]:
+        """Dry stems of frames `first` to `last`: (4, samples), or (4, 2, samples) in stereo.
+
+        `tokens` (4, codebooks, frames) belong to the whole score and may be longer than what is
+        known of it: only frames up to `last + LOOK_AHEAD` matter. Without tokens the stems sound
+        as predicted. In stereo every part stands at its pan.
+
+        Raises :class:`ConfigError` where tokens and score do not fit.
+        """
+        last = score.frames if last is None else last
+        if not 0 <= first < last <= score.frames:
+            raise ConfigError(f"frames {first} to {last} are not within {score.frames}")
+        begin, end = max(0, first - CONTEXT), min(score.frames, last + CONTEXT)
+        sides = 2 if stereo else 1
+        out = np.zeros((len(STEMS), sides, (last - first) * FRAME), np.float32)
+        features = features or score_features(score)
+        prepared = self._prepare(score, features, begin, end)
+        if prepared is not None:
+            stems, signals, c = prepared
+            hidden, level = self.predict(c)
+            if tokens is not None:
+                window = self._window(tokens, score.frames, begin, end)[stems].to(hidden.device)
+                level = level + self.residual(self.dequantize(window, c.stem), hidden)
+            gains = self.decoder(level, c, hidden)
+            crop = slice((first - begin) * FRAME, (last - begin) * FRAME)
+            for row, stem in enumerate(stems):
+                for side, signal in self._sides(score, stem, signals[row], begin, end, sides):
+                    sound = self.filter(gains[row : row + 1], signal[None])
+                    out[stem, side] = sound[0, crop].cpu().numpy()
+        return out if stereo else out[:, 0]
+
+    def _window(self, tokens: Tensor, frames: int, begin: int, end: int) -> Tensor:
+        expected = (len(STEMS), self.config.codebooks)
+        if tokens.shape[:2] != expected or tokens.shape[2] < min(end, frames):
+            raise ConfigError(f"tokens of shape {tuple(tokens.shape)} do not fit the score")
+        if int(tokens.min()) < 0 or int(tokens.max()) >= self.config.bins:
+            raise ConfigError(f"tokens must be 0 to {self.config.bins - 1}")
+        return tokens[:, :, begin:end]
+
+    def _sides(
+        self, score: TimedScore, stem: int, mono: Tensor, begin: int, end: int, sides: int
+    ) -> Iterator[tuple[int | slice, Tensor]]:
+        """Where in the output a signal goes; one signal for both sides if no part is panned."""
+        notes = score.stems[stem]
+        if sides == 1 or all(note.pan == 0 for note in notes):
+            yield slice(None), mono
+            return
+        panned = self.excitation.panned(notes, begin * FRAME, end * FRAME)
+        for side in range(2):
+            yield side, torch.from_numpy(panned[side]).to(mono.device)
+
+    @torch.no_grad()
+    def expected_levels(self, score: TimedScore) -> NDArray[np.float32]:
+        """Envelopes that the score alone lets one expect, (4, frames, bands), natural logs."""
+        out = np.full(
+            (len(STEMS), score.frames, self.config.bands), np.log(SILENCE), dtype=np.float32
+        )
+        prepared = self._prepare(score, score_features(score), 0, score.frames)
+        if prepared is not None:
+            stems, _, c = prepared
+            out[stems] = self.predict(c)[1].cpu().numpy()
+        return out
+
+    # Files ------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write weights (fp16) and instrument tables as one safetensors file."""
+        from safetensors.numpy import save_file
+
+        arrays: dict[str, NDArray[np.generic]] = {
+            name: np.ascontiguousarray(value.detach().cpu().half().numpy())
+            for name, value in self.state_dict().items()
+        }
+        for name, value in self.excitation.tables.to_arrays().items():
+            arrays[f"tables.{name}"] = np.ascontiguousarray(value)
+        temporary = path.with_suffix(".tmp")
+        save_file(arrays, temporary, {"stem_codec": json.dumps(asdict(self.config))})
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> StemCodec:
+        """Read a file of :meth:`save`, in eval mode. Raises :class:`ConfigError`."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "np") as file:
+                config = StemCodecConfig(**json.loads((file.metadata() or {})["stem_codec"]))
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
+            raise ConfigError(f"cannot read the stem codec {path}: {exc}") from exc
+        tables = {
+            name.removeprefix("tables."): value
+            for name, value in arrays.items()
+            if name.startswith("tables.")
+        }
+        codec = cls(config, InstrumentTables.from_arrays(tables))
+        state = {
+            name: torch.from_numpy(value).float()
+            for name, value in arrays.items()
+            if not name.startswith("tables.")
+        }
+        try:
+            codec.load_state_dict(state)
+        except RuntimeError as exc:
+            raise ConfigError(f"the stem codec {path} does not fit its own description") from exc
+        return codec.eval()
+
+
+def envelope(signal: Tensor, mel: Tensor, window: Tensor) -> Tensor:
+    """Natural log of amplitudes in mel bands, (batch, samples) -> (batch, frames, bands).
+
+    A frame is centred on its 960 samples and sees 2048; a sine of amplitude 1 reads about 0.
+    """
+    beside = (len(window) - FRAME) // 2
+    missing = -signal.shape[-1] % FRAME
+    padded = F.pad(signal, (beside, missing + beside))
+    frames = padded.unfold(-1, len(window), FRAME) * window
+    spectrum = torch.fft.rfft(frames).abs() * (2 / window.sum())
+    return torch.log(spectrum @ mel + SILENCE)
+
+
+def mel_matrix(n_fft: int, bands: int) -> Tensor:
+    """Triangular mel filters (HTK scale, 30 Hz to Nyquist), (bins, bands), unit sums."""
+    low, high = (2595 * np.log10(1 + f / 700) for f in (30.0, RATE / 2))
+    edges = 700 * (10 ** (np.linspace(low, high, bands + 2) / 2595) - 1)
+    bins = np.arange(n_fft // 2 + 1) * RATE / n_fft
+    rising = (bins[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[None, 2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    filters = np.maximum(np.minimum(rising, falling), 0)
+    # A band narrower than a bin would be empty: it takes the nearest bin.
+    nearest = np.round(edges[1:-1] / (RATE / n_fft)).astype(int).clip(max=n_fft // 2)
+    for band in np.flatnonzero(filters.sum(0) == 0):
+        filters[nearest[band], band] = 1.0
+    return torch.from_numpy((filters / filters.sum(0)).astype(np.float32))

@@ -1,0 +1,378 @@
+"""Measures the instrument tables of the excitation from single notes of the soundfont.
+
+Every program is played at every fourth pitch and every kit's drums once. Of each note are measured:
+the frequencies of its partials, how their amplitudes rise and fall, the noise between them, its
+vibrato and how fast it stops after the note-off. What comes out is about 3 MB of figures, no
+samples; see :mod:`studio.music.models.house.excitation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from studio.errors import HouseError
+from studio.music.models.house.excitation import (
+    DECAYS_S,
+    NOISE_BANDS,
+    NOISE_TIMES_S,
+    Instrument,
+    InstrumentTables,
+    noise_band_edges,
+    nominal_frequency,
+)
+from studio.music.models.house.notes import RATE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from studio.music.training.stem_rendering import StemRenderer
+
+__all__ = ["ANCHORS", "DRUM_KEYS", "KITS", "measure_drum", "measure_note", "measure_tables"]
+
+ANCHORS = tuple(range(24, 109, 4))
+"""Pitches at which every program is measured."""
+
+KITS = (0, 8, 16, 24, 25, 32, 40, 48)
+"""Drum kits that are measured; another kit plays the sounds of kit 0."""
+
+DRUM_KEYS = tuple(range(27, 88))
+
+_INHARMONIC = frozenset({8, 9, 10, 11, 12, 13, 14, 47, 98, 108, *range(112, 128)})
+_ON_S = 2.2
+_MOST_PARTIALS = 160
+_MOST_PEAKS = 48
+_FLOOR = 1e-7
+_LOUD = (90 / 127) ** 2  # notes are measured at velocity 90 and written down for 127
+
+
+def measure_tables(
+    renderer: StemRenderer,
+    *,
+    programs: tuple[int, ...] = tuple(range(128)),
+    kits: tuple[int, ...] = KITS,
+    progress: Callable[[int, int], None] | None = None,
+) -> InstrumentTables:
+    """Measure programs and kits; takes about five minutes of one thread for all."""
+    instruments: dict[tuple[bool, int, int], Instrument] = {}
+    total = len(programs) * len(ANCHORS) + len(kits) * len(DRUM_KEYS)
+    done = 0
+    for program in programs:
+        for pitch in ANCHORS:
+            instruments[False, program, pitch] = measure_note(renderer, program, pitch)
+            done += 1
+        if progress is not None:
+            progress(done, total)
+    for kit in kits:
+        for key in DRUM_KEYS:
+            drum = measure_drum(renderer, kit, key)
+            if drum is not None:
+                instruments[True, kit, key] = drum
+            done += 1
+        if progress is not None:
+            progress(done, total)
+    return InstrumentTables(instruments)
+
+
+def measure_note(renderer: StemRenderer, program: int, pitch: int) -> Instrument:
+    """Measure one program at one pitch."""
+    length = round(_ON_S * RATE)
+    sound = renderer.note(program, pitch, 90, length).astype(np.float64) / _LOUD
+    release = _release(renderer, program, pitch, percussion=False)
+    on = sound[:length] - np.mean(sound[:length])
+    base = nominal_frequency(pitch)
+    if np.abs(on).max() < _FLOOR:
+        return _silent(pitch, release)
+    vibrato = (0.0, 0.0, 0.0)
+    if program in _INHARMONIC:
+        frequency = _peaks(on)
+    else:
+        on, vibrato = _without_vibrato(on, base)
+        frequency = _harmonics(on, base)
+    window = 8192 if base < 50 else 4096 if base < 95 else 2048
+    return _instrument(on, frequency, window, pitch, base, release, vibrato)
+
+
+def measure_drum(renderer: StemRenderer, kit: int, key: int) -> Instrument | None:
+    """Measure one drum; None where the kit has no such drum."""
+    length = round(_ON_S * RATE)
+    try:
+        sound = renderer.note(kit, key, 90, length, percussion=True).astype(np.float64) / _LOUD
+    except HouseError:
+        return None
+    on = sound[:length] - np.mean(sound[:length])
+    if np.abs(on).max() < _FLOOR:
+        return None
+    release = _release(renderer, kit, key, percussion=True)
+    return _instrument(on, _peaks(on), 1024, key, 1.0, release, (0.0, 0.0, 0.0))
+
+
+def _silent(pitch: int, release: float) -> Instrument:
+    empty = np.zeros(0)
+    return Instrument(
+        pitch,
+        empty,
+        empty.astype(np.float32),
+        np.zeros((0, len(DECAYS_S)), np.float32),
+        np.full((len(NOISE_TIMES_S), NOISE_BANDS), -25, np.float32),
+        release,
+    )
+
+
+def _instrument(
+    sound: NDArray[np.float64],
+    frequency: NDArray[np.float64],
+    window: int,
+    pitch: int,
+    base: float,
+    release: float,
+    vibrato: tuple[float, float, float],
+) -> Instrument:
+    phase, amplitude, residual = _follow(sound, frequency, window)
+    keep = amplitude.sum(1) > -1  # all; partials that never sound have small weights anyway
+    return Instrument(
+        pitch,
+        frequency[keep] / base,
+        phase[keep].astype(np.float32),
+        amplitude[keep].astype(np.float32),
+        _noise_levels(residual, pitched=base != 1.0),
+        release,
+        vibrato,
+    )
+
+
+def _spectrum(part: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+    """Magnitudes in dB, Hz per bin, and the offset that makes a sine of amplitude 1 read 0 dB."""
+    size = 1 << (2 * len(part) - 1).bit_length()
+    window = np.hanning(len(part))
+    magnitude = np.abs(np.fft.rfft(part * window, size)) * 2 / window.sum()
+    return 20 * np.log10(magnitude + 1e-12), RATE / size, 4 * RATE / len(part)
+
+
+def _parabola(db: NDArray[np.float64], at: NDArray[np.int64]) -> NDArray[np.float64]:
+    left, middle, right = db[at - 1], db[at], db[at + 1]
+    bend = left - 2 * middle + right
+    return np.asarray(at, np.float64) + np.where(
+        bend < 0, 0.5 * (left - right) / np.minimum(bend, -1e-9), 0
+    )
+
+
+def _harmonics(sound: NDArray[np.float64], base: float) -> NDArray[np.float64]:
+    """Frequencies of the harmonics that stand out, following their stretch upwards."""
+    db, step, lobe = _spectrum(sound[: round(0.9 * RATE)])
+    found: list[float] = []
+    ratio = 1.0
+    top = db[: int(18_000 / step)].max()
+    for k in range(1, _MOST_PARTIALS + 1):
+        want = k * base * ratio
+        if want > 18_000:
+            break
+        reach = max(min(0.3 * base, 0.03 * want + 4), 1.5 * step)
+        low, high = int((want - reach) / step), int((want + reach) / step) + 2
+        low = max(low, 1)
+        at = low + int(np.argmax(db[low:high]))
+        near = db[max(0, int((want - base / 2) / step)) : int((want + base / 2) / step) + 1]
+        lonely = base < 1.5 * lobe  # neighbours run together: no valley to measure against
+        if db[at] < top - 85 or (not lonely and db[at] < np.median(near) + 8):
+            continue
+        place = float(_parabola(db, np.array([at]))[0]) * step
+        if abs(place / want - 1) < 0.02 and k > 1:
+            ratio += 0.5 * (place / (k * base) - ratio)
+        elif k == 1 and abs(place / want - 1) < 0.02:
+            ratio = place / base
+        found.append(place)
+    return np.array(sorted(set(found)))
+
+
+def _peaks(sound: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Frequencies of what rings, harmonic or not: long and then short looks at the beginning."""
+    found: list[float] = []
+    for start_s, stop_s in ((0.03, 0.8), (0.0, 0.13)):
+        db, step, lobe = _spectrum(sound[round(start_s * RATE) : round(stop_s * RATE)])
+        top = db.max()
+        inner = db[1:-1]
+        at = 1 + np.flatnonzero((inner > db[:-2]) & (inner >= db[2:]) & (inner > top - 70))
+        at = at[(at * step > 25) & (at * step < 18_000)]
+        reach = max(4, round(2.5 * lobe / step))
+        padded = np.pad(db, reach, mode="edge")
+        around = np.array([np.median(padded[a : a + 2 * reach + 1]) for a in at])
+        at = at[db[at] > around + 9]
+        order = at[np.argsort(-db[at])]
+        for place, a in zip(_parabola(db, order) * step, order, strict=True):
+            if len(found) >= _MOST_PEAKS:
+                break
+            if all(abs(place - f) > max(0.6 * lobe, 8.0) for f in found) and db[a] > top - 60:
+                found.append(float(place))
+    return np.array(sorted(found))
+
+
+def _without_vibrato(
+    sound: NDArray[np.float64], base: float
+) -> tuple[NDArray[np.float64], tuple[float, float, float]]:
+    """The note with its vibrato taken out, and the vibrato: rate in Hz, depth in cents, delay."""
+    window, hop = (4096 if base < 110 else 2048), 480
+    count = (len(sound) - window) // hop
+    if count < 80:
+        return sound, (0.0, 0.0, 0.0)
+    frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop][:count]
+    frames = frames * np.hanning(window)
+    best, weight = np.zeros(count - 1), np.zeros(count - 1)
+    for k in range(1, 7):
+        if k * base > 8000:
+            break
+        tone = np.exp(-2j * np.pi * k * base * np.arange(window) / RATE)
+        value = frames @ tone
+        step = np.angle(
+            value[1:] * np.conj(value[:-1]) * np.exp(-2j * np.pi * k * base * hop / RATE)
+        )
+        power = np.abs(value[1:]) ** 2
+        best += power * step / (2 * np.pi * hop / RATE) / (k * base)
+        weight += power
+    track = best / np.maximum(weight, 1e-20)  # relative deviation of frequency
+    loud = weight > weight.max() * 1e-5
+    loud[:8] = False
+    if loud.sum() < 80 or np.abs(track[loud]).max() > 0.03:
+        return sound, (0.0, 0.0, 0.0)
+    centred = np.where(loud, track - np.median(track[loud]), 0)
+    centred -= np.convolve(centred, np.ones(41) / 41, "same")
+    rates = np.arange(3.5, 8.5, 0.1)
+    time = np.arange(count - 1) * hop / RATE
+    half = slice((count - 1) // 3, None)
+    score = np.abs(np.exp(-2j * np.pi * rates[:, None] * time[half]) @ centred[half])
+    rate = float(rates[np.argmax(score)])
+    depth = 2 * score.max() / len(time[half])
+    if depth * 1731 < 4 or depth**2 / 2 < 0.4 * np.mean(centred[half] ** 2):
+        return sound, (0.0, 0.0, 0.0)
+    middle = time + (window / 2 + hop / 2) / RATE
+    smooth = np.convolve(track - np.median(track[loud]), np.ones(5) / 5, "same") * loud
+    instants = np.arange(len(sound)) / RATE
+    deviation = np.interp(instants, middle, smooth, left=0, right=0)
+    inner = np.cumsum(1 + deviation) / RATE  # the note's own time at each instant
+    straight = np.interp(instants, inner, sound)
+    strength = np.convolve(np.abs(centred), np.ones(25) / 25, "same")
+    begin = time[int(np.argmax(strength > 0.35 * depth))]
+    return straight, (rate, float(depth * 1731), float(max(0.0, begin - 0.1)))
+
+
+def _follow(
+    sound: NDArray[np.float64], frequency: NDArray[np.float64], window: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Phases, amplitude weights (partials, decays), and what is left of the note."""
+    half = window // 2
+    padded = np.concatenate([np.zeros(half), sound, np.zeros(half)])
+    fine = np.arange(0, round(0.4 * RATE), 240)
+    coarse = np.arange(round(0.4 * RATE), len(sound) - half, 1920)
+    centres = np.concatenate([fine, coarse])
+    view = np.lib.stride_tricks.sliding_window_view(padded, window)
+    shape = np.hanning(window + 1)[:-1]
+    frames = view[centres] * shape
+    inner = np.exp(-2j * np.pi * np.arange(window)[:, None] * frequency / RATE)
+    turn = np.exp(-2j * np.pi * (centres[:, None] - half) * frequency / RATE)
+    value = (frames.astype(np.complex64) @ inner.astype(np.complex64)) * turn * 2 / shape.sum()
+    basis_time = np.arange(-half, len(sound) + half) / RATE
+    basis = np.where(
+        basis_time >= 0, np.exp(-np.maximum(basis_time, 0) / np.array(DECAYS_S)[:, None]), 0
+    )
+    smooth = np.stack(
+        [np.lib.stride_tricks.sliding_window_view(b, window)[centres] @ shape for b in basis], 1
+    )
+    smooth /= shape.sum()  # (instants, decays)
+    magnitude = np.abs(value)
+    weights = 1 / (magnitude + 0.03 * magnitude.max(0) + 1e-9)
+    weights[len(fine) :] *= 2
+    scaled = weights[:, :, None] * smooth[:, None]  # (instants, partials, decays)
+    gram = np.einsum("njm,njk->jmk", scaled, scaled)
+    gram += 1e-4 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(len(DECAYS_S)) / 6
+    right = np.einsum("njm,nj->jm", scaled, weights * magnitude)
+    amplitude = np.linalg.solve(gram, right[..., None])[..., 0]
+    early = value[centres < round(0.08 * RATE)]
+    phase = np.angle((early * np.abs(early)).sum(0))
+    residual = sound - _resynthesis(value, centres, frequency, len(sound))
+    return phase, amplitude, residual
+
+
+def _resynthesis(
+    value: NDArray[np.complex128],
+    centres: NDArray[np.int64],
+    frequency: NDArray[np.float64],
+    samples: int,
+) -> NDArray[np.float64]:
+    """The partials as they were followed, complex amplitudes joined by straight lines."""
+    out = np.zeros(samples)
+    block = 240
+    inner = np.exp(2j * np.pi * np.arange(block)[None] * frequency[:, None] / RATE)
+    inner = inner.astype(np.complex64)
+    starts = np.arange(0, samples - block, block)
+    joined = (
+        np.stack(
+            [
+                np.interp(np.append(starts, starts[-1] + block), centres, v.real)
+                + 1j * np.interp(np.append(starts, starts[-1] + block), centres, v.imag)
+                for v in value.T
+            ],
+            1,
+        )
+        if len(frequency)
+        else np.zeros((len(starts) + 1, 0), complex)
+    )
+    turn = np.exp(2j * np.pi * starts[:, None] * frequency / RATE)
+    fade = np.arange(block) / block
+    first = (joined[:-1] * turn).astype(np.complex64) @ inner
+    last = (joined[1:] * turn).astype(np.complex64) @ inner
+    out[: len(starts) * block] = (first.real * (1 - fade) + last.real * fade).reshape(-1)
+    return out
+
+
+def _noise_levels(residual: NDArray[np.float64], *, pitched: bool) -> NDArray[np.float32]:
+    """Natural log of the density of noise at :data:`NOISE_TIMES_S`, (times, bands)."""
+    size, hop = 512, 128
+    padded = np.concatenate([np.zeros(size // 2), residual])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    window = np.hanning(size + 1)[:-1]
+    power = np.abs(np.fft.rfft(frames * window)) ** 2 / ((window**2).sum() * RATE / 2)
+    power[: size // 2 // hop + 1] *= 2  # half of the first windows lies before the note
+    times = np.arange(len(frames)) * hop / RATE
+    knots = np.log(np.array(NOISE_TIMES_S) + 0.004)
+    place = np.interp(np.log(times + 0.004), knots, np.arange(len(knots)))
+    edges = noise_band_edges()
+    bins = np.arange(size // 2 + 1) * RATE / size
+    band = np.clip(np.searchsorted(edges, bins, side="right") - 1, 0, NOISE_BANDS - 1)
+    out = np.full((len(knots), NOISE_BANDS), np.nan)
+    for k in range(len(knots)):
+        near = np.abs(place - k) < 0.75
+        if not near.any():
+            near = np.arange(len(place)) == int(np.argmin(np.abs(place - k)))
+        for b in range(NOISE_BANDS):
+            cells = power[near][:, band == b]
+            if cells.size == 0:
+                continue
+            # Between partials only their leakage is left: low quantiles leave it out. Noise has
+            # exponentially distributed power, whose third decile is .357 of its mean.
+            level = np.quantile(cells, 0.3) / 0.357 if pitched and cells.size >= 6 else cells.mean()
+            out[k, b] = level
+    for k in range(len(knots)):  # bands narrower than a bin take their neighbours'
+        known = np.isfinite(out[k])
+        out[k] = np.interp(np.arange(NOISE_BANDS), np.flatnonzero(known), out[k][known])
+    return (0.5 * np.log(out + 1e-22)).astype(np.float32)
+
+
+def _release(renderer: StemRenderer, program: int, pitch: int, *, percussion: bool) -> float:
+    """How fast a note falls after its note-off, beyond its own decay, in dB per second."""
+    off = round(0.3 * RATE) // 64 * 64
+    stopped = renderer.note(program, pitch, 90, off, percussion=percussion)
+    held = renderer.note(program, pitch, 90, 3 * off, percussion=percussion)
+    rates = []
+    for wait_s in (0.06, 0.12, 0.25):
+        span = slice(off + round((wait_s - 0.02) * RATE), off + round((wait_s + 0.02) * RATE))
+        powers = [
+            float(np.mean(np.square(s[span]))) if len(s) > span.stop else 0.0
+            for s in (stopped, held)
+        ]
+        if powers[1] <= 1e-16:
+            continue
+        rates.append(10 * np.log10(powers[1] / max(powers[0], powers[1] * 1e-6)) / wait_s)
+    if not rates:
+        return 300.0
+    return float(np.clip(np.max(rates), 1.0, 900.0))
