@@ -5,6 +5,11 @@ the **content** (:mod:`watermark.content`) says which registered recording it is
 laid over each other: the whole recording is read first, then again every stretch that one of the
 two points at and the other has not explained, so that an edit of several outputs, or of ours and
 other music, comes apart into its parts.
+
+Content is compared in the mix of the channels, and before anything is held against a file also in
+each channel and in the difference of the first two: what cancels in the mix or is drowned by it is
+still there. That a seal was *copied* is said only where the content is positively another one and
+the seal stands there clearly; a seal that is named without either is just that.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from studio.recording import Recording
+from studio.recording import Recording, clearest, played, speed_spans, views_of
 
 if TYPE_CHECKING:
     from studio.provenance.registry import Registry
@@ -46,14 +51,14 @@ _MOST_STRETCHES = 24
 _LONGEST_S = 120.0
 """Of a stretch that is read again; outputs are shorter."""
 
-_SPEED_SPAN_S = 30.0
-"""How much is looked at for its speed at a time."""
-
-_SPEED_SPANS = 6
-"""Places of a long recording that are looked at for their speed."""
-
 _SURELY_AT_SPEED = 0.15
 """Content this near plays at its own speed: one percent off costs 0.12 and more."""
+
+_DIFFERS = 1e-3
+"""Energy of what the channels differ by against their mix, from which each may show more."""
+
+_DIFFERS_MUCH = 0.05
+"""The same, from which each is looked at where neither seal nor content was found."""
 
 _NEARER = 0.05
 """By so much of its bits another output must be nearer before the seal's own is doubted."""
@@ -65,6 +70,7 @@ class PartKind(StrEnum):
     SEALED = "sealed"  # our seal on its own content
     OVERLAID = "overlaid"  # our seal, and its content under other sound
     COPIED = "copied seal"  # our seal on other content
+    ALONE = "seal alone"  # our seal; whether the content is its own cannot be told
     UNSEALED = "unsealed"  # our content without a readable seal
 
 
@@ -139,28 +145,40 @@ class Examiner:
     # -- one speed ----------------------------------------------------------------------------
 
     def _at_this_speed(self, recording: Recording) -> Evidence:
-        from watermark.content import stretches
-
         detection = self.read(recording)
-        print_ = recording.print
-        content = [] if print_ is None else stretches(print_, self.registry.index)
+        mix = [] if recording.print is None else [recording.print]
+        evidence = self._compared(recording, detection, mix)
+        if _is_settled(evidence, recording):
+            return evidence
+        others = recording.other_prints()
+        return self._compared(recording, detection, [*mix, *others]) if others else evidence
+
+    def _compared(
+        self, recording: Recording, detection: Detection, prints: Sequence[Fingerprint]
+    ) -> Evidence:
+        """What is said with the content of these views."""
+        from watermark.content import merged, stretches
+
+        content = merged(s for print_ in prints for s in stretches(print_, self.registry.index))
         parts: list[Part] = []
         first = detection.identification
         if first is not None:
-            parts += self._on_its_content(first, recording, content)
+            parts += self._on_its_content(first, recording, prints, content)
         todo = self._unexplained(recording, detection, parts, content)
         for number, waveform in recording.cut(todo):
             start_s, _ = todo[number]
-            found = self.read(waveform).identification
+            again = self.read(waveform)
+            found = again.identification
             if found is None:
                 continue
             # The file's second 0 lies where the stretch's does, less the stretch's start.
             moved = replace(found, offset_s=found.offset_s - start_s)
-            fresh = self._on_its_content(moved, recording, content)
+            fresh = self._on_its_content(moved, recording, prints, content)
             parts += [p for p in fresh if not _covered(p.start_s, p.end_s, parts)]
-            parts += self._elsewhere(moved, recording, [todo[number]], parts)
+            seen = bool(again.segments)
+            parts += self._elsewhere(moved, recording, prints, [todo[number]], parts, seen=seen)
         if first is not None and all(part.output_id != first.seal_id.hex for part in parts):
-            parts += self._where_read(first, recording, detection, parts)
+            parts += self._where_read(first, recording, prints, detection, parts)
         retimed = self._at_another_tempo(recording, parts, content)
         # What read at its own tempo there is a piece of the same stretch.
         parts = [p for p in parts if not _covered(p.start_s, p.end_s, retimed)] + retimed
@@ -215,16 +233,24 @@ class Examiner:
         return spans[:_MOST_STRETCHES]
 
     def _on_its_content(
-        self, found: Identification, recording: Recording, content: Sequence[Stretch]
+        self,
+        found: Identification,
+        recording: Recording,
+        prints: Sequence[Fingerprint],
+        content: Sequence[Stretch],
     ) -> list[Part]:
         """The stretches where the content is that of the seal's output, where the seal says."""
-        from watermark.content import agreeing
+        from watermark.content import agreeing, merged
 
-        if recording.print is None:
-            return []
         output_id = found.seal_id.hex
+        if not prints:
+            return []
         reference = self._reference(output_id)
-        here = agreeing(recording.print, reference, found.offset_s, within_s=_SAME_PLACE_S)
+        here = merged(
+            s
+            for print_ in prints
+            for s in agreeing(print_, reference, found.offset_s, within_s=_SAME_PLACE_S)
+        )
         for s in content:
             off_s = abs(s.original_start_s - s.start_s - found.offset_s)
             drift_s = abs(s.tempo - 1) * recording.duration_s
@@ -251,6 +277,7 @@ class Examiner:
         self,
         found: Identification,
         recording: Recording,
+        prints: Sequence[Fingerprint],
         detection: Detection,
         parts: Sequence[Part],
     ) -> list[Part]:
@@ -262,9 +289,11 @@ class Examiner:
         """
         everywhere = [(0.0, math.inf)]
         spans = [(s.start_s, s.end_s) for s in detection.segments]
-        looked = self._elsewhere(found, recording, spans or everywhere, parts)
+        looked = self._elsewhere(
+            found, recording, prints, spans or everywhere, parts, seen=bool(spans)
+        )
         if spans and all(part.distance is None for part in looked):
-            shared = self._elsewhere(found, recording, everywhere, parts)
+            shared = self._elsewhere(found, recording, prints, everywhere, parts, seen=False)
             if any(part.kind is PartKind.OVERLAID for part in shared):
                 return shared
         return looked
@@ -273,13 +302,20 @@ class Examiner:
         self,
         found: Identification,
         recording: Recording,
+        prints: Sequence[Fingerprint],
         spans: Sequence[tuple[float, float]],
         parts: Sequence[Part],
+        *,
+        seen: bool,
     ) -> list[Part]:
-        """What is left of the spans where the seal was read: under other sound, or copied there."""
-        from watermark.content import OVERLAID_DISTANCE, distance_at
+        """What is left of the spans where the seal was read: under other sound, or copied there.
 
-        output_id, print_ = found.seal_id.hex, recording.print
+        ``seen``: the seal stands there clearly, not only in the sum of many seconds. Where other
+        sound drowns the content it drowns the seal as well, so only then is it called copied.
+        """
+        from watermark.content import COPIED_DISTANCE, OVERLAID_DISTANCE, nearest_at
+
+        output_id = found.seal_id.hex
         reference = self._reference(output_id)
         first_s = max(0.0, -found.offset_s)
         last_s = min(recording.duration_s, reference.duration_s - found.offset_s)
@@ -289,16 +325,18 @@ class Examiner:
                 if end_s - start_s < (_LEAST_S if parts else 0.5):
                     continue
                 original_s = found.offset_s + start_s
-                distance = None
-                if print_ is not None:
-                    distance = distance_at(
-                        print_.between(start_s, end_s),
-                        reference,
-                        original_s,
-                        within_s=_PLACE_OFF_S,
-                    )
-                overlaid = distance is not None and distance <= OVERLAID_DISTANCE
-                kind = PartKind.OVERLAID if overlaid else PartKind.COPIED
+
+                distance, enough = nearest_at(
+                    [print_.between(start_s, end_s) for print_ in prints],
+                    reference,
+                    original_s,
+                    within_s=_PLACE_OFF_S,
+                )
+                kind = PartKind.ALONE
+                if distance is not None and enough and distance <= OVERLAID_DISTANCE:
+                    kind = PartKind.OVERLAID
+                elif distance is not None and seen and distance >= COPIED_DISTANCE:
+                    kind = PartKind.COPIED
                 fresh.append(Part(kind, output_id, start_s, end_s, original_s, distance, found))
         return fresh
 
@@ -337,24 +375,24 @@ class Examiner:
         if limit == 0 or recording.duration_s < 3.0:
             return None
         found = evidence.detection.identification
-        spans = _speed_spans(recording.duration_s, found)
+        spans = speed_spans(recording.duration_s, None if found is None else found.offset_s)
         for number, waveform in recording.cut(spans):
-            speed = self._speed_of(waveform, found, limit)
+            speed = self._speed_of(waveform, found, limit, evidence)
             if speed is None:
                 continue
             if recording.whole is not None:
-                return self._undone(Recording.of(_at_speed(recording.whole, 1 / speed)), speed, 0.0)
+                return self._undone(Recording.of(played(recording.whole, 1 / speed)), speed, 0.0)
             # Only the surroundings of a recording of hours.
             start_s = max(0.0, spans[number][0] - _LONGEST_S / 2)
             around = [(start_s, spans[number][1] + _LONGEST_S / 2)]
             for _, part in recording.cut(around):
-                undone = self._undone(Recording.of(_at_speed(part, 1 / speed)), speed, start_s)
+                undone = self._undone(Recording.of(played(part, 1 / speed)), speed, start_s)
                 if undone is not None:
                     return replace(undone, detection=evidence.detection, speed=1.0)
         return None
 
     def _speed_of(
-        self, waveform: Waveform, found: Identification | None, limit: float
+        self, waveform: Waveform, found: Identification | None, limit: float, evidence: Evidence
     ) -> float | None:
         from watermark.content import at_any_speed
         from watermark.fingerprint import match
@@ -364,7 +402,11 @@ class Examiner:
                 return match(query, self._reference(found.seal_id.hex))
             return next(iter(self.registry.index.search(query, limit=1)), None)
 
-        best = at_any_speed(waveform, search, limit=limit)
+        best = at_any_speed(clearest(waveform), search, limit=limit)
+        if best is None and evidence.of_kind(PartKind.COPIED, PartKind.ALONE):
+            # Nothing is held against a file before every view of it was looked at.
+            every = (at_any_speed(view, search, limit=limit) for view in views_of(waveform))
+            best = next((hit for hit in every if hit is not None), None)
         return None if best is None else best.speed
 
     def _undone(self, recording: Recording, speed: float, start_s: float) -> Evidence | None:
@@ -380,6 +422,14 @@ class Examiner:
             for part in evidence.of_kind(PartKind.SEALED, PartKind.OVERLAID, PartKind.UNSEALED)
         ]
         return replace(evidence, parts=tuple(parts), speed=speed) if parts else None
+
+
+def _is_settled(evidence: Evidence, recording: Recording) -> bool:
+    """Whether other views of the recording cannot change what its mix shows, or not for less."""
+    if not evidence.parts:
+        return recording.apart <= _DIFFERS_MUCH
+    sealed = all(part.kind is PartKind.SEALED for part in evidence.parts)
+    return sealed or recording.apart <= _DIFFERS
 
 
 def _distance(parts: Sequence[Part]) -> float:
@@ -437,21 +487,3 @@ def _outside(start_s: float, end_s: float, parts: Sequence[Part]) -> list[tuple[
             left.append((at, part.start_s))
         at = max(at, part.end_s)
     return [*left, (at, end_s)] if at < end_s else left
-
-
-def _speed_spans(duration_s: float, found: Identification | None) -> list[tuple[float, float]]:
-    """Where to look for a changed speed: where the seal was read, else spread over the file."""
-    length_s = min(duration_s, _SPEED_SPAN_S)
-    if found is not None:
-        start_s = min(max(0.0, -found.offset_s), duration_s - length_s)
-        return [(start_s, start_s + length_s)]
-    count = min(_SPEED_SPANS, max(1, round(duration_s / (2 * _SPEED_SPAN_S))))
-    middles = [(k + 0.5) * duration_s / count for k in range(count)]
-    return [(m - length_s / 2, m + length_s / 2) for m in middles]
-
-
-def _at_speed(waveform: Waveform, speed: float) -> Waveform:
-    """The same samples, played ``speed`` times as fast, at (nearly) the same rate."""
-    from watermark.audio import Waveform as Played
-
-    return Played(waveform.samples, round(waveform.rate * speed)).resample(waveform.rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,21 @@ if TYPE_CHECKING:
     from studio.provenance.sealing import MissRate
     from watermark.detect import Detection
 
-__all__ = ["foreign", "mixed", "not_detected", "sealed", "transplanted", "unsealed_copy"]
+__all__ = [
+    "foreign",
+    "mixed",
+    "not_detected",
+    "seal_only",
+    "sealed",
+    "transplanted",
+    "unsealed_copy",
+]
 
 NAMED_FROM_S = 3.0
 """A shorter clip holds too few messages for a seal to be surely named (docs/seal-model-card.md)."""
+
+TOO_QUIET_PEAK = 0.01
+"""-40 dBFS: below, the rounding of a 16-bit file comes near the mark."""
 
 _TWINS = (
     "Works of one maker on the same chords can agree so far by content alone: of pairs of house "
@@ -94,6 +106,8 @@ def mixed(
         PartKind.UNSEALED: "by content alone, without a readable seal",
         PartKind.COPIED: "by the seal alone: the content there is not that output's, so the seal "
         "was copied onto it, or the content was changed beyond recognition",
+        PartKind.ALONE: "by the seal alone: whether the content there is that output's cannot be "
+        "told",
     }
     lines = []
     for part in parts:
@@ -114,18 +128,32 @@ def mixed(
 
 def transplanted(part: Part, release: Release, consent: tuple[ConsentThenNow, ...]) -> str:
     """Our seal where its content is not."""
-    if part.distance is None:
-        content = "there is too little sound to say whether the content is that output's"
-    else:
-        content = f"the content is not that output's ({bits_text(part.distance)})"
+    assert part.distance is not None
+    content = f"the content is not that output's ({bits_text(part.distance)})"
     nearer = ""
-    if part.rivals and part.distance is not None and part.rivals[0][1] < part.distance:
+    if part.rivals and part.rivals[0][1] < part.distance:
         key, near = part.rivals[0]
         nearer = f"It is much nearer to output {key} ({near:.0%}): copied there, or mixed with it. "
     return (
         f"The seal of {title_text(release)} is in this file ({surely(part)}), but "
         f"{content}. {nearer}The seal was copied onto other audio, or the "
         "content was changed beyond recognition. It proves nothing about this content. "
+        f"{speed_text(part)}{consent_text(consent)}"
+    )
+
+
+def seal_only(part: Part, release: Release, consent: tuple[ConsentThenNow, ...]) -> str:
+    """Our seal, and content that neither agrees nor is surely another."""
+    if part.distance is None:
+        why = "there is too little sound to compare its content with that output's"
+    else:
+        why = (
+            f"its content neither agrees with that output's nor is it surely another one "
+            f"({bits_text(part.distance)}): it may lie under louder sound or be heavily processed"
+        )
+    return (
+        f"The seal of {title_text(release)} is in this file ({surely(part)}), but {why}. Whether "
+        "this is that output, or its seal was copied here, cannot be told from this file. "
         f"{speed_text(part)}{consent_text(consent)}"
     )
 
@@ -137,6 +165,7 @@ def unsealed_copy(
     detection: Detection,
     *,
     whole: bool,
+    peak: float = 1.0,
 ) -> str:
     """Content of ours without a readable seal, and what content alone is worth."""
     assert part.distance is not None
@@ -154,8 +183,9 @@ def unsealed_copy(
         if detection.detected:
             seal += ". The detector does see a seal"
     else:
+        lost = "lost at so low a level, removed" if peak < TOO_QUIET_PEAK else "removed"
         seal = (
-            "but no seal of ours can be read in it: it was removed or destroyed, or this is "
+            f"but no seal of ours can be read in it: it was {lost} or destroyed, or this is "
             "another recording of the same render"
         )
         if detection.detected:
@@ -164,7 +194,8 @@ def unsealed_copy(
     if part.rivals:
         names = ", ".join(f"{key} ({distance:.0%})" for key, distance in part.rivals[:5])
         rivals = f"It also agrees with {names}. Which of them it is, content alone does not prove. "
-    return f"{what}, {seal}. {rivals}{_TWINS} {speed_text(part)}{consent_text(consent)}"
+    told = f"{what}, {seal}. {quiet_text(peak)}{rivals}{_TWINS}"
+    return f"{told} {speed_text(part)}{consent_text(consent)}"
 
 
 def foreign(detection: Detection) -> str:
@@ -190,7 +221,7 @@ def foreign(detection: Detection) -> str:
     )
 
 
-def not_detected(misses: tuple[MissRate, ...], duration_s: float) -> str:
+def not_detected(misses: tuple[MissRate, ...], duration_s: float, peak: float = 1.0) -> str:
     """Nothing found, which is no proof of anything."""
     short = (
         f" This file lasts {duration_s:.1f} s; a seal can be named from {NAMED_FROM_S:g} s on, so "
@@ -201,7 +232,20 @@ def not_detected(misses: tuple[MissRate, ...], duration_s: float) -> str:
     return (
         "No seal of ours and no content of ours was found. That does not say who or what made "
         "this music: other systems leave no seal of ours, and a seal can be destroyed."
-        f"{short} " + miss_text(misses, duration_s)
+        f"{short} {quiet_text(peak)}" + miss_text(misses, duration_s)
+    )
+
+
+def quiet_text(peak: float) -> str:
+    """What a very low level means for a reading; empty at other levels."""
+    if peak >= TOO_QUIET_PEAK:
+        return ""
+    if peak == 0:
+        return "The file holds digital silence only: there is nothing to read or compare. "
+    return (
+        f"The loudest sample of this file is at {20 * math.log10(peak):.0f} dBFS. It was brought "
+        "up to a normal level before it was read, but rounding at so low a level can destroy a "
+        "seal by itself. "
     )
 
 

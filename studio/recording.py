@@ -8,20 +8,30 @@ which it stands in the file.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from watermark.audio import DecodeLimits, Waveform
-    from watermark.fingerprint import Fingerprint
+    from watermark.fingerprint import Fingerprint, Fingerprinter
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "clearest", "played", "speed_spans", "views_of"]
 
 _BLOCK_S = 10.0
 _HOLD_S = 1200.0  # of a recording that is held in memory
 _HOLD_VALUES = 2**26  # samples times channels: 256 MB, 12 minutes of CD audio
+_QUIET_PEAK = 0.1  # -20 dBFS: a recording whose peak is below is brought to a normal level
+_NORMAL_PEAK = 0.5
+_CANCELLED = 0.2  # power of the mix against the loudest channel, below which the channels cancel
+
+_SPEED_SPAN_S = 30.0
+"""How much is looked at for its speed at a time."""
+
+_SPEED_SPANS = 6
+"""Places of a long recording that are looked at for their speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +43,11 @@ class Recording:
         duration_s: of all of it.
         sha256: of the file.
         whole: the samples, or None where there are too many to hold.
-        print: its fingerprint; None under half a second.
+        print: the fingerprint of the mix; None under half a second.
         limits: on decoding.
+        peak: the largest sample of the file.
+        gain: that was put on what is held, cut out and fingerprinted; 1 unless the file is quiet.
+        apart: energy of what the channels differ by, against that of their mix.
     """
 
     source: Path | bytes
@@ -43,6 +56,10 @@ class Recording:
     whole: Waveform | None
     print: Fingerprint | None
     limits: DecodeLimits
+    peak: float = 1.0
+    gain: float = 1.0
+    apart: float = 0.0
+    _others: list[Fingerprint] = field(default_factory=list)
 
     @classmethod
     def open(
@@ -57,18 +74,16 @@ class Recording:
         Raises :class:`watermark.errors.AudioError`, and :class:`OSError` for a file that cannot be
         hashed.
         """
-        import numpy as np
-
-        from watermark.audio import Waveform, stream
-        from watermark.errors import FingerprintError
+        from watermark.audio import stream
         from watermark.fingerprint import Fingerprinter
 
         source = source if isinstance(source, bytes) else Path(source)
         digest = _sha256(source, limits.max_bytes)
-        printer, duration_s, values = Fingerprinter(), 0.0, 0
+        printer, levels, duration_s, values = Fingerprinter(), _Levels(), 0.0, 0
         held: list[Waveform] = []
         for block in stream(source, block_s=_BLOCK_S, limits=limits):
             printer.push(block)
+            levels.push(block)
             duration_s += block.duration_s
             values += block.samples.size
             if duration_s > _HOLD_S or values > _HOLD_VALUES:
@@ -77,28 +92,58 @@ class Recording:
                 held.append(block)
             if progress is not None:
                 progress(duration_s)
-        try:
-            print_ = printer.finish()
-        except FingerprintError:
-            print_ = None
-        whole = None
-        if held:
-            samples = np.concatenate([block.samples for block in held], axis=1)
-            whole = Waveform(samples, held[0].rate)
-        return cls(source, duration_s, digest, whole, print_, limits)
+        whole = _louder(_joined(held), levels.gain) if held else None
+        recording = cls(
+            source,
+            duration_s,
+            digest,
+            whole,
+            _finished(printer),
+            limits,
+            peak=levels.peak,
+            gain=levels.gain,
+            apart=levels.apart,
+        )
+        if levels.gain == 1.0:
+            return recording
+        return replace(recording, print=next(iter(recording._prints(("mix",))), None))
 
     @classmethod
     def of(cls, waveform: Waveform) -> Recording:
         """A recording made here, like one whose change of speed was undone."""
         from watermark.audio import DecodeLimits
-        from watermark.errors import FingerprintError
-        from watermark.fingerprint import fingerprint
 
-        try:
-            print_ = fingerprint(waveform)
-        except FingerprintError:
-            print_ = None
-        return cls(b"", waveform.duration_s, "", waveform, print_, DecodeLimits())
+        levels = _Levels()
+        levels.push(waveform)
+        recording = cls(
+            b"", waveform.duration_s, "", waveform, None, DecodeLimits(), apart=levels.apart
+        )
+        return replace(recording, print=next(iter(recording._prints(("mix",))), None))
+
+    def other_prints(self) -> Sequence[Fingerprint]:
+        """The fingerprints of each channel and of the difference of the first two.
+
+        None of a mono recording. Made when first asked for; a long recording is decoded again.
+        """
+        from watermark.reading import channel_views
+
+        if not self._others and self.apart > 0:
+            channels = next(iter(self._blocks())).channels
+            self._others.extend(self._prints(channel_views(channels)))
+        return self._others
+
+    def _prints(self, views: Sequence[str]) -> Sequence[Fingerprint]:
+        """The fingerprints of views, without those that are too short for one."""
+        from watermark.audio import Waveform
+        from watermark.fingerprint import Fingerprinter
+        from watermark.reading import signal_of
+
+        printers = {view: Fingerprinter() for view in views}
+        for block in self._blocks():
+            for view, printer in printers.items():
+                printer.push(Waveform(signal_of(block, view)[None], block.rate))
+        found = [_finished(printer) for printer in printers.values()]
+        return [print_ for print_ in found if print_ is not None]
 
     def cut(self, spans: Sequence[tuple[float, float]]) -> Iterator[tuple[int, Waveform]]:
         """These stretches (seconds), each with its number, by their start; one in memory at a time.
@@ -126,9 +171,107 @@ class Recording:
                 yield number, _joined(held).slice(max(0.0, start_s - first_s), stop_s - first_s)
 
     def _blocks(self) -> Iterator[Waveform]:
+        """The recording at the level at which it is examined."""
         from watermark.audio import stream
 
-        return stream(self.source, block_s=_BLOCK_S, limits=self.limits)
+        if self.whole is not None:
+            yield self.whole
+            return
+        for block in stream(self.source, block_s=_BLOCK_S, limits=self.limits):
+            yield _louder(block, self.gain)
+
+
+class _Levels:
+    """How loud a recording is, and how far its channels differ; from its blocks."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+        self._mixed = self._apart = 0.0
+
+    def push(self, block: Waveform) -> None:
+        import numpy as np
+
+        if not block.length:
+            return
+        self.peak = max(self.peak, float(block.samples.max()), -float(block.samples.min()))
+        if block.channels > 1:
+            some = block.samples[:, ::8].astype(np.float64)
+            mean = some.mean(axis=0)
+            self._mixed += block.channels * float(np.square(mean).sum())
+            self._apart += float(np.square(some - mean).sum())
+
+    @property
+    def gain(self) -> float:
+        """What brings a quiet recording to a normal level."""
+        return _NORMAL_PEAK / self.peak if 0 < self.peak < _QUIET_PEAK else 1.0
+
+    @property
+    def apart(self) -> float:
+        if self._apart == 0:
+            return 0.0
+        return self._apart / self._mixed if self._mixed else math.inf
+
+
+def clearest(waveform: Waveform) -> Waveform:
+    """One channel: the mix or, where the channels cancel in it, the loudest of them."""
+    import numpy as np
+
+    from watermark.audio import Waveform as Audio
+
+    mix = waveform.mono()
+    if waveform.channels == 1 or not waveform.length:
+        return mix
+    powers = np.square(waveform.samples, dtype=np.float64).mean(axis=1)
+    loudest = int(powers.argmax())
+    if np.square(mix.samples, dtype=np.float64).mean() >= _CANCELLED * powers[loudest]:
+        return mix
+    return Audio(waveform.samples[loudest : loudest + 1], waveform.rate)
+
+
+def views_of(waveform: Waveform) -> Iterator[Waveform]:
+    """The views of a recording other than its mix, each as one channel."""
+    from watermark.audio import Waveform as Audio
+    from watermark.reading import channel_views, signal_of
+
+    for view in channel_views(waveform.channels):
+        yield Audio(signal_of(waveform, view)[None], waveform.rate)
+
+
+def played(waveform: Waveform, speed: float) -> Waveform:
+    """The same samples, played ``speed`` times as fast, at (nearly) the same rate."""
+    from watermark.audio import Waveform as Played
+
+    return Played(waveform.samples, round(waveform.rate * speed)).resample(waveform.rate)
+
+
+def speed_spans(duration_s: float, offset_s: float | None) -> list[tuple[float, float]]:
+    """Where to look for a changed speed: where the seal was read, else spread over the file."""
+    length_s = min(duration_s, _SPEED_SPAN_S)
+    if offset_s is not None:
+        start_s = min(max(0.0, -offset_s), duration_s - length_s)
+        return [(start_s, start_s + length_s)]
+    count = min(_SPEED_SPANS, max(1, round(duration_s / (2 * _SPEED_SPAN_S))))
+    middles = [(k + 0.5) * duration_s / count for k in range(count)]
+    return [(m - length_s / 2, m + length_s / 2) for m in middles]
+
+
+def _louder(waveform: Waveform, gain: float) -> Waveform:
+    import numpy as np
+
+    from watermark.audio import Waveform as Audio
+
+    if gain == 1.0:
+        return waveform
+    return Audio(waveform.samples * np.float32(gain), waveform.rate)
+
+
+def _finished(printer: Fingerprinter) -> Fingerprint | None:
+    from watermark.errors import FingerprintError
+
+    try:
+        return printer.finish()
+    except FingerprintError:
+        return None
 
 
 def _joined(blocks: Sequence[Waveform]) -> Waveform:

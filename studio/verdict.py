@@ -41,6 +41,7 @@ class Verdict(StrEnum):
     SEALED = "sealed"
     EXCERPT = "excerpt"
     TRANSPLANTED = "transplanted"
+    SEAL_ONLY = "seal-only"
     UNSEALED_COPY = "unsealed-copy"
     FOREIGN_SEAL = "foreign-seal"
     NOT_DETECTED = "not-detected"
@@ -272,6 +273,6 @@ def miss_text(misses: tuple[MissRate, ...], duration_s: float) -> str:
         return "How often this reader misses a seal that is there has not been measured."
     rates = ", ".join(f"{rate.attack} {rate.missed} of {rate.clips}" for rate in told)
     text = f"Of sealed clips of {told[0].seconds:g} s it misses: {rates}."
-    if duration_s < told[0].seconds:
+    if duration_s < 0.95 * told[0].seconds:  # encoders and cutters are a few milliseconds off
         text += " This file is shorter, and more is missed."
     return text

@@ -45,6 +45,7 @@ _VERDICTS = {
     PartKind.SEALED: Verdict.EXCERPT,  # or SEALED, where it is the whole
     PartKind.OVERLAID: Verdict.EXCERPT,
     PartKind.COPIED: Verdict.TRANSPLANTED,
+    PartKind.ALONE: Verdict.SEAL_ONLY,
     PartKind.UNSEALED: Verdict.UNSEALED_COPY,
 }
 """What a file is called for the best kind of part in it, best first."""
@@ -109,7 +110,7 @@ class Verifier:
                 error=why,
             )
         return replace(
-            self._judge(evidence, recording.duration_s),
+            self._judge(evidence, recording),
             file=name,
             duration_s=recording.duration_s,
             sha256=recording.sha256,
@@ -137,8 +138,8 @@ class Verifier:
 
     # -- the table of verdicts ----------------------------------------------------------------
 
-    def _judge(self, evidence: Evidence, duration_s: float) -> VerifyReport:
-        detection = evidence.detection
+    def _judge(self, evidence: Evidence, recording: Recording) -> VerifyReport:
+        detection, duration_s, peak = evidence.detection, recording.duration_s, recording.peak
         releases: dict[str, Release] = {}
         for part in evidence.parts:
             release = self._ledger.release(part.output_id)
@@ -146,7 +147,7 @@ class Verifier:
                 releases[part.output_id] = release
         parts = [part for part in evidence.parts if part.output_id in releases]
         if not parts:
-            return self._nothing_of_ours(detection)
+            return self._nothing_of_ours(detection, peak)
         kind = next(kind for kind in _VERDICTS if any(part.kind is kind for part in parts))
         main = max((p for p in parts if p.kind is kind), key=lambda part: part.length_s)
         release = releases[main.output_id]
@@ -160,8 +161,12 @@ class Verifier:
             text = explanation.mixed(parts, releases, consents)
         elif kind is PartKind.COPIED:
             text = explanation.transplanted(main, release, consent)
+        elif kind is PartKind.ALONE:
+            text = explanation.seal_only(main, release, consent)
         elif kind is PartKind.UNSEALED:
-            text = explanation.unsealed_copy(main, release, consent, detection, whole=whole)
+            text = explanation.unsealed_copy(
+                main, release, consent, detection, whole=whole, peak=peak
+            )
         else:
             text = explanation.sealed(main, release, consent, whole=verdict is Verdict.SEALED)
         return VerifyReport(
@@ -184,7 +189,7 @@ class Verifier:
         original_s = part.original_end_s - part.original_start_s
         return part.length_s >= share * duration_s and original_s >= share * release.duration_s
 
-    def _nothing_of_ours(self, detection: Detection) -> VerifyReport:
+    def _nothing_of_ours(self, detection: Detection, peak: float) -> VerifyReport:
         # Without a measured rate of false alarms "somebody's mark" would be an unfounded claim.
         if detection.detected and detection.alarms is not None:
             return VerifyReport(
@@ -197,7 +202,7 @@ class Verifier:
         return VerifyReport(
             verdict=Verdict.NOT_DETECTED,
             misses=misses,
-            explanation=explanation.not_detected(misses, detection.duration_s),
+            explanation=explanation.not_detected(misses, detection.duration_s, peak),
             file=None,
             detection=detection,
         )

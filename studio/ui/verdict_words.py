@@ -47,6 +47,9 @@ PART_WORDS: Mapping[str, PartWords] = {
         "under other sound", "#4f8f8a", "our seal; its content is there, but covered or processed"
     ),
     PartKind.COPIED: PartWords("copied seal", "#a3271d", "our seal, on content that is not ours"),
+    PartKind.ALONE: PartWords(
+        "seal alone", "#6b6b7b", "our seal; whether the content is its own cannot be told"
+    ),
     PartKind.UNSEALED: PartWords(
         "without a seal", "#c98a1b", "our content; no seal of ours can be read"
     ),
@@ -68,6 +71,11 @@ NEXT_STEPS: Mapping[Verdict, tuple[str, ...]] = {
         "Do not attribute this recording to the studio or to anyone named in the entry.",
         "Keep the file and tell the studio: somebody had a sealed file of the output named and "
         "made this one look like it.",
+    ),
+    Verdict.SEAL_ONLY: (
+        "Do not take this for a finding against anyone.",
+        "Look for a longer, louder or less processed copy, and examine that.",
+        "Listen to the output named and to this file at the places given.",
     ),
     Verdict.UNSEALED_COPY: (
         "Listen to both at the places given. Content alone is evidence, not proof.",
@@ -112,6 +120,14 @@ READING: Mapping[Verdict, Reading] = {
         "The seal of a registered output was found, but the content is not that output: the seal "
         "was copied onto other audio, or the content was changed beyond recognition.",
         "It does not mean that this studio made the audio you hear. Someone made it look so.",
+    ),
+    Verdict.SEAL_ONLY: Reading(
+        "◌",
+        "warn",
+        "Our seal; whether the content is ours cannot be told",
+        "The seal of a registered output was found, but the content is too short, too quiet or too "
+        "much covered to be compared with that output.",
+        "It does not say that the seal was copied here, and not that this is that output.",
     ),
     Verdict.UNSEALED_COPY: Reading(
         "≈",

@@ -278,7 +278,7 @@ class TestBench:
         attacks.write_text(
             "attacks:\n"
             "  - {name: clean, family: none, apply: clean}\n"
-            "  - {name: silence, family: level, apply: gain, db: -200}\n"
+            "  - {name: silence, family: level, apply: gain, db: -1000}\n"
         )
         arguments = ["--clips", 2, "--seconds", 6, "--decoys", 50, "--attacks", attacks]
         result = call("bench", *arguments, "--out", tmp_path / "report")

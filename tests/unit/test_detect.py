@@ -285,3 +285,66 @@ def test_several_views_in_one_pass_are_the_views_one_by_one(model, sealed):
     for view, reading in together.items():
         alone = read_view([part], model, view)
         np.testing.assert_allclose(reading.pilot, alone.pilot, atol=1e-3)
+
+
+@pytest.mark.parametrize("gain_db", [-30, -50, -90, -160])
+def test_a_quiet_file_reads_like_a_loud_one(model, codebook, sealed, carrier, gain_db):
+    gain = np.float32(10 ** (gain_db / 20))
+    assert_ours(
+        detect(Waveform(gain * sealed.samples, sealed.rate), model=model, codebook=codebook)
+    )
+    quiet = Waveform(gain * carrier.samples, carrier.rate)
+    unmarked = detect(quiet, model=model, codebook=codebook, speed_search=True)
+    assert not unmarked.detected
+    assert unmarked.identification is None
+
+
+@pytest.mark.parametrize(("channels", "view"), [(2, "left"), (6, "channel 5")])
+def test_channels_that_cancel_or_drown_the_mix_are_read_one_by_one(model, codebook, channels, view):
+    ours = embed(music(10.0, 32_000, 1), SEAL, KEY, model=model).samples[0]
+    if channels == 2:
+        heard = np.stack([ours, -ours])
+    else:
+        heard = np.stack([2 * music(10.0, 32_000, 1, seed=n).samples[0] for n in range(60, 66)])
+        heard[4] = ours
+    found = detect(Waveform(heard, 32_000), model=model, codebook=codebook)
+    assert_ours(found)
+    assert found.view == view
+
+
+def test_a_search_over_speeds_states_the_rate_of_everything_tried(model, carrier):
+    """Each reading is held to the rate of one; the search is one more reading."""
+    plain = detect(carrier, model=model)
+    searched = detect(carrier, model=model, speed_search=True)
+    assert searched.false_positive_rate == pytest.approx(
+        1 - (1 - plain.false_positive_rate) ** 2, rel=1e-6
+    )
+    assert searched.false_positive_rate < 2 * plain.false_positive_rate
+
+
+def test_unsealed_music_that_one_of_many_speeds_excites_is_not_called_sealed(model):
+    """What alarmed: a score over the threshold of one try, found as the best of many."""
+    from dataclasses import replace
+
+    from watermark.detect import _Judge
+    from watermark.reading import read_view
+
+    rng = np.random.default_rng(1)
+    reading = read_view([music(10.0, 16_000, 1)], model, "mix")
+    rivals = rng.normal(-4, 1.5, reading.rivals.shape).astype(np.float32)
+    excited = replace(reading, pilot=np.full(len(reading.pilot), 3.4, np.float32), rivals=rivals)
+    judge = _Judge(model, None, None)
+    assert 3.2 < excited.score() < 4.2
+    assert judge(excited, "mix").detected
+    assert not replace(judge, looks=23)(excited, "mix").detected
+
+
+def test_a_file_that_grows_past_a_calibrated_length_does_not_change_its_answer(model):
+    """9.7 s were held to the threshold of 5 s, and stretched past 10 s to a much lower one."""
+    sealed = embed(music(11.0, 16_000, 1), SEAL, KEY, model=model)
+    thresholds = [
+        detect(sealed.slice(0, seconds), model=model).threshold
+        for seconds in (9.6, 9.8, 9.94, 9.96, 10.1, 10.4)
+    ]
+    assert max(np.abs(np.diff(thresholds))) < 0.05
+    assert thresholds == sorted(thresholds, reverse=True)
