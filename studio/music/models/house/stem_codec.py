@@ -284,15 +284,16 @@ class StemCodec(nn.Module):
             score = rest @ book.transpose(1, 2) - 0.5 * book.square().sum(-1)[:, None]
             chosen = score.argmax(-1)
             out.append(chosen)
-            rest = rest - self._codes(chosen, stem, k)
+            rest = rest - self.dequantize_one(chosen, stem, k)
         return torch.stack(out, 1)
 
     def dequantize(self, tokens: Tensor, stem: Tensor) -> Tensor:
         """Latents of codes, (batch, codebooks, frames) -> (batch, frames, latent_dim)."""
-        parts = [self._codes(tokens[:, k], stem, k) for k in range(self.config.codebooks)]
+        parts = [self.dequantize_one(tokens[:, k], stem, k) for k in range(self.config.codebooks)]
         return torch.stack(parts).sum(0)
 
-    def _codes(self, chosen: Tensor, stem: Tensor, k: int) -> Tensor:
+    def dequantize_one(self, chosen: Tensor, stem: Tensor, k: int) -> Tensor:
+        """Latents of codebook `k`, (batch, frames) -> (batch, frames, latent_dim)."""
         return self.codebooks[stem[:, None], k, chosen]
 
     def filter(self, gains: Tensor, signals: Tensor) -> Tensor:
