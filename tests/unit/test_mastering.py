@@ -76,7 +76,7 @@ def test_the_shelf_lifts_what_is_high_and_leaves_what_is_low():
         tone = np.tile(0.1 * np.sin(2 * np.pi * frequency * time), (1, 2, 1)).astype(np.float32)
         out = master(tone, Look(6.0, 0.0), 1.0)[:, 5000:30_000]
         gain = 20 * np.log10(np.std(out) / np.std(tone[0]))
-        assert gain == pytest.approx(expected, abs=0.6)
+        assert gain == pytest.approx(expected, abs=0.8)
 
 
 def test_the_level_is_reached_and_silence_is_refused():

@@ -9,6 +9,7 @@ samples; see :mod:`studio.music.models.house.excitation`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from studio.music.models.house.excitation import (
     InstrumentTables,
     noise_band_edges,
     nominal_frequency,
+    render_note,
 )
 from studio.music.models.house.notes import RATE
 
@@ -73,7 +75,55 @@ def measure_tables(
             done += 1
         if progress is not None:
             progress(done, total)
-    return InstrumentTables(instruments)
+    tables = InstrumentTables(instruments)
+    _match(renderer, tables, programs, kits)
+    return tables
+
+
+def _match(
+    renderer: StemRenderer,
+    tables: InstrumentTables,
+    programs: tuple[int, ...],
+    kits: tuple[int, ...],
+) -> None:
+    """For every pitch, choose the anchor that sounds most alike and correct its level."""
+    length = round(0.5 * RATE) // 64 * 64
+    for percussion, group in ((False, programs), (True, kits)):
+        for program in group:
+            for pitch in range(128):
+                own = tables.get(program, pitch, percussion)
+                near = sorted(ANCHORS, key=lambda a: abs(a - pitch))[:2]
+                anchors = ([pitch] if own else []) if percussion else near
+                if not anchors:
+                    continue
+                real = renderer.note(program, pitch, 90, length, percussion=percussion) / _LOUD
+                choices = []
+                for anchor in anchors:
+                    instrument = tables.get(program, anchor, percussion)
+                    if instrument is None:
+                        continue
+                    played = render_note(instrument, pitch, length, percussion).sum(0)
+                    gain = _rms(real) / max(_rms(played), 1e-9)
+                    wrong = np.abs(_bands(real) - _bands(gain * played)).mean()
+                    choices.append((wrong, abs(anchor - pitch), anchor, gain))
+                if choices:
+                    _, _, anchor, gain = min(choices)
+                    tables.choose(program, pitch, percussion, anchor, float(np.clip(gain, 0, 8)))
+
+
+def _rms(sound: NDArray[np.floating]) -> float:
+    part = sound[: round(0.7 * RATE)].astype(np.float64)
+    return float(np.sqrt(np.sum(np.square(part)) / (0.7 * RATE)))
+
+
+def _bands(sound: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rough levels in bands and time, in dB."""
+    part = np.zeros(24 * 1024)
+    part[: min(len(sound), len(part))] = sound[: len(part)]
+    power = np.abs(np.fft.rfft(part.reshape(24, 1024) * np.hanning(1024))) ** 2
+    edges = np.unique(np.geomspace(2, 512, 24).astype(int))
+    levels = np.stack([power[:, a:b].mean(1) for a, b in pairwise(edges)], 1)
+    return np.asarray(10 * np.log10(levels + 1e-6))
 
 
 def measure_note(renderer: StemRenderer, program: int, pitch: int) -> Instrument:
@@ -92,7 +142,8 @@ def measure_note(renderer: StemRenderer, program: int, pitch: int) -> Instrument
         on, vibrato = _without_vibrato(on, base)
         frequency = _harmonics(on, base)
     window = 8192 if base < 50 else 4096 if base < 95 else 2048
-    return _instrument(on, frequency, window, pitch, base, release, vibrato)
+    between = program < 112  # the rest are drums and noises
+    return _instrument(on, frequency, window, pitch, base, release, vibrato, between=between)
 
 
 def measure_drum(renderer: StemRenderer, kit: int, key: int) -> Instrument | None:
@@ -106,7 +157,8 @@ def measure_drum(renderer: StemRenderer, kit: int, key: int) -> Instrument | Non
     if np.abs(on).max() < _FLOOR:
         return None
     release = _release(renderer, kit, key, percussion=True)
-    return _instrument(on, _peaks(on), 1024, key, 1.0, release, (0.0, 0.0, 0.0))
+    vibrato = (0.0, 0.0, 0.0)
+    return _instrument(on, _peaks(on), 1024, key, 1.0, release, vibrato, between=False)
 
 
 def _silent(pitch: int, release: float) -> Instrument:
@@ -129,15 +181,16 @@ def _instrument(
     base: float,
     release: float,
     vibrato: tuple[float, float, float],
+    *,
+    between: bool,
 ) -> Instrument:
     phase, amplitude, residual = _follow(sound, frequency, window)
-    keep = amplitude.sum(1) > -1  # all; partials that never sound have small weights anyway
     return Instrument(
         pitch,
-        frequency[keep] / base,
-        phase[keep].astype(np.float32),
-        amplitude[keep].astype(np.float32),
-        _noise_levels(residual, pitched=base != 1.0),
+        frequency / base,
+        phase.astype(np.float32),
+        amplitude.astype(np.float32),
+        _noise_levels(residual, pitched=between),
         release,
         vibrato,
     )
@@ -280,13 +333,22 @@ def _follow(
     )
     smooth /= shape.sum()  # (instants, decays)
     magnitude = np.abs(value)
-    weights = 1 / (magnitude + 0.03 * magnitude.max(0) + 1e-9)
-    weights[len(fine) :] *= 2
-    scaled = weights[:, :, None] * smooth[:, None]  # (instants, partials, decays)
-    gram = np.einsum("njm,njk->jmk", scaled, scaled)
-    gram += 1e-4 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(len(DECAYS_S)) / 6
-    right = np.einsum("njm,nj->jm", scaled, weights * magnitude)
-    amplitude = np.linalg.solve(gram, right[..., None])[..., 0]
+    amplitude = np.zeros((len(frequency), len(DECAYS_S)))
+    fitted = np.broadcast_to(magnitude.mean(0), magnitude.shape) if magnitude.size else magnitude
+    for _ in range(3):  # errors count relative to the fit, not to what wavers about it
+        weights = 1 / (fitted + 0.05 * magnitude.max(0, initial=0) + 1e-9)
+        weights[len(fine) :] *= 2
+        scaled = weights[:, :, None] * smooth[:, None]  # (instants, partials, decays)
+        gram = np.einsum("njm,njk->jmk", scaled, scaled)
+        trace = np.trace(gram, axis1=1, axis2=2)[:, None, None]
+        gram += 1e-4 * trace * np.eye(len(DECAYS_S)) / len(DECAYS_S)
+        right = np.einsum("njm,nj->jm", scaled, weights * magnitude)
+        amplitude = np.linalg.solve(gram, right[..., None])[..., 0]
+        fitted = np.maximum(smooth @ amplitude.T, 0)
+    # Partials that waver keep their power.
+    power = (weights * magnitude) ** 2
+    ratio = np.sqrt(power.sum(0) / np.maximum(((weights * fitted) ** 2).sum(0), 1e-20))
+    amplitude *= np.clip(ratio, 0.5, 2.0)[:, None]
     early = value[centres < round(0.08 * RATE)]
     phase = np.angle((early * np.abs(early)).sum(0))
     residual = sound - _resynthesis(value, centres, frequency, len(sound))

@@ -7,6 +7,7 @@ Tracks already there are kept, so an interrupted preparation goes on where it st
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +17,19 @@ import torch
 from numpy.typing import NDArray
 
 from studio.errors import HouseError
-from studio.music.models.house.notes import FRAME, FRAME_RATE, STEMS, TimedScore, score_features
+from studio.music.models.house.notes import (
+    FRAME,
+    FRAME_RATE,
+    STEMS,
+    TimedNote,
+    TimedScore,
+    score_features,
+)
 from studio.music.models.house.stem_codec import Conditions, StemCodec
+from studio.music.training.instrument_tables import KITS
 from studio.music.training.stem_rendering import StemRenderer
 
-__all__ = ["SCALE", "StemTracks", "excerpt", "prepare_tracks"]
+__all__ = ["SCALE", "StemTracks", "excerpt", "prepare_tracks", "varied"]
 
 SCALE = 16_384
 """int16 samples of a signal of amplitude 1; stems may reach 2."""
@@ -38,6 +47,38 @@ def excerpt(score: TimedScore, start_s: float, duration_s: float) -> TimedScore:
         for notes in score.stems
     )
     return TimedScore(tuple(stems), min(duration_s, score.duration_s - start_s))
+
+
+def varied(score: TimedScore, rng: random.Random) -> TimedScore:
+    """The piece at another tempo, key and loudness, some parts played by other programs.
+
+    So the codec meets every program, kit and tempo, whatever a composer prefers.
+    """
+    stretch = rng.uniform(0.8, 1.25)
+    shift = rng.randint(-5, 5)
+    louder = rng.uniform(0.75, 1.15)
+    programs: dict[tuple[bool, int], int] = {}
+
+    def program(note: TimedNote) -> int:
+        key = (note.percussion, note.program)
+        if key not in programs:
+            swap = rng.random() < 0.4
+            other = rng.choice(KITS) if note.percussion else rng.randrange(112)
+            programs[key] = other if swap else note.program
+        return programs[key]
+
+    def change(note: TimedNote) -> TimedNote:
+        return replace(
+            note,
+            start_s=note.start_s * stretch,
+            length_s=note.length_s * stretch,
+            pitch=note.pitch if note.percussion else min(127, max(0, note.pitch + shift)),
+            velocity=min(127, max(1, round(note.velocity * louder))),
+            program=program(note),
+        )
+
+    stems = tuple(tuple(change(note) for note in notes) for notes in score.stems)
+    return TimedScore(stems, score.duration_s * stretch)
 
 
 def prepare_tracks(

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from studio.errors import ConfigError
 from studio.music.models.house.notes import (
     CUT_DB_PER_S,
+    FRAME,
+    FRAME_RATE,
     RATE,
     TimedNote,
     Voice,
@@ -43,6 +45,7 @@ __all__ = [
     "InstrumentTables",
     "noise_band_edges",
     "nominal_frequency",
+    "render_note",
 ]
 
 Signal = NDArray[np.float32]
@@ -58,7 +61,9 @@ _BLOCK = 128  # amplitudes of partials run straight from block to block of 2.7 m
 _NOISE_FFT = 512
 _NOISE_HOP = 256
 _SPECTRA = 512
+_CURVE_FRAMES = 600  # 12 s; longer notes stay as they are then
 _NEPER = np.log(10) / 20  # natural log of a ratio per dB
+_ATTACK, _DRUM_ATTACK = 96, 16  # samples over which partials set in
 _RING_DB = 65.0
 _LONGEST_RING_S = 4.0
 _HIGHEST_HZ = 20_000.0
@@ -108,6 +113,8 @@ class InstrumentTables:
     def __init__(self, instruments: dict[tuple[bool, int, int], Instrument]) -> None:
         self._instruments = instruments
         self._pitches: dict[tuple[bool, int], NDArray[np.int64]] = {}
+        self._anchor = np.full((2, 128, 128), -1, np.int16)
+        self._gain = np.ones((2, 128, 128), np.float16)
         for percussion, program, pitch in sorted(instruments):
             known = self._pitches.get((percussion, program), np.empty(0, np.int64))
             self._pitches[percussion, program] = np.append(known, pitch)
@@ -115,16 +122,31 @@ class InstrumentTables:
     def __len__(self) -> int:
         return len(self._instruments)
 
-    def find(self, program: int, pitch: int, percussion: bool) -> Instrument | None:
-        """The instrument measured nearest to a pitch; of a drum kit, exactly that drum or None."""
-        if percussion:
-            own = self._instruments.get((True, program, pitch))
-            return own or self._instruments.get((True, 0, pitch))
-        pitches = self._pitches.get((False, program))
-        if pitches is None:
-            return None
-        nearest = int(pitches[np.argmin(np.abs(pitches - pitch))])
-        return self._instruments[False, program, nearest]
+    def get(self, program: int, pitch: int, percussion: bool) -> Instrument | None:
+        """The instrument measured at exactly this pitch."""
+        return self._instruments.get((percussion, program, pitch))
+
+    def choose(self, program: int, pitch: int, percussion: bool, anchor: int, gain: float) -> None:
+        """Play a pitch by the instrument measured at `anchor`, `gain` times as loud."""
+        self._anchor[int(percussion), program, pitch] = anchor
+        self._gain[int(percussion), program, pitch] = gain
+
+    def find(self, program: int, pitch: int, percussion: bool) -> tuple[Instrument, float] | None:
+        """The instrument that plays a pitch, and its gain.
+
+        A kit that was not measured plays the drums of kit 0; an unknown drum is silent.
+        """
+        kit = int(percussion)
+        if percussion and (True, program) not in self._pitches:
+            program = 0
+        anchor = int(self._anchor[kit, program, pitch])
+        if anchor < 0:
+            pitches = self._pitches.get((percussion, program))
+            if pitches is None or (percussion and pitch not in pitches):
+                return None
+            anchor = int(pitches[np.argmin(np.abs(pitches - pitch))])
+        found = self._instruments.get((percussion, program, anchor))
+        return None if found is None else (found, float(self._gain[kit, program, pitch]))
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The tables as named arrays, for one file; the inverse of :meth:`from_arrays`."""
@@ -139,6 +161,8 @@ class InstrumentTables:
             "noise": np.stack([item.noise for item in items]).astype(np.float16),
             "release_db": np.array([item.release_db for item in items], np.float16),
             "vibrato": np.array([item.vibrato for item in items], np.float16),
+            "anchor": self._anchor,
+            "gain": self._gain,
         }
 
     @classmethod
@@ -162,9 +186,12 @@ class InstrumentTables:
                     float(np.asarray(arrays["release_db"][row], np.float64)),
                     (rate, depth, delay),
                 )
+            tables = cls(instruments)
+            tables._anchor[:] = arrays["anchor"]
+            tables._gain[:] = arrays["gain"]
         except (KeyError, IndexError, ValueError) as exc:
             raise ConfigError("the instrument tables are not whole") from exc
-        return cls(instruments)
+        return tables
 
     def save(self, path: Path) -> None:
         """Write the tables as a compressed npz file."""
@@ -188,6 +215,7 @@ class Excitation:
         self.tables = tables
         self._cache: OrderedDict[tuple[bool, int, int, int], Signal] = OrderedDict()
         self._cached = 0
+        self._curves: dict[tuple[bool, int, int], NDArray[np.float64]] = {}
 
     def stem(self, notes: Iterable[TimedNote], start: int, stop: int) -> Signal:
         """Samples `start` to `stop` of the notes together: tonal and noise, shape (2, samples)."""
@@ -204,6 +232,53 @@ class Excitation:
                 if gain:
                     self._add(voice, out[side], start, gain)
         return out
+
+    def power(self, notes: Iterable[TimedNote], frames: int) -> NDArray[np.float64]:
+        """Mean power of the notes in each frame, (frames,), without making any sound.
+
+        Voices are taken as independent. It costs about a hundredth of the sound, and lets the
+        loudness of a whole piece be known before its first sample.
+        """
+        out = np.zeros(frames + 1)
+        for voice in voices(notes):
+            note = voice.note
+            found = self.tables.find(note.program, note.pitch, note.percussion)
+            first = voice.onset // FRAME
+            if found is None or first >= frames:
+                continue
+            instrument, own = found
+            curve = self._power_curve(instrument, note.percussion, note.pitch)
+            held = voice.length // FRAME + 1
+            if held > len(curve):
+                curve = np.append(curve, np.full(held - len(curve), curve[-1]))
+            times = np.arange(len(curve)) / FRAME_RATE
+            stop_s = voice.length / RATE
+            whole = curve * np.exp(
+                -2 * _NEPER * instrument.release_db * np.maximum(times - stop_s, 0)
+            )
+            if voice.cut is not None:
+                since = np.maximum(times - voice.cut / RATE, 0)
+                whole = whole * np.exp(-2 * _NEPER * CUT_DB_PER_S * since)
+            count = min(len(whole), frames - first)
+            gain = own * level_gain(note) * (note.velocity / 127) ** 2
+            out[first : first + count] += gain**2 * whole[:count]
+        return out[:frames]
+
+    def _power_curve(
+        self, instrument: Instrument, percussion: bool, pitch: int
+    ) -> NDArray[np.float64]:
+        """Mean power of a note that is held, in each of its frames."""
+        key = (percussion, id(instrument), pitch)
+        if key not in self._curves:
+            base = 1.0 if percussion else nominal_frequency(pitch)
+            times = (np.arange(_CURVE_FRAMES) + 0.5) / FRAME_RATE
+            decays = np.exp(-times[:, None] / np.array(DECAYS_S))
+            used = instrument.ratio * base < _HIGHEST_HZ
+            tonal = np.maximum(decays @ instrument.amplitude[used].T, 0)
+            widths = np.diff(noise_band_edges())
+            noise = np.exp(2.0 * instrument.noise) @ widths  # at the instants of the table
+            self._curves[key] = 0.5 * (tonal**2).sum(1) + np.interp(times, NOISE_TIMES_S, noise)
+        return self._curves[key]
 
     def _add(self, voice: Voice, out: Signal, start: int, gain: float) -> None:
         """Add a voice to `out` (2, samples), which begins at sample `start`."""
@@ -230,11 +305,11 @@ class Excitation:
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        instrument = self.tables.find(program, pitch, percussion)
-        if instrument is None:
+        found = self.tables.find(program, pitch, percussion)
+        if found is None:
             sound = np.zeros((2, 0), np.float32)
         else:
-            sound = render_note(instrument, pitch, length, percussion)
+            sound = render_note(found[0], pitch, length, percussion) * np.float32(found[1])
         self._cache[key] = sound
         self._cached += sound.nbytes
         while self._cached > _CACHE_BYTES:
@@ -250,6 +325,8 @@ def render_note(instrument: Instrument, pitch: int, length: int, percussion: boo
     rate, depth, delay = instrument.vibrato
     if depth > 0 and not percussion:
         tonal = _bend(tonal, rate, depth, delay)
+    attack = min(_DRUM_ATTACK if percussion else _ATTACK, samples)  # partials begin at any phase
+    tonal[:attack] *= np.sin(np.linspace(0, np.pi / 2, attack, dtype=np.float32)) ** 2
     out = np.stack([tonal, _noise(instrument.noise, samples, 37 * instrument.pitch + pitch)])
     if samples > length:
         after = np.arange(1, samples - length + 1, dtype=np.float32)

@@ -21,9 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studio.errors import ConfigError
-from studio.music.models.house.notes import RATE
+from studio.music.models.house.notes import FRAME_RATE, RATE
 
-__all__ = ["PEAK_DBFS", "RMS_DBFS", "Look", "Master", "gated_rms", "loudness_gain", "master"]
+__all__ = [
+    "PEAK_DBFS",
+    "RMS_DBFS",
+    "Look",
+    "Master",
+    "gated_frames",
+    "gated_rms",
+    "loudness_gain",
+    "master",
+]
 
 Signal = NDArray[np.float32]
 
@@ -238,6 +247,15 @@ def gated_rms(sound: Signal) -> float:
     blocks = sound[:, : sound.shape[-1] // size * size].reshape(2, -1, size)
     power = np.mean(np.square(blocks, dtype=np.float64), axis=(0, 2))
     return float(np.sqrt(np.mean(power[power >= power.max() / 100])))
+
+
+def gated_frames(power: NDArray[np.float64]) -> float:
+    """As :func:`gated_rms`, from the mean power of every frame, (frames,)."""
+    size = round(0.4 * FRAME_RATE)
+    if len(power) < size:
+        return float(np.sqrt(np.mean(power)))
+    blocks = power[: len(power) // size * size].reshape(-1, size).mean(1)
+    return float(np.sqrt(np.mean(blocks[blocks >= blocks.max() / 100])))
 
 
 def loudness_gain(rms: float) -> float:

@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from studio.errors import ConfigError
 from studio.music.models.house.excitation import Excitation, InstrumentTables
+from studio.music.models.house.mastering import gated_frames
 from studio.music.models.house.notes import (
     FRAME,
     NO_PROGRAM,
@@ -440,6 +441,11 @@ class StemCodec(nn.Module):
             stems, _, c = prepared
             out[stems] = self.predict(c)[1].cpu().numpy()
         return out
+
+    def expected_rms(self, score: TimedScore) -> float:
+        """Gated RMS of the whole dry mix as the score lets one expect it; see mastering."""
+        power = sum(self.excitation.power(notes, score.frames) for notes in score.stems)
+        return gated_frames(np.asarray(power))
 
     # Files ------------------------------------------------------------------------------------
 
