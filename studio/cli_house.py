@@ -232,6 +232,87 @@ def evaluate(
     ctx.exit(0 if all(check.reached for check in report.checks) else 1)
 
 
+_tables_option = click.option(
+    "--tables", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="Instrument tables, written by `measure-instruments`.",
+)  # fmt: skip
+
+
+@house.command("measure-instruments")
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="File of the tables (.npz).",
+)  # fmt: skip
+def measure_instruments(out: Path) -> None:
+    """Measure the soundfont's instruments for the stem codec."""
+    from studio.music.training.instrument_tables import measure_tables
+    from studio.music.training.stem_rendering import StemRenderer
+
+    with StemRenderer() as renderer:
+        tables = measure_tables(renderer, progress=_Counter("measured"))
+    tables.save(out)
+    click.echo(f"{len(tables)} instruments in {out}")
+
+
+@house.command("render-stems")
+@click.option("--out", required=True, type=_FOLDER, help="Folder for train/ and test/.")
+@_tables_option
+@_limit_option
+def render_stems(out: Path, tables: Path, limit: int | None) -> None:
+    """Compose and render the stem codec's tracks; goes on where it stopped."""
+    from studio.music.training.stem_recipe import StemDataConfig, render_tracks
+
+    config = StemDataConfig.load(_recipe("stem-codec.yaml"))
+    made = render_tracks(config, tables, out, limit=limit, progress=_Counter("rendered"))
+    click.echo(f"{made} tracks rendered in {out}")
+
+
+@house.command("train-stem-codec")
+@click.option("--tracks", required=True, type=_FOLDER, help="Folder that `render-stems` made.")
+@_tables_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@_minutes_option
+def train_stem_codec(
+    tracks: Path,
+    tables: Path,
+    run_dir: Path,
+    profile: str,
+    fresh: bool,
+    max_minutes: float | None,
+) -> None:
+    """Train the stem codec by configs/train/stem-codec.yaml; resumes by itself."""
+    from studio.music.models.house.excitation import InstrumentTables
+    from studio.music.training.stem_codec_training import StemTrainingConfig
+    from studio.music.training.stem_codec_training import train_stem_codec as train
+    from studio.music.training.stem_data import StemTracks
+
+    path = train(
+        StemTrainingConfig.load(_recipe("stem-codec.yaml"), profile),
+        InstrumentTables.load(tables),
+        StemTracks(tracks / "train"),
+        run_dir,
+        resume=not fresh,
+        max_minutes=max_minutes,
+        progress=_Counter("stem codec"),
+    )
+    click.echo(path)
+
+
+@house.command("evaluate-stem-codec")
+@click.option("--tracks", required=True, type=_FOLDER, help="Folder that `render-stems` made.")
+@click.option(
+    "--codec", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="File that `train-stem-codec` wrote.",
+)  # fmt: skip
+def evaluate_stem_codec(tracks: Path, codec: Path) -> None:
+    """Measure the stem codec on held-out tracks."""
+    from studio.music.training.stem_evaluation import evaluate_folder
+
+    click.echo(evaluate_folder(codec, tracks / "test", limit=24).text())
+
+
 class _Counter:
     """A line on stderr every few seconds: done, to do, and the figures of a training step."""
 
