@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -253,3 +254,38 @@ def test_pitch_vibrato_and_drums_are_measured(renderer):
     assert measure_drum(renderer, 0, 36) is not None
     with pytest.raises(HouseError):
         renderer.note(120, 36, 90, 4800, percussion=True)
+
+
+@needs_synth
+def test_the_commands_of_the_recipe_work_together(tmp_path, monkeypatch):
+    """Tables, tracks, training and evaluation, from the command line, as small as can be."""
+    from click.testing import CliRunner
+
+    from studio import cli_house
+    from studio.music.training import instrument_tables
+
+    text = RECIPE.read_text()
+    for name, value in {
+        "train": 2, "test": 1, "seconds": 4, "dim": 16, "bins": 16, "batch": 4, "frames": 30,
+        "levels_steps": 2, "codes_steps": 2, "decoder_steps": 2, "decoder_batch": 2,
+    }.items():  # fmt: skip
+        text = re.sub(rf"^( +{name}:) *[\d.]+", rf"\1 {value}", text, flags=re.MULTILINE)
+    recipe = tmp_path / "stem-codec.yaml"
+    recipe.write_text(text)
+    monkeypatch.setattr(cli_house, "_recipe", lambda _: recipe)
+    monkeypatch.setattr(instrument_tables, "ANCHORS", (60,))
+    monkeypatch.setattr(instrument_tables, "DRUM_KEYS", (36, 38, 42))
+    monkeypatch.setattr(
+        instrument_tables.measure_tables, "__kwdefaults__",
+        {"programs": (0, 33, 48), "kits": (0,), "progress": None},
+    )  # fmt: skip
+    tables_path, stems, run = (str(tmp_path / n) for n in ("t.npz", "stems", "run"))
+    for command in (
+        ["measure-instruments", "--out", tables_path],
+        ["render-stems", "--out", stems, "--tables", tables_path],
+        ["train-stem-codec", "--tracks", stems, "--tables", tables_path, "--run", run],
+        ["evaluate-stem-codec", "--tracks", stems, "--codec", f"{run}/stem-codec.safetensors"],
+    ):
+        result = CliRunner().invoke(cli_house.house, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert "valley to peak" in result.output
