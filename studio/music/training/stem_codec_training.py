@@ -35,6 +35,7 @@ from studio.music.models.house.stem_codec import (
     mel_matrix,
 )
 from studio.music.training.stem_data import StemTracks
+from watermark.files import replacing
 
 __all__ = ["StemCodecTraining", "StemTrainingConfig", "spectral_loss", "train_stem_codec"]
 
@@ -317,19 +318,16 @@ class StemCodecTraining:
 
     def save(self, path: Path) -> None:
         """Everything the next step depends on."""
-        temporary = path.with_suffix(".tmp")
-        torch.save(
-            {
-                "position": self.position,
-                "codec": self.codec.state_dict(),
-                "averaged": self.averaged,
-                "optimizer": self.optimizer.state_dict(),
-                "sizes": self.sizes,
-                "sums": self.sums,
-            },
-            temporary,
-        )
-        temporary.replace(path)
+        state = {
+            "position": self.position,
+            "codec": self.codec.state_dict(),
+            "averaged": self.averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "sizes": self.sizes,
+            "sums": self.sums,
+        }
+        with replacing(path) as file:
+            torch.save(state, file)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of :meth:`save`."""

@@ -28,6 +28,7 @@ from studio.music.models.house.notes import (
 from studio.music.models.house.stem_codec import Conditions, StemCodec
 from studio.music.training.instrument_tables import KITS
 from studio.music.training.stem_rendering import StemRenderer
+from watermark.files import replacing
 
 __all__ = ["SCALE", "StemTracks", "excerpt", "prepare_tracks", "varied"]
 
@@ -103,11 +104,9 @@ def prepare_tracks(
         with torch.no_grad():
             levels = codec.envelope(torch.from_numpy(signals.reshape(-1, score.samples)))
         features = score_features(score)
-        temporary = folder / f"{number:05d}.tmp"
-        with temporary.open("wb") as file:
+        with replacing(folder / f"{number:05d}.npy") as file:
             np.save(file, np.clip(np.round(signals * SCALE), -32768, 32767).astype(np.int16))
-        temporary.replace(folder / f"{number:05d}.npy")
-        with temporary.open("wb") as file:
+        with replacing(features_path) as file:
             np.savez(
                 file,
                 levels=levels.reshape(3, len(STEMS), score.frames, -1).numpy().astype(np.float16),
@@ -116,7 +115,6 @@ def prepare_tracks(
                 place=features.place,
                 programs=features.programs,
             )
-        temporary.replace(features_path)
         made += 1
         if progress is not None:
             progress(made)

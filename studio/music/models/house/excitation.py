@@ -35,6 +35,7 @@ from studio.music.models.house.notes import (
     pan_gains,
     voices,
 )
+from watermark.files import replacing
 
 __all__ = [
     "DECAYS_S",
@@ -196,7 +197,8 @@ class InstrumentTables:
     def save(self, path: Path) -> None:
         """Write the tables as a compressed npz file."""
         arrays: dict[str, Any] = self.to_arrays()
-        np.savez_compressed(path, **arrays)
+        with replacing(path) as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> InstrumentTables:

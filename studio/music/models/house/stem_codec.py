@@ -40,6 +40,7 @@ from studio.music.models.house.notes import (
     TimedScore,
     score_features,
 )
+from watermark.files import write_file
 
 __all__ = [
     "CONTEXT",
@@ -455,7 +456,7 @@ class StemCodec(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write weights (fp16) and instrument tables as one safetensors file."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         arrays: dict[str, NDArray[np.generic]] = {
             name: np.ascontiguousarray(value.detach().cpu().half().numpy())
@@ -463,9 +464,8 @@ class StemCodec(nn.Module):
         }
         for name, value in self.excitation.tables.to_arrays().items():
             arrays[f"tables.{name}"] = np.ascontiguousarray(value)
-        temporary = path.with_suffix(".tmp")
-        save_file(arrays, temporary, {"stem_codec": json.dumps(asdict(self.config))})
-        temporary.replace(path)
+        description = {"stem_codec": json.dumps(asdict(self.config))}
+        write_file(path, save(arrays, description), mode=None)
 
     @classmethod
     def load(cls, path: Path) -> StemCodec:
