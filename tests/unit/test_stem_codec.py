@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from studio.errors import ConfigError
+from studio.music.models.house import stem_codec
 from studio.music.models.house.excitation import (
     DECAYS_S,
     NOISE_BANDS,
@@ -184,9 +185,22 @@ def test_a_window_equals_the_whole():
     changed[:, :, 60 + LOOK_AHEAD :] = 0
     early = codec.decode(changed, piece, stereo=True)[:, :, : 60 * FRAME]
     assert np.abs(early - whole[:, :, : 60 * FRAME]).max() < 1e-5 * scale
+    short = codec.decode(tokens[:, :, : 60 + LOOK_AHEAD], piece, first=0, last=60, stereo=True)
+    assert np.abs(short - whole[:, :, : 60 * FRAME]).max() < 1e-5 * scale
+    with pytest.raises(ConfigError):
+        codec.decode(tokens[:, :, : 59 + LOOK_AHEAD], piece, first=0, last=60)
     changed[:, :, 60:] = 0
     early = codec.decode(changed, piece, stereo=True)[:, :, : 60 * FRAME]
     assert np.abs(early - whole[:, :, : 60 * FRAME]).max() > 1e-3 * scale
+
+
+def test_long_pieces_are_decoded_in_parts_that_equal_the_whole(monkeypatch):
+    codec, piece = small_codec(), score()
+    tokens = torch.randint(512, (4, 2, piece.frames), generator=torch.Generator().manual_seed(1))
+    whole, levels = codec.decode(tokens, piece), codec.expected_levels(piece)
+    monkeypatch.setattr(stem_codec, "_LONGEST", 70)
+    assert np.abs(codec.decode(tokens, piece) - whole).max() < 1e-5 * np.abs(whole).max()
+    assert np.abs(codec.expected_levels(piece) - levels).max() < 1e-3
 
 
 def test_decoding_is_deterministic_and_mono_is_what_stereo_pans():

@@ -286,7 +286,8 @@ class Excitation:
         """Add a voice to `out` (2, samples), which begins at sample `start`."""
         first = voice.onset - start
         samples = out.shape[1]
-        if first >= samples:
+        longest = voice.length + round((_LONGEST_RING_S + 0.1) * RATE)
+        if first >= samples or first + longest <= 0:
             return
         note = voice.note
         sound = self.note(note.program, note.pitch, voice.length, note.percussion)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -174,11 +175,16 @@ _EXCLUSIVE = {
 }
 
 
-def voices(notes: Iterable[TimedNote]) -> list[Voice]:
+def voices(notes: Iterable[TimedNote]) -> tuple[Voice, ...]:
     """The notes of a stem as they are played, sorted by onset.
 
     A note ends at the latest where its part strikes the same key again.
     """
+    return _voices(tuple(notes))
+
+
+@lru_cache(maxsize=32)
+def _voices(notes: tuple[TimedNote, ...]) -> tuple[Voice, ...]:
     ordered = sorted(notes, key=lambda n: (n.onset, n.program, n.pitch))
     following: dict[tuple[bool, int, int], int] = {}
     closing: dict[tuple[int, tuple[int, ...]], int] = {}
@@ -196,7 +202,7 @@ def voices(notes: Iterable[TimedNote]) -> list[Voice]:
             cut = None if cut is None or cut <= note.onset else cut - note.onset
             closing[note.program, group] = note.onset
         out.append(Voice(note, note.onset, max(_BLOCK, round(length / _BLOCK) * _BLOCK), cut))
-    return out[::-1]
+    return tuple(reversed(out))
 
 
 CUT_DB_PER_S = 112.0

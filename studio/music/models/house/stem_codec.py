@@ -66,6 +66,7 @@ _COHERENCE = 10 ** (-0.75 / 20)
 dB, 12 pieces)."""
 
 _WINDOW = 2048  # samples an envelope frame sees
+_LONGEST = 500  # frames that are decoded at a time; more memory gains nothing
 _FFT = 1024
 _HOP = 320
 _GAIN_RANGE = (-9.0, 5.0)  # nepers
@@ -387,8 +388,8 @@ class StemCodec(nn.Module):
     ) -> NDArray[np.float32]:
         """Dry stems of frames `first` to `last`: (4, samples), or (4, 2, samples) in stereo.
 
-        `tokens` (4, codebooks, frames) belong to the whole score and may be longer than what is
-        known of it: only frames up to `last + LOOK_AHEAD` matter. Without tokens the stems sound
+        `tokens` (4, codebooks, frames) begin with the score and reach at least to frame
+        `last + LOOK_AHEAD` or to its end; later ones do not matter. Without tokens the stems sound
         as predicted. In stereo every part stands at its pan.
 
         Raises :class:`ConfigError` where tokens and score do not fit.
@@ -396,32 +397,51 @@ class StemCodec(nn.Module):
         last = score.frames if last is None else last
         if not 0 <= first < last <= score.frames:
             raise ConfigError(f"frames {first} to {last} are not within {score.frames}")
-        begin, end = max(0, first - CONTEXT), min(score.frames, last + CONTEXT)
-        sides = 2 if stereo else 1
-        out = np.zeros((len(STEMS), sides, (last - first) * FRAME), np.float32)
         features = features or score_features(score)
-        prepared = self._prepare(score, features, begin, end)
-        if prepared is not None:
-            stems, signals, c = prepared
-            hidden, level = self.predict(c)
-            if tokens is not None:
-                window = self._window(tokens, score.frames, begin, end)[stems].to(hidden.device)
-                level = level + self.residual(self.dequantize(window, c.stem), hidden)
-            gains = self.decoder(level, c, hidden)
-            crop = slice((first - begin) * FRAME, (last - begin) * FRAME)
-            for row, stem in enumerate(stems):
-                for side, signal in self._sides(score, stem, signals[row], begin, end, sides):
-                    sound = self.filter(gains[row : row + 1], signal[None])
-                    out[stem, side] = sound[0, crop].cpu().numpy()
+        if tokens is not None:
+            self._check(tokens, min(score.frames, last + LOOK_AHEAD))
+        windows = [
+            self._decode(tokens, score, features, start, min(start + _LONGEST, last), stereo)
+            for start in range(first, last, _LONGEST)
+        ]
+        out = windows[0] if len(windows) == 1 else np.concatenate(windows, -1)
         return out if stereo else out[:, 0]
 
-    def _window(self, tokens: Tensor, frames: int, begin: int, end: int) -> Tensor:
-        expected = (len(STEMS), self.config.codebooks)
-        if tokens.shape[:2] != expected or tokens.shape[2] < min(end, frames):
+    def _check(self, tokens: Tensor, frames: int) -> None:
+        if tokens.shape[:2] != (len(STEMS), self.config.codebooks) or tokens.shape[2] < frames:
             raise ConfigError(f"tokens of shape {tuple(tokens.shape)} do not fit the score")
         if int(tokens.min()) < 0 or int(tokens.max()) >= self.config.bins:
             raise ConfigError(f"tokens must be 0 to {self.config.bins - 1}")
-        return tokens[:, :, begin:end]
+
+    def _decode(
+        self,
+        tokens: Tensor | None,
+        score: TimedScore,
+        features: ScoreFeatures,
+        first: int,
+        last: int,
+        stereo: bool,
+    ) -> NDArray[np.float32]:
+        """One window, (4, sides, samples)."""
+        begin, end = max(0, first - CONTEXT), min(score.frames, last + CONTEXT)
+        sides = 2 if stereo else 1
+        out = np.zeros((len(STEMS), sides, (last - first) * FRAME), np.float32)
+        prepared = self._prepare(score, features, begin, end)
+        if prepared is None:
+            return out
+        stems, signals, c = prepared
+        hidden, level = self.predict(c)
+        if tokens is not None:
+            window = tokens[stems, :, begin:end].to(hidden.device)
+            window = F.pad(window, (0, end - begin - window.shape[2]))  # beyond the look-ahead
+            level = level + self.residual(self.dequantize(window, c.stem), hidden)
+        gains = self.decoder(level, c, hidden)
+        crop = slice((first - begin) * FRAME, (last - begin) * FRAME)
+        for row, stem in enumerate(stems):
+            for side, signal in self._sides(score, stem, signals[row], begin, end, sides):
+                sound = self.filter(gains[row : row + 1], signal[None])
+                out[stem, side] = sound[0, crop].cpu().numpy()
+        return out
 
     def _sides(
         self, score: TimedScore, stem: int, mono: Tensor, begin: int, end: int, sides: int
@@ -504,9 +524,12 @@ def envelope(signal: Tensor, mel: Tensor, window: Tensor) -> Tensor:
     beside = (len(window) - FRAME) // 2
     missing = -signal.shape[-1] % FRAME
     padded = F.pad(signal, (beside, missing + beside))
-    frames = padded.unfold(-1, len(window), FRAME) * window
-    spectrum = torch.fft.rfft(frames).abs() * (2 / window.sum())
-    return torch.log(spectrum @ mel + SILENCE)
+    frames = padded.unfold(-1, len(window), FRAME)  # a view
+    out = []
+    for part in torch.split(frames, _LONGEST, dim=1):
+        spectrum = torch.fft.rfft(part * window).abs() * (2 / window.sum())
+        out.append(torch.log(spectrum @ mel + SILENCE))
+    return torch.cat(out, 1)
 
 
 def mel_matrix(n_fft: int, bands: int) -> Tensor:
