@@ -7,8 +7,7 @@ output, say which seconds of it a clip shows, and bound the chance that it is wr
 ::
 
     from watermark import Codebook, CodebookEntry, SealId, SealKey, load_seal_model, read, write
-    from watermark.detect import detect
-    from watermark.embed import embed
+    from watermark import detect, embed
 
     model, key, seal_id = load_seal_model(), SealKey.create(epoch=1), SealId.random()
     sealed = embed(read("song.wav"), seal_id, key, model=model)
@@ -18,8 +17,8 @@ output, say which seconds of it a clip shows, and bound the chance that it is wr
     print(found.detected, found.identification)
 
 Importing this package is free: every name below is looked up in its module when it is first used,
-and torch only when a seal model is loaded. Functions that share their module's name (``embed``,
-``detect``, ``identify``, ``fingerprint``, ``message``) are imported from it.
+and torch only when a seal model is loaded. ``detect`` and ``embed`` take a path, a file's bytes, a
+:class:`Waveform`, or a numpy array or torch tensor with its ``rate``.
 
 >>> from watermark import SealId
 >>> SealId.parse("00112233aabbccdd").hex
@@ -28,7 +27,9 @@ and torch only when a seal model is loaded. Functions that share their module's 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ if TYPE_CHECKING:
     from watermark.audio import write as write
     from watermark.codebook import Codebook as Codebook
     from watermark.codebook import CodebookEntry as CodebookEntry
+    from watermark.detect import detect as detect
+    from watermark.embed import embed as embed
     from watermark.errors import WatermarkError as WatermarkError
     from watermark.identify import Identification as Identification
+    from watermark.identify import identify as identify
     from watermark.message import SealId as SealId
     from watermark.message import SealKey as SealKey
     from watermark.models import SealModel as SealModel
@@ -57,7 +61,10 @@ _WHERE = {
     "SealModel": "models",
     "Waveform": "audio",
     "WatermarkError": "errors",
+    "detect": "detect",
+    "embed": "embed",
     "encode": "audio",
+    "identify": "identify",
     "load_seal_model": "models",
     "read": "audio",
     "stream": "audio",
@@ -73,6 +80,18 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Binds the function where the import system would bind the module of the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _WHERE.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -20,6 +20,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ __all__ = [
     "Encoder",
     "Subtype",
     "Waveform",
+    "as_source",
+    "as_waveform",
     "encode",
     "format_of",
     "read",
@@ -48,6 +51,9 @@ __all__ = [
 
 #: For :func:`stream`, which holds one block at a time: half a day of audio.
 STREAM_LIMITS = DecodeLimits(max_duration_s=43_200.0, max_bytes=16 * 1024**3, deadline_s=3600.0)
+
+
+_MOST_CHANNELS = 64  # a longer axis than this is that of the samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,13 +73,27 @@ class Waveform:
     rate: int
 
     def __post_init__(self) -> None:
-        samples = self.samples
-        if samples.dtype != np.float32:
-            raise UnreadableAudioError("a waveform holds a float32 array")
+        samples: Any = self.samples  # callers without a type checker pass anything
+        if not isinstance(samples, np.ndarray) or samples.dtype != np.float32:
+            kind = getattr(samples, "dtype", type(samples).__name__)
+            raise UnreadableAudioError(
+                f"a waveform holds a float32 numpy array, not {kind}; pass the samples with their "
+                "rate to watermark.audio.as_waveform"
+            )
         if samples.ndim != 2 or samples.shape[0] < 1:
             raise UnreadableAudioError(
                 f"a waveform's samples have shape (channels, samples), not {samples.shape}"
             )
+        if samples.shape[0] > _MOST_CHANNELS:
+            turned = samples.shape[1] <= _MOST_CHANNELS
+            raise UnreadableAudioError(
+                f"a waveform's samples have shape (channels, samples), and {samples.shape} would "
+                f"be {samples.shape[0]} channels"
+                + ("; pass the array transposed (x.T)" if turned else "")
+            )
+        rate: Any = self.rate
+        if isinstance(rate, bool) or not isinstance(rate, int | np.integer):
+            raise UnsupportedAudioError(f"a sample rate is a whole number of Hz, not {rate!r}")
         if self.rate < 1:
             raise UnsupportedAudioError(f"sample rate {self.rate} Hz")
         # A NaN comes through both, and an infinity through one of them.
@@ -117,6 +137,68 @@ class Waveform:
 
         frames = soxr.resample(np.ascontiguousarray(self.samples.T), self.rate, rate, quality="VHQ")
         return Waveform(np.ascontiguousarray(frames.T, np.float32), rate)
+
+
+def as_waveform(samples: Any, rate: float | None) -> Waveform:
+    """A numpy array or torch tensor as a waveform.
+
+    Args:
+        samples: (samples,), (channels, samples) or, as soundfile has it, (samples, channels), of
+            at most 64 channels; float, or 16-bit or 32-bit integers of full scale.
+        rate: Hz.
+
+    Raises:
+        UnreadableAudioError: samples of another shape or type, NaN or infinite.
+        UnsupportedAudioError: no rate, or one that is not a whole number above 0.
+
+    >>> import numpy as np
+    >>> as_waveform(np.zeros((44_100, 2)), 44_100).channels
+    2
+    """
+    if rate is None:
+        raise UnsupportedAudioError("an array does not say its sample rate; pass rate=, in Hz")
+    given: Any = rate
+    if isinstance(given, bool) or not isinstance(given, int | float | np.number):
+        raise UnsupportedAudioError(f"a sample rate is a whole number of Hz, not {given!r}")
+    if not float(given).is_integer():
+        raise UnsupportedAudioError(f"a sample rate is a whole number of Hz, not {given!r}")
+    if hasattr(samples, "detach"):  # a torch tensor, without importing torch
+        samples = samples.detach().cpu().numpy()
+    array = samples
+    if array.dtype in (np.int16, np.int32):
+        array = array / np.float64(-float(np.iinfo(array.dtype).min))
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise UnreadableAudioError(
+            f"samples are float, or 16-bit or 32-bit integers, not {array.dtype}"
+        )
+    if array.ndim == 1:
+        array = array[None]
+    if array.ndim == 2 and array.shape[1] <= _MOST_CHANNELS < array.shape[0]:
+        array = array.T
+    return Waveform(np.ascontiguousarray(array, np.float32), int(rate))
+
+
+def as_source(source: Any, rate: float | None = None) -> AudioSource | Waveform:
+    """What a caller may pass as audio: refuses everything else with what to pass instead.
+
+    Args:
+        source: a path, a file's bytes, a waveform, or a numpy array or torch tensor with its rate.
+        rate: of an array or tensor, Hz; not given with anything else.
+
+    Raises:
+        UnreadableAudioError, UnsupportedAudioError: nothing of the kind, or a rate with a source
+            that says its own.
+    """
+    if isinstance(source, np.ndarray) or hasattr(source, "detach"):
+        return as_waveform(source, rate)
+    if not isinstance(source, Waveform | str | os.PathLike | bytes | bytearray | memoryview):
+        raise UnreadableAudioError(
+            f"audio is a path, a file's bytes, a Waveform, or a numpy array or torch tensor with "
+            f"rate=, not {type(source).__name__}"
+        )
+    if rate is not None:
+        raise UnsupportedAudioError("rate= goes with an array or tensor; this source says its own")
+    return source
 
 
 def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:

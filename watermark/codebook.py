@@ -62,6 +62,21 @@ class Codebook:
         self._known: set[bytes] = set()
         self.add(entries)
 
+    @classmethod
+    def of(cls, seals: Codebook | Iterable[CodebookEntry]) -> Codebook:
+        """A codebook as it is, or one of entries. Raises CodebookError for anything else."""
+        if isinstance(seals, Codebook):
+            return seals
+        wanted = "a codebook is a Codebook, or CodebookEntry objects"
+        given: object = seals  # callers without a type checker pass anything
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            raise CodebookError(f"{wanted}, not {type(given).__name__}")
+        entries = list(given)
+        for entry in entries:
+            if not isinstance(entry, CodebookEntry):
+                raise CodebookError(f"{wanted}; one of these is of type {type(entry).__name__}")
+        return cls(entries)
+
     def __len__(self) -> int:
         return len(self._known)
 

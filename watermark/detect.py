@@ -30,21 +30,25 @@ raise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.attribution import attribute
-from watermark.audio import DecodeLimits, Waveform, source_name, stream
+from watermark.audio import DecodeLimits, Waveform, as_source, source_name, stream
 from watermark.calibration import OperatingPoint
 from watermark.decoding import AudioSource
 from watermark.detection import Detection, Segment
-from watermark.identify import Codebook
-from watermark.models import SEAL_RATE, SealModel
+from watermark.identify import Codebook, CodebookEntry
+from watermark.models import SEAL_RATE, SealModel, require_model
 from watermark.reading import Reading, View, channel_views, read_views, signal_of
 from watermark.retiming import find_retiming
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Detection", "Segment", "detect"]
 
@@ -64,10 +68,11 @@ Progress = Callable[[float, float | None], None]
 
 
 def detect(
-    source: AudioSource | Waveform,
+    source: AudioSource | Waveform | NDArray[Any] | torch.Tensor,
     *,
     model: SealModel,
-    codebook: Codebook | None = None,
+    rate: float | None = None,
+    codebook: Codebook | Iterable[CodebookEntry] | None = None,
     limits: DecodeLimits | None = None,
     progress: Progress | None = None,
     speed_search: bool = False,
@@ -75,17 +80,25 @@ def detect(
     """Look for a seal.
 
     Args:
-        source: a path, a file's bytes, or a waveform; hours long if need be (a path is streamed).
+        source: a path, a file's bytes, a waveform, or an array or tensor of samples; hours long
+            if need be (a path is streamed).
         model: the pair of weights to read with.
-        codebook: the registry; with it, the seal is named.
+        rate: of an array or tensor, Hz.
+        codebook: the registry, or its entries; with it, the seal is named.
         limits: for decoding; default :data:`watermark.audio.STREAM_LIMITS`.
         progress: called with seconds read and, where it is known, seconds in all.
         speed_search: where nothing is found, also look at speeds and tempos up to 5 % off, in the
             first ten minutes. The threshold is raised for every try.
 
     Raises:
-        AudioError: the file could not be decoded (see :mod:`watermark.errors`).
+        AudioError: the file could not be decoded (see :mod:`watermark.errors`), or the source is
+            nothing that can be read.
+        CodebookError: a codebook of another kind.
+        SealModelError: a model that is not loaded.
     """
+    source = as_source(source, rate)
+    codebook = None if codebook is None else Codebook.of(codebook)
+    require_model(model)
     name = None if isinstance(source, Waveform) else source_name(source)
     file = _File(source, limits, progress)
     judge = _Judge(model, codebook, name)

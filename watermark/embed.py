@@ -28,19 +28,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.audio import Waveform
+from watermark.audio import AudioSource, Waveform, as_source, read
 from watermark.errors import (
     CarrierTooQuietError,
     CarrierTooShortError,
+    SealIdError,
+    SealKeyError,
     SealModelError,
     UnsupportedAudioError,
 )
 from watermark.message import SealId, SealKey, messages
-from watermark.models import SEAL_RATE, SealModel
+from watermark.models import SEAL_RATE, SealModel, require_model
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["MAX_RATE", "MIN_CARRIER_S", "MIN_RATE", "embed", "embed_stream"]
 
@@ -55,27 +61,35 @@ _SUM_SAMPLES = 1 << 16  # added and limited at a time, to stay in the cache
 
 
 def embed(
-    waveform: Waveform,
+    source: AudioSource | Waveform | NDArray[Any] | torch.Tensor,
     seal_id: SealId,
     key: SealKey,
     *,
     model: SealModel,
+    rate: float | None = None,
     strength: float | None = None,
 ) -> Waveform:
     """The waveform with its seal; same rate, channels and length.
 
     Args:
-        waveform: the carrier, 8 to 96 kHz.
+        source: the carrier, 8 to 96 kHz: a path, a file's bytes, a waveform, or an array or tensor
+            of samples.
         seal_id: the id whose keyed sequence is embedded, second 0 at sample 0.
         key: of the epoch.
         model: from :func:`watermark.models.load_seal_model`.
-        strength: linear gain on the mark; 1 is the model's own (AudioSeal's alpha).
+        rate: of an array or tensor, Hz.
+        strength: linear gain on the mark, above 0; 1 is the model's own (AudioSeal's alpha).
 
     Raises:
+        AudioError: the source could not be decoded, or is nothing that can be read.
         CarrierTooShortError, CarrierTooQuietError: nothing could be sealed.
         UnsupportedAudioError: sample rate outside 8 to 96 kHz.
-        SealModelError: strength not positive, or above the audibility limit ``model.max_strength``.
+        SealModelError: strength not positive, or above the audibility limit ``model.max_strength``;
+            a model that is not loaded.
+        SealIdError, SealKeyError: an id or a key of another kind.
     """
+    carrier = as_source(source, rate)
+    waveform = carrier if isinstance(carrier, Waveform) else read(carrier)
     blocks = embed_stream([waveform], seal_id, key, model=model, strength=strength)
     return Waveform(np.concatenate([b.samples for b in blocks], axis=1), waveform.rate)
 
@@ -97,11 +111,18 @@ def embed_stream(
     Raises:
         as :func:`embed`; also UnsupportedAudioError for blocks that differ in rate or channels.
     """
+    require_model(model)
+    if not isinstance(seal_id, SealId):
+        raise SealIdError(f"seal_id is a SealId, not {type(seal_id).__name__}; pass SealId.parse()")
+    if not isinstance(key, SealKey):
+        raise SealKeyError(f"key is a SealKey, not {type(key).__name__}; pass SealKey.load()")
     chosen = 1.0 if strength is None else strength
+    if isinstance(chosen, bool) or not isinstance(chosen, int | float | np.number):
+        raise SealModelError(f"strength is a number, not {type(chosen).__name__}")
     if not 0 < chosen <= model.max_strength:
         raise SealModelError(
-            f"strength {chosen:g} is not within 0 to {model.max_strength:g}, the limit up to which "
-            f"{model.id} was found inaudible enough"
+            f"strength {chosen:g} is not above 0 and at most {model.max_strength:g}, the limit up "
+            f"to which {model.id} was found inaudible enough"
         )
     sealer: _Sealer | None = None
     for block in blocks:

@@ -40,6 +40,7 @@ table of all words.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -143,7 +144,7 @@ class _Hit:
 
 def identify(
     logits: NDArray[np.floating],
-    codebook: Codebook,
+    codebook: Codebook | Iterable[CodebookEntry],
     *,
     hop_s: float = 1.0,
     window_s: float = 1.0,
@@ -158,7 +159,7 @@ def identify(
         logits: soft bits ``(windows, 16)``, most significant bit of a message first; positive
             means 1. Window r covers ``[r * hop_s, r * hop_s + window_s)`` seconds of the file. Any
             scale; zeros say "unknown".
-        codebook: the seals to look among.
+        codebook: the seals to look among, a codebook or entries.
         hop_s: seconds from window to window. Below 1 s, the messages' sub-second phase is searched.
         window_s: seconds a window covers, at most 1; windows shorter than a second are summed.
         thorough: search large codebooks exhaustively where the index finds nothing (seconds for a
@@ -184,7 +185,7 @@ def identify(
 
 def best_match(
     logits: NDArray[np.floating],
-    codebook: Codebook,
+    codebook: Codebook | Iterable[CodebookEntry],
     *,
     hop_s: float = 1.0,
     window_s: float = 1.0,
@@ -197,6 +198,7 @@ def best_match(
     None if the codebook or the logits are empty, or if they share no alignment: a short file that
     lies, by the scramble, where a short seal has no seconds.
     """
+    codebook = Codebook.of(codebook)
     if second is not None and (hop_s, window_s) != (1.0, 1.0):
         raise CodebookError("the second of a window is that of windows of 1 s")
     phases = [replace(phase, second=second) for phase in _phases(logits, hop_s, window_s)]
@@ -284,7 +286,13 @@ def _better(one: _Hit | None, other: _Hit | None) -> _Hit | None:
 
 def _phases(logits: NDArray[np.floating], hop_s: float, window_s: float) -> list[_Phase]:
     """The logits cut into whole seconds, at every phase the hop can tell apart (at most 12)."""
-    array = np.asarray(logits, np.float64)
+    try:
+        array = np.asarray(logits, np.float64)
+    except (TypeError, ValueError) as exc:
+        raise CodebookError(
+            f"logits are numbers of shape (windows, {BITS}), not {type(logits).__name__}; audio is "
+            "named by detect(..., codebook=...)"
+        ) from exc
     if array.ndim != 2 or array.shape[1] != BITS:
         raise CodebookError(f"logits have shape (windows, {BITS}), not {array.shape}")
     if not np.isfinite(array).all():

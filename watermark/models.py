@@ -259,6 +259,14 @@ class _HouseModel(SealModel):
             )
 
 
+def require_model(model: object) -> None:
+    """Refuse what is not a loaded model. Raises SealModelError that says what to pass."""
+    if not isinstance(model, SealModel):
+        raise SealModelError(
+            f"model is a SealModel, not {type(model).__name__}; pass load_seal_model('house')"
+        )
+
+
 def load_seal_model(model: str | SealModelConfig = "house") -> SealModel:
     """Load a seal model by name (``house``, ``hub``) or configuration.
 

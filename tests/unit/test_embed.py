@@ -1,5 +1,7 @@
 """Sealing a carrier: every rate, any length, never clipped, never silently skipped."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_streaming_in_any_blocks_equals_the_whole(untrained):
 
 def test_block_borders_leave_no_trace(untrained, monkeypatch):
     """The mark of small blocks with context is the mark of one block over the whole carrier."""
-    from watermark import embed as module
+    module = sys.modules["watermark.embed"]
 
     carrier = music(13.0, 16_000, 1)
     monkeypatch.setattr(module, "_BLOCK_S", 60.0)
