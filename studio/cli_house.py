@@ -273,6 +273,10 @@ def render_stems(out: Path, tables: Path, limit: int | None) -> None:
 @_run_option
 @_recipe_profile
 @_fresh_option
+@click.option(
+    "--start", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Begin a new run with the weights of this codec.",
+)  # fmt: skip
 @_minutes_option
 def train_stem_codec(
     tracks: Path,
@@ -280,6 +284,7 @@ def train_stem_codec(
     run_dir: Path,
     profile: str,
     fresh: bool,
+    start: Path | None,
     max_minutes: float | None,
 ) -> None:
     """Train the stem codec by configs/train/stem-codec.yaml; resumes by itself."""
@@ -294,6 +299,7 @@ def train_stem_codec(
         StemTracks(tracks / "train"),
         run_dir,
         resume=not fresh,
+        start=start,
         max_minutes=max_minutes,
         progress=_Counter("stem codec"),
     )

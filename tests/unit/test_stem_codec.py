@@ -126,6 +126,18 @@ def test_vibrato_moves_the_pitch_as_far_as_the_table_says():
     assert np.min(cents) == pytest.approx(-20, abs=1.5)
 
 
+def test_a_slide_begins_as_far_off_as_the_table_says_and_ends_on_the_pitch():
+    bend = np.array([-100, -100, -100, -50, 0, 0, 0, 0, 0], np.float32)
+    slid = InstrumentTables({(False, 0, 60): instrument(60, [1.0], bend=bend)})
+    sound = Excitation(slid).stem([TimedNote(0.0, 2.0, 81, 127, 0)], 0, RATE)[0]
+    spectrum = np.fft.fft(sound)
+    spectrum[len(sound) // 2 :] = 0
+    phase = np.unwrap(np.angle(np.fft.ifft(spectrum)))
+    cents = 1200 * np.log2(np.diff(phase) * RATE / (2 * np.pi * 880))
+    assert np.median(cents[1000:2800]) == pytest.approx(-100, abs=3)
+    assert np.median(cents[10_000:40_000]) == pytest.approx(0, abs=0.5)
+
+
 def test_a_closed_hat_stops_an_open_one_and_no_other_drum():
     def after(*keys: int) -> float:
         notes = [TimedNote(0.5 * k, 0.1, key, 127, 0, True) for k, key in enumerate(keys)]

@@ -127,6 +127,27 @@ def test_a_run_stops_when_its_minutes_are_over_and_resumes(tracks, tmp_path):
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["step"] == 9
 
 
+def test_a_new_run_may_begin_with_another_codec(tracks, tmp_path):
+    old = StemCodec(MODEL, tables())
+    with torch.no_grad():
+        old.decoder.out.bias.fill_(0.25)
+    old.save(tmp_path / "old.safetensors")
+    path = train_stem_codec(
+        CONFIG, tables(), tracks, tmp_path / "run", start=tmp_path / "old.safetensors",
+        max_minutes=0,
+    )  # fmt: skip
+    new = StemCodec.load(path)
+    assert torch.all(new.decoder.out.bias == 0.25)
+    path = train_stem_codec(CONFIG, tables(), tracks, tmp_path / "without", max_minutes=0)
+    assert torch.all(StemCodec.load(path).decoder.out.bias == 0)
+    other = StemCodec(replace(MODEL, dim=8), tables())
+    other.save(tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError):
+        train_stem_codec(
+            CONFIG, tables(), tracks, tmp_path / "no", start=tmp_path / "other.safetensors"
+        )
+
+
 def test_batches_follow_their_key_and_pass_over_silence(tracks):
     one, two, other = (tracks.batch(8, 25, (1, k), audio=True) for k in (1, 1, 2))
     assert torch.equal(one[2], two[2])
@@ -249,6 +270,9 @@ def test_pitch_vibrato_and_drums_are_measured(renderer):
     assert piano.vibrato[1] == 0
     strongest = piano.ratio[np.argmax(piano.amplitude.sum(1))]
     assert abs(strongest - round(strongest)) < 0.01
+    saxophone = measure_note(renderer, 65, 72)
+    assert 5 < np.abs(saxophone.bend).max() <= 150  # slides into the note
+    assert not piano.bend.any()
     bell = measure_note(renderer, 14, 60)
     assert np.abs(bell.ratio - np.round(bell.ratio)).max() > 0.2  # inharmonic
     assert measure_drum(renderer, 0, 36) is not None

@@ -9,6 +9,7 @@ samples; see :mod:`studio.music.models.house.excitation`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from studio.errors import HouseError
 from studio.music.models.house.excitation import (
+    BEND_TIMES_S,
     DECAYS_S,
     NOISE_BANDS,
     NOISE_TIMES_S,
@@ -135,15 +137,15 @@ def measure_note(renderer: StemRenderer, program: int, pitch: int) -> Instrument
     base = nominal_frequency(pitch)
     if np.abs(on).max() < _FLOOR:
         return _silent(pitch, release)
-    vibrato = (0.0, 0.0, 0.0)
+    movement = _Movement()
     if program in _INHARMONIC:
         frequency = _peaks(on)
     else:
-        on, vibrato = _without_vibrato(on, base)
+        on, movement = _without_movement(on, base)
         frequency = _harmonics(on, base)
     window = 8192 if base < 50 else 4096 if base < 95 else 2048
     between = program < 112  # the rest are drums and noises
-    return _instrument(on, frequency, window, pitch, base, release, vibrato, between=between)
+    return _instrument(on, frequency, window, pitch, base, release, movement, between=between)
 
 
 def measure_drum(renderer: StemRenderer, kit: int, key: int) -> Instrument | None:
@@ -157,8 +159,7 @@ def measure_drum(renderer: StemRenderer, kit: int, key: int) -> Instrument | Non
     if np.abs(on).max() < _FLOOR:
         return None
     release = _release(renderer, kit, key, percussion=True)
-    vibrato = (0.0, 0.0, 0.0)
-    return _instrument(on, _peaks(on), 1024, key, 1.0, release, vibrato, between=False)
+    return _instrument(on, _peaks(on), 1024, key, 1.0, release, _Movement(), between=False)
 
 
 def _silent(pitch: int, release: float) -> Instrument:
@@ -180,19 +181,24 @@ def _instrument(
     pitch: int,
     base: float,
     release: float,
-    vibrato: tuple[float, float, float],
+    movement: _Movement,
     *,
     between: bool,
 ) -> Instrument:
     phase, amplitude, residual = _follow(sound, frequency, window)
+    noise = _noise_levels(residual, pitched=between)
+    if between:
+        later = _later_levels(sound, frequency, 4096 if base >= 100 else 8192)
+        noise = np.where(np.isfinite(later), later, noise)
     return Instrument(
         pitch,
         frequency / base,
         phase.astype(np.float32),
         amplitude.astype(np.float32),
-        _noise_levels(residual, pitched=between),
+        noise,
         release,
-        vibrato,
+        movement.vibrato,
+        movement.bend,
     )
 
 
@@ -261,52 +267,88 @@ def _peaks(sound: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array(sorted(found))
 
 
-def _without_vibrato(
+@dataclass(frozen=True, slots=True)
+class _Movement:
+    """How a note's pitch moves: vibrato (rate, depth in cents, delay) and cents at its start."""
+
+    vibrato: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    bend: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros(len(BEND_TIMES_S), np.float32)
+    )
+
+
+_CENTS = 1200 / np.log(2)  # of a relative deviation of frequency
+
+
+def _without_movement(
     sound: NDArray[np.float64], base: float
-) -> tuple[NDArray[np.float64], tuple[float, float, float]]:
-    """The note with its vibrato taken out, and the vibrato: rate in Hz, depth in cents, delay."""
+) -> tuple[NDArray[np.float64], _Movement]:
+    """The note with the movement of its pitch taken out, and that movement."""
     window, hop = (4096 if base < 110 else 2048), 480
     count = (len(sound) - window) // hop
-    if count < 80:
-        return sound, (0.0, 0.0, 0.0)
     frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop][:count]
     frames = frames * np.hanning(window)
-    best, weight = np.zeros(count - 1), np.zeros(count - 1)
+    tracks, powers = [], []
     for k in range(1, 7):
         if k * base > 8000:
             break
-        tone = np.exp(-2j * np.pi * k * base * np.arange(window) / RATE)
-        value = frames @ tone
-        step = np.angle(
-            value[1:] * np.conj(value[:-1]) * np.exp(-2j * np.pi * k * base * hop / RATE)
-        )
-        power = np.abs(value[1:]) ** 2
-        best += power * step / (2 * np.pi * hop / RATE) / (k * base)
-        weight += power
-    track = best / np.maximum(weight, 1e-20)  # relative deviation of frequency
+        value = frames @ np.exp(-2j * np.pi * k * base * np.arange(window) / RATE)
+        turn = np.exp(-2j * np.pi * k * base * hop / RATE)
+        step = np.angle(value[1:] * np.conj(value[:-1]) * turn)
+        tracks.append(step / (2 * np.pi * hop / RATE) / (k * base))
+        powers.append(np.abs(value[1:]) ** 2)
+    if not tracks:
+        return sound, _Movement()
+    weight = np.sum(powers, 0)
+    track = np.sum(np.array(powers) * tracks, 0) / np.maximum(weight, 1e-20)
     loud = weight > weight.max() * 1e-5
-    loud[:8] = False
-    if loud.sum() < 80 or np.abs(track[loud]).max() > 0.03:
-        return sound, (0.0, 0.0, 0.0)
-    centred = np.where(loud, track - np.median(track[loud]), 0)
-    centred -= np.convolve(centred, np.ones(41) / 41, "same")
-    rates = np.arange(3.5, 8.5, 0.1)
+    steady = loud.copy()
+    steady[:8] = False
+    if steady.sum() < 80 or np.abs(track[steady]).max() > 0.03:
+        return sound, _Movement()
+    track = np.where(loud, track - np.median(track[steady]), 0)
     time = np.arange(count - 1) * hop / RATE
-    half = slice((count - 1) // 3, None)
-    score = np.abs(np.exp(-2j * np.pi * rates[:, None] * time[half]) @ centred[half])
-    rate = float(rates[np.argmax(score)])
-    depth = 2 * score.max() / len(time[half])
-    if depth * 1731 < 4 or depth**2 / 2 < 0.4 * np.mean(centred[half] ** 2):
-        return sound, (0.0, 0.0, 0.0)
     middle = time + (window / 2 + hop / 2) / RATE
-    smooth = np.convolve(track - np.median(track[loud]), np.ones(5) / 5, "same") * loud
+    vibrato = _vibrato(np.where(steady, track, 0), time)
+    # A movement that the harmonics do not share is beating, not pitch.
+    early = (middle < BEND_TIMES_S[-1]) & loud
+    apart = np.sum(np.array(powers) * (np.array(tracks) - np.median(tracks) - track) ** 2, 0)
+    shared = np.sum(weight[early] * track[early] ** 2)
+    bend = np.zeros(len(BEND_TIMES_S))
+    if early.any() and np.sum(apart[early]) < 0.5 * shared:
+        width = 15 if vibrato[1] > 0 else 3
+        first = int(np.argmax(early))
+        padded = np.concatenate([np.full(first, track[first]), track[first:]])
+        smooth = np.convolve(
+            np.pad(padded, width // 2, mode="edge"), np.ones(width) / width, "valid"
+        )
+        bend = np.clip(np.interp(BEND_TIMES_S, middle, smooth) * _CENTS, -150, 150)
+        bend[-1] = 0.0
+    if np.abs(bend).max() < 5:
+        bend[:] = 0.0
+    if not vibrato[1] and not bend.any():
+        return sound, _Movement()
+    smooth = np.convolve(track, np.ones(5) / 5, "same")
+    if not vibrato[1]:
+        smooth[middle > BEND_TIMES_S[-1]] = 0
     instants = np.arange(len(sound)) / RATE
-    deviation = np.interp(instants, middle, smooth, left=0, right=0)
-    inner = np.cumsum(1 + deviation) / RATE  # the note's own time at each instant
-    straight = np.interp(instants, inner, sound)
+    inner = np.cumsum(1 + np.interp(instants, middle, smooth)) / RATE  # the note's own time
+    return np.interp(instants, inner, sound), _Movement(vibrato, bend.astype(np.float32))
+
+
+def _vibrato(track: NDArray[np.float64], time: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Rate in Hz, depth in cents and delay in seconds; zeros where there is none."""
+    centred = track - np.convolve(track, np.ones(41) / 41, "same")
+    rates = np.arange(3.5, 8.5, 0.1)
+    half = slice(len(time) // 3, None)
+    score = np.abs(np.exp(-2j * np.pi * rates[:, None] * time[half]) @ centred[half])
+    depth = 2 * score.max() / len(time[half])
+    if depth * _CENTS < 4 or depth**2 / 2 < 0.4 * np.mean(centred[half] ** 2):
+        return 0.0, 0.0, 0.0
     strength = np.convolve(np.abs(centred), np.ones(25) / 25, "same")
     begin = time[int(np.argmax(strength > 0.35 * depth))]
-    return straight, (rate, float(depth * 1731), float(max(0.0, begin - 0.1)))
+    rate = float(rates[np.argmax(score)])
+    return rate, float(depth * _CENTS), float(max(0.0, begin - 0.1))
 
 
 def _follow(
@@ -417,6 +459,35 @@ def _noise_levels(residual: NDArray[np.float64], *, pitched: bool) -> NDArray[np
     for k in range(len(knots)):  # bands narrower than a bin take their neighbours'
         known = np.isfinite(out[k])
         out[k] = np.interp(np.arange(NOISE_BANDS), np.flatnonzero(known), out[k][known])
+    return (0.5 * np.log(out + 1e-22)).astype(np.float32)
+
+
+def _later_levels(
+    sound: NDArray[np.float64], frequency: NDArray[np.float64], size: int
+) -> NDArray[np.float32]:
+    """As :func:`_noise_levels`, from 0.1 s on, in long windows; infinite before.
+
+    Partials that waver leave much in the residual that is no noise. So bands that hold partials
+    get the floor between them, and bands that hold none all that is there.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(sound, size)[:: size // 4]
+    window = np.hanning(size + 1)[:-1]
+    power = np.abs(np.fft.rfft(frames * window)) ** 2 / ((window**2).sum() * RATE / 2)
+    times = (np.arange(len(frames)) * (size // 4) + size / 2) / RATE
+    edges = noise_band_edges()
+    bins = np.arange(size // 2 + 1) * RATE / size
+    band = np.clip(np.searchsorted(edges, bins, side="right") - 1, 0, NOISE_BANDS - 1)
+    lobe = 2.5 * RATE / size
+    out = np.full((len(NOISE_TIMES_S), NOISE_BANDS), np.inf)
+    for k, instant in enumerate(NOISE_TIMES_S):
+        if instant < 0.1:
+            continue
+        near = np.abs(times - instant) <= max(0.3 * instant, np.abs(times - instant).min())
+        for b in range(NOISE_BANDS):
+            cells = power[near][:, band == b]
+            held = (frequency > edges[b] - lobe) & (frequency < edges[b + 1] + lobe)
+            # The second decile of exponentially distributed power is .223 of its mean.
+            out[k, b] = np.quantile(cells, 0.2) / 0.223 if held.any() else cells.mean()
     return (0.5 * np.log(out + 1e-22)).astype(np.float32)
 
 

@@ -235,6 +235,17 @@ class StemCodecTraining:
         loss = spectral_loss(codec.filter(gains, signals[:, 1:]), signals[:, 0])
         return loss, {"spectral": loss.item()}
 
+    def start_from(self, codec: StemCodec) -> None:
+        """Begin with the weights of another codec of the same shape, on the present tables.
+
+        Raises :class:`ConfigError` where the shapes differ.
+        """
+        try:
+            self.codec.load_state_dict(codec.state_dict())
+        except RuntimeError as exc:
+            raise ConfigError("the codec to start from has another shape") from exc
+        self._begin("levels")
+
     # Codes ------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -348,11 +359,13 @@ def train_stem_codec(
     run: Path,
     *,
     resume: bool = True,
+    start: Path | None = None,
     max_minutes: float | None = None,
     progress: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> Path:
     """Train, save every few minutes, and return the path of the codec of the last step.
 
+    A new run may begin with the weights of the codec file ``start``.
     ``run`` gets ``training.pt`` (to resume), ``stem-codec.safetensors`` and ``log.jsonl``. Raises
     :class:`HouseError` where the loss is no longer finite.
     """
@@ -363,6 +376,8 @@ def train_stem_codec(
     if resume and state.exists():
         training.restore(state)
         logger.info("stem codec: resumed at step %d", training.position)
+    elif start is not None:
+        training.start_from(StemCodec.load(start))
     begun = saved = time.monotonic()
     settled = config.levels_steps + config.codes_steps
     means: dict[str, float] = {}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,9 @@ Signal = NDArray[np.float32]
 
 DECAYS_S = (0.012, 0.04, 0.13, 0.45, 1.6, np.inf)
 """Time constants that the amplitude of a partial is a sum of, in seconds."""
+
+BEND_TIMES_S = (0.0, 0.03, 0.06, 0.1, 0.15, 0.21, 0.28, 0.36, 0.46)
+"""Instants at which the first slide of a note was measured, in seconds."""
 
 NOISE_BANDS = 32
 NOISE_TIMES_S = (0.0, 0.006, 0.014, 0.025, 0.04, 0.065, 0.1, 0.16, 0.26, 0.42, 0.7, 1.2, 2.0)
@@ -96,7 +99,8 @@ class Instrument:
     * ``amplitude`` (partials, decays): weights of :data:`DECAYS_S`;
     * ``noise`` (times, bands): natural log of the density of noise, in full scale per root of Hz;
     * ``release_db``: fall after the note-off, in dB per second;
-    * ``vibrato``: rate in Hz, depth in cents, delay in seconds.
+    * ``vibrato``: rate in Hz, depth in cents, delay in seconds;
+    * ``bend`` (times,): cents off the pitch at :data:`BEND_TIMES_S`, as winds slide into a note.
     """
 
     pitch: int
@@ -106,6 +110,9 @@ class Instrument:
     noise: NDArray[np.float32]
     release_db: float
     vibrato: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    bend: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros(len(BEND_TIMES_S), np.float32)
+    )
 
 
 class InstrumentTables:
@@ -162,6 +169,7 @@ class InstrumentTables:
             "noise": np.stack([item.noise for item in items]).astype(np.float16),
             "release_db": np.array([item.release_db for item in items], np.float16),
             "vibrato": np.array([item.vibrato for item in items], np.float16),
+            "bend": np.stack([item.bend for item in items]).astype(np.float16),
             "anchor": self._anchor,
             "gain": self._gain,
         }
@@ -186,6 +194,7 @@ class InstrumentTables:
                     np.asarray(arrays["noise"][row], np.float32),
                     float(np.asarray(arrays["release_db"][row], np.float64)),
                     (rate, depth, delay),
+                    np.asarray(arrays["bend"][row], np.float32),
                 )
             tables = cls(instruments)
             tables._anchor[:] = arrays["anchor"]
@@ -325,9 +334,8 @@ def render_note(instrument: Instrument, pitch: int, length: int, percussion: boo
     samples = _sounding(instrument, length)
     base = 1.0 if percussion else nominal_frequency(pitch)
     tonal = _partials(instrument, base, samples)
-    rate, depth, delay = instrument.vibrato
-    if depth > 0 and not percussion:
-        tonal = _bend(tonal, rate, depth, delay)
+    if instrument.vibrato[1] > 0 or instrument.bend.any():
+        tonal = _move(tonal, instrument.vibrato, instrument.bend)
     attack = min(_DRUM_ATTACK if percussion else _ATTACK, samples)  # partials begin at any phase
     tonal[:attack] *= np.sin(np.linspace(0, np.pi / 2, attack, dtype=np.float32)) ** 2
     out = np.stack([tonal, _noise(instrument.noise, samples, 37 * instrument.pitch + pitch)])
@@ -378,16 +386,16 @@ def _partials(instrument: Instrument, base: float, samples: int) -> Signal:
     return np.asarray(out.reshape(-1), np.float32)
 
 
-def _bend(signal: Signal, rate: float, depth: float, delay: float) -> Signal:
-    """Vibrato: time runs faster and slower by a sine that sets in after `delay` seconds."""
+def _move(signal: Signal, vibrato: tuple[float, float, float], bend: NDArray[np.float32]) -> Signal:
+    """Let time run faster and slower: the first slide, and vibrato that sets in after a delay."""
     samples = len(signal)
     time = np.arange(samples) / RATE
-    omega = 2 * np.pi * rate
-    excess = 2 ** (depth / 1200) - 1
+    rate, depth, delay = vibrato
     since = np.maximum(time - delay, 0)
-    rise = np.minimum(since / 0.3, 1)
-    shift = rise * excess * (1 - np.cos(omega * since)) / omega * RATE  # samples ahead
-    place = np.arange(samples) + shift
+    cents = np.interp(time, BEND_TIMES_S, bend)
+    cents += depth * np.minimum(since / 0.3, 1) * np.sin(2 * np.pi * rate * since)
+    place = np.cumsum(np.exp2(cents / 1200))
+    place -= place[0]
     index = np.minimum(place.astype(np.int64), samples - 3)
     x = (place - index).astype(np.float32)
     padded = np.concatenate([signal[:1], signal])
