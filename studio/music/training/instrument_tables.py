@@ -242,7 +242,24 @@ def _harmonics(sound: NDArray[np.float64], base: float) -> NDArray[np.float64]:
         elif k == 1 and abs(place / want - 1) < 0.02:
             ratio = place / base
         found.append(place)
-    return np.array(sorted(set(found)))
+    return np.array(sorted({*found, *_between(db, step, base, found)}))
+
+
+def _between(db: NDArray[np.float64], step: float, base: float, found: list[float]) -> list[float]:
+    """Strong partials off the harmonics: sub-octaves of organs, fifths of some synthesisers."""
+    high = int(6000 / step)
+    inner = db[1 : high - 1]
+    at = 1 + np.flatnonzero((inner > db[: high - 2]) & (inner >= db[2:high]))
+    at = at[(db[at] > db[:high].max() - 45) & (at * step > max(25.0, 0.2 * base))]
+    reach = max(4, round(0.2 * base / step))
+    extra: list[float] = []
+    for a in sorted(at, key=lambda a: -db[a]):
+        place = float(_parabola(db, np.array([a]))[0]) * step
+        near = db[max(0, a - reach) : a + reach + 1]
+        lonely = all(abs(place - f) > 0.2 * base for f in (*found, *extra))
+        if lonely and db[a] > np.median(near) + 20 and db[a] >= near.max():
+            extra.append(place)
+    return extra[:24]
 
 
 def _peaks(sound: NDArray[np.float64]) -> NDArray[np.float64]:
