@@ -189,7 +189,11 @@ def _start(record: bool, in_process: bool) -> _Work:
 def _work(studio: Studio, record: bool, in_process: bool) -> _Work:
     from watermark.audio import STREAM_LIMITS
 
-    limits = replace(STREAM_LIMITS, isolated=not in_process)
+    limits = replace(
+        STREAM_LIMITS,
+        isolated=not in_process,
+        unfiltered=studio.config.uploads.allow_unfiltered,
+    )
     if in_process:
         studio.trust_uploads()
 

@@ -17,6 +17,7 @@
     ├── AccessDeniedError      the account may not do this, or nobody is signed in
     │   └── NotYoursError      the output is another account's, or there is none
     ├── SignInError            wrong name or password, or too many attempts
+    ├── DecodingRefusedError   this system cannot confine the decoder; nothing was decoded
     ├── ModelError             a generation model cannot be used
     │   ├── AudiocraftMissingError
     │   ├── CheckpointError    damaged, of the wrong digest, or not found
@@ -44,6 +45,7 @@ __all__ = [
     "ConsentFileError",
     "ConsentRefusedError",
     "CredentialError",
+    "DecodingRefusedError",
     "GenerationCancelledError",
     "HouseError",
     "HubUnreachableError",
@@ -136,6 +138,10 @@ class OutputWithdrawnError(ConsentRefusedError):
 
 class ConsentFileError(StudioError):
     """A file of signed consent cannot be read, or is not believed; says how to get it right."""
+
+
+class DecodingRefusedError(StudioError):
+    """This system refuses the decoding sandbox its filter; no file from outside was decoded."""
 
 
 class ModelError(StudioError):

@@ -18,6 +18,7 @@ from studio import explanation
 from studio.config import StudioConfig
 from studio.consent import ConsentPolicy, Reason
 from studio.consent.types import format_instant
+from studio.errors import DecodingRefusedError
 from studio.evidence import Evidence, Examiner, Part, PartKind
 from studio.recording import Recording
 from studio.verdict import (
@@ -86,9 +87,10 @@ class Verifier:
             progress: told the seconds read, in every pass.
 
         Raises :class:`~studio.errors.LedgerError` and :class:`~studio.errors.ModelError`: without
-        registry or detector there is no verdict at all.
+        registry or detector there is no verdict at all; nor without a sandbox to decode in:
+        :class:`~studio.errors.DecodingRefusedError`.
         """
-        from watermark.errors import AudioError
+        from watermark.errors import AudioError, SandboxUnavailableError
 
         name = None if isinstance(source, bytes) else Path(source).name
         told = progress or (lambda _seconds: None)
@@ -101,6 +103,8 @@ class Verifier:
                 self._config.verify.max_speed_change,
             )
             evidence = examiner.examine(recording)
+        except SandboxUnavailableError as exc:  # nothing about the file, so no verdict on it
+            raise DecodingRefusedError(str(exc)) from exc
         except (AudioError, OSError) as exc:
             why = exc.strerror or "unreadable" if isinstance(exc, OSError) else str(exc)
             return VerifyReport(
@@ -126,6 +130,7 @@ class Verifier:
             max_bytes=uploads.max_bytes,
             deadline_s=uploads.deadline_s,
             isolated=uploads.isolate,
+            unfiltered=uploads.allow_unfiltered,
         )
 
     def _read(self, part: Recording | Waveform, progress: OnRead) -> Detection:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -40,6 +41,26 @@ def burglar():
             "content": file.read().decode(),
         }
         answer(json.dumps(told).encode())
+
+    return work
+
+
+def helper():
+    """A thread that was there before the filter tries to read a file."""
+    begin, results = threading.Event(), []
+
+    def run():
+        begin.wait()
+        results.append(_refused(lambda: Path(__file__).read_bytes()))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def work(request, file, answer):
+        begin.set()
+        while not results:
+            time.sleep(0.01)
+        answer(json.dumps({"refused": results[0]}).encode())
 
     return work
 

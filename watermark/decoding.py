@@ -83,6 +83,8 @@ class DecodeLimits:
             (2**28 are 1 GiB of float32); a stream keeps only a block and does not look at it.
         isolated: decode in a child process (:mod:`watermark.sandbox`), for files from outside;
             :func:`watermark.audio.read` and :func:`watermark.audio.stream` look at it.
+        unfiltered: decode in the child even where the system refuses its system-call filter;
+            otherwise :class:`watermark.errors.SandboxUnavailableError`.
     """
 
     max_duration_s: float = 3600.0
@@ -93,6 +95,7 @@ class DecodeLimits:
     deadline_s: float = 120.0
     max_values: int = 2**28
     isolated: bool = False
+    unfiltered: bool = False
 
 
 def source_name(source: AudioSource | io.BufferedIOBase) -> str:

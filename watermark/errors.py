@@ -7,6 +7,7 @@
     │   ├── UnreadableAudioError   not audio, damaged, empty, or not there
     │   ├── UnsupportedAudioError  audio, but of a kind that is not handled (channels, rate, codec)
     │   └── AudioTooLongError      over a limit on duration, size, memory or decoding time
+    ├── SandboxUnavailableError    the decoding sandbox is not whole here; nothing was decoded
     ├── CarrierError               the carrier cannot hold a seal; nothing was written
     │   ├── CarrierTooShortError
     │   └── CarrierTooQuietError
@@ -37,6 +38,7 @@ __all__ = [
     "CarrierTooShortError",
     "CodebookError",
     "FingerprintError",
+    "SandboxUnavailableError",
     "ScanError",
     "SealIdError",
     "SealKeyError",
@@ -65,6 +67,10 @@ class UnsupportedAudioError(AudioError):
 
 class AudioTooLongError(AudioError):
     """Over a limit on duration, size, memory or decoding time."""
+
+
+class SandboxUnavailableError(WatermarkError):
+    """This system refuses the filter of the decoding sandbox; no file was decoded."""
 
 
 class CarrierError(WatermarkError):

@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from watermark.decoding import AudioSource, DecodeLimits, decode_blocks, open_so
 from watermark.errors import (
     AudioError,
     AudioTooLongError,
+    SandboxUnavailableError,
     UnreadableAudioError,
     UnsupportedAudioError,
 )
@@ -45,7 +47,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Answer", "SandboxLimits", "Work", "isolated_blocks", "isolated_json"]
+__all__ = [
+    "Answer",
+    "SandboxLimits",
+    "Work",
+    "filter_works",
+    "isolated_blocks",
+    "isolated_json",
+    "nothing",
+]
 
 _BOOT = (
     "import json, sys; order = json.load(open(int(sys.argv[1]))); sys.path[:] = order['path']; "
@@ -93,7 +103,8 @@ def isolated_blocks(
     """As :func:`watermark.decoding.decode_blocks`, but the decoder runs in a child process.
 
     Raises the same errors; a decoder that crashed is :class:`UnreadableAudioError`, one that used
-    up its memory or time :class:`AudioTooLongError`.
+    up its memory or time :class:`AudioTooLongError`. Where the system refuses the filter and
+    ``limits.unfiltered`` is not set: :class:`SandboxUnavailableError`.
     """
     import numpy as np
 
@@ -146,6 +157,18 @@ def isolated_json(
         return child.json()
 
 
+@cache
+def filter_works() -> bool:
+    """Whether a child of this process gets its system-call filter; tried once, in a child."""
+    limits = DecodeLimits(unfiltered=True)
+    with _Child("watermark.sandbox:nothing", {}, io.BytesIO(), None, limits, "probe") as child:
+        try:
+            child.await_confinement()
+        except AudioError:
+            return False
+        return child.filtered
+
+
 class _Child:
     """One child process and the pipe it answers through."""
 
@@ -161,11 +184,15 @@ class _Child:
         self._limits = sandbox or SandboxLimits.within(limits)
         self._name = name
         self._waited = 0.0
+        self._confined = False
+        self._unfiltered = limits.unfiltered
+        self.filtered = False
         order = {
             "path": [entry or str(Path.cwd()) for entry in sys.path],
             "target": target,
             "request": dict(request),
             "limits": asdict(self._limits),
+            "unfiltered": limits.unfiltered,
         }
         variables = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
         # The order may be longer than an argument can be: trust lists are.
@@ -189,8 +216,24 @@ class _Child:
             self._process.stdout.close()
         self._process.wait()
 
+    def await_confinement(self) -> None:
+        """Read what the child says of itself before it looks at the file.
+
+        Raises :class:`SandboxUnavailableError` where it has no filter and needs one.
+        """
+        if self._confined:
+            return
+        self._confined = True
+        self.filtered = self.json().get("filtered") is True
+        if not self.filtered and not self._unfiltered:
+            raise SandboxUnavailableError(
+                "this system refuses the system-call filter of the decoding sandbox, so that files "
+                "of unknown origin are not decoded here"
+            )
+
     def message(self) -> bytes:
         """The next message: four bytes of length, then so many. Raises AudioError at its end."""
+        self.await_confinement()
         length = int.from_bytes(self._read(4), "little")
         if length > _MAX_BATCH:
             raise self.improper()
@@ -310,6 +353,11 @@ def decoder() -> Work:
     return work
 
 
+def nothing() -> Work:
+    """What the child of :func:`filter_works` does."""
+    return lambda _request, _file, _answer: None
+
+
 def _send(answer: Answer, held: list[NDArray[np.float32]], rate: int) -> None:
     import numpy as np
 
@@ -331,12 +379,15 @@ def _child(order: Mapping[str, Any]) -> None:
             data = data[os.write(1, data) :]
 
     with open(0, "rb", closefd=False) as file:
-        _confine(SandboxLimits(**order["limits"]))
-        work(order["request"], file, answer)
+        filtered = _confine(SandboxLimits(**order["limits"]))
+        answer(json.dumps({"filtered": filtered}).encode())
+        if filtered or order["unfiltered"]:
+            work(order["request"], file, answer)
     os._exit(0)  # nothing of what a stranger's file did to this process runs any more
 
 
-def _confine(limits: SandboxLimits) -> None:
+def _confine(limits: SandboxLimits) -> bool:
+    """Limit this process for good. False where it got no system-call filter."""
     import resource
 
     from watermark.seccomp import lock_down
@@ -351,4 +402,4 @@ def _confine(limits: SandboxLimits) -> None:
         hard = value + 1 if kind == resource.RLIMIT_CPU else value  # at soft SIGXCPU, at hard KILL
         with suppress(ValueError, OSError):  # the system's own limit is tighter
             resource.setrlimit(kind, (value, hard))
-    lock_down()
+    return lock_down()

@@ -1,9 +1,10 @@
 """From here on this process may compute, read and write what is open, and nothing else.
 
-A seccomp filter (Linux 3.5 and later, x86-64 and arm64) that lets through the system calls a
+A seccomp filter (Linux 3.17 and later, x86-64 and arm64) that lets through the system calls a
 decoder needs: memory, time, reading and writing open descriptors, ending. Every other one
 (opening a file, a socket, a process, a signal to another) fails with EPERM. It cannot be taken back
-and needs no privilege. On other systems :func:`lock_down` does nothing and says so.
+and needs no privilege. It covers every thread of the process, also those that libraries started.
+Where the system refuses it, :func:`lock_down` does nothing and says so.
 
 The filter is a program of the kernel's classic BPF: ``struct sock_filter`` is two bytes of code,
 two jump distances of a byte and a constant of four (Documentation/userspace-api/seccomp_filter).
@@ -38,17 +39,18 @@ _AARCH64 = {
     "brk": 214, "munmap": 215, "mremap": 216, "mmap": 222, "mprotect": 226, "madvise": 233,
     "getrandom": 278, "rseq": 293,
 }  # fmt: skip
-# By the kernel's AUDIT_ARCH_ numbers.
+# By machine: the kernel's AUDIT_ARCH_ number, the calls let through, the number of seccomp(2).
 _ARCHITECTURES = {
-    "x86_64": (0xC000003E, _X86_64),
-    "aarch64": (0xC00000B7, _AARCH64),
-}  # AUDIT_ARCH_*
+    "x86_64": (0xC000003E, _X86_64, 317),
+    "aarch64": (0xC00000B7, _AARCH64, 277),
+}
 
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # in struct seccomp_data
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE = 0x00050000 | errno.EPERM
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
+_PR_SET_NO_NEW_PRIVS = 38
+_SET_MODE_FILTER, _FLAG_TSYNC = 1, 1  # of seccomp(2); TSYNC: every thread, or none
 
 
 class _Program(ctypes.Structure):
@@ -58,19 +60,20 @@ class _Program(ctypes.Structure):
 
 
 def lock_down() -> bool:
-    """Refuse every system call but a decoder's, for good. False where this kernel cannot."""
+    """Refuse every system call but a decoder's, for good. False where the system refuses that."""
     known = _ARCHITECTURES.get(platform.machine())
     if not sys.platform.startswith("linux") or known is None:
         return False
-    code = _filter(*known)
+    architecture, calls, seccomp = known
+    code = _filter(architecture, calls)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
     zero = ctypes.c_ulong(0)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero) != 0:
         return False
-    mode = ctypes.c_ulong(_MODE_FILTER)
-    return bool(libc.prctl(_PR_SET_SECCOMP, mode, ctypes.byref(program), zero, zero) == 0)
+    set_filter = (ctypes.c_ulong(_SET_MODE_FILTER), ctypes.c_ulong(_FLAG_TSYNC))
+    return bool(libc.syscall(ctypes.c_long(seccomp), *set_filter, ctypes.byref(program)) == 0)
 
 
 def _filter(architecture: int, calls: dict[str, int]) -> bytes:

@@ -1,7 +1,7 @@
 """The routes beside the page, behind the door.
 
 =========================  ======================================================================
-``GET /healthz``           ``{"status": "ok"}`` as long as the ledger can be read
+``GET /healthz``           ``{"status": "ok", "warnings": []}`` as long as the ledger can be read
 ``GET /outputs/ID``        the record of an output (JSON): what a verdict would show as well
 ``GET /outputs/ID/audio``  the file that was handed out, byte for byte
 ``/api/v1``                the REST layer, :mod:`studio.api.v1`
@@ -32,6 +32,7 @@ from studio.api.refusals import answer_of
 from studio.api.security import HouseRules
 from studio.api.v1 import create_v1
 from studio.errors import LedgerError, NotYoursError, StudioError, UsageError
+from studio.isolation import weakness
 
 if TYPE_CHECKING:
     from studio.services import Studio
@@ -67,12 +68,13 @@ def create_api(
     app.mount("/api/v1", create_v1(studio, making=making, checking=checking))
 
     @app.get("/healthz")
-    def healthz() -> dict[str, str]:
+    def healthz() -> dict[str, Any]:
         try:
             studio.recent(1)
         except LedgerError as exc:
             raise HTTPException(503, "the ledger cannot be read") from exc
-        return {"status": "ok"}
+        weak = weakness(studio.config.uploads)
+        return {"status": "ok", "warnings": [] if weak is None else [weak]}
 
     @app.get("/outputs/{output_id}")
     def record(request: Request, output_id: str) -> dict[str, Any]:

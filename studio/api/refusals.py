@@ -13,6 +13,7 @@ from studio.errors import (
     AccessDeniedError,
     ConsentFileError,
     ConsentRefusedError,
+    DecodingRefusedError,
     GenerationCancelledError,
     LedgerError,
     ModelError,
@@ -53,6 +54,7 @@ _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
     (BusyError, 503, "busy"),
     (GenerationCancelledError, 409, "cancelled"),
     (SealingError, 500, "not-sealed"),
+    (DecodingRefusedError, 503, "decoding-refused"),
     (ModelError, 503, "model-unavailable"),
     (LedgerError, 503, "ledger-unavailable"),
 )

@@ -23,6 +23,7 @@ from studio.api.claims import Claims
 from studio.api.door import actor_of
 from studio.api.jobs import JobRunner
 from studio.errors import ConfigError, StudioError
+from studio.isolation import warn_of_weakness
 from studio.ui.login import login_routes
 from studio.ui.wording import asset
 
@@ -96,6 +97,7 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
     port = studio.config.server.port if port is None else port
     _check_openness(studio, host)
     _check_address(host, port)
+    warn_of_weakness(studio.config.uploads)
     # The page promises to ask no other host; a hub model's files then have to be here already.
     # HF_HUB_OFFLINE=0 in the environment allows fetching them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from studio.errors import DecodingRefusedError
 from studio.services import Verdict
 from studio.ui.verdict_words import evidence_rows
 from studio.verify import VerifyReport
@@ -332,3 +333,43 @@ def test_a_lost_key_is_an_error_not_a_verdict(tmp_path):
     key.rename(studio.paths.keys / "epoch-0002.key")
     with make_studio(tmp_path) as studio, pytest.raises(LedgerError, match="epoch"):
         check(studio, release.path)
+
+
+# -- where the decoder cannot be confined ----------------------------------------------------------
+
+
+@pytest.fixture
+def no_filter(monkeypatch):
+    """Children whose system refuses them the system-call filter."""
+    import watermark.sandbox as sandbox
+
+    before, boot = sandbox._BOOT.split("from watermark.sandbox", 1)
+    unable = "import watermark.seccomp as s; s.lock_down = lambda: False; "
+    monkeypatch.setattr(sandbox, "_BOOT", f"{before}{unable}from watermark.sandbox{boot}")
+
+
+def with_uploads(studio, monkeypatch, **settings):
+    uploads = studio.config.uploads.model_copy(update=settings)
+    config = studio.config.model_copy(update={"uploads": uploads})
+    monkeypatch.setattr(studio, "config", config)
+    monkeypatch.setattr(studio._verifier, "_config", config)
+
+
+def test_without_a_filter_no_stranger_s_file_is_decoded(studio, release, monkeypatch, no_filter):
+    with_uploads(studio, monkeypatch, isolate=True, allow_unfiltered=False)
+    entries = studio.ledger().size()
+    with pytest.raises(DecodingRefusedError, match="refuses the system-call filter"):
+        studio.verify(release.path)
+    with pytest.raises(DecodingRefusedError):
+        studio.examine_credentials(release.path)
+    assert studio.ledger().size() == entries  # it is no verdict on the file
+
+
+def test_an_explicit_setting_decodes_without_a_filter(studio, release, monkeypatch, no_filter):
+    with_uploads(studio, monkeypatch, isolate=True, allow_unfiltered=True)
+    assert studio.verify(release.path).verdict is Verdict.SEALED
+
+
+def test_with_a_filter_no_setting_is_needed(studio, release, monkeypatch):
+    with_uploads(studio, monkeypatch, isolate=True, allow_unfiltered=False)
+    assert studio.verify(release.path).verdict is Verdict.SEALED

@@ -10,6 +10,7 @@ from studio.api.app import create_api
 from studio.api.claims import Claims
 from studio.api.jobs import JobRunner
 from studio.errors import LedgerError
+from studio.isolation import SENTENCES, warn_of_weakness
 from tests.unit.pretend import PretendStudio
 
 
@@ -41,7 +42,7 @@ def make(studio, format="wav"):
 
 
 def test_health_says_whether_the_ledger_can_be_read(client, studio, monkeypatch):
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").json()["status"] == "ok"
 
     def broken(limit):
         raise LedgerError("/secret/place/ledger.db is locked")
@@ -50,6 +51,27 @@ def test_health_says_whether_the_ledger_can_be_read(client, studio, monkeypatch)
     answer = client.get("/healthz")
     assert answer.status_code == 503
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "filtered", "warnings"),
+    [
+        ({"isolate": True, "allow_unfiltered": False}, True, []),
+        ({"isolate": True, "allow_unfiltered": True}, True, []),
+        ({"isolate": True, "allow_unfiltered": False}, False, ["uploads-not-decoded"]),
+        ({"isolate": True, "allow_unfiltered": True}, False, ["uploads-decoded-unfiltered"]),
+        ({"isolate": False, "allow_unfiltered": False}, True, ["uploads-decoded-in-server"]),
+    ],
+)
+def test_health_says_what_weakens_the_decoding_sandbox(
+    client, studio, monkeypatch, caplog, settings, filtered, warnings
+):
+    monkeypatch.setattr("watermark.sandbox.filter_works", lambda: filtered)
+    uploads = studio.config.uploads.model_copy(update=settings)
+    studio.config = studio.config.model_copy(update={"uploads": uploads})
+    assert client.get("/healthz").json() == {"status": "ok", "warnings": warnings}
+    warn_of_weakness(uploads)
+    assert [record.getMessage() for record in caplog.records] == [SENTENCES[w] for w in warnings]
 
 
 def test_a_record_tells_what_was_made_and_nothing_of_the_machine(client, studio):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -125,3 +127,61 @@ def test_what_a_decoder_claims_is_checked(monkeypatch, claim):
     monkeypatch.setattr(module, "_Child", Lying)
     with pytest.raises(UnreadableAudioError, match="no proper answer"):
         list(isolated_blocks(b"x", LIMITS))
+
+
+# -- where the system refuses the filter -----------------------------------------------------------
+
+FILTERLESS = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+from tests.filterless import refuse_filters
+from watermark.audio import DecodeLimits, read
+from watermark.errors import SandboxUnavailableError
+from watermark.sandbox import filter_works, isolated_json
+
+if sys.argv[2] == "refused":
+    refuse_filters()
+limits = DecodeLimits(deadline_s=10, isolated=True)
+print(filter_works())
+for unfiltered in (False, True):
+    try:
+        print(read(sys.argv[1], replace(limits, unfiltered=unfiltered)).samples.shape)
+    except SandboxUnavailableError as exc:
+        print(exc)
+try:
+    isolated_json("tests.hostile:burglar", {"target": sys.argv[3]}, b"the file", limits)
+except SandboxUnavailableError as exc:
+    print("refused before the file was looked at")
+"""
+
+
+def without_a_filter(tmp_path, noise, mode: str) -> list[str]:
+    path = tmp_path / "song.flac"
+    path.write_bytes(encode(noise, "flac"))
+    done = subprocess.run(
+        [sys.executable, "-c", FILTERLESS, path, mode, tmp_path / "written"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_without_a_filter_nothing_is_decoded_unless_that_was_allowed(tmp_path, noise):
+    works, refusal, allowed, hostile_file = without_a_filter(tmp_path, noise, "refused")
+    assert works == "False"
+    assert "refuses the system-call filter" in refusal
+    assert allowed == "(2, 60000)"
+    assert hostile_file == "refused before the file was looked at"
+    assert not (tmp_path / "written").exists()
+
+
+def test_with_a_filter_both_settings_decode_alike(tmp_path, noise):
+    assert without_a_filter(tmp_path, noise, "left alone") == ["True", "(2, 60000)", "(2, 60000)"]
+
+
+def test_every_thread_of_the_child_is_filtered():
+    if platform.machine() in ("x86_64", "aarch64"):
+        assert hostile("helper")["refused"]

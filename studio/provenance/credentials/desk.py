@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studio.errors import DecodingRefusedError
 from studio.provenance.credentials.reading import (
     CredentialReading,
     CredentialState,
@@ -100,7 +101,7 @@ class CredentialDesk:
         self, source: str | Path | bytes, uploads: UploadConfig
     ) -> tuple[Mapping[str, Any], bool]:
         from watermark.decoding import DecodeLimits
-        from watermark.errors import AudioError, AudioTooLongError
+        from watermark.errors import AudioError, AudioTooLongError, SandboxUnavailableError
         from watermark.sandbox import isolated_json
 
         absent: dict[str, Any] = {"state": "Absent", "failures": [], "successes": []}
@@ -111,10 +112,16 @@ class CredentialDesk:
             try:
                 if uploads.isolate:
                     # The file's size was judged by whoever decoded it: hours of it may be right.
-                    limits = DecodeLimits(max_bytes=len(content), deadline_s=uploads.deadline_s)
+                    limits = DecodeLimits(
+                        max_bytes=len(content),
+                        deadline_s=uploads.deadline_s,
+                        unfiltered=uploads.allow_unfiltered,
+                    )
                     raw = isolated_json(_READER, settings, source, limits)
                 else:
                     raw = examine(io.BytesIO(content[:]), settings)
+            except SandboxUnavailableError as exc:
+                raise DecodingRefusedError(str(exc)) from exc
             except AudioTooLongError:
                 return {**absent, "state": "Unexamined"}, False
             except AudioError:  # the library crashed on it
