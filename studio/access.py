@@ -119,6 +119,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     "tag_status": Rule(Permission.BROWSE),
     "holders": Rule(Permission.BROWSE),
     "grants": Rule(Permission.BROWSE),
+    "site_id": Rule(Permission.BROWSE),
     # the registrar's desk
     "import_consent": Rule(Permission.CONSENT),
     "admit_holder": Rule(Permission.CONSENT),

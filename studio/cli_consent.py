@@ -54,6 +54,18 @@ for _command in (holder_new, holder_rotate):
     holder.add_command(_command)
 
 
+@consent.command()
+@json_option
+def site(as_json: bool) -> None:
+    """Print the id by which rights holders address this studio in what they sign."""
+    with _open() as studio:
+        found = {"site": studio.site_id(), "name": studio.config.consent.studio}
+    if as_json:
+        emit(found)
+    else:
+        click.echo(found["site"])
+
+
 @consent.command("list")
 @json_option
 def list_grants(as_json: bool) -> None:

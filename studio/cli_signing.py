@@ -36,9 +36,20 @@ _holder_option = click.option("--holder", required=True, metavar="ID", help="Id 
 _out_option = click.option("--out", required=True, type=_FILE, help="Where the signed file goes.")
 
 
+_ONE_OR_EVERY = "its site id (`studio consent site`), or '*' for every studio"
+_addressed_option = click.option(
+    "--audience", required=True, metavar="SITE", help=f"The studio it is for: {_ONE_OR_EVERY}."
+)
+_everywhere_option = click.option(
+    "--audience",
+    default="*",
+    metavar="SITE",
+    help="The studio it is for: a site id; '*', the default, means every studio.",
+)
+
+
 def _envelope_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--audience", default="*", help="The one studio spoken to; every by default."),
         click.option(
             "--import-before",
             metavar="INSTANT",
@@ -84,6 +95,7 @@ def fingerprint(key: Path) -> None:
 )
 @_key_option
 @_out_option
+@_addressed_option
 @_envelope_options
 def holder_new(holder: str, name: str, kind: str, key: Path, out: Path, **envelope: Any) -> None:
     """Sign a document that makes a rights holder known; a registrar admits it."""
@@ -100,6 +112,7 @@ def holder_new(holder: str, name: str, kind: str, key: Path, out: Path, **envelo
 @click.option("--key", type=_FILE, help="The present key; left out only where it is gone.")
 @click.option("--new-key", required=True, type=_FILE, help="Signs from now on.")
 @_out_option
+@_everywhere_option
 @_envelope_options
 def holder_rotate(holder: str, key: Path | None, new_key: Path, out: Path, **envelope: Any) -> None:
     """Sign a change of keys, with both of them."""
@@ -115,13 +128,27 @@ def holder_rotate(holder: str, key: Path | None, new_key: Path, out: Path, **env
 @click.argument("draft", type=_FILE)
 @_key_option
 @_out_option
+@click.option(
+    "--audience",
+    metavar="SITE",
+    help=f"The studio it is for: {_ONE_OR_EVERY}; otherwise the draft's `audience`.",
+)
 @_envelope_options
-def grant(draft: Path, key: Path, out: Path, **envelope: Any) -> None:
-    """Sign the grant in DRAFT, a YAML file like those in configs/consent/grants."""
+def grant(draft: Path, key: Path, out: Path, audience: str | None, **envelope: Any) -> None:
+    """Sign the grant in DRAFT, a YAML file like those in configs/consent/grants.
+
+    It counts in the one studio it is for, named here or by the draft's `audience`.
+    """
     from studio.consent.documents import GrantDocument
-    from studio.consent.drafts import draft_grant
+    from studio.consent.drafts import draft_audience, draft_grant
 
     terms = draft_grant(draft)
+    envelope["audience"] = audience or draft_audience(draft)
+    if envelope["audience"] is None:
+        raise UsageError(
+            f"say which studio the grant is for, with --audience or `audience:` in {draft.name}: "
+            + _ONE_OR_EVERY
+        )
     body = terms.model_dump(mode="json", exclude={"holder"})
     _write(out, GrantDocument, terms.holder, envelope, [_load(key)], grant=body)
 
@@ -133,6 +160,7 @@ def grant(draft: Path, key: Path, out: Path, **envelope: Any) -> None:
 @_out_option
 @click.option("--at", metavar="INSTANT", help="From when on; as soon as it is imported by default.")
 @click.option("--reason", default="", help="In the holder's words; shown to registrars.")
+@_everywhere_option
 @_envelope_options
 def revoke(
     grant: str,
@@ -155,6 +183,7 @@ def revoke(
 @_holder_option
 @_key_option
 @_out_option
+@_addressed_option
 @_envelope_options
 def tags(file: Path, holder: str, key: Path, out: Path, **envelope: Any) -> None:
     """Sign the tags in FILE, YAML like configs/consent/tags.yaml, as additions to vocabularies."""
@@ -245,3 +274,5 @@ def _write(
         )
         raise UsageError(f"this cannot be signed: {faults}") from exc
     write_out(out, write_file([sign(document, *signers)]))
+    where = "in every studio" if document.audience == "*" else f"in {document.audience} only"
+    click.echo(f"signed; it counts {where}", err=True)

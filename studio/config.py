@@ -186,8 +186,9 @@ class LedgerConfig(_Frozen):
 class ConsentConfig(_Frozen):
     """How rights holders address this studio."""
 
-    studio: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
-    """A signed document whose `audience` is neither this name nor `*` is refused."""
+    studio: str | None = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
+    """A name that counts in a signed document's `audience` beside the site id; none: only the id.
+    ``local-studio``, which every studio once was called, is no name."""
 
 
 class QuotaConfig(_Frozen):

@@ -194,6 +194,10 @@ class Studio:
         """Every grant, with its state and what was made under it."""
         return self.registrar().grants()
 
+    def site_id(self) -> str:
+        """The id by which rights holders address this studio in what they sign."""
+        return self.registrar().site()
+
     def import_consent(self, data: bytes) -> ImportReport:
         """Record the signed documents of a file; of each that is not believed the reason.
 

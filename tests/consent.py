@@ -38,6 +38,7 @@ def sign_shipped(folder: Path) -> None:
 def revocation(grant: str = HOUSE_GRANT, holder: str = "house", **fields) -> SignedDocument:
     """A signed revocation; ``fields``: `effective_at`, `reason`, and any field of the envelope."""
     terms = {name: fields.pop(name) for name in ("effective_at", "reason") if name in fields}
+    fields.setdefault("audience", "*")
     document = new_document(
         RevocationDocument, holder, revocation=RevocationTerms(grant=grant, **terms), **fields
     )
@@ -50,7 +51,7 @@ def grant(id: str, holder: str = "house", *, envelope=None, **changes) -> Signed
     terms = type(terms).model_validate(
         {**terms.model_dump(), "id": id, "holder": holder, **changes}
     )
-    return sign_grant(terms, key_of(holder), **(envelope or {}))
+    return sign_grant(terms, key_of(holder), **{"audience": "*", **(envelope or {})})
 
 
 def file_of(*documents: SignedDocument) -> bytes:

@@ -329,6 +329,11 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
 
     # -- consent --------------------------------------------------------------------------------
 
+    @app.get("/consent/site", tags=["consent"])
+    def site(mine: Mine) -> dict[str, Any]:
+        """The id by which rights holders address this studio in what they sign."""
+        return {"site": mine.site_id(), "name": studio.config.consent.studio}
+
     @app.get("/consent/holders", tags=["consent"])
     def holders(mine: Mine) -> list[dict[str, Any]]:
         """Every rights holder with its key."""

@@ -7,6 +7,7 @@ attacker may try and which rule meets it is the table in ``docs/consent.md``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -75,20 +76,20 @@ class DocumentRefusedError(ConsentRefusedError):
 
 
 def examine(
-    signed: SignedDocument, book: ConsentBook, *, at: datetime, studio: str, admission: Admission
+    signed: SignedDocument,
+    book: ConsentBook,
+    *,
+    at: datetime,
+    addresses: Sequence[str],
+    admission: Admission,
 ) -> None:
     """Return where the document is believed. Raises :class:`DocumentRefusedError`.
 
-    ``studio`` is the name by which rights holders address this studio.
+    ``addresses`` are those of this studio, its site id first (:mod:`studio.registrar.site`).
     """
     document = signed.document
     _not_seen_before(signed, book)
-    if document.audience not in (ANY_STUDIO, studio):
-        raise DocumentRefusedError(
-            Refusal.AUDIENCE,
-            f"it speaks to the studio {document.audience!r}, and this one is {studio!r}",
-            f"ask {document.holder} to sign one with the audience {studio!r}",
-        )
+    _is_for_us(document, addresses)
     _holder_is_known(document, book, admission)
     check_signatures(signed, book, admission)
     _id_is_new(signed, book)
@@ -160,6 +161,22 @@ def _wrong_key(key_id: str, document: Document, book: ConsentBook) -> DocumentRe
         Refusal.RETIRED_KEY,
         f"it is signed with a key that {owner} has retired",
         f"ask {owner} to sign it again with the present key",
+    )
+
+
+def _is_for_us(document: Document, addresses: Sequence[str]) -> None:
+    """What permits counts in the studios its holder chose, and in no other."""
+    said = "audience" in document.model_fields_set
+    if isinstance(document, GrantDocument) and not said:
+        why = "it does not say which studio it is for"
+    elif document.audience not in (ANY_STUDIO, *addresses):
+        why = f"it is for the studio {document.audience!r}, and this one is {addresses[0]!r}"
+    else:
+        return
+    raise DocumentRefusedError(
+        Refusal.AUDIENCE,
+        why,
+        f"ask {document.holder} to sign one with `--audience {addresses[0]}`",
     )
 
 

@@ -74,7 +74,8 @@ class BaseDocument(Record):
     serial: Annotated[int, Field(ge=1, le=2**53 - 1)]  # rises with every document
     issued_at: Instant
     import_before: Instant | None = None  # the file is void from then on; None: never
-    audience: Literal["*"] | Id = ANY_STUDIO  # the studio spoken to
+    # The studio spoken to. Documents of old may leave it out; a grant that does is not recorded.
+    audience: Literal["*"] | Id = ANY_STUDIO
 
 
 class HolderTerms(Record):

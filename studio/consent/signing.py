@@ -7,7 +7,7 @@ in it; whether to believe it is decided by :mod:`studio.consent.admission`.
 >>> from studio.consent.documents import RevocationDocument, RevocationTerms
 >>> from studio.consent.keys import SigningKey
 >>> key = SigningKey.generate()
->>> signed = sign(new_document(RevocationDocument, "ada",
+>>> signed = sign(new_document(RevocationDocument, "ada", audience="*",
 ...                            revocation=RevocationTerms(grant="g1")), key)
 >>> [again] = read_file(write_file([signed]))
 >>> again == signed, again.signed_by(key.public)
@@ -122,18 +122,18 @@ class SignedDocument:
         return cls(canonical(body), parse_document(body), read)
 
 
-def new_document(kind: type[_Kind], holder: str, **fields: Any) -> _Kind:
+def new_document(kind: type[_Kind], holder: str, *, audience: str, **fields: Any) -> _Kind:
     """A document of this kind with a new id, the present instant and a serial that rises.
 
-    The serial is the time in milliseconds: above every earlier one, without the holder having to
-    remember any.
+    ``audience`` is the site id of the one studio spoken to, or ``*`` for every studio. The serial
+    is the time in milliseconds: above every earlier one, without the holder having to remember any.
     """
     given: dict[str, Any] = {
         "id": secrets.token_hex(16),
         "serial": _serials.next(),
         "issued_at": datetime.now(UTC),
     } | fields
-    return kind(holder=holder, **given)
+    return kind(holder=holder, audience=audience, **given)
 
 
 def sign(document: Document, *keys: SigningKey) -> SignedDocument:

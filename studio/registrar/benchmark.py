@@ -153,14 +153,20 @@ def measure_revocation(count: int, *, rounds: int = 20) -> dict[str, Any]:
         ledger = Ledger.open(home / "ledger.db", outputs=home)
         desk = Registrar(ledger, studio="bench", outputs=home)
         profile = HolderTerms(name="Bench", kind="label", public_key=key.public.text)
-        holder = write_file([sign(new_document(HolderDocument, "bench", profile=profile), key)])
+        holder = write_file(
+            [sign(new_document(HolderDocument, "bench", profile=profile, audience="*"), key)]
+        )
         desk.admit(holder, key.public.fingerprint)
         named = tuple(TagTerms(id=tag, phrase=tag) for tag in tags)
         begin = time.perf_counter()
-        documents = [sign(new_document(TagsDocument, "bench", tags=named), key)]
+        documents = [sign(new_document(TagsDocument, "bench", tags=named, audience="*"), key)]
         for grant in synthetic_grants(count, tags):
             documents.append(
-                sign_grant(grant.model_copy(update={"holder": "bench", "valid_until": None}), key)
+                sign_grant(
+                    grant.model_copy(update={"holder": "bench", "valid_until": None}),
+                    key,
+                    audience="*",
+                )
             )
         signed = time.perf_counter()
         assert desk.import_file(write_file(documents)).ok
@@ -176,7 +182,14 @@ def measure_revocation(count: int, *, rounds: int = 20) -> dict[str, Any]:
         for number in range(rounds):
             revocation = RevocationTerms(grant=f"grant-{number}")
             data = write_file(
-                [sign(new_document(RevocationDocument, "bench", revocation=revocation), key)]
+                [
+                    sign(
+                        new_document(
+                            RevocationDocument, "bench", revocation=revocation, audience="*"
+                        ),
+                        key,
+                    )
+                ]
             )
             start = time.perf_counter()
             assert desk.import_file(data).ok

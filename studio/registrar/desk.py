@@ -37,6 +37,7 @@ from studio.registrar.reports import (
     ImportReport,
     RevocationPreview,
 )
+from studio.registrar.site import addresses, site_id
 from studio.tags import Tag, TagId, Vocabulary
 
 if TYPE_CHECKING:
@@ -52,20 +53,21 @@ _ATTEMPTS = 20  # imports of other processes that may come in between
 class Registrar:
     """See the module. One object may be shared by threads; many processes by database.
 
-    ``studio`` is the name by which rights holders address this studio, ``outputs`` the folder of
-    released files.
+    ``studio`` is a name by which rights holders may address this studio beside its site id,
+    ``outputs`` the folder of released files.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         *,
-        studio: str,
+        studio: str | None,
         outputs: Path,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._ledger = ledger
-        self._studio = studio
+        self._name = studio
+        self._site: str | None = None
         self._folder = outputs
         self._clock = clock or (lambda: datetime.now(UTC))
         self.store = ConsentStore(ledger.database)
@@ -129,6 +131,12 @@ class Registrar:
                 )
         return tuple(found)
 
+    def site(self) -> str:
+        """The id by which rights holders address this studio; the same for ever."""
+        if self._site is None:
+            self._site = site_id(self._ledger)
+        return self._site
+
     # -- importing ------------------------------------------------------------------------------
 
     def start(self, folder: Path) -> None:
@@ -137,6 +145,7 @@ class Registrar:
         Whoever installs a studio believes what it comes with; later files are believed for their
         signatures. Safe to interrupt and to run in two processes. Raises :class:`ConfigError`.
         """
+        self.site()
         if self._ledger.entries(kind="consent-start", limit=1):
             return
         count = 0
@@ -214,9 +223,10 @@ class Registrar:
     def _record(self, signed: SignedDocument, admission: Admission) -> int:
         """The ledger entry of the document. Raises :class:`DocumentRefusedError`."""
         kind, body = entry_kind(signed), entry_body(signed, admission)
+        ours = addresses(self.site(), self._name)
         for _ in range(_ATTEMPTS):
             with self.store.reading() as book:
-                examine(signed, book, at=self._clock(), studio=self._studio, admission=admission)
+                examine(signed, book, at=self._clock(), addresses=ours, admission=admission)
                 version = book.version
             # The document was examined against this version of the book, so it is recorded only if
             # nobody changed the book since: a replay cannot slip in beside itself.

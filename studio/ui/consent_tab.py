@@ -153,7 +153,7 @@ class ConsentTab:
         choices = views.grant_choices(grants)
         return {
             self.live: views.live_table(grants, list(studio.vocabulary())),
-            self.holders: views.holders_table(holders),
+            self.holders: views.site_line(studio.site_id()) + views.holders_table(holders),
             self.grant: gr.update(choices=choices, value=choices[0][1] if choices else None),
             self.statement_of: gr.update(
                 choices=[(known.holder.name, known.holder.id) for known in holders]

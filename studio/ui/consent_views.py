@@ -28,6 +28,7 @@ __all__ = [
     "import_panel",
     "live_table",
     "preview_panel",
+    "site_line",
 ]
 
 _LISTED = 25  # outputs of a preview that are listed; the rest are counted
@@ -71,6 +72,14 @@ def _live_line(status: GrantStatus) -> str:
     return (
         f'<div>{esc(status.holder.name)}<div class="soft">for {esc(_uses(grant))}; '
         f"{esc(_places(grant))}; {esc(_models(grant))}; {esc(_until(grant))}</div></div>"
+    )
+
+
+def site_line(site: str) -> str:
+    """How rights holders address this studio."""
+    return (
+        '<p class="small">A grant for this studio alone is signed with '
+        f'<span class="mono">--audience {esc(site)}</span>.</p>'
     )
 
 

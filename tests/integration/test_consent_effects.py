@@ -163,19 +163,22 @@ def test_a_label_sends_a_grant_by_mail_and_takes_it_back(run, tmp_path):
     assert run("consent", "fingerprint", key).stdout.strip() == spoken
     card, mail = tmp_path / "ada.json", tmp_path / "mail.json"
     run("consent", "holder", "new", "--holder", "ada", "--name", "Ada", "--kind", "artist",
-        "--key", key, "--out", card)  # fmt: skip
+        "--key", key, "--out", card, "--audience", "*")  # fmt: skip
     assert "not-admitted" in run("consent", "import", card, code=1).output
     run("consent", "holder", "admit", card, "--fingerprint", "0" * 64, code=1)
     run("consent", "holder", "admit", card, "--fingerprint", spoken)
 
     vocabulary = tmp_path / "tags.yaml"
     vocabulary.write_text("genre:\n  cloud-polka: polka from far away\n")
-    run("consent", "tags", vocabulary, "--holder", "ada", "--key", key, "--out", mail)
+    site = run("consent", "site").stdout.strip()
+    run("consent", "tags", vocabulary, "--holder", "ada", "--key", key, "--out", mail,
+        "--audience", site)  # fmt: skip
     run("consent", "import", mail)
     draft = yaml.safe_load((CONSENT / "grants" / f"{HOUSE_GRANT}.yaml").read_text())
     draft["grant"] |= {"id": "ada-1", "holder": "ada", "tags": ["genre/cloud-polka"]}
     (tmp_path / "draft.yaml").write_text(yaml.safe_dump(draft))
-    run("consent", "grant", tmp_path / "draft.yaml", "--key", key, "--out", mail)
+    run("consent", "grant", tmp_path / "draft.yaml", "--key", key, "--out", mail,
+        "--audience", site)  # fmt: skip
     run("consent", "check", "--tags", "genre/cloud-polka", code=1)
     (line,) = map(json.loads, run("consent", "import", mail, "--json").stdout.splitlines())
     assert line["accepted"]

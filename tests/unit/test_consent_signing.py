@@ -30,12 +30,12 @@ NOW = datetime.now(UTC)
 def holder(id: str, kind: str = "label", key: SigningKey | None = None) -> SignedDocument:
     key = key or key_of(id)
     terms = HolderTerms(name=id.title(), kind=kind, public_key=key.public.text)
-    return sign(new_document(HolderDocument, id, profile=terms), key)
+    return sign(new_document(HolderDocument, id, profile=terms, audience="*"), key)
 
 
 def tags_of(*ids: str, holder: str = "house") -> SignedDocument:
     terms = tuple(TagTerms(id=id, phrase=id) for id in ids)
-    return sign(new_document(TagsDocument, holder, tags=terms), key_of(holder))
+    return sign(new_document(TagsDocument, holder, tags=terms, audience="*"), key_of(holder))
 
 
 HOUSE_TAGS = sorted(grant("x").document.grant.tags)
@@ -51,7 +51,7 @@ class Studio:
 
     def take(self, signed, *, at=None, admission=Admission.SIGNATURE) -> None:
         at = at or datetime.now(UTC)
-        examine(signed, self.book, at=at, studio="here", admission=admission)
+        examine(signed, self.book, at=at, addresses=("here",), admission=admission)
         self.book.apply(ConsentRecord(signed, self.book.version + 1, at, admission))
 
     def refusal(self, signed, **how) -> Refusal:
@@ -237,7 +237,7 @@ def test_a_revocation_dated_back_takes_effect_when_it_is_recorded(studio):
 
 def test_a_key_is_changed_by_both_keys(studio):
     new = key_of("house later")
-    change = new_document(KeyDocument, "house", new_public_key=new.public.text)
+    change = new_document(KeyDocument, "house", new_public_key=new.public.text, audience="*")
     assert studio.refusal(sign(change, new)) is Refusal.UNSIGNED
     assert studio.refusal(sign(change, key_of("house"))) is Refusal.UNSIGNED
     assert studio.refusal(sign(change, new, key_of("ada"))) is Refusal.WRONG_SIGNER
@@ -250,11 +250,15 @@ def test_a_key_is_changed_by_both_keys(studio):
 
 def test_a_registrar_can_let_a_new_key_in_where_the_old_is_gone(studio):
     new = key_of("house later")
-    change = sign(new_document(KeyDocument, "house", new_public_key=new.public.text), new)
+    change = sign(
+        new_document(KeyDocument, "house", new_public_key=new.public.text, audience="*"), new
+    )
     studio.take(change, admission=Admission.OVERRIDE_COMPROMISED)
     assert studio.refusal(grant("g1")) is Refusal.RETIRED_KEY
     theirs = sign(
-        new_document(KeyDocument, "ada", new_public_key=new.public.text), new, key_of("ada")
+        new_document(KeyDocument, "ada", new_public_key=new.public.text, audience="*"),
+        new,
+        key_of("ada"),
     )
     assert studio.refusal(theirs) is Refusal.KEY_TAKEN
 
@@ -303,7 +307,7 @@ def test_any_change_of_a_file_is_refused_or_changes_nothing(noise, place):
         return
     book = Studio().book
     try:
-        examine(read, book, at=NOW, studio="here", admission=Admission.SIGNATURE)
+        examine(read, book, at=NOW, addresses=("here",), admission=Admission.SIGNATURE)
     except DocumentRefusedError:
         return
     assert read.content == signed.content

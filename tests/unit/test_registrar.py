@@ -126,6 +126,7 @@ def test_a_fresh_studio_takes_in_what_it_ships_with_once(desk):
             HolderDocument,
             "eve",
             profile=HolderTerms(name="Eve", kind="label", public_key=key_of("eve").public.text),
+            audience="*",
         ),
         key_of("eve"),
     )
@@ -260,13 +261,15 @@ def test_documents_are_append_only(desk):
 def test_admitting_overriding_and_exporting(desk):
     key = key_of("ada")
     profile = HolderTerms(name="Ada", kind="artist", public_key=key.public.text)
-    card = file_of(sign(new_document(HolderDocument, "ada", profile=profile), key))
+    card = file_of(sign(new_document(HolderDocument, "ada", profile=profile, audience="*"), key))
     assert desk.registrar.import_file(card).documents[0].refusal == "not-admitted"
     with pytest.raises(ConsentRefusedError, match="not the one given"):
         desk.registrar.admit(card, key_of("eve").public.fingerprint)
     assert desk.registrar.admit(card, key.public.fingerprint.upper()).ok
     new = key_of("ada later")
-    change = file_of(sign(new_document(KeyDocument, "ada", new_public_key=new.public.text), new))
+    change = file_of(
+        sign(new_document(KeyDocument, "ada", new_public_key=new.public.text, audience="*"), new)
+    )
     assert not desk.registrar.import_file(change).ok
     report = desk.registrar.override_key(change, new.public.fingerprint, lost=True)
     assert desk.ledger.entry(report.documents[0].entry).body["admission"] == "override-lost"

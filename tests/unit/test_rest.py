@@ -37,6 +37,7 @@ ROUTES = {
     ("GET", "/outputs/{output_id}/proof"): (None, EVERYBODY),
     ("GET", "/outputs/{output_id}/receipt"): (None, EVERYBODY),
     ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
+    ("GET", "/consent/site"): (None, EVERYBODY),
     ("GET", "/consent/holders"): (None, EVERYBODY),
     ("GET", "/consent/holders/{holder_id}/statement"): (None, {R, ROOT}),
     ("GET", "/consent/grants"): (None, EVERYBODY),
