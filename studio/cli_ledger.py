@@ -284,7 +284,8 @@ def _write(path: Path, content: bytes) -> None:
 
 def _summary(body: Mapping[str, Any]) -> str:
     if "title" in body:
-        return f"{body['output_id']} {body['title']}"
+        title = body["title"] if isinstance(body["title"], str) else "(typed title)"
+        return f"{body['output_id']} {title}"
     if "verdict" in body:
         return f"{body['verdict']} {body['seal_id'] or ''}".rstrip()
     if "decision" in body and "why" not in body:
@@ -296,4 +297,6 @@ def _summary(body: Mapping[str, Any]) -> str:
         return f"{body['purpose']} key {body['number']}"
     if "field" in body:
         return f"{body['field']} of entry {body['entry']}"
-    return str(body.get("why", ""))
+    if "fields" in body:
+        return f"{len(body['fields'])} values"
+    return why if isinstance(why := body.get("why", ""), str) else ""

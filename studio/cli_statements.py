@@ -158,7 +158,8 @@ def usage(day: str | None, as_json: bool) -> None:
     for row in body["accounts"]:
         click.echo(
             f"  {row['account']}: {row['released']} released, {row['running']} running, "
-            f"{row['failed']} failed, {row['seconds']:g} s, "
+            f"{row['refused']} refused, {row['stopped']} stopped, {row['failed']} failed, "
+            f"{row['seconds']:g} s, "
             f"{row['near_duplicates']} near-duplicates"
         )
     click.echo(

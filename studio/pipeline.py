@@ -165,7 +165,7 @@ class Pipeline:
                 "refusal",
                 {
                     "stage": str(Stage.SEAL),
-                    "request": request.to_json(),
+                    "request": request.to_ledger(),
                     "seal_id": seal_id.hex,
                     "why": str(exc),
                 },
@@ -254,9 +254,10 @@ class Pipeline:
                 "refusal",
                 {
                     "stage": str(stage),
-                    "request": request.to_json(),
+                    "request": request.to_ledger(),
                     "decision": decision.to_json(),
-                    **({} if objection is None else {"why": objection}),
+                    # It may name rights holders.
+                    **({} if objection is None else {"why": Personal(objection)}),
                 },
             )
             why = decision.explain() if objection is None else objection
@@ -471,6 +472,9 @@ class Pipeline:
             if derivation is not None:
                 write_parent(connection, seal_id.hex, derivation)
 
+        title: str | Personal = title_of(request.tags, seal_id.hex)
+        if request.title is not None:  # typed by a person, and so erasable
+            title = Personal(request.title)
         beside: dict[str, Any] = {}
         if derivation is not None:
             beside["lineage"] = derivation.record()
@@ -487,7 +491,7 @@ class Pipeline:
                 with suppress(ConsentMovedError):
                     self._ledger.append_release(
                         {
-                            "request": request.to_json(),
+                            "request": request.to_ledger(),
                             "decision": decision.to_json(),
                             "model": model,
                             "seal": sealed.seal,
@@ -502,7 +506,7 @@ class Pipeline:
                                 "manifest_sha256": sealed.signed.manifest_sha256,
                                 **self._credentials().describe(),
                             },
-                            "title": request.title or title_of(request.tags, seal_id.hex),
+                            "title": title,
                             "credits": list(self._credits(decision, model)),
                             **beside,
                         },
@@ -539,7 +543,7 @@ class Pipeline:
             "refusal",
             {
                 "stage": str(Stage.RELEASE),
-                "request": request.to_json(),
+                "request": request.to_ledger(),
                 "decision": now.to_json(),
                 "why": why,
             },

@@ -1,10 +1,12 @@
 """Against spam: how much one account may have made, and what is made again and again.
 
 Every request for music is counted when it begins, in the transaction that looks at the limits, so
-that two requests at once cannot both take the last place. What fails or is refused gives its place
-back. Three limits hold for each account (``configs/studio.yaml``): outputs and seconds per day
-(UTC), requests within a short window (bulk generation), and near-duplicates per day. A refusal says
-which limit it was and when there is room again.
+that two requests at once cannot both take the last place. A request that is refused leaves an entry
+in the ledger, so it counts like an output; one that its maker stopped counts as a request. Only
+what fails through no fault of the account gives its place back. Three limits hold for each account
+(``configs/studio.yaml``): outputs and seconds per day (UTC), requests within a short window (bulk
+generation), and near-duplicates per day. A refusal says which limit it was and when there is room
+again.
 
 A near-duplicate is an output whose fingerprint is that of an earlier output which is not among its
 forebears: the same music under another seal.
@@ -20,11 +22,17 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 
 from studio.config import QuotaConfig
 from studio.consent.types import format_instant
-from studio.errors import LedgerError, QuotaExceededError
+from studio.errors import (
+    ConsentRefusedError,
+    GenerationCancelledError,
+    LedgerError,
+    QuotaExceededError,
+    SealingError,
+)
 from studio.store.lineage_tables import generation_use, near_duplicate
 
 if TYPE_CHECKING:
@@ -39,7 +47,9 @@ LOCAL_ACCOUNT = "local"
 """Whoever sits at a studio without accounts."""
 
 _logger = logging.getLogger(__name__)
-_COUNTED = ("running", "released")
+_HELD = ("running", "released")  # seconds of music
+_COUNTED = (*_HELD, "refused")  # outputs of a day
+_BEGUN = (*_COUNTED, "stopped")  # requests in the window
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,8 @@ class AccountUsage:
     released: int
     running: int
     failed: int
+    refused: int
+    stopped: int
     seconds: float  # of music released or being made
     near_duplicates: int
 
@@ -98,8 +110,9 @@ class Quotas:
     def place(self, account: str, seconds: float) -> Iterator[Place]:
         """Take a place for a request of ``seconds``; set its ``output_id`` once released.
 
-        Raises :class:`QuotaExceededError` where there is none. A block left without an output id
-        gives the place back.
+        Raises :class:`QuotaExceededError` where there is none. A block left by a refusal keeps the
+        place, one that was cancelled keeps it for the window; any other without an output id gives
+        it back.
         """
         use_id = secrets.token_hex(16)
         now = self._clock().astimezone(UTC)
@@ -115,15 +128,24 @@ class Quotas:
                 )
             )
         place = Place()
+        state = "failed"
         try:
             yield place
+            state = "failed" if place.output_id is None else "released"
+        except (ConsentRefusedError, SealingError):
+            state = "refused"
+            raise
+        except GenerationCancelledError:
+            state = "stopped"
+            raise
         finally:
-            released = place.output_id is not None
+            if place.output_id is not None:
+                state = "released"
             with self._database.writing() as connection:
                 connection.execute(
                     update(generation_use)
                     .where(generation_use.c.use_id == use_id)
-                    .values(state="released" if released else "failed", output_id=place.output_id)
+                    .values(state=state, output_id=place.output_id)
                 )
 
     def record_near_duplicate(
@@ -207,9 +229,11 @@ class Quotas:
                     released=requests(account, "released"),
                     running=requests(account, "running"),
                     failed=requests(account, "failed"),
+                    refused=requests(account, "refused"),
+                    stopped=requests(account, "stopped"),
                     seconds=sum(
                         float(by_state[account, state].seconds)
-                        for state in _COUNTED
+                        for state in _HELD
                         if (account, state) in by_state
                     ),
                     near_duplicates=int(duplicates.get(account, 0)),
@@ -226,14 +250,14 @@ class Quotas:
         limits = self._limits
         begin, tomorrow = _day(now)
         window = now - timedelta(minutes=limits.bulk_window_minutes)
-        mine = (
-            generation_use.c.account_id == account,
-            generation_use.c.state.in_(_COUNTED),
-        )
+        state, mine = generation_use.c.state, generation_use.c.account_id == account
+        held = case((state.in_(_HELD), generation_use.c.seconds), else_=0.0)
         today = connection.execute(
-            select(
-                func.count().label("outputs"), func.sum(generation_use.c.seconds).label("seconds")
-            ).where(*mine, generation_use.c.started_at >= format_instant(begin))
+            select(func.count().label("outputs"), func.sum(held).label("seconds")).where(
+                mine,
+                state.in_(_COUNTED),
+                generation_use.c.started_at >= format_instant(begin),
+            )
         ).one()
         if today.outputs >= limits.outputs_per_day:
             raise _refused(f"{limits.outputs_per_day} outputs a day", tomorrow, now)
@@ -253,7 +277,11 @@ class Quotas:
             )
         recent = connection.scalars(
             select(generation_use.c.started_at)
-            .where(*mine, generation_use.c.started_at > format_instant(window))
+            .where(
+                mine,
+                state.in_(_BEGUN),
+                generation_use.c.started_at > format_instant(window),
+            )
             .order_by(generation_use.c.started_at.desc())
             .limit(limits.bulk_requests)
         ).all()

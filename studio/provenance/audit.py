@@ -176,7 +176,9 @@ def _row_fault(row: Any, position: int) -> str | None:
     try:
         leaf = json.loads(row.leaf)
         at = datetime.strptime(leaf["at"], INSTANT).replace(tzinfo=UTC)
-        canonical = canonical_leaf(leaf["index"], leaf["kind"], at, leaf["body"])
+        canonical = canonical_leaf(
+            leaf["index"], leaf["kind"], at, leaf["body"], version=leaf["version"]
+        )
     except (ValueError, KeyError, TypeError, LedgerError):
         return "the leaf is not an entry"
     if canonical != row.leaf:

@@ -1,7 +1,7 @@
 """One entry of the ledger and its canonical bytes; the format is ``docs/ledger-format.md``.
 
 >>> canonical_leaf(0, "refusal", datetime(2026, 11, 22, tzinfo=UTC), {"b": 1.0, "a": "ü"}).decode()
-'{"at":"2026-11-22T00:00:00.000000Z","body":{"a":"ü","b":1},"index":0,"kind":"refusal","version":1}'
+'{"at":"2026-11-22T00:00:00.000000Z","body":{"a":"ü","b":1},"index":0,"kind":"refusal","version":2}'
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from studio.errors import LedgerError
 
 __all__ = ["INSTANT", "LEAF_VERSION", "Entry", "canonical_leaf", "entry_of"]
 
-LEAF_VERSION = 1
+LEAF_VERSION = 2
+"""Of the leaves written now. In a leaf of version 1 a typed `title` stands as it was typed."""
+
+_READ_VERSIONS = (1, LEAF_VERSION)
 
 INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
 """How a UTC time is written in a leaf."""
@@ -42,12 +45,18 @@ class Entry:
         }
 
 
-def canonical_leaf(index: int, kind: str, at: datetime, body: Mapping[str, Any]) -> bytes:
-    """The bytes that are hashed. Raises :class:`LedgerError` for what JSON cannot carry exactly."""
+def canonical_leaf(
+    index: int, kind: str, at: datetime, body: Mapping[str, Any], *, version: int = LEAF_VERSION
+) -> bytes:
+    """The bytes that are hashed. Raises :class:`LedgerError` for what JSON cannot carry exactly,
+    and for a version that is not known here."""
     import rfc8785
 
+    if version not in _READ_VERSIONS or isinstance(version, bool):
+        raise LedgerError(f"a leaf of version {version!r} is not known here")
+
     entry: dict[str, Any] = {
-        "version": LEAF_VERSION,
+        "version": version,
         "index": index,
         "at": at.astimezone(UTC).strftime(INSTANT),
         "kind": kind,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -272,19 +272,51 @@ class Ledger:
         Leaf, tree and proofs stay as they are. Raises :class:`UsageError` where there is nothing.
         """
 
-        def forget(connection: Connection) -> None:
-            done = connection.execute(
-                opening.delete().where(opening.c.entry_idx == index, opening.c.field == field)
-            )
-            if done.rowcount != 1:
-                raise UsageError(
-                    f"entry {index} keeps no personal value {field!r}; "
-                    f"`studio ledger show --entry {index}` lists them"
-                )
-
-        entry = self.append("erasure", {"entry": index, "field": field}, also=forget)
-        self._database.scrub(opening.name)
+        entry = self.append(
+            "erasure",
+            {"entry": index, "field": field},
+            also=lambda connection: _forget(connection, index, field),
+        )
+        self.scrub()
         return entry
+
+    def kept(self, output_ids: Collection[str], fields: Collection[str]) -> list[tuple[int, str]]:
+        """Which of these fields the release entries of these outputs still keep, with the entry."""
+        query = (
+            select(opening.c.entry_idx, opening.c.field)
+            .join(output, output.c.entry_idx == opening.c.entry_idx)
+            .where(output.c.output_id.in_(output_ids), opening.c.field.in_(fields))
+            .order_by(opening.c.entry_idx, opening.c.field)
+        )
+        with self._database.reading() as connection:
+            return [(int(row.entry_idx), str(row.field)) for row in connection.execute(query)]
+
+    def erase_all(
+        self,
+        values: Sequence[tuple[int, str]],
+        *,
+        why: str,
+        also: Callable[[Connection], None] | None = None,
+    ) -> Entry:
+        """Erase several values (entry, field) with one ``erasure`` entry, or none of them.
+
+        ``also`` as for :meth:`append`. Raises :class:`UsageError` where one is not there.
+        """
+
+        def forget(connection: Connection) -> None:
+            for index, field in values:
+                _forget(connection, index, field)
+            if also is not None:
+                also(connection)
+
+        fields = [{"entry": index, "field": field} for index, field in values]
+        entry = self.append("erasure", {"fields": fields, "why": why}, also=forget)
+        self.scrub()
+        return entry
+
+    def scrub(self) -> None:
+        """Take erased values out of the database's files as well."""
+        self._database.scrub(opening.name)
 
     # -- looking up ---------------------------------------------------------------------------
 
@@ -396,6 +428,17 @@ class Ledger:
         """
         with self._database.reading() as connection:
             return audit(connection)
+
+
+def _forget(connection: Connection, index: int, field: str) -> None:
+    done = connection.execute(
+        opening.delete().where(opening.c.entry_idx == index, opening.c.field == field)
+    )
+    if done.rowcount != 1:
+        raise UsageError(
+            f"entry {index} keeps no personal value {field!r}; "
+            f"`studio ledger show --entry {index}` lists them"
+        )
 
 
 def _openings(connection: Connection, index: int) -> dict[str, Opening]:

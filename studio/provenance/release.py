@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NewType
@@ -44,8 +44,14 @@ class GenerationRequest:
     human: tuple[str, ...] = ()  # what people contribute; studio.disclosure.HUMAN_CONTRIBUTIONS
     note: str | None = None  # screened for names; private, never in the ledger
 
+    def to_ledger(self) -> dict[str, Any]:
+        """What the ledger keeps of it: nothing that a person typed."""
+        body = self.to_json()
+        body.pop("title", None)
+        return body
+
     def to_json(self) -> dict[str, Any]:
-        """What the ledger keeps: all but the note."""
+        """What its maker is shown: all but the note."""
         typed: dict[str, Any] = {} if self.title is None else {"title": self.title}
         if self.human:
             typed["human"] = list(self.human)
@@ -82,7 +88,7 @@ class Release:
     rate: int  # Hz
     channels: int
     duration_s: float
-    title: str
+    title: str  # as in the file; one made from the tags where a typed one was erased
     credits: tuple[str, ...]  # lines of text: who granted which tags, which model
     created_at: datetime  # UTC
     seal: Mapping[str, Any]  # pair, digest, epoch, strength, how it read back
@@ -95,6 +101,12 @@ class Release:
         """The release that an entry is about. Raises :class:`LedgerError` for a damaged one."""
         try:
             body = entry.body
+            request = GenerationRequest.from_json(body["request"])
+            title = body["title"]
+            if not isinstance(title, str):  # committed to: somebody typed it
+                typed = openings.get("title")
+                request = replace(request, title=None if typed is None else typed.value)
+                title = request.title or title_of(request.tags, body["output_id"])
             lines = body.get("credit_lines", ())
             kept = [openings.get(f"credit_lines/{number}") for number in range(len(lines))]
             return cls(
@@ -104,12 +116,12 @@ class Release:
                 seal_id=body["seal"]["id"],
                 entry_index=entry.index,
                 entry_hash=entry.leaf_hash.hex(),
-                request=GenerationRequest.from_json(body["request"]),
+                request=request,
                 decision=body["decision"],
                 rate=body["audio"]["rate"],
                 channels=body["audio"]["channels"],
                 duration_s=body["audio"]["duration_s"],
-                title=body["title"],
+                title=title,
                 # Entries before commitments hold the lines themselves.
                 credits=tuple(
                     body.get("credits", ())

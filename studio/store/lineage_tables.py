@@ -27,10 +27,10 @@ generation_use = Table(
     Column("account_id", String(32), nullable=False, index=True),  # "local" without accounts
     Column("started_at", String(27), nullable=False, index=True),  # RFC 3339 UTC, microseconds
     Column("seconds", Float, nullable=False),  # of music asked for
-    Column("state", String(8), nullable=False),  # "running", "released" or "failed"
+    Column("state", String(8), nullable=False),  # running, released, refused, stopped, failed
     Column("output_id", String(16)),  # once released
 )
-"""One row per request that was begun. What failed gives its share back."""
+"""One row per request that was begun; what each state counts for is :mod:`studio.quota`'s."""
 
 near_duplicate = Table(
     "near_duplicate",

@@ -183,16 +183,26 @@ def usage_table(usage: Usage, accounts: Sequence[Account]) -> str:
     names = {account.account_id: account.name for account in accounts}
     rows = "".join(
         f'<tr><th scope="row">{esc(names.get(used.account, "local owner"))}</th>'
-        f"<td>{used.released}</td><td>{used.running}</td><td>{used.failed}</td>"
+        f"<td>{used.released}</td><td>{used.running}</td><td>{used.refused}</td>"
+        f"<td>{used.stopped}</td><td>{used.failed}</td>"
         f"<td>{used.seconds:.0f} s</td><td>{used.near_duplicates}</td></tr>"
         for used in usage.accounts
     )
-    heads = ("Account", "Released", "Running", "Failed", "Music", "Near-duplicates")
+    heads = (
+        "Account",
+        "Released",
+        "Running",
+        "Refused",
+        "Stopped",
+        "Failed",
+        "Music",
+        "Near-duplicates",
+    )
     cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
     limits = ", ".join(
         f"{name.replace('_', ' ')} {value:g}" for name, value in usage.limits.items()
     )
-    nothing = '<tr><td colspan="6">Nothing was made today.</td></tr>'
+    nothing = '<tr><td colspan="8">Nothing was made today.</td></tr>'
     return (
         f"<h3>Today, {esc(usage.day)}</h3>"
         f'<div class="table-scroll"><table class="plain"><thead><tr>{cells}</tr></thead>'

@@ -283,6 +283,9 @@ def test_a_title_is_screened_and_stands_in_file_and_record(studio):
     assert b"Kiss of the rain" in release.path.read_bytes()
     entry = studio.ledger().entry(release.entry_index)
     assert b"for Mira" not in entry.leaf
+    assert b"Kiss" not in entry.leaf  # in the file and behind a commitment, not in the leaf
+    assert studio.release(release.output_id).request.title == "Kiss of the rain"
+    assert studio.ledger().openings(release.entry_index)["title"].value == "Kiss of the rain"
     assert "commitment" in json.loads(entry.leaf)["body"]["note"]
     assert studio.vary(release.output_id).title != release.title  # not inherited
 

@@ -15,6 +15,7 @@ from studio.errors import (
     ConsentRefusedError,
     GenerationCancelledError,
     LedgerError,
+    QuotaExceededError,
     SealingError,
     StudioError,
     UnknownTagError,
@@ -142,6 +143,39 @@ def test_a_refusal_is_recorded_and_nothing_is_generated(tmp_path):
         assert entry.body["stage"] == "consent"
         assert entry.body["decision"]["tags"][0]["reason"] == "no-grant"
         assert left_over(studio) == []
+
+
+def test_no_leaf_holds_what_a_person_typed_or_a_rights_holder_s_name(tmp_path):
+    """Leaves stay for ever: what is about a person stands behind commitments, or nowhere."""
+    typed = "Zebraquist " + "long title " * 20
+    with make_studio(tmp_path, generator=PlainGenerator()) as studio:
+        made = studio.generate(request(studio, title=typed, note="Quagga"))
+        with pytest.raises(ConsentRefusedError):
+            studio.generate(request(studio, tags=["genre/choral"], title=typed, note="Quagga"))
+        studio.extend(made.output_id, 4.0, changes={"title": "Zebraquist again"})
+        revoke(studio)
+        with pytest.raises(ConsentRefusedError):
+            studio.vary(made.output_id, changes={"title": typed})
+        names = [status.holder.name for status in studio.holders()]
+        assert len(studio.ledger().entries(kind="refusal")) == 2
+        for entry in studio.ledger().entries():
+            for text in ("Zebraquist", "Quagga", *names):
+                assert text.encode() not in entry.leaf, (entry.kind, text)
+        assert studio.release(made.output_id).title == made.title == typed
+
+
+def test_refusals_fill_the_quota(tmp_path):
+    with make_studio(tmp_path, generator=PlainGenerator()) as studio:
+        quotas = studio.config.quotas.model_copy(update={"bulk_requests": 3})
+        vars(studio)["config"] = studio.config.model_copy(update={"quotas": quotas})
+        for _ in range(3):
+            with pytest.raises(ConsentRefusedError):
+                studio.generate(request(studio, tags=["genre/choral"], title="x" * 270))
+        size = studio.ledger().size()
+        for _ in range(5):
+            with pytest.raises(QuotaExceededError):
+                studio.generate(request(studio, tags=["genre/choral"], title="x" * 270))
+        assert studio.ledger().size() == size
 
 
 def test_a_model_licence_refuses_commercial_use(studio):

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from studio.errors import LedgerError
+from studio.provenance.commitments import Opening, Personal, committed_fields
 from studio.provenance.ledger import Ledger, canonical_leaf
 from studio.provenance.tree import EMPTY_HEAD, leaf_hash, tree_head
 from studio.store.tables import seal_reservation
@@ -93,19 +94,55 @@ def test_tree_heads_against_published_vectors():
     assert [tree_head(hashes[: n + 1]).hex() for n in range(8)] == heads
 
 
-def test_the_golden_ledger_verifies_for_ever():
+@pytest.mark.parametrize(("name", "count"), [("ledger-v1.jsonl", 5), ("ledger-v2.jsonl", 5)])
+def test_the_golden_ledger_verifies_for_ever(name, count):
     """docs/ledger-format.md: these bytes, hashes and heads can never change."""
-    lines = [json.loads(line) for line in (GOLDEN / "ledger-v1.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (GOLDEN / name).read_text().splitlines()]
     hashes = []
     for line in lines:
         leaf = line["leaf"].encode()
         entry = json.loads(leaf)
         at = datetime.fromisoformat(entry["at"])
-        assert canonical_leaf(entry["index"], entry["kind"], at, entry["body"]) == leaf
+        version = entry["version"]
+        again = canonical_leaf(entry["index"], entry["kind"], at, entry["body"], version=version)
+        assert again == leaf
         hashes.append(leaf_hash(leaf))
         assert hashes[-1].hex() == line["leaf_hash"]
         assert tree_head(hashes).hex() == line["tree_head"]
-    assert len(lines) == 5
+        for field, kept in line.get("openings", {}).items():
+            shown = Opening(bytes.fromhex(kept["salt"]), kept["value"])
+            assert shown.matches(committed_fields(entry["body"])[field])
+            assert kept["value"].encode() not in leaf
+    assert len(lines) == count
+
+
+def test_an_unknown_version_of_a_leaf_is_refused():
+    at = datetime(2026, 11, 22, tzinfo=UTC)
+    for version in (0, 3, True):
+        with pytest.raises(LedgerError, match="version"):
+            canonical_leaf(0, "refusal", at, {}, version=version)
+
+
+def test_releases_of_both_versions_stand_in_one_ledger(tmp_path):
+    """A typed title: in the leaf of version 1, behind a commitment in that of version 2."""
+    path = tmp_path / "ledger.db"
+    connection = sqlite3.connect(path)
+    connection.executescript((GOLDEN / "ledger-v1.sql").read_text())
+    connection.close()
+    ledger = Ledger.open(path, outputs=tmp_path)
+    old = ledger.releases()
+    ledger.reserve("ab" * 8, 1)
+    body = {**release_body("ab" * 8), "title": Personal("Typed by somebody")}
+    ledger.append_release(body, file_name="x.wav", fingerprint=b"f")
+    new = ledger.release("ab" * 8)
+    assert (new.title, new.request.title) == ("Typed by somebody", "Typed by somebody")
+    assert {json.loads(entry.leaf)["version"] for entry in ledger.entries()} == {1, 2}
+    assert ledger.releases()[: len(old)] == old
+    ledger.erase(new.entry_index, "title")
+    erased = ledger.release("ab" * 8)
+    assert (erased.title, erased.request.title) == ("Jazz (abab)", None)
+    assert ledger.verify().ok
+    ledger.close()
 
 
 def test_a_golden_database_of_the_first_schema_still_opens(tmp_path):

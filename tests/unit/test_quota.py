@@ -9,7 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from studio.config import QuotaConfig
-from studio.errors import QuotaExceededError
+from studio.errors import (
+    ConsentRefusedError,
+    GenerationCancelledError,
+    LedgerError,
+    ModelError,
+    QuotaExceededError,
+    SealingError,
+)
 from studio.quota import Quotas
 from studio.store.database import Database
 
@@ -101,6 +108,46 @@ def test_what_fails_gives_its_place_back(quotas):
     make(quotas)
     (ada,) = quotas.usage().accounts
     assert (ada.released, ada.failed, ada.running, ada.seconds) == (1, 1, 0, 10.0)
+
+
+@pytest.mark.parametrize("refusal", [ConsentRefusedError, SealingError])
+def test_a_refusal_counts_like_an_output(quotas, clock, refusal):
+    """It leaves an entry in the ledger: 34 in 6 s were once free."""
+    quotas = quotas(outputs_per_day=2, seconds_per_day=15)
+    for _ in range(2):
+        with pytest.raises(refusal), quotas.place("ada", 10):
+            raise refusal("refused")
+    with pytest.raises(QuotaExceededError, match="2 outputs a day"):
+        make(quotas)
+    (ada,) = quotas.usage().accounts
+    assert (ada.refused, ada.failed, ada.released, ada.seconds) == (2, 0, 0, 0)
+    make(quotas, "bob")
+    clock.now += timedelta(days=1)
+    make(quotas)
+
+
+def test_refused_and_stopped_requests_are_requests_in_bulk(quotas):
+    quotas = quotas(bulk_requests=3)
+    for error in (ConsentRefusedError, GenerationCancelledError, SealingError):
+        with pytest.raises(error), quotas.place("ada", 10):
+            raise error("ended")
+    with pytest.raises(QuotaExceededError, match="bulk"):
+        make(quotas)
+
+
+def test_a_stopped_request_is_no_output_and_no_seconds(quotas):
+    quotas = quotas(outputs_per_day=1, seconds_per_day=10)
+    with pytest.raises(GenerationCancelledError), quotas.place("ada", 10):
+        raise GenerationCancelledError("cancelled")
+    make(quotas)
+
+
+def test_our_own_faults_count_for_nothing(quotas):
+    quotas = quotas(outputs_per_day=1, bulk_requests=1)
+    for error in (ModelError, LedgerError, OSError):
+        with pytest.raises(error), quotas.place("ada", 10):
+            raise error("broken")
+    make(quotas)
 
 
 def test_what_is_running_holds_its_place(quotas):
