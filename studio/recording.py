@@ -48,6 +48,8 @@ class Recording:
         peak: the largest sample of the file.
         gain: that was put on what is held, cut out and fingerprinted; 1 unless the file is quiet.
         apart: energy of what the channels differ by, against that of their mix.
+        streams: audio streams of the file, of which this is one.
+        notes: what of the file was missing, damaged, left out or read in a way of its own.
     """
 
     source: Path | bytes
@@ -59,6 +61,8 @@ class Recording:
     peak: float = 1.0
     gain: float = 1.0
     apart: float = 0.0
+    streams: int = 1
+    notes: tuple[str, ...] = ()
     _others: list[Fingerprint] = field(default_factory=list)
 
     @classmethod
@@ -74,14 +78,15 @@ class Recording:
         Raises :class:`watermark.errors.AudioError`, and :class:`OSError` for a file that cannot be
         hashed.
         """
-        from watermark.audio import stream
+        from watermark.audio import AudioInfo, stream
         from watermark.fingerprint import Fingerprinter
 
         source = source if isinstance(source, bytes) else Path(source)
         digest = _sha256(source, limits.max_bytes)
         printer, levels, duration_s, values = Fingerprinter(), _Levels(), 0.0, 0
         held: list[Waveform] = []
-        for block in stream(source, block_s=_BLOCK_S, limits=limits):
+        info = AudioInfo()
+        for block in stream(source, block_s=_BLOCK_S, limits=limits, info=info):
             printer.push(block)
             levels.push(block)
             duration_s += block.duration_s
@@ -103,6 +108,8 @@ class Recording:
             peak=levels.peak,
             gain=levels.gain,
             apart=levels.apart,
+            streams=info.streams,
+            notes=info.remarks,
         )
         if levels.gain == 1.0:
             return recording

@@ -162,6 +162,7 @@ class VerifyReport:
     sha256: str | None = None  # of the file examined
     lineage: Mapping[str, Any] | None = None  # studio.lineage.FamilyTree of the matched output
     registered: int | None = None  # outputs that were searched
+    notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart
 
     @property
     def seal_id(self) -> str | None:
@@ -189,6 +190,7 @@ class VerifyReport:
         return body | {
             "verdict": str(self.verdict),
             "explanation": self.explanation,
+            "notes": list(self.notes),
             "sha256": self.sha256 or None,
             "seal_id": self.seal_id,
             "entry": self.entry,

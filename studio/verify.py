@@ -52,6 +52,18 @@ _VERDICTS = {
 """What a file is called for the best kind of part in it, best first."""
 
 
+_RANK = (
+    Verdict.SEALED,
+    Verdict.EXCERPT,
+    Verdict.TRANSPLANTED,
+    Verdict.UNSEALED_COPY,
+    Verdict.FOREIGN_SEAL,
+    Verdict.NOT_DETECTED,
+    Verdict.UNREADABLE,
+)
+"""Of the verdicts on several audio streams of a file, the first of these is the file's."""
+
+
 class Verifier:
     """Examines files against the registry of everything released."""
 
@@ -90,12 +102,36 @@ class Verifier:
         registry or detector there is no verdict at all; nor without a sandbox to decode in:
         :class:`~studio.errors.DecodingRefusedError`.
         """
+        bounds = limits or self._upload_limits()
+        best, streams = self._verify_stream(source, bounds, progress)
+        reports = [best]
+        for number in range(bounds.stream + 1, streams):
+            reports.append(self._verify_stream(source, replace(bounds, stream=number), progress)[0])
+        if len(reports) == 1:
+            return best
+        ranked = sorted(range(len(reports)), key=lambda n: _RANK.index(reports[n].verdict))
+        best, *_ = (reports[n] for n in ranked)
+        notes = [
+            *best.notes,
+            f"{streams} audio streams; this is the verdict on stream "
+            f"{bounds.stream + ranked[0] + 1}",
+        ]
+        for n in ranked[1:]:
+            matched = reports[n].release
+            what = f", output {matched.output_id}" if matched is not None else ""
+            notes.append(f"audio stream {bounds.stream + n + 1}: {reports[n].verdict}{what}")
+        return replace(best, notes=tuple(notes), explanation=_with_notes(best, notes))
+
+    def _verify_stream(
+        self, source: str | Path | bytes, limits: DecodeLimits, progress: OnRead | None
+    ) -> tuple[VerifyReport, int]:
+        """The report on one audio stream of a file, and how many the file has."""
         from watermark.errors import AudioError, SandboxUnavailableError
 
         name = None if isinstance(source, bytes) else Path(source).name
         told = progress or (lambda _seconds: None)
         try:
-            recording = Recording.open(source, limits or self._upload_limits(), progress=told)
+            recording = Recording.open(source, limits, progress=told)
             self._registry.refresh()
             examiner = Examiner(
                 self._registry,
@@ -112,14 +148,17 @@ class Verifier:
                 explanation=f"The file could not be decoded: {why}",
                 file=name,
                 error=why,
-            )
-        return replace(
+            ), 1
+        report = replace(
             self._judge(evidence, recording),
             file=name,
             duration_s=recording.duration_s,
             sha256=recording.sha256,
             registered=len(self._registry),
+            notes=recording.notes,
         )
+        report = replace(report, explanation=_with_notes(report, recording.notes))
+        return report, recording.streams
 
     def _upload_limits(self) -> DecodeLimits:
         from watermark.audio import DecodeLimits
@@ -249,6 +288,14 @@ class Verifier:
                 )
             )
         return tuple(lines)
+
+
+def _with_notes(report: VerifyReport, notes: Sequence[str]) -> str:
+    """The explanation, and what the reader of the verdict should know of the file."""
+    missing = [note for note in notes if note not in report.explanation]
+    if not missing:
+        return report.explanation
+    return f"{report.explanation} About the file: {'; '.join(missing)}."
 
 
 def _others(

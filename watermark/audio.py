@@ -25,8 +25,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.decoding import AudioSource, DecodeLimits, decode_blocks, source_name
-from watermark.encoding import FORMATS, AudioFormat, Encoder, Subtype
+from watermark.channels import Layout
+from watermark.decoding import (
+    AudioInfo,
+    AudioSource,
+    DecodeLimits,
+    Subtype,
+    decode_blocks,
+    source_name,
+)
+from watermark.encoding import FORMATS, AudioFormat, Encoder
 from watermark.errors import AudioTooLongError, UnreadableAudioError, UnsupportedAudioError
 from watermark.files import replacing
 
@@ -34,6 +42,7 @@ __all__ = [
     "FORMATS",
     "STREAM_LIMITS",
     "AudioFormat",
+    "AudioInfo",
     "AudioSource",
     "DecodeLimits",
     "Encoder",
@@ -63,6 +72,7 @@ class Waveform:
     Attributes:
         samples: float32 of shape ``(channels, samples)``, nominally in [-1, 1], finite.
         rate: sample rate, Hz.
+        layout: names of the channels, in order (:mod:`watermark.channels`); None: not stated.
 
     Raises:
         UnreadableAudioError: samples of another shape or type, NaN or infinite.
@@ -71,6 +81,7 @@ class Waveform:
 
     samples: NDArray[np.float32]
     rate: int
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         samples: Any = self.samples  # callers without a type checker pass anything
@@ -96,6 +107,10 @@ class Waveform:
             raise UnsupportedAudioError(f"a sample rate is a whole number of Hz, not {rate!r}")
         if self.rate < 1:
             raise UnsupportedAudioError(f"sample rate {self.rate} Hz")
+        if self.layout is not None and len(self.layout) != samples.shape[0]:
+            raise UnsupportedAudioError(
+                f"{samples.shape[0]} channels with {len(self.layout)} names"
+            )
         # A NaN comes through both, and an infinity through one of them.
         if samples.size and not np.isfinite([samples.max(), samples.min()]).all():
             raise UnreadableAudioError("a waveform holds NaN or infinite samples")
@@ -125,7 +140,7 @@ class Waveform:
         """From ``start_s`` to ``end_s`` seconds (default: the end), as far as there is sound."""
         start = max(0, round(start_s * self.rate))
         end = self.length if end_s is None else max(start, round(end_s * self.rate))
-        return Waveform(self.samples[:, start:end], self.rate)
+        return Waveform(self.samples[:, start:end], self.rate, self.layout)
 
     def resample(self, rate: int) -> Waveform:
         """At another rate, by soxr's VHQ filter (aliases below -150 dB, no delay)."""
@@ -136,7 +151,7 @@ class Waveform:
         import soxr
 
         frames = soxr.resample(np.ascontiguousarray(self.samples.T), self.rate, rate, quality="VHQ")
-        return Waveform(np.ascontiguousarray(frames.T, np.float32), rate)
+        return Waveform(np.ascontiguousarray(frames.T, np.float32), rate, self.layout)
 
 
 def as_waveform(samples: Any, rate: float | None) -> Waveform:
@@ -201,8 +216,17 @@ def as_source(source: Any, rate: float | None = None) -> AudioSource | Waveform:
     return source
 
 
-def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:
+def read(
+    source: AudioSource, limits: DecodeLimits | None = None, *, info: AudioInfo | None = None
+) -> Waveform:
     """Decode a whole file (or its bytes) of any handled format; the extension is not looked at.
+
+    A file that is cut short or damaged in places is read as far as it goes.
+
+    Args:
+        source: path or content.
+        limits: what is decoded at most.
+        info: filled with what is known of the file beside its samples, what is missing included.
 
     Raises:
         UnreadableAudioError: not there, not audio, empty, damaged, or holding NaN or infinity.
@@ -210,9 +234,10 @@ def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:
         AudioTooLongError: over a limit on duration, size, memory or time.
     """
     limits = limits or DecodeLimits()
+    info = AudioInfo() if info is None else info
     blocks: list[NDArray[np.float32]] = []
     rate = values = 0
-    for block, rate in _blocks(source, limits):  # noqa: B007 - the rate is used below
+    for block, rate in _blocks(source, limits, info):  # noqa: B007 - the rate is used below
         values += block.size
         if values > limits.max_values:
             raise AudioTooLongError(
@@ -220,11 +245,20 @@ def read(source: AudioSource, limits: DecodeLimits | None = None) -> Waveform:
                 f"({limits.max_values * 4 / 1e6:,.0f} MB)"
             )
         blocks.append(block)
-    return Waveform(np.concatenate(blocks, axis=1), rate)
+    return Waveform(np.concatenate(blocks, axis=1), rate, _layout(info, blocks[0]))
+
+
+def _layout(info: AudioInfo, block: NDArray[np.float32]) -> Layout | None:
+    known = info.layout is not None and len(info.layout) == block.shape[0]
+    return info.layout if known else None
 
 
 def stream(
-    source: AudioSource, *, block_s: float, limits: DecodeLimits | None = None
+    source: AudioSource,
+    *,
+    block_s: float,
+    limits: DecodeLimits | None = None,
+    info: AudioInfo | None = None,
 ) -> Iterator[Waveform]:
     """Decode in blocks of exactly ``block_s`` seconds (the last may be shorter), one in memory.
 
@@ -232,6 +266,7 @@ def stream(
         source: as for :func:`read`.
         block_s: seconds per block, at least one sample.
         limits: default :data:`STREAM_LIMITS`.
+        info: as for :func:`read`; complete when the iteration has ended.
 
     Raises:
         UnreadableAudioError, UnsupportedAudioError, AudioTooLongError: as :func:`read`, but perhaps
@@ -239,25 +274,31 @@ def stream(
     """
     held: list[NDArray[np.float32]] = []
     have = rate = 0
-    for block, rate in _blocks(source, limits or STREAM_LIMITS):
+    layout: Layout | None = None
+    info = AudioInfo() if info is None else info
+    for block, rate in _blocks(source, limits or STREAM_LIMITS, info):
+        if not have:
+            layout = _layout(info, block)
         need = max(1, round(block_s * rate))
         held.append(block)
         have += block.shape[1]
         while have >= need:
             joined = np.concatenate(held, axis=1)
-            yield Waveform(np.ascontiguousarray(joined[:, :need]), rate)
+            yield Waveform(np.ascontiguousarray(joined[:, :need]), rate, layout)
             held = [joined[:, need:]]
             have -= need
     if have:
-        yield Waveform(np.concatenate(held, axis=1), rate)
+        yield Waveform(np.concatenate(held, axis=1), rate, layout)
 
 
-def _blocks(source: AudioSource, limits: DecodeLimits) -> Iterator[tuple[NDArray[np.float32], int]]:
+def _blocks(
+    source: AudioSource, limits: DecodeLimits, info: AudioInfo
+) -> Iterator[tuple[NDArray[np.float32], int]]:
     if not limits.isolated:
-        return decode_blocks(source, limits)
+        return decode_blocks(source, limits, info)
     from watermark.sandbox import isolated_blocks
 
-    return isolated_blocks(source, limits)
+    return isolated_blocks(source, limits, info=info)
 
 
 def encode(
@@ -323,5 +364,6 @@ def _encode_into(
         rate=waveform.rate,
         bitrate=bitrate,
         subtype=subtype,
+        layout=waveform.layout,
     ) as encoder:
         encoder.write(waveform.samples)

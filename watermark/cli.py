@@ -20,6 +20,7 @@ import click
 
 from watermark.cli_parts import (
     COLUMNS,
+    BitRate,
     codebook_of,
     describe,
     describe_identity,
@@ -57,8 +58,6 @@ __all__ = ["main"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 DONE, NEGATIVE, USAGE, UNREADABLE = 0, 1, 2, 3
-
-_EMBED_BLOCK_S = 20.0  # of the carrier in memory at a time
 
 
 def exit_code(error: WatermarkError) -> int:
@@ -105,6 +104,13 @@ _speed_option = click.option(
 )
 
 
+_in_process_option = click.option(
+    "--in-process",
+    is_flag=True,
+    help="Decode in this process: faster by about 0.2 s a file, for files you trust.",
+)
+
+
 def _key_option(*, required: bool) -> Callable[[_Command], _Command]:
     return click.option(
         "--key-file",
@@ -148,7 +154,12 @@ def key_create(path: str, epoch: int) -> None:
 @_key_option(required=True)
 @_model_option
 @click.option("--strength", type=float, help="Strength of the mark; default: the model's own.")
-@click.option("--bitrate", type=int, metavar="BIT/S", help="For mp3, m4a and opus.")
+@click.option(
+    "--bitrate",
+    type=BitRate(),
+    metavar="BIT/S",
+    help="For mp3, m4a and opus, like 192000 or 192k.",
+)
 @_json_option
 def embed(
     source: str,
@@ -162,45 +173,29 @@ def embed(
 ) -> None:
     """Seal IN and write it to OUT (wav, flac, mp3, m4a, opus, ogg; by extension).
 
-    What was encoded is read again first: OUT is written only if the seal can be read in it.
+    What was encoded is read again first: OUT is written only if the seal can be read in it, and
+    every channel is in its place. Sample format, tags and picture are kept where OUT can hold them;
+    what is not kept is said.
     """
-    from watermark.audio import Encoder, format_of, stream
-    from watermark.detect import detect as detect_seal
-    from watermark.embed import embed_stream
-    from watermark.files import replacing
-    from watermark.identify import Codebook, CodebookEntry
+    from watermark.embed_file import embed_file
     from watermark.message import SealId, SealKey
 
     chosen = SealId.parse(seal_id) if seal_id else SealId.random()
-    format = format_of(target)
     seal_key = SealKey.load(key_file)
     networks = _load_model(model)
-    carrier = stream(source, block_s=_EMBED_BLOCK_S)
-    sealed = embed_stream(carrier, chosen, seal_key, model=networks, strength=strength)
-    with replacing(target) as file:
-        first = next(sealed)
-        channels, rate, length = first.channels, first.rate, first.length
-        with Encoder(file, format, channels=channels, rate=rate, bitrate=bitrate) as encoder:
-            encoder.write(first.samples)
-            for block in sealed:
-                encoder.write(block.samples)
-                length += block.length
-        file.flush()
-        duration_s = length / rate
-        codebook = Codebook([CodebookEntry(chosen, seal_key, duration_s)])
-        found = detect_seal(file.name, model=networks, codebook=codebook)
-        if not found.detected:
-            raise CarrierError(
-                f"{Path(target).name}: the seal cannot be read in the encoded file; nothing was "
-                "written. Try a higher --strength or --bitrate"
-            )
+    made = embed_file(
+        source, target, chosen, seal_key, model=networks, strength=strength, bitrate=bitrate
+    )
     if as_json:
-        record = {"file": target, "seal_id": chosen.hex, "epoch": seal_key.epoch}
-        record |= {"model": networks.id, "duration_s": duration_s, "score": found.score}
-        click.echo(json.dumps({**record, "identified": found.identification is not None}))
+        record = {"file": printable(target), "seal_id": chosen.hex, "epoch": seal_key.epoch}
+        record |= {"model": networks.id, "duration_s": made.duration_s, "score": made.found.score}
+        record |= {"identified": made.found.identification is not None, "notes": list(made.notes)}
+        click.echo(json.dumps(record))
     else:
-        click.echo(f"{target}: sealed as {chosen.hex} ({duration_s:.1f} s)")
-    if found.identification is None:
+        click.echo(f"{printable(target)}: sealed as {chosen.hex} ({made.duration_s:.1f} s)")
+    for note in made.notes:
+        click.echo(f"note: {note}", err=True)
+    if made.found.identification is None:
         click.echo("the seal is detected, but this is too short or too faint to be named", err=True)
 
 
@@ -214,11 +209,7 @@ def embed(
 @_key_option(required=False)
 @_model_option
 @_speed_option
-@click.option(
-    "--in-process",
-    is_flag=True,
-    help="Decode in this process: faster by about 0.2 s a file, for files you trust.",
-)
+@_in_process_option
 def detect(
     files: tuple[str, ...],
     files_from: str | None,
@@ -257,6 +248,7 @@ def detect(
 @_key_option(required=False)
 @_model_option
 @_speed_option
+@_in_process_option
 @_json_option
 def identify(
     files: tuple[str, ...],
@@ -267,6 +259,7 @@ def identify(
     key_files: tuple[str, ...],
     model: str,
     speed_search: bool,
+    in_process: bool,
     as_json: bool,
 ) -> None:
     """Name the seal of each FILE, from a list of ids and a key, without the studio.
@@ -276,7 +269,9 @@ def identify(
     """
     if not ids:
         raise click.UsageError("identify needs --ids, the list of registered seals")
-    start = partial(_start, model, ids, key_files, speed_search=speed_search)
+    start = partial(
+        _start, model, ids, key_files, isolated=not in_process, speed_search=speed_search
+    )
 
     def show(file: str, found: Detection) -> int:
         named = found.identification
@@ -296,6 +291,7 @@ def identify(
 @_ids_option
 @_key_option(required=False)
 @_model_option
+@_in_process_option
 def scan(
     files: tuple[str, ...],
     files_from: str | None,
@@ -307,6 +303,7 @@ def scan(
     ids: str | None,
     key_files: tuple[str, ...],
     model: str,
+    in_process: bool,
 ) -> None:
     """Examine a catalogue into a report that a broken-off run continues.
 
@@ -322,7 +319,7 @@ def scan(
 
     code = run_scan(
         paths_of(files, files_from, skip),
-        partial(_start, model, ids, key_files),
+        partial(_start, model, ids, key_files, isolated=not in_process),
         record_of,
         out=out,
         reader=reader,
@@ -480,7 +477,7 @@ def _start(
     ids: str | None,
     key_files: tuple[str, ...],
     *,
-    isolated: bool = False,
+    isolated: bool,
     speed_search: bool = False,
 ) -> Callable[[str, Report], Detection | AudioError]:
     """What a worker does with a file; loads weights and registry. Unreadable is an answer."""

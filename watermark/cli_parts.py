@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "BitRate",
     "codebook_of",
     "describe",
     "describe_identity",
@@ -42,7 +43,28 @@ COLUMNS: dict[str, ColumnKind] = {
     "bit_accuracy": "number",
     "reader": "text",
     "error": "text",
+    "notes": "text",
 }
+
+
+class BitRate(click.ParamType[int]):
+    """Bits a second: 192000, or 192k."""
+
+    name = "bit/s"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; what cannot be meant is an error."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().lower()
+        thousands = text.endswith("k")
+        try:
+            number = float(text[:-1] if thousands else text) * (1000 if thousands else 1)
+        except ValueError:
+            self.fail(f"{value!r} is no bit rate; write 192000 or 192k", param, ctx)
+        if not 1000 <= number <= 10_000_000:
+            self.fail(f"{value} is {number:g} bits a second; write 192000 or 192k", param, ctx)
+        return round(number)
 
 
 def codebook_of(ids: str, key_files: Iterable[str]) -> Codebook:
@@ -121,8 +143,9 @@ def describe(found: Detection) -> str:
         evidence += ", of weights whose false alarms nobody counted"
     else:
         evidence += f", false alarms at most {found.false_positive_rate:.2g}"
+    about = f"; about the file: {'; '.join(found.notes)}" if found.notes else ""
     if not found.detected:
-        return f"no seal detected ({evidence})"
+        return f"no seal detected ({evidence}){about}"
     places = ", ".join(f"{s.start_s:.1f}-{s.end_s:.1f} s" for s in found.segments)
     text = f"sealed ({evidence})" + (f" at {places}" if places else "")
     if found.retiming is not None:
@@ -131,7 +154,7 @@ def describe(found: Detection) -> str:
         text += f"; under the key of epoch {found.keyed.epoch}"
     if found.identification is not None:
         text += f"; {describe_identity(found.identification)}"
-    return text
+    return text + about
 
 
 def describe_identity(named: Identification) -> str:

@@ -64,7 +64,7 @@ def many_files(command: _Command) -> _Command:
             default=0,
             show_default=True,
             help="Worker processes. With 0 this process does the work, which is quicker for a few "
-            "files; a file that makes a decoder crash then ends the run.",
+            "files.",
         ),
         click.option(
             "--skip",

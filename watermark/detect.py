@@ -38,10 +38,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.attribution import attribute
-from watermark.audio import DecodeLimits, Waveform, as_source, source_name, stream
+from watermark.audio import (
+    STREAM_LIMITS,
+    AudioInfo,
+    DecodeLimits,
+    Waveform,
+    as_source,
+    source_name,
+    stream,
+)
 from watermark.calibration import OperatingPoint
 from watermark.decoding import AudioSource
 from watermark.detection import Detection, Segment
+from watermark.errors import AudioError
 from watermark.identify import Codebook, CodebookEntry
 from watermark.models import SEAL_RATE, SealModel, require_model
 from watermark.reading import Reading, View, channel_views, read_views, signal_of
@@ -90,6 +99,8 @@ def detect(
         speed_search: where nothing is found, also look at speeds and tempos up to 5 % off, in the
             first ten minutes. The threshold is raised for every try.
 
+    A file may hold several audio streams: each is looked at, and the best finding given.
+
     Raises:
         AudioError: the file could not be decoded (see :mod:`watermark.errors`), or the source is
             nothing that can be read.
@@ -97,10 +108,42 @@ def detect(
         SealModelError: a model that is not loaded.
     """
     source = as_source(source, rate)
-    codebook = None if codebook is None else Codebook.of(codebook)
+    registry = None if codebook is None else Codebook.of(codebook)
     require_model(model)
+    info = AudioInfo()
+    file = _File(source, limits, progress, info)
+    best = _detect_stream(source, file, model, registry, speed_search)
+    if isinstance(source, Waveform):
+        return best
+    notes = list(info.remarks)
+    first = (limits or STREAM_LIMITS).stream
+    for number in range(first + 1, info.streams):
+        other = _File(source, replace(limits or STREAM_LIMITS, stream=number), progress)
+        try:
+            found = _detect_stream(source, other, model, registry, speed_search)
+        except AudioError as exc:
+            notes.append(f"audio stream {number + 1} could not be read ({_reason(exc)})")
+            continue
+        if _merit(found) > _merit(best):
+            best = found
+            first = number
+    if info.streams > 1:
+        notes.append(f"{info.streams} audio streams; this is the finding on stream {first + 1}")
+    return replace(best, notes=tuple(notes))
+
+
+def _reason(error: AudioError) -> str:
+    return str(error).split(": ", 1)[-1]
+
+
+def _detect_stream(
+    source: AudioSource | Waveform,
+    file: _File,
+    model: SealModel,
+    codebook: Codebook | None,
+    speed_search: bool,
+) -> Detection:
     name = None if isinstance(source, Waveform) else source_name(source)
-    file = _File(source, limits, progress)
     judge = _Judge(model, codebook, name)
     best = _read(file, judge)
     tries = 1  # readings of the file that are done, each with the stated rate of false alarms
@@ -122,8 +165,10 @@ class _File:
         source: AudioSource | Waveform,
         limits: DecodeLimits | None,
         progress: Progress | None,
+        info: AudioInfo | None = None,
     ) -> None:
         self._source, self._limits, self._progress = source, limits, progress
+        self._info = info  # filled by the first reading
         self._first = True
         self.channels = 1
         self.mixed = self.apart = 0.0  # energy of the mix, and of what the channels add to it
@@ -146,7 +191,7 @@ class _File:
     def blocks(self) -> Iterator[Waveform]:
         first, self._first = self._first, False
         done = 0.0
-        for block in _blocks(self._source, self._limits):
+        for block in _blocks(self._source, self._limits, self._info if first else None):
             if first:
                 self._measure(block)
             yield block
@@ -167,9 +212,11 @@ class _File:
             self.apart += float(np.square(some - mean).sum())
 
 
-def _blocks(source: AudioSource | Waveform, limits: DecodeLimits | None) -> Iterator[Waveform]:
+def _blocks(
+    source: AudioSource | Waveform, limits: DecodeLimits | None, info: AudioInfo | None
+) -> Iterator[Waveform]:
     if not isinstance(source, Waveform):
-        yield from stream(source, block_s=_BLOCK_S, limits=limits)
+        yield from stream(source, block_s=_BLOCK_S, limits=limits, info=info)
         return
     step = round(_BLOCK_S * source.rate)
     for at in range(0, source.length, step):

@@ -72,6 +72,7 @@ class Detection:
         identification: the registered seal, or None.
         keyed: that it is sealed under a registered key, seal named or not; or None.
         retiming: the change of speed or tempo that was undone before it was found, or None.
+        notes: what of the file was missing, damaged, left out or read in a way of its own.
     """
 
     file: str | None
@@ -92,6 +93,7 @@ class Detection:
     identification: Identification | None
     keyed: KeyedEvidence | None = None
     retiming: Retiming | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self, *, message_logits: bool = False) -> dict[str, Any]:
         """Plain data under the names of the command line's contract."""
@@ -112,6 +114,7 @@ class Detection:
             "calibration": None,
             "identification": None,
             "keyed": None,
+            "notes": list(self.notes),
         }
         if self.alarms is not None:
             data["calibration"] = {

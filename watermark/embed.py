@@ -33,13 +33,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.audio import AudioSource, Waveform, as_source, read
+from watermark.audio import AudioInfo, AudioSource, Waveform, as_source, read, source_name
 from watermark.errors import (
     CarrierTooQuietError,
     CarrierTooShortError,
     SealIdError,
     SealKeyError,
     SealModelError,
+    UnreadableAudioError,
     UnsupportedAudioError,
 )
 from watermark.message import SealId, SealKey, messages
@@ -48,7 +49,7 @@ from watermark.models import SEAL_RATE, SealModel, require_model
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MAX_RATE", "MIN_CARRIER_S", "MIN_RATE", "embed", "embed_stream"]
+__all__ = ["MAX_RATE", "MIN_CARRIER_S", "MIN_RATE", "embed", "embed_stream", "require_whole"]
 
 #: The shortest carrier, seconds; also how much of it must be above :data:`QUIET_DBFS`.
 MIN_CARRIER_S = 2.0
@@ -89,9 +90,39 @@ def embed(
         SealIdError, SealKeyError: an id or a key of another kind.
     """
     carrier = as_source(source, rate)
-    waveform = carrier if isinstance(carrier, Waveform) else read(carrier)
+    if isinstance(carrier, Waveform):
+        waveform = carrier
+    else:
+        info = AudioInfo()
+        waveform = read(carrier, info=info)
+        require_whole(info, source_name(carrier))
     blocks = embed_stream([waveform], seal_id, key, model=model, strength=strength)
-    return Waveform(np.concatenate([b.samples for b in blocks], axis=1), waveform.rate)
+    return Waveform(
+        np.concatenate([b.samples for b in blocks], axis=1), waveform.rate, waveform.layout
+    )
+
+
+def require_whole(info: AudioInfo, name: str) -> None:
+    """Refuse a carrier of which a sealed copy would only be a part.
+
+    Raises:
+        UnreadableAudioError: it is cut short or damaged.
+        UnsupportedAudioError: it holds several audio streams, or changes its channels or rate.
+    """
+    if info.streams > 1:
+        raise UnsupportedAudioError(
+            f"{name}: the file holds {info.streams} audio streams, and only one could be kept; "
+            "take the one you mean out first. Nothing was written"
+        )
+    if not info.uniform:
+        change = info.notes[-1] if info.notes else "the channels change"
+        raise UnsupportedAudioError(
+            f"{name}: {change}; seal the parts one by one. Nothing was written"
+        )
+    if info.damage is not None:
+        raise UnreadableAudioError(
+            f"{name}: {info.damage}; only a whole file is sealed. Nothing was written"
+        )
 
 
 def embed_stream(
@@ -130,12 +161,12 @@ def embed_stream(
             sealer = _Sealer(block.rate, block.channels, seal_id, key, model, chosen)
         sealed = sealer.push(block)
         if sealed.shape[1]:
-            yield Waveform(sealed, block.rate)
+            yield Waveform(sealed, block.rate, block.layout)
     if sealer is None:
         raise CarrierTooShortError("the carrier is empty")
     rest = sealer.finish()
     if rest.shape[1]:
-        yield Waveform(rest, sealer.rate)
+        yield Waveform(rest, sealer.rate, block.layout)
 
 
 @dataclass

@@ -1,12 +1,16 @@
 """Encoding: WAV, FLAC, MP3, AAC (m4a), Opus and Vorbis, block by block, into any seekable file.
 
-WAV, FLAC and Ogg Vorbis are written by libsndfile, MP3 (LAME), AAC and Opus by FFmpeg's libraries
-(PyAV). libsndfile crashes on a Vorbis write of more than about two minutes at once, so everything
-is written in blocks.
+WAV is written here, Ogg Vorbis by libsndfile, the others by FFmpeg's libraries (PyAV). libsndfile
+crashes on a Vorbis write of more than about two minutes at once, so everything is written in
+blocks.
+
+Every channel keeps its meaning: a format gets the channels in the order and with the layout that
+its readers expect (:mod:`watermark.channels`), or the channels are refused.
 
 Integer formats are rounded to the nearest step without dither, and clipped at full scale: a 16-bit
 file that is read and written again comes out with the same samples, and digital silence stays
 silence, which noise-shaping or TPDF dither would break. The rounding noise lies at -98 dBFS.
+:attr:`Encoder.clipped` counts what was clipped, :attr:`Encoder.notes` says what else was changed.
 
 Encoder delay: LAME, AAC and Opus put 1105, 1024 and 312 samples (at 48 kHz) in front. Each file
 says so (Xing/LAME header, edit list, pre-skip), and :mod:`watermark.decoding` takes them off again,
@@ -23,20 +27,30 @@ from typing import IO, Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.errors import AudioTooLongError, UnsupportedAudioError
+from watermark.channels import USUAL, Layout, mask_of, order, writable
+from watermark.decode_limits import Subtype
+from watermark.errors import UnsupportedAudioError
+from watermark.tags import Tags, add_cover, fill_padding, flac_picture, id3_tag, picture_comment
+from watermark.writers import BITS, Sink, VorbisWriter, WavWriter, Writer, steps
 
 __all__ = ["FORMATS", "AudioFormat", "Encoder", "Subtype"]
 
 AudioFormat = Literal["wav", "flac", "mp3", "m4a", "opus", "ogg"]
-Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
 FORMATS: tuple[AudioFormat, ...] = get_args(AudioFormat)
 
 _BLOCK = 65_536  # samples per channel handed to an encoder at a time
-_MAX_WAV_BYTES = 2**32 - 2**16  # RIFF sizes have 32 bits
 
-_SNDFILE = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS")}
-_SUBTYPES = {"wav": {"PCM_16", "PCM_24", "FLOAT"}, "flac": {"PCM_16", "PCM_24"}}
-_FULL_SCALE = {"PCM_16": 2**15, "PCM_24": 2**23}
+_SUBTYPES: dict[str, tuple[Subtype, ...]] = {
+    "wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"),
+    "flac": ("PCM_16", "PCM_24"),
+}
+
+# Bit rates of MPEG audio layer 3, kbit/s, by the sample rate from which on they hold.
+_MP3_KBITS = (
+    (32_000, (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)),
+    (16_000, (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
+    (0, (8, 16, 24, 32, 40, 48, 56, 64)),
+)
 
 
 class _Lossy:
@@ -48,14 +62,12 @@ class _Lossy:
         codec: str,
         sample_format: str,
         rates: tuple[int, ...],
-        channels: int,
         bitrate: int,
     ) -> None:
         self.muxer = muxer
         self.codec = codec
         self.sample_format = sample_format
         self.rates = rates
-        self.channels = channels
         self.bitrate = bitrate  # bit/s, default
 
 
@@ -65,7 +77,6 @@ _LOSSY = {
         "libmp3lame",
         "fltp",
         (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
-        2,
         192_000,
     ),
     "m4a": _Lossy(
@@ -73,12 +84,10 @@ _LOSSY = {
         "aac",
         "fltp",
         (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
-        6,
         160_000,
     ),
-    "opus": _Lossy("ogg", "libopus", "flt", (48000,), 2, 96_000),
+    "opus": _Lossy("ogg", "libopus", "flt", (48000,), 96_000),
 }
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1"}
 
 
 class Encoder:
@@ -88,16 +97,24 @@ class Encoder:
     does; ``rate`` says which.
 
     Args:
-        file: where the encoded bytes go; must be seekable, is not closed.
+        file: where the encoded bytes go, from its position on; must be seekable, is not closed.
         format: one of :data:`FORMATS`.
         channels: channels of every block.
         rate: sample rate of every block, Hz.
-        bitrate: bit/s, lossy formats only; default 192k MP3, 160k AAC, 96k Opus.
+        bitrate: bit/s, mp3, m4a and opus only; default 192k MP3, 160k AAC, 96k Opus.
         subtype: WAV and FLAC only; default PCM_16, which every browser plays.
+        layout: which channel is which; None: the usual layout of so many.
+        tags: title and the like, and pictures.
+
+    Attributes:
+        notes: what is not as it was asked for, in words.
+        clipped: samples beyond full scale that an integer format had to clip.
 
     Raises:
-        UnsupportedAudioError: the format cannot hold this many channels, this rate or subtype.
+        UnsupportedAudioError: the format cannot hold this many channels, this layout, rate or
+            subtype.
         AudioTooLongError: more than a WAV file can hold (4 GiB).
+        OSError: the disk's own errors.
     """
 
     def __init__(
@@ -109,24 +126,51 @@ class Encoder:
         rate: int,
         bitrate: int | None = None,
         subtype: Subtype | None = None,
+        layout: Layout | None = None,
+        tags: Tags | None = None,
     ) -> None:
         if format not in FORMATS:
             raise UnsupportedAudioError(
                 f"cannot write format {format!r}; one of {', '.join(FORMATS)} is possible"
             )
+        if subtype is not None and subtype not in _SUBTYPES.get(format, ()):
+            raise UnsupportedAudioError(f"{format} has no subtype {subtype}")
+        if bitrate is not None and format not in _LOSSY:
+            raise UnsupportedAudioError(f"{format} is written without a bit rate")
         self.format = format
         self.channels = channels
-        self.rate = rate
-        self._writer: _SndfileWriter | _FfmpegWriter
-        if format in _LOSSY:
-            if subtype is not None:
-                raise UnsupportedAudioError(f"{format} has no subtype {subtype}")
-            self._writer = _FfmpegWriter(file, _LOSSY[format], format, channels, rate, bitrate)
-            self.rate = self._writer.rate
+        self.notes: list[str] = []
+        self.clipped = 0
+        stated = writable(layout, channels, format)
+        self.layout = stated
+        given = USUAL[channels] if layout is None else layout
+        self._order: list[int] | None = order(given)
+        if self._order == sorted(self._order):
+            self._order = None
+        self._full = 0 if format not in _SUBTYPES or subtype == "FLOAT" else 1
+        tags = tags or Tags()
+        self._writer: Writer
+        if format == "wav":
+            plain = layout is None or (channels <= 2 and stated == USUAL[channels])
+            mask = None if plain else mask_of(stated)
+            self._writer = WavWriter(file, channels, rate, subtype or "PCM_16", mask, tags)
+        elif format == "ogg":
+            self._writer = VorbisWriter(file, stated, rate, tags)
+        elif format == "flac":
+            self._writer = _FlacWriter(file, stated, rate, subtype or "PCM_16", tags)
         else:
-            if bitrate is not None:
-                raise UnsupportedAudioError(f"{format} is written without a bit rate")
-            self._writer = _SndfileWriter(file, format, channels, rate, subtype)
+            lossy = _LOSSY[format]
+            written = next((r for r in lossy.rates if r >= rate), lossy.rates[-1])
+            if written < rate:
+                self.notes.append(f"written at {written} Hz, the highest rate of {format} here")
+            allowed = _bitrate(format, bitrate, lossy.bitrate, written, channels)
+            if bitrate is not None and allowed != bitrate:
+                self.notes.append(
+                    f"written with {allowed / 1000:g} kbit/s, the nearest to {bitrate / 1000:g} "
+                    f"that {format} knows at {written} Hz"
+                )
+            self._writer = _LossyWriter(file, lossy, format, stated, (rate, written), allowed, tags)
+        self.rate = self._writer.rate
 
     def write(self, samples: NDArray[np.float32]) -> None:
         """Append ``(channels, n)`` samples of any length."""
@@ -135,7 +179,12 @@ class Encoder:
                 f"a block of {samples.shape[0]} channels in a file of {self.channels}"
             )
         for start in range(0, samples.shape[1], _BLOCK):
-            self._writer.write(samples[:, start : start + _BLOCK])
+            block = samples[:, start : start + _BLOCK]
+            if self._order is not None:
+                block = block[self._order]
+            if self._full:
+                self.clipped += int(np.count_nonzero(np.abs(block) > self._full))
+            self._writer.write(block)
 
     def close(self) -> None:
         """Flush the codec and write the trailer."""
@@ -156,88 +205,66 @@ class Encoder:
             self._writer.abandon()  # whoever holds the file throws it away
 
 
-class _SndfileWriter:
-    def __init__(
-        self, file: IO[bytes], format: str, channels: int, rate: int, subtype: str | None
-    ) -> None:
-        import soundfile
-
-        container, default = _SNDFILE[format]
-        self.subtype = subtype or default
-        if subtype is not None and subtype not in _SUBTYPES.get(format, set()):
-            raise UnsupportedAudioError(f"{format} has no subtype {subtype}")
-        self._is_wav = format == "wav"
-        self._bytes = 0
-        try:
-            self._file = soundfile.SoundFile(
-                file, "w", rate, channels, format=container, subtype=self.subtype
-            )
-        except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as exc:
-            raise UnsupportedAudioError(
-                f"{format} cannot hold {channels} channels at {rate} Hz"
-            ) from exc
-
-    def write(self, samples: NDArray[np.float32]) -> None:
-        frames = samples.T
-        if self._is_wav:
-            self._bytes += frames.size * {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}[self.subtype]
-            if self._bytes > _MAX_WAV_BYTES:
-                raise AudioTooLongError("too long for a WAV file (4 GiB); write FLAC")
-        if self.subtype in _FULL_SCALE:
-            # Own rounding, the inverse of the reader's division by full scale; int32 is shifted up
-            # because libsndfile keeps the most significant bits.
-            full = _FULL_SCALE[self.subtype]
-            steps = np.clip(np.rint(frames.astype(np.float64) * full), -full, full - 1)
-            integers = steps.astype(np.int32) * (2**31 // full)
-            self._file.write(integers)
-        else:
-            self._file.write(np.ascontiguousarray(frames, np.float32))
-
-    def close(self) -> None:
-        self._file.close()
-
-    def abandon(self) -> None:
-        self._file.close()
+def _bitrate(format: str, asked: int | None, default: int, rate: int, channels: int) -> int:
+    """The bit rate that the format knows, nearest to what was asked for, bit/s."""
+    wanted = default if asked is None else asked
+    if format == "mp3":
+        kbits = next(values for least, values in _MP3_KBITS if rate >= least)
+        return min(kbits, key=lambda value: abs(value * 1000 - wanted)) * 1000
+    most = 256_000 * channels if format == "opus" else 6 * rate * channels
+    if asked is None and channels > 2:
+        wanted = wanted * channels // 2
+    return max(6_000 if format == "opus" else 8_000, min(most, wanted))
 
 
 class _FfmpegWriter:
+    """A codec of FFmpeg's in one of its containers."""
+
     def __init__(
         self,
         file: IO[bytes],
-        lossy: _Lossy,
-        format: str,
-        channels: int,
-        rate: int,
-        bitrate: int | None,
+        kind: tuple[str, str, str],
+        layout: Layout,
+        rates: tuple[int, int],
+        *,
+        bitrate: int | None = None,
+        options: dict[str, str] | None = None,
+        text: dict[str, str] | None = None,
     ) -> None:
         import av
         import soxr
 
-        if not 1 <= channels <= lossy.channels:
-            raise UnsupportedAudioError(
-                f"{format} holds 1 to {lossy.channels} channels here, not {channels}"
-            )
-        self.rate = next((r for r in lossy.rates if r >= rate), lossy.rates[-1])
+        muxer, codec, self._sample_format = kind
+        given, self.rate = rates
+        channels = len(layout)
+        self._codec = codec
+        self._file, self._base = file, file.tell()
+        self._sink = Sink(file)
         self._resampler = (
-            soxr.ResampleStream(rate, self.rate, channels, dtype="float32", quality="VHQ")
-            if self.rate != rate
+            soxr.ResampleStream(given, self.rate, channels, dtype="float32", quality="VHQ")
+            if self.rate != given
             else None
         )
-        self._lossy = lossy
-        self._layout = _LAYOUTS[channels]
+        self._layout = "+".join(layout)
+        self._channels = channels
         self._pts = 0
+        # Frames go in interleaved, and PyAV converts them: planar ones of eight channels crash it.
+        self._packed = self._sample_format.removesuffix("p")
         try:
-            self._container: Any = av.open(file, mode="w", format=lossy.muxer)
-            stream: Any = self._container.add_stream(lossy.codec, rate=self.rate)
+            self._container: Any = av.open(self._sink, mode="w", format=muxer, options=options)
+            stream: Any = self._container.add_stream(codec, rate=self.rate)
             self._stream = stream
-            self._stream.layout = self._layout
-            self._stream.format = lossy.sample_format
-            self._stream.bit_rate = bitrate or lossy.bitrate
-            self._stream.codec_context.thread_count = 1
-            self._stream.codec_context.open()
+            stream.layout = self._layout
+            stream.format = self._sample_format
+            if bitrate is not None:
+                stream.bit_rate = bitrate
+            stream.codec_context.thread_count = 1
+            stream.codec_context.open()
+            (stream if muxer == "ogg" else self._container).metadata.update(text or {})
         except (av.FFmpegError, ValueError, OSError) as exc:
+            self._sink.check()
             raise UnsupportedAudioError(
-                f"{format} cannot be written with {channels} channels at {self.rate} Hz"
+                f"{muxer} cannot be written with {channels} channels at {self.rate} Hz"
                 + (f" and {bitrate} bit/s" if bitrate else "")
             ) from exc
 
@@ -249,10 +276,11 @@ class _FfmpegWriter:
 
     def close(self) -> None:
         if self._resampler is not None:
-            empty = np.zeros((0, self._stream.codec_context.channels), np.float32)
+            empty = np.zeros((0, self._channels), np.float32)
             self._encode(self._resampler.resample_chunk(empty, last=True))
         self._mux(None)
         self._container.close()
+        self._sink.check()
 
     def abandon(self) -> None:
         import av
@@ -260,17 +288,13 @@ class _FfmpegWriter:
         with suppress(av.FFmpegError, ValueError, OSError):
             self._container.close()
 
-    def _encode(self, frames: NDArray[np.float32]) -> None:
+    def _encode(self, frames: NDArray[Any]) -> None:
         """Encode ``(n, channels)``; PyAV cuts it to the codec's frame size."""
         import av
 
         if frames.shape[0] == 0:
             return
-        planar = self._lossy.sample_format.endswith("p")
-        array = np.ascontiguousarray(frames.T) if planar else frames.reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(
-            array, format=self._lossy.sample_format, layout=self._layout
-        )
+        frame = av.AudioFrame.from_ndarray(frames.reshape(1, -1), self._packed, self._layout)
         frame.sample_rate = self.rate
         frame.pts = self._pts
         self._pts += frames.shape[0]
@@ -282,5 +306,64 @@ class _FfmpegWriter:
 
         try:
             self._container.mux(self._stream.encode(frame))
-        except av.FFmpegError as exc:
-            raise UnsupportedAudioError(f"the {self._lossy.codec} encoder failed") from exc
+        except (av.FFmpegError, ValueError) as exc:
+            self._sink.check()
+            raise UnsupportedAudioError(f"the {self._codec} encoder failed") from exc
+        self._sink.check()
+
+
+class _FlacWriter(_FfmpegWriter):
+    def __init__(
+        self, file: IO[bytes], layout: Layout, rate: int, subtype: Subtype, tags: Tags
+    ) -> None:
+        self._bits = BITS[subtype]
+        self._picture = flac_picture(tags)
+        kind = ("flac", "flac", "s16" if self._bits == 16 else "s32")
+        room = {} if self._picture is None else {"metadata_header_padding": str(len(self._picture))}
+        super().__init__(file, kind, layout, (rate, rate), options=room, text=tags.text)
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        values = steps(samples, self._bits)
+        if self._bits == 16:
+            self._encode(values.astype(np.int16))
+        else:
+            self._encode(values * np.int32(2 ** (32 - self._bits)))
+
+    def close(self) -> None:
+        super().close()
+        if self._picture is not None:
+            fill_padding(self._file, self._base, self._picture)
+
+
+class _LossyWriter(_FfmpegWriter):
+    def __init__(
+        self,
+        file: IO[bytes],
+        lossy: _Lossy,
+        format: str,
+        layout: Layout,
+        rates: tuple[int, int],
+        bitrate: int,
+        tags: Tags,
+    ) -> None:
+        self._format, self._tags = format, tags
+        text, options = dict(tags.text), {}
+        if format == "mp3":
+            file.write(id3_tag(tags))
+            text, options = {}, {"id3v2_version": "0"}
+        elif format == "opus" and tags.pictures:
+            text["METADATA_BLOCK_PICTURE"] = picture_comment(tags)
+        super().__init__(
+            file,
+            (lossy.muxer, lossy.codec, lossy.sample_format),
+            layout,
+            rates,
+            bitrate=bitrate,
+            options=options,
+            text=text,
+        )
+
+    def close(self) -> None:
+        super().close()
+        if self._format == "m4a" and self._tags.pictures:
+            add_cover(self._file, self._base, self._tags)

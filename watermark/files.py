@@ -28,6 +28,9 @@ import io
 import os
 import re
 import secrets
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,15 +50,32 @@ def replacing(
 ) -> Iterator[io.BufferedRandom]:
     """A binary file beside ``path`` that takes its name, synced, when the block ends well.
 
-    On an exception the temporary file is removed and what was at ``path`` stays as it was.
+    On an exception the temporary file is removed and what was at ``path`` stays as it was. A link
+    is followed: the file it names is replaced, and the link stays. Into what is no file, a FIFO or
+    a device, the finished content is written at the end.
 
     Args:
         path: the file to make or replace.
-        mode: its rights; by default those that the process gives every new file.
+        mode: its rights; by default those of the file that is replaced, or those that the process
+            gives every new file.
+
+    Raises:
+        OSError: the disk's own errors; they name ``path``, whichever file they happened to.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if target.exists() and not target.is_file():
+        with _through(target) as whole:
+            yield whole
+        return
+    if mode is None and target.exists():
+        mode = stat.S_IMODE(target.stat().st_mode)
     temporary = _beside(target)
-    descriptor = _open_part(temporary, 0o666 if mode is None else PRIVATE)
+    try:
+        descriptor = _open_part(temporary, 0o666 if mode is None else PRIVATE)
+    except OSError as exc:
+        raise _named(exc, path) from exc
     try:
         # Opened by name, because writers of audio ask a file for its name.
         with open(temporary, "w+b", opener=lambda *_: descriptor) as file:
@@ -64,13 +84,33 @@ def replacing(
             yield file
             file.flush()
             os.fsync(file.fileno())
-            temporary.replace(target)  # still open: its lock holds until it has its name
+            try:
+                temporary.replace(target)  # still open: its lock holds until it has its name
+            except OSError as exc:
+                raise _named(exc, path) from exc
         with suppress(OSError):
             sync_folder(target.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _named(error: OSError, path: str | os.PathLike[str]) -> OSError:
+    """The same error, of the file that the caller meant."""
+    return type(error)(error.errno, error.strerror, os.fspath(path))
+
+
+@contextmanager
+def _through(target: Path) -> Iterator[io.BufferedRandom]:
+    """A temporary file whose content goes into something that is no file when it is finished."""
+    with tempfile.TemporaryFile() as whole:
+        assert isinstance(whole, io.BufferedRandom)
+        yield whole
+        whole.flush()
+        whole.seek(0)
+        with target.open("wb") as special:
+            shutil.copyfileobj(whole, special)
 
 
 def write_file(path: str | os.PathLike[str], content: bytes, *, mode: int | None = PRIVATE) -> None:

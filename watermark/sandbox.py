@@ -32,9 +32,17 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, get_args
 
-from watermark.decoding import AudioSource, DecodeLimits, decode_blocks, open_source, source_name
+from watermark.decoding import (
+    AudioInfo,
+    AudioSource,
+    DecodeLimits,
+    Subtype,
+    decode_blocks,
+    open_source,
+    source_name,
+)
 from watermark.errors import (
     AudioError,
     AudioTooLongError,
@@ -70,6 +78,7 @@ _ERRORS = {
 _BATCH_VALUES = 2**18  # samples times channels sent at a time, 1 MiB
 _MAX_BATCH = 2**24  # no message of a child is longer, bytes
 _MAX_TEXT = 1000  # of an error message a child sends
+_MAX_STREAMS = 16  # of a file, and notes on it, that a child may speak of
 _SPARE_CPU_S = 5.0  # beyond the decoder's own deadline, for starting up
 
 #: A child's work: the request, the file and a way to answer.
@@ -98,7 +107,11 @@ class SandboxLimits:
 
 
 def isolated_blocks(
-    source: AudioSource, limits: DecodeLimits, sandbox: SandboxLimits | None = None
+    source: AudioSource,
+    limits: DecodeLimits,
+    sandbox: SandboxLimits | None = None,
+    *,
+    info: AudioInfo | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], int]]:
     """As :func:`watermark.decoding.decode_blocks`, but the decoder runs in a child process.
 
@@ -119,6 +132,8 @@ def isolated_blocks(
                 if "error" in header:
                     kind = _ERRORS.get(str(header["error"]), UnreadableAudioError)
                     raise kind(f"{name}: {str(header.get('text'))[:_MAX_TEXT]}")
+                if info is not None and "info" in header:
+                    _take_over(info, header["info"], limits)
                 if header.get("done"):
                     return
                 data = child.message()
@@ -136,6 +151,28 @@ def isolated_blocks(
                 ):
                     raise child.improper()
                 yield np.frombuffer(data, np.float32).reshape(channels, count), rate
+
+
+def _take_over(info: AudioInfo, told: object, limits: DecodeLimits) -> None:
+    """What a child says of a file, as far as it has the right form and a bearable size."""
+    if not isinstance(told, dict):
+        return
+    layout = told.get("layout")
+    if isinstance(layout, list) and len(layout) <= limits.max_channels:
+        info.layout = tuple(_text(name)[:10] for name in layout)
+    subtype = told.get("subtype")
+    info.subtype = subtype if subtype in get_args(Subtype) else None
+    streams = told.get("streams")
+    info.streams = min(streams, _MAX_STREAMS) if isinstance(streams, int) and streams > 0 else 1
+    damage, notes = told.get("damage"), told.get("notes")
+    info.damage = None if damage is None else _text(damage)
+    info.uniform = told.get("uniform") is True
+    if isinstance(notes, list):
+        info.notes[:] = [_text(note) for note in notes[:_MAX_STREAMS]]
+
+
+def _text(told: object) -> str:
+    return "".join(ch for ch in str(told)[:_MAX_TEXT] if ch.isprintable())
 
 
 def isolated_json(
@@ -328,21 +365,23 @@ def decoder() -> Work:
     """
     import av.subtitles.stream  # noqa: F401 - PyAV imports it when it opens its first file
     import soundfile  # noqa: F401 - imported here, because later there is no import
+    import soxr  # noqa: F401
 
     def work(request: Mapping[str, Any], file: io.BufferedIOBase, answer: Answer) -> None:
         try:
             held: list[NDArray[np.float32]] = []
             rate = values = 0
             limits = DecodeLimits(**request["limits"])
-            for block, rate in decode_blocks(file, limits):
+            info = AudioInfo()
+            for block, rate in decode_blocks(file, limits, info):
                 held.append(block)
                 values += block.size
                 if values >= _BATCH_VALUES:
-                    _send(answer, held, rate)
+                    _send(answer, held, rate, info)
                     held, values = [], 0
             if held:
-                _send(answer, held, rate)
-            answer(b'{"done": true}')
+                _send(answer, held, rate, info)
+            answer(json.dumps({"done": True, "info": asdict(info)}).encode())
         except MemoryError:
             text = "decoding it needs more memory than is allowed"
             answer(json.dumps({"error": "AudioTooLongError", "text": text}).encode())
@@ -358,14 +397,15 @@ def nothing() -> Work:
     return lambda _request, _file, _answer: None
 
 
-def _send(answer: Answer, held: list[NDArray[np.float32]], rate: int) -> None:
+def _send(answer: Answer, held: list[NDArray[np.float32]], rate: int, info: AudioInfo) -> None:
     import numpy as np
 
     block = np.ascontiguousarray(np.concatenate(held, axis=1))
     step = max(1, _BATCH_VALUES // block.shape[0])
     for start in range(0, block.shape[1], step):
         part = np.ascontiguousarray(block[:, start : start + step])
-        answer(json.dumps({"channels": part.shape[0], "rate": rate}).encode())
+        head = {"channels": part.shape[0], "rate": rate, "info": asdict(info)}
+        answer(json.dumps(head).encode())
         answer(part.tobytes())
 
 
