@@ -29,7 +29,6 @@ __all__ = [
     "Role",
     "Rule",
     "refusal_of",
-    "require",
 ]
 
 
@@ -154,6 +153,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     "notary": Rule(Permission.ADMINISTER),
     "rotate_key": Rule(Permission.ADMINISTER),
     "accounts": Rule(Permission.ADMINISTER),
+    "security_log": Rule(Permission.ADMINISTER),
     "database": Rule(Permission.ADMINISTER),
     "sealer": Rule(Permission.ADMINISTER),
     "credentials": Rule(Permission.ADMINISTER),
@@ -168,18 +168,8 @@ PERMISSIONS: Mapping[str, Rule] = {
 OPEN_ATTRIBUTES = frozenset({"config", "paths"})
 """Settings that a face reads; neither gives anything away."""
 
-UNGUARDED = frozenset({"close", "acting_as"})
+UNGUARDED = frozenset({"close", "acting_as", "note_denial"})
 """Methods of the facade that are no request of anybody: they end it, or make the stand-in."""
-
-
-def require(actor: Actor, method: str) -> None:
-    """Refuse early, before an upload is received, what a call of ``method`` would refuse.
-
-    Raises :class:`~studio.errors.AccessDeniedError`.
-    """
-    rule = PERMISSIONS[method]
-    if not actor.may(rule.permission):
-        raise refusal_of(rule, actor)
 
 
 def refusal_of(rule: Rule, actor: Actor) -> AccessDeniedError:

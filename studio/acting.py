@@ -10,17 +10,21 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 
 from studio.access import OPEN_ATTRIBUTES, PERMISSIONS, Actor, Rule, refusal_of
+from studio.accounts.origin import calling, current
 from studio.errors import AccessDeniedError
 
 if TYPE_CHECKING:
     from studio.services import Studio
 
 __all__ = ["acting_as"]
+
+_OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
 
 
 def acting_as(studio: Studio, actor: Actor) -> Studio:
@@ -39,6 +43,18 @@ class _Acting:
     def __init__(self, studio: Studio, actor: Actor) -> None:
         self._studio = studio
         self.actor = actor
+        self._address = current().address
+
+    def require(self, name: str) -> None:
+        """Refuse early, before an upload is received, what a call of ``name`` would refuse.
+
+        Raises :class:`~studio.errors.AccessDeniedError`.
+        """
+        with calling(self.actor.account_id, self._address):
+            rule = PERMISSIONS[name]
+            if not self.actor.may(rule.permission):
+                self._studio.note_denial(name)
+                raise refusal_of(rule, self.actor)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -46,7 +62,7 @@ class _Acting:
         attribute = getattr(self._studio, name)
         if name in OPEN_ATTRIBUTES:
             return attribute
-        return _guarded(name, attribute, self._studio, self.actor)
+        return _guarded(name, attribute, self._studio, self.actor, self._address)
 
     def __enter__(self) -> _Acting:
         return self
@@ -59,21 +75,29 @@ class _Acting:
 
 
 def _guarded(
-    name: str, method: Callable[..., Any], studio: Studio, actor: Actor
+    name: str, method: Callable[..., Any], studio: Studio, actor: Actor, address: str
 ) -> Callable[..., Any]:
     signature = inspect.signature(method)
     rule = PERMISSIONS.get(name)
 
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
+        with calling(actor.account_id, address):  # also where another thread does the work
+            return permitted(*args, **kwargs)
+
+    def permitted(*args: Any, **kwargs: Any) -> Any:
         if rule is None:
+            studio.note_denial(name)
             raise AccessDeniedError(f"{name} is not open to anybody")
         bound = signature.bind(*args, **kwargs)
         if "account" in signature.parameters:
             if "account" in bound.arguments:
+                studio.note_denial(name)
                 raise AccessDeniedError("nobody acts in another's name")
             bound.arguments["account"] = actor.account_id
         if not _permits(rule, bound.arguments, studio, actor):
+            output_id = str(bound.arguments.get(rule.output or "", ""))
+            studio.note_denial(name, output_id if _OUTPUT_ID.fullmatch(output_id) else "")
             raise refusal_of(rule, actor)
         return method(*bound.args, **bound.kwargs)
 

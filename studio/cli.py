@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from studio.cli_accounts import account, login, logout, whoami
+from studio.cli_audit import audit
 from studio.cli_backup import backup, restore
 from studio.cli_consent import consent
 from studio.cli_credentials import credentials, receipt
@@ -105,6 +106,7 @@ cli.add_command(credentials)
 cli.add_command(receipt)
 cli.add_command(scan)
 cli.add_command(verify)
+cli.add_command(audit)
 cli.add_command(backup)
 cli.add_command(restore)
 

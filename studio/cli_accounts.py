@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from studio.access import Permission, Role
+from studio.accounts.origin import declare
 from studio.cli_parts import emit, json_option
 from studio.cli_session import (
+    ADDRESS,
     caller_of,
     forget_token,
     keep_token,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from studio.accounts import Account
 
 __all__ = ["account", "login", "logout", "whoami"]
-
-_ADDRESS = "this machine"  # where attempts of the command line come from
 
 _ROLES = click.Choice([str(role) for role in Role])
 _stdin_option = click.option(
@@ -57,7 +57,7 @@ def login(name: str, password_stdin: bool) -> None:
         if not studio.accounts().exist():
             raise UsageError("this studio has no accounts, so there is nothing to sign in to")
         password = _password(password_stdin, f"Password of {name}", twice=False)
-        session = studio.accounts().sign_in(name, password, address=_ADDRESS, kind="token")
+        session = studio.accounts().sign_in(name, password, address=ADDRESS, kind="token")
         path = keep_token(studio.paths.home, session.token)
     click.echo(
         f"signed in as {session.actor.name} ({session.actor.role}) until "
@@ -72,6 +72,7 @@ def logout() -> None:
     from studio.services import open_studio
 
     with open_studio() as studio:
+        declare(None, ADDRESS)
         token = stored_token(studio.paths.home)
         if token:
             studio.accounts().sign_out(token)
@@ -145,10 +146,11 @@ def passwd(name: str, password_stdin: bool) -> None:
             directory.set_password(name, new, by=actor.account_id)
             return
         if name.strip().casefold() != actor.name:
+            studio.security_log().record("denied", outcome="refused", detail="password of another")
             raise _not_permitted(actor.role)
         old = _password(password_stdin, "Present password", twice=False)
         new = _password(password_stdin, "New password", twice=True)
-        directory.change_password(actor, old, new, address=_ADDRESS)
+        directory.change_password(actor, old, new, address=ADDRESS)
     click.echo("changed; sign in again: studio login NAME", err=True)
 
 
@@ -181,3 +183,16 @@ def enable(name: str) -> None:
     """Open the disabled account NAME again."""
     with open_as_caller() as studio:
         studio.accounts().enable(name, by=caller_of(studio).account_id)
+
+
+@account.command("delete")
+@click.argument("name")
+def delete(name: str) -> None:
+    """Delete the disabled account NAME for good, with what is personal about it.
+
+    Its outputs and ledger entries stay and still prove. Titles and notes that were typed are erased
+    from the records; copies in the files themselves, in backups and in exports are not.
+    """
+    with open_as_caller() as studio:
+        erased = studio.accounts().delete(name, by=caller_of(studio).account_id)
+    click.echo(f"deleted; {erased} typed texts were erased", err=True)

@@ -31,6 +31,8 @@ def backup(target: Path, with_keys: bool, as_json: bool) -> None:
         manifest = back_up(
             studio.paths, studio.database(), studio.notary(), target, with_keys=with_keys
         )
+        keys = "with" if with_keys else "without"
+        studio.security_log().record("export", subject="backup", detail=f"{keys} the secret keys")
     if as_json:
         emit(asdict(manifest))
         return

@@ -18,13 +18,25 @@ from typing import TYPE_CHECKING
 import click
 
 from studio.access import LOCAL_OWNER, Actor, Permission, Role
+from studio.accounts.origin import declare
 from studio.errors import AccessDeniedError, ConfigError
 from watermark.files import sweep, write_file
 
 if TYPE_CHECKING:
     from studio.services import Studio
 
-__all__ = ["caller_of", "forget_token", "keep_token", "open_as_caller", "open_with", "stored_token"]
+__all__ = [
+    "ADDRESS",
+    "caller_of",
+    "forget_token",
+    "keep_token",
+    "open_as_caller",
+    "open_with",
+    "stored_token",
+]
+
+ADDRESS = "command line"
+"""Where what the commands do comes from, in the security log and for slowed-down logins."""
 
 _OWNER = Actor(None, "owner of the studio's files", Role.ADMINISTRATOR)
 
@@ -42,6 +54,7 @@ def open_with(permission: Permission) -> Studio:
     """
     studio, actor = _opened()
     if not actor.may(permission):
+        studio.security_log().record("denied", outcome="refused", detail=str(permission))
         studio.close()
         raise AccessDeniedError(f"an account with the role {actor.role} may not do this")
     return studio
@@ -63,6 +76,8 @@ def caller_of(studio: Studio) -> Actor:
     token = stored_token(studio.paths.home)
     actor = studio.accounts().actor_of(token, kind="token") if token else None
     if actor is None:
+        if token:
+            studio.security_log().record("token", outcome="refused", address=ADDRESS)
         raise AccessDeniedError("this studio has accounts; sign in first: studio login NAME")
     return actor
 
@@ -88,8 +103,11 @@ def _opened() -> tuple[Studio, Actor]:
     from studio.services import open_studio
 
     studio = open_studio()
+    declare(None, ADDRESS)
     try:
-        return studio, caller_of(studio)
+        actor = caller_of(studio)
+        declare(actor.account_id, ADDRESS)
+        return studio, actor
     except BaseException:
         studio.close()
         raise

@@ -37,6 +37,7 @@ __all__ = [
     "OutputFormat",
     "QuotaConfig",
     "SealConfig",
+    "SecurityLogConfig",
     "ServerConfig",
     "StudioConfig",
     "UploadConfig",
@@ -207,6 +208,14 @@ class QuotaConfig(_Frozen):
     """Fingerprint bit error rate up to which an output is nearly another."""
 
 
+class SecurityLogConfig(_Frozen):
+    """How much the log of security events keeps; the oldest events go first."""
+
+    keep_events: int = Field(ge=1)
+    """Of each of its two chains."""
+    keep_days: float = Field(gt=0)
+
+
 class StudioConfig(_Frozen):
     """The whole of ``configs/studio.yaml``."""
 
@@ -220,6 +229,7 @@ class StudioConfig(_Frozen):
     accounts: AccountsConfig
     database: DatabaseConfig
     quotas: QuotaConfig
+    security_log: SecurityLogConfig
     ledger: LedgerConfig
 
 

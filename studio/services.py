@@ -43,6 +43,7 @@ from studio.verify import Verdict, Verifier, VerifyReport
 if TYPE_CHECKING:
     from studio.access import Actor
     from studio.accounts import Accounts
+    from studio.accounts.security_log import SecurityLog
     from studio.derivation import Derivation
     from studio.music.config import ModelConfig
     from studio.music.generator import MusicGenerator
@@ -204,19 +205,33 @@ class Studio:
         A revocation takes effect with this call. Raises :class:`ConsentFileError` where it is no
         such file at all.
         """
-        return self.registrar().import_file(data)
+        return self._noted(self.registrar().import_file(data))
 
     def admit_holder(self, data: bytes, fingerprint: str) -> ImportReport:
         """Make a rights holder known, whose key's fingerprint was compared by another way."""
-        return self.registrar().admit(data, fingerprint)
+        return self._noted(self.registrar().admit(data, fingerprint))
 
     def override_holder_key(self, data: bytes, fingerprint: str, *, lost: bool) -> ImportReport:
         """Replace a holder's key that is ``lost``, or in other hands; recorded as an override."""
-        return self.registrar().override_key(data, fingerprint, lost=lost)
+        return self._noted(self.registrar().override_key(data, fingerprint, lost=lost))
+
+    def _noted(self, report: ImportReport) -> ImportReport:
+        """Documents that were not believed are security events; the others are by their entry."""
+        for document in report.documents:
+            if document.refusal is not None:
+                self.security_log().record(
+                    "consent-import",
+                    outcome="refused",
+                    subject=f"{document.kind} {document.digest}",
+                    detail=document.refusal,
+                )
+        return report
 
     def export_consent(self, holder: str | None = None) -> bytes:
         """Every signed document, or those of one holder, as a file."""
-        return self.registrar().export(holder)
+        content = self.registrar().export(holder)
+        self.security_log().record("export", subject=f"consent of {holder or 'all holders'}")
+        return content
 
     def preview_revocation(self, grant_id: str) -> RevocationPreview:
         """What a revocation would do, if it came now. Raises :class:`UsageError`."""
@@ -390,7 +405,12 @@ class Studio:
         :class:`OutputWithdrawnError` where a revocation stops its distribution.
         """
         self.registrar().require_distribution(output_id)
-        return self._file_of(self.release(output_id))
+        return self._download_of(self.release(output_id))
+
+    def _download_of(self, release: Release) -> Path:
+        path = self._file_of(release)
+        self.security_log().record("download", subject=release.output_id)
+        return path
 
     def _file_of(self, release: Release) -> Path:
         """Wherever the ledger says it is: it is handed out from the folder of outputs only."""
@@ -491,6 +511,17 @@ class Studio:
         with self._lock:
             return self._accounts
 
+    def security_log(self) -> SecurityLog:
+        """Who signed in, was refused, downloaded and changed what; for administrators."""
+        with self._lock:
+            return self._security_log
+
+    def note_denial(self, method: str, output_id: str = "") -> None:
+        """Record that a call was refused; made by the stand-in of :meth:`acting_as` alone."""
+        with self._lock:
+            log = self._security_log
+        log.record("denied", outcome="refused", subject=output_id, detail=method)
+
     def acting_as(self, actor: Actor) -> Studio:
         """This studio as ``actor`` may use it: what the faces hold. See :mod:`studio.acting`."""
         from studio.acting import acting_as
@@ -514,7 +545,7 @@ class Studio:
     def proof(self, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
         """The offline proof that the output's release is in the ledger: a bundle (JSON object).
 
-        ``disclose`` opens the credits in it. Raises :class:`UsageError` where there is no such
+        ``disclose`` opens credits, title and note. Raises :class:`UsageError` for an unknown
         output. Anyone checks it with the public key: ``studio ledger check-proof``.
         """
         from studio.provenance.bundle import make_bundle
@@ -619,6 +650,7 @@ class Studio:
         from studio.provenance.ledger import Ledger
 
         log = Ledger(self._database, self.paths.outputs)
+        log.beside_append(self._security_log.mirror)
         log.before_append(lambda: self._custody)
         return log
 
@@ -630,7 +662,15 @@ class Studio:
     def _accounts(self) -> Accounts:
         from studio.accounts import Accounts
 
-        return Accounts(self._log, self._database, self.config.accounts)
+        return Accounts(
+            self._log, self._database, self.config.accounts, security_log=self._security_log
+        )
+
+    @cached_property
+    def _security_log(self) -> SecurityLog:
+        from studio.accounts.security_log import SecurityLog
+
+        return SecurityLog(self._database, self.config.security_log)
 
     @property
     def _keys(self) -> KeyRing:

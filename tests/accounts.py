@@ -41,7 +41,11 @@ def cheap_passwords() -> Passwords:
 def with_cheap_passwords(studio: Studio) -> Studio:
     """The studio, with accounts whose passwords are hashed cheaply."""
     vars(studio)["_accounts"] = Accounts(
-        studio.ledger(), studio.database(), studio.config.accounts, passwords=cheap_passwords()
+        studio.ledger(),
+        studio.database(),
+        studio.config.accounts,
+        security_log=studio.security_log(),
+        passwords=cheap_passwords(),
     )
     return studio
 

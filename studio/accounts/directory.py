@@ -18,7 +18,7 @@ from sqlalchemy import func, insert, select, update
 from studio.access import Actor, Role
 from studio.accounts.passwords import Passwords, refusal
 from studio.accounts.sessions import Session, SessionKind, Sessions, end_all
-from studio.accounts.throttle import Throttle
+from studio.accounts.throttle import Throttle, forget_failures
 from studio.errors import SignInError, UsageError
 from studio.provenance.entry import INSTANT
 from studio.store.accounts_tables import account, output_owner
@@ -26,12 +26,14 @@ from studio.store.accounts_tables import account, output_owner
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
+    from studio.accounts.security_log import Outcome, SecurityLog
     from studio.config import AccountsConfig
     from studio.provenance.ledger import Ledger
     from studio.store.database import Database
 
 __all__ = ["Account", "Accounts"]
 
+_TYPED = ("title", "note")  # of a release, what its maker typed
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")  # ASCII: two names never look alike
 
 
@@ -66,6 +68,7 @@ class Accounts:
         database: Database,
         config: AccountsConfig,
         *,
+        security_log: SecurityLog | None = None,
         passwords: Passwords | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
@@ -73,6 +76,7 @@ class Accounts:
         self._database = database
         self._clock = clock or (lambda: datetime.now(UTC))
         self._passwords = passwords or Passwords()
+        self._log = security_log
         self._throttle = Throttle(database, self._clock)
         self._sessions = Sessions(database, config, self._clock)
         self._exist = False
@@ -87,9 +91,10 @@ class Accounts:
         return self._exist
 
     def all(self) -> list[Account]:
-        """By name."""
+        """By name; deleted ones are no accounts any more."""
+        query = select(account).where(account.c.deleted_at.is_(None)).order_by(account.c.name)
         with self._database.reading() as connection:
-            rows = connection.execute(select(account).order_by(account.c.name)).mappings().all()
+            rows = connection.execute(query).mappings().all()
         return [_account(row) for row in rows]
 
     def named(self, name: str) -> Account:
@@ -175,6 +180,43 @@ class Accounts:
             lambda connection: _update(connection, found, disabled=False),
         )
 
+    def delete(self, name: str, *, by: str | None) -> int:
+        """Delete a disabled account for good: how many typed texts were erased with it.
+
+        Name, password, sessions, the addresses it came from, and the titles and notes that were
+        typed for its outputs are erased. Its random id stays, so that its outputs, their owner and
+        their ledger entries stay as they are. Raises :class:`UsageError`.
+        """
+        found = self.named(name)
+        if not found.disabled:
+            raise UsageError(f"disable {found.name!r} first; only a disabled account is deleted")
+        typed = self._ledger.kept(self.outputs_of(found.account_id), _TYPED)
+        if typed:
+            self._ledger.erase_all(typed, why="account-deleted")
+        now = self._clock().strftime(INSTANT)
+
+        def write(connection: Connection) -> None:
+            row = _row(connection, found.name)
+            if not row["disabled"]:
+                raise UsageError(f"{found.name!r} was enabled meanwhile")
+            _update(
+                connection,
+                found,
+                name=f"deleted {found.account_id}",  # which no account can be called
+                password_hash="",
+                signed_in_at=None,
+                deleted_at=now,
+            )
+            end_all(connection, found.account_id)
+            forget_failures(connection, found.name)
+            if self._log is not None:
+                self._log.forget_origins(connection, found.account_id)
+
+        self._record("deleted", found.account_id, by, write)
+        for table in ("account", "account_session", "login_throttle", "security_origin"):
+            self._database.scrub(table)
+        return len(typed)
+
     def _record(
         self,
         change: str,
@@ -192,15 +234,17 @@ class Accounts:
         self, name: str, password: str, *, address: str, kind: SessionKind = "token"
     ) -> Session:
         """Open a session. Raises :class:`SignInError`; ``address`` is where the attempt is from."""
-        actor = self._authenticate(name, password, address)
-        return self._sessions.open(actor, kind)
+        actor = self._authenticate(name, password, address, "sign-in")
+        session = self._sessions.open(actor, kind)
+        self._note("sign-in", "ok", actor.account_id, address, str(kind))
+        return session
 
     def change_password(self, actor: Actor, old: str, new: str, *, address: str) -> None:
         """Replace one's own password, knowing the old one.
 
         Raises :class:`SignInError` for a wrong old one, :class:`UsageError` for a weak new one.
         """
-        self._authenticate(actor.name, old, address)
+        self._authenticate(actor.name, old, address, "password-check")
         self.set_password(actor.name, new, by=actor.account_id)
 
     def actor_of(self, token: str, *, kind: SessionKind | None = None) -> Actor | None:
@@ -208,16 +252,30 @@ class Accounts:
         return self._sessions.actor_of(token, kind=kind)
 
     def sign_out(self, token: str) -> None:
+        actor = self._sessions.actor_of(token)
         self._sessions.end(token)
+        if actor is not None:
+            self._note("sign-out", "ok", actor.account_id, None, "")
 
-    def _authenticate(self, name: str, password: str, address: str) -> Actor:
+    def _authenticate(self, name: str, password: str, address: str, event: str) -> Actor:
+        """Who has this name and password; ``event`` is what a failure is called in the log."""
         name = name.strip().casefold()
-        self._throttle.charge(name, address)
         with self._database.reading() as connection:
             query = select(account).where(account.c.name == name)
             row = connection.execute(query).mappings().one_or_none()
+        # What was typed as a name is not written down: people type passwords there.
+        known = None if row is None else str(row["account_id"])
+        try:
+            self._throttle.charge(name, address)
+        except SignInError:
+            self._note(event, "refused", known, address, "too many attempts")
+            raise
         stored = None if row is None or row["disabled"] else str(row["password_hash"])
         if not self._passwords.matches(password, stored) or row is None:
+            why = "unknown name" if row is None else "wrong password"
+            if row is not None and row["disabled"]:
+                why = "disabled account"
+            self._note(event, "refused", known, address, why)
             raise SignInError("the name or the password is wrong")
         self._throttle.pay_back(name, address)
         if self._passwords.is_outdated(row["password_hash"]):
@@ -225,6 +283,14 @@ class Accounts:
             with self._database.writing() as connection:
                 _update(connection, _account(row), password_hash=hashed)
         return Actor(row["account_id"], row["name"], Role(row["role"]))
+
+    def _note(
+        self, event: str, outcome: Outcome, account_id: str | None, address: str | None, detail: str
+    ) -> None:
+        if self._log is not None:
+            self._log.record(
+                event, outcome=outcome, account_id=account_id, address=address, detail=detail
+            )
 
     # -- whose an output is -------------------------------------------------------------------
 
@@ -273,7 +339,9 @@ def _check_password(password: str, name: str) -> None:
 
 
 def _row(connection: Connection, name: str) -> RowMapping:
-    query = select(account).where(account.c.name == name.strip().casefold())
+    query = select(account).where(
+        account.c.name == name.strip().casefold(), account.c.deleted_at.is_(None)
+    )
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise UsageError(f"there is no account {name!r}; `studio account list` lists them")

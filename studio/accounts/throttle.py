@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from studio.store.database import Database
 
-__all__ = ["ACCOUNT", "ADDRESS", "Limit", "Throttle", "delay_s", "network_of"]
+__all__ = ["ACCOUNT", "ADDRESS", "Limit", "Throttle", "delay_s", "forget_failures", "network_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,11 @@ class Throttle:
             row = _row(connection, limit, by_address)
             if row is not None:
                 _set(connection, limit, by_address, row["failures"] - 1, self._clock())
+
+
+def forget_failures(connection: Connection, name: str) -> None:
+    """Forget the failures under an account's name, within the caller's transaction."""
+    connection.execute(delete(login_throttle).where(_key(ACCOUNT, _digest(name.casefold()))))
 
 
 def _subjects(name: str, address: str) -> Iterable[tuple[Limit, str]]:

@@ -13,7 +13,9 @@ cookie is ``SameSite=Lax`` besides.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -23,12 +25,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from studio.access import LOCAL_OWNER, Actor
+from studio.accounts.origin import calling
 from studio.errors import StudioError
 
 if TYPE_CHECKING:
     from studio.services import Studio
 
-__all__ = ["COOKIE", "Door", "actor_of", "address_of", "error_body", "token_of"]
+__all__ = ["COOKIE", "Door", "actor_of", "address_in", "address_of", "error_body", "token_of"]
 
 COOKIE = "studio_session"
 
@@ -47,11 +50,17 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            refusal = await self._admit(scope)
+            address = address_in(scope)
+            with calling(None, address):
+                refusal = await self._admit(scope)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
-        elif scope["type"] == "websocket":
+            actor = actor_of(scope)
+            with calling(None if actor is None else actor.account_id, address):
+                await self.app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
             return  # nothing here speaks it
         await self.app(scope, receive, send)
 
@@ -59,6 +68,7 @@ class Door:
         """Put the actor into the scope; or the answer that ends the request."""
         headers = Headers(scope=scope)
         if scope["method"] not in _SAFE and _from_another_site(headers):
+            await run_in_threadpool(self._note, "cross-site")
             return _refused(403, "cross-site", "this request comes from another site's page")
         try:
             exist = await run_in_threadpool(self._studio.accounts().exist)
@@ -80,7 +90,14 @@ class Door:
         token, kind = token_of(HTTPConnection(scope))
         if not token:
             return None
-        return self._studio.accounts().actor_of(token, kind=kind)
+        actor = self._studio.accounts().actor_of(token, kind=kind)
+        if actor is None and kind == "token":  # a cookie that has ended is everyday life
+            self._note("token")
+        return actor
+
+    def _note(self, event: str) -> None:
+        with suppress(StudioError):  # the database cannot be opened: the caller is told so
+            self._studio.security_log().record(event, outcome="refused")
 
 
 def actor_of(scope: Scope) -> Actor | None:
@@ -97,8 +114,14 @@ def token_of(connection: HTTPConnection) -> tuple[str, Literal["page", "token"]]
 
 
 def address_of(connection: HTTPConnection) -> str:
-    """Where the request comes from, for slowing down failed logins."""
-    return connection.client.host if connection.client is not None else "unknown"
+    """Where the request comes from, for slowing down failed logins and for the security log."""
+    return address_in(connection.scope)
+
+
+def address_in(scope: Mapping[str, Any]) -> str:
+    """As :func:`address_of`, from the ASGI scope."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
 
 
 def error_body(code: str, message: str) -> dict[str, dict[str, str]]:

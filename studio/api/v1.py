@@ -7,6 +7,7 @@ Every refusal is ``{"error": {"code", "message"}}``.
 """
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside create_v1.
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from studio.access import LOCAL_OWNER, Actor, Permission, Role, require
+from studio.access import LOCAL_OWNER, Actor, Permission, Role
 from studio.api.door import actor_of, address_of, error_body, token_of
 from studio.api.job_book import JobBook
 from studio.api.jobs import JobRunner
@@ -318,7 +319,7 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
         name: Annotated[str, Query(max_length=128)] = "upload",
     ) -> dict[str, Any]:
         """Examine a recording: the body is the file. The verdict becomes a ledger entry."""
-        require(actor, "verify")
+        mine.require("verify")
         examine = mine.verify
         suffix = Path(name).suffix[:8]
         with _spooled(suffix) as path:
@@ -387,7 +388,7 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
     )
     async def import_consent(request: Request, mine: Mine, actor: Who) -> dict[str, Any]:
         """Record the signed documents of a file; of each refused one the reason."""
-        require(actor, "import_consent")
+        mine.require("import_consent")
         with _spooled(".json") as path:
             await _receive(request, path, _MAX_DOCUMENT)
             report = await run_in_threadpool(mine.import_consent, path.read_bytes())
@@ -417,6 +418,34 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
         if body.disabled is not None:
             (directory.disable if body.disabled else directory.enable)(name, by=by)
         return dict(directory.named(name).to_json())
+
+    @app.delete("/accounts/{name}", status_code=204, tags=["accounts"])
+    def delete_account(mine: Mine, actor: Who, name: str) -> None:
+        """Delete a disabled account for good; its outputs and ledger entries stay."""
+        mine.accounts().delete(name, by=actor.account_id)
+
+    # -- the security log -----------------------------------------------------------------------
+
+    @app.get("/audit", tags=["audit"])
+    def audit(
+        mine: Mine,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before: Annotated[int | None, Query(ge=1)] = None,
+        event: Annotated[str | None, Query(max_length=32)] = None,
+    ) -> list[dict[str, Any]]:
+        """Security events, newest first: who, what, when, from where."""
+        events = mine.security_log().events(limit=limit, before=before, event=event)
+        return [found.to_json() for found in events]
+
+    @app.get("/audit/export", tags=["audit"])
+    def export_audit(mine: Mine) -> Response:
+        """Every security event kept, one JSON object a line; the last says if the log is sound."""
+        lines = mine.security_log().export(mine.ledger())
+        return Response(
+            "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines),
+            media_type="application/x-ndjson",
+            headers={"Content-Disposition": 'attachment; filename="security-log.jsonl"'},
+        )
 
     return app
 

@@ -75,6 +75,7 @@ class Ledger:
         self._outputs = outputs
         self._clock = clock or (lambda: datetime.now(UTC))
         self._appended: Callable[[Entry], None] = lambda _entry: None
+        self._beside: Callable[[Connection, Entry], None] = lambda _connection, _entry: None
         self._ready: Callable[[], object] | None = None
         self._gate = threading.RLock()
 
@@ -96,6 +97,10 @@ class Ledger:
     def before_append(self, check: Callable[[], object]) -> None:
         """Have ``check`` called before anything is first written; what it raises stops that."""
         self._ready = check
+
+    def beside_append(self, call: Callable[[Connection, Entry], None]) -> None:
+        """Have ``call`` write what it keeps about an entry, in the transaction that appends it."""
+        self._beside = call
 
     def after_append(self, call: Callable[[Entry], None]) -> None:
         """Have ``call`` told of every entry once it is committed; it must not raise."""
@@ -122,6 +127,7 @@ class Ledger:
             entry = self._append(connection, kind, body)
             if also is not None:
                 also(connection)
+            self._beside(connection, entry)
         self._appended(entry)
         return entry
 

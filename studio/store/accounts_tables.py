@@ -22,6 +22,7 @@ account = Table(
     Column("disabled", Boolean, nullable=False),
     Column("created_at", String(27), nullable=False),  # RFC 3339 UTC, microseconds
     Column("signed_in_at", String(27)),  # the last time; None: never
+    Column("deleted_at", String(27)),  # from then on only the id is kept
 )
 
 account_session = Table(

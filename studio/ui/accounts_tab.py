@@ -10,6 +10,7 @@ import gradio as gr
 from studio.access import LOCAL_OWNER, Role
 from studio.accounts.passwords import MIN_LENGTH
 from studio.errors import StudioError
+from studio.quota import LOCAL_ACCOUNT
 from studio.ui.callers import acting, caller
 from studio.ui.create_views import failure_panel
 from studio.ui.parts import PRIVATE
@@ -17,10 +18,13 @@ from studio.ui.wording import esc, moment
 
 if TYPE_CHECKING:
     from studio.accounts import Account, Accounts
+    from studio.accounts.security_log import SecurityEvent
     from studio.quota import Usage
     from studio.services import Studio
 
-__all__ = ["AccountsTab", "accounts_table", "usage_table"]
+__all__ = ["AccountsTab", "accounts_table", "events_table", "usage_table"]
+
+_EVENTS = 30  # shown
 
 _State = dict[Any, Any]  # component -> update, as Gradio wants it
 _ROLES = [(str(role).capitalize(), str(role)) for role in Role]
@@ -70,6 +74,11 @@ class AccountsTab:
                 self.set_role = gr.Button("Set role", size="md", min_width=90)
                 self.disable = gr.Button("Disable", size="md", min_width=90)
                 self.enable = gr.Button("Enable", size="md", min_width=90)
+                self.delete = gr.Button("Delete", size="md", min_width=90)
+            gr.HTML(
+                '<p class="small">Only a disabled account can be deleted. Its name, its sign-ins '
+                "and the titles it typed are erased for good; its outputs stay.</p>"
+            )
 
     def _connect(self) -> None:
         shown = [self.table, self.chosen, self.told]
@@ -82,6 +91,7 @@ class AccountsTab:
         self.set_role.click(self._on_role, [self.chosen, self.new_role], shown, **PRIVATE)
         self.disable.click(self._on_disable, self.chosen, shown, **PRIVATE)
         self.enable.click(self._on_enable, self.chosen, shown, **PRIVATE)
+        self.delete.click(self._on_delete, self.chosen, shown, **PRIVATE)
 
     def connect(self, tab: gr.Tab) -> None:
         """Read everything anew whenever the tab is opened."""
@@ -130,6 +140,15 @@ class AccountsTab:
 
         return self._changed(request, change)
 
+    def _on_delete(self, name: str | None, request: gr.Request) -> _State:
+        def change(directory: Accounts, by: str | None) -> str:
+            if not name:
+                return "Choose an account."
+            directory.delete(name, by=by)
+            return f"{name} is deleted."
+
+        return self._changed(request, change)
+
     def _changed(
         self, request: gr.Request, change: Callable[[Accounts, str | None], str]
     ) -> _State:
@@ -147,7 +166,9 @@ class AccountsTab:
         accounts = directory.all()
         names = [account.name for account in accounts]
         return {
-            self.table: accounts_table(accounts) + usage_table(studio.usage(), accounts),
+            self.table: accounts_table(accounts)
+            + usage_table(studio.usage(), accounts)
+            + events_table(studio.security_log().events(limit=_EVENTS)),
             self.chosen: gr.update(choices=names),
             self.told: panel if told else "",
         }
@@ -178,11 +199,35 @@ def _seen(account: Account) -> str:
     return "never" if account.signed_in_at is None else esc(moment(account.signed_in_at))
 
 
+def events_table(events: Sequence[SecurityEvent]) -> str:
+    """The newest security events: when, what, who, from where."""
+    rows = "".join(
+        f"<tr><td>{esc(moment(found.at))}</td>"
+        f'<th scope="row">{esc(found.event)}{"" if found.outcome == "ok" else " (refused)"}</th>'
+        f"<td>{esc(found.name or found.account_id or '-')}</td>"
+        f"<td>{esc(found.address or '(erased)')}</td>"
+        f"<td>{esc(' '.join(filter(None, (found.subject, found.detail))))}</td></tr>"
+        for found in events
+    )
+    cells = "".join(
+        f'<th scope="col">{head}</th>' for head in ("When", "What", "Who", "From", "About")
+    )
+    nothing = '<tr><td colspan="5">Nothing was recorded yet.</td></tr>'
+    return (
+        "<h3>Security events</h3>"
+        f'<div class="table-scroll"><table class="plain"><thead><tr>{cells}</tr></thead>'
+        f"<tbody>{rows or nothing}</tbody></table></div>"
+        '<p class="small soft">The newest ones. <a href="api/v1/audit/export" download>Export all'
+        '</a>, or <span class="mono">studio audit list</span>.</p>'
+    )
+
+
 def usage_table(usage: Usage, accounts: Sequence[Account]) -> str:
     """What each account made today, against the limits; near-duplicates are counted apart."""
     names = {account.account_id: account.name for account in accounts}
+    names[LOCAL_ACCOUNT] = "local owner"
     rows = "".join(
-        f'<tr><th scope="row">{esc(names.get(used.account, "local owner"))}</th>'
+        f'<tr><th scope="row">{esc(names.get(used.account, "deleted account"))}</th>'
         f"<td>{used.released}</td><td>{used.running}</td><td>{used.refused}</td>"
         f"<td>{used.stopped}</td><td>{used.failed}</td>"
         f"<td>{used.seconds:.0f} s</td><td>{used.near_duplicates}</td></tr>"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from studio.access import Actor
-from studio.api.door import actor_of
+from studio.accounts.origin import declare
+from studio.api.door import actor_of, address_in
 from studio.errors import AccessDeniedError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def caller(request: gr.Request) -> Actor:
     actor = None if request.request is None else actor_of(request.request.scope)
     if actor is None:
         raise AccessDeniedError("sign in first")
+    assert request.request is not None
+    # Gradio runs events in threads of its own, which know nothing of the request.
+    declare(actor.account_id, address_in(request.request.scope))
     return actor
 
 

@@ -98,6 +98,7 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
     _check_openness(studio, host)
     _check_address(host, port)
     warn_of_weakness(studio.config.uploads)
+    studio.security_log().anchor(studio.ledger())
     # The page promises to ask no other host; a hub model's files then have to be here already.
     # HF_HUB_OFFLINE=0 in the environment allows fetching them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -124,7 +124,7 @@ class PretendStudio(Studio):
             raise UsageError(f"no output {output_id!r} in the ledger") from None
 
     def audio_file(self, output_id: str) -> Path:
-        return self._file_of(self.release(output_id))
+        return self._download_of(self.release(output_id))
 
     def outputs(self, limit: int = 50, *, account: str | None = None) -> list[Release]:
         mine = self.releases if account is None else self.accounts().outputs_of(account)

@@ -50,6 +50,9 @@ ROUTES = {
         {ROOT},
     ),
     ("PATCH", "/accounts/{name}"): ({"disabled": True}, {ROOT}),
+    ("DELETE", "/accounts/{name}"): (None, {ROOT}),
+    ("GET", "/audit"): (None, {ROOT}),
+    ("GET", "/audit/export"): (None, {ROOT}),
 }
 
 
