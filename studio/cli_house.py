@@ -151,8 +151,13 @@ def refine_decoder(
 
 
 @house.command("export")
-@_catalogue_option
-@_run_option
+@click.option("--catalogue", type=_FOLDER, help="Folder of the rendered catalogue.")
+@click.option("--run", "run_dir", type=_FOLDER, help="Folder of checkpoints and logs.")
+@click.option(
+    "--weights",
+    type=_FOLDER,
+    help="Instead of a run: finished weights, whose sampling alone is changed.",
+)
 @click.option("--out", required=True, type=_FOLDER, help="Folder for weights and card.")
 @click.option("--notes", default="", help="A remark for the card.")
 @click.option("--guidance", type=click.FloatRange(1), help="Weight of what is asked for.")
@@ -164,31 +169,44 @@ def refine_decoder(
     help="Temperature of each codebook; the last one holds for those not named.",
 )
 def export(
-    catalogue: Path,
-    run_dir: Path,
+    catalogue: Path | None,
+    run_dir: Path | None,
+    weights: Path | None,
     out: Path,
     notes: str,
     guidance: float | None,
     top_k: int | None,
     codebook_temperatures: str,
 ) -> None:
-    """Write the best checkpoint of a run as weights that the studio loads."""
-    from studio.house.export import GENERATION, export_weights
+    """Write the best checkpoint of a run as weights that the studio loads.
+
+    With --weights no run is needed: the card of finished weights gets another guidance, top-k and
+    temperatures; the weights file stays what it is.
+    """
+    from studio.house.export import GENERATION, change_sampling, export_weights
 
     try:
         temperatures = [float(word) for word in codebook_temperatures.split(",") if word.strip()]
     except ValueError as exc:
         raise click.UsageError(f"--codebook-temperatures: {exc}") from exc
-    asked = {"guidance": guidance, "top_k": top_k}
-    generation = {**GENERATION, **{k: v for k, v in asked.items() if v is not None}}
-    digest = export_weights(
-        run_dir,
-        catalogue,
-        out,
-        generation=generation,
-        codebook_temperatures=temperatures,
-        notes=notes,
-    )
+    asked = {k: v for k, v in (("guidance", guidance), ("top_k", top_k)) if v is not None}
+    if weights is not None:
+        if catalogue is not None or run_dir is not None or notes:
+            raise click.UsageError("--weights goes without --catalogue, --run and --notes")
+        digest = change_sampling(
+            weights, out, generation=asked, codebook_temperatures=temperatures
+        )
+    elif catalogue is None or run_dir is None:
+        raise click.UsageError("name --catalogue and --run, or --weights")
+    else:
+        digest = export_weights(
+            run_dir,
+            catalogue,
+            out,
+            generation={**GENERATION, **asked},
+            codebook_temperatures=temperatures,
+            notes=notes,
+        )
     click.echo(digest)
 
 

@@ -34,11 +34,11 @@ from studio.errors import HouseError
 from studio.house.classifier import CLIP_S, TagClassifier, training_clips
 from studio.house.codec_losses import MultiScaleMel, si_sdr
 from studio.house.codec_training import codebook_perplexity
-from studio.house.export import scale_heads
 from studio.house.lm_training import held_out_nll
 from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
 from studio.house.tokens import SegmentPlan, TokenStore
 from studio.music.house_model import CONDITION, HouseModel, condition_text, load_house_model
+from studio.music.models.house.temperatures import scale_heads
 from studio.tags import KINDS
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def evaluate(
 
 
 def _as_trained(model: HouseModel) -> LMModel:
-    """The language model without the sampling temperatures that were folded into its heads."""
+    """The language model without the sampling temperatures that its heads were scaled by."""
     temperatures = model.card.get("generation", {}).get("codebook_temperatures")
     if not temperatures:
         return model.lm

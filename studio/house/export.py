@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,14 +18,18 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import HouseError
 from studio.house.decoder_refining import REFINED_NAME
 from studio.house.lm_training import load_codec_checkpoint, load_lm_checkpoint
-from studio.music.house_model import CARD_NAME, load_house_model, save_house_model
+from studio.music.house_model import (
+    CARD_NAME,
+    WEIGHTS_NAME,
+    load_house_model,
+    save_house_model,
+)
+from studio.music.models.house.temperatures import every_codebook, scale_heads
 
 if TYPE_CHECKING:
-    from audiocraft.models.lm import LMModel
-
     from studio.house.catalogue import Catalogue
 
-__all__ = ["GENERATION", "export_weights", "record_metrics", "scale_heads"]
+__all__ = ["GENERATION", "change_sampling", "export_weights", "record_metrics"]
 
 GENERATION: Mapping[str, float | int] = {"guidance": 3.0, "temperature": 1.0, "top_k": 250}
 """Sampling of a new card, fixed before the test split is looked at."""
@@ -46,7 +51,8 @@ def export_weights(
     small model cannot foresee, where a draw is noise. Any sampler then draws with them at its own
     temperature of one.
 
-    Raises :class:`HouseError` when a run is missing.
+    Raises :class:`HouseError` when a run is missing, :class:`ConfigError` for temperatures that
+    cannot be.
     """
     import torch
 
@@ -61,12 +67,8 @@ def export_weights(
         raise HouseError(f"{run_dir} holds no finished training: {exc}") from exc
     codec = load_codec_checkpoint(codec_path)
     lm, config = load_lm_checkpoint(run_dir / "lm-best.pt")
-    temperatures = list(codebook_temperatures)
-    if temperatures:
-        if len(temperatures) > lm.n_q or min(temperatures) <= 0:
-            raise HouseError(f"temperatures are positive, and {lm.n_q} at the most")
-        temperatures += temperatures[-1:] * (lm.n_q - len(temperatures))
-        scale_heads(lm, [1 / t for t in temperatures])
+    temperatures = every_codebook(codebook_temperatures, lm.n_q)
+    scale_heads(lm, [1 / t for t in temperatures])
     card = {
         "title": "House model",
         "licence": "MIT",
@@ -93,7 +95,11 @@ def export_weights(
             **_refining(codec_state, run_dir),
             "notes": notes,
         },
-        "generation": {**generation, "codebook_temperatures": temperatures},
+        "generation": {
+            **generation,
+            "codebook_temperatures": temperatures,
+            "folded_temperatures": temperatures,
+        },
         "metrics": {},
     }
     return save_house_model(weights_dir, config, codec, lm, card)
@@ -113,14 +119,38 @@ def _refining(codec_state: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
     }
 
 
-def scale_heads(lm: LMModel, factors: Sequence[float]) -> None:
-    """Multiply the logits of each codebook, in place; the heads have no bias."""
-    import torch
+def change_sampling(
+    weights_dir: Path,
+    out_dir: Path,
+    *,
+    generation: Mapping[str, float | int],
+    codebook_temperatures: Sequence[float] = (),
+) -> str:
+    """Write a card with other sampling for finished weights; returns their unchanged SHA-256.
 
-    with torch.no_grad():
-        for head, factor in zip(lm.linears, factors, strict=True):
-            for weight in head.parameters():
-                weight.mul_(factor)
+    Needs no training run: the heads stay as they are, the card says which temperatures they hold
+    and which are wanted (:mod:`studio.music.models.house.temperatures`). The weights are copied
+    where `out_dir` is another folder. Figures measured with the old sampling are left out.
+
+    Raises :class:`CheckpointError` when there are no readable weights, :class:`ConfigError` for
+    temperatures that cannot be.
+    """
+    model = load_house_model(weights_dir)
+    old = model.card.get("generation", {})
+    codebooks = model.config.codec.codebooks
+    stored = old.get("folded_temperatures", old.get("codebook_temperatures", ()))
+    temperatures = codebook_temperatures or old.get("codebook_temperatures", ())
+    sampling = {
+        **old,
+        **generation,
+        "codebook_temperatures": every_codebook(temperatures, codebooks),
+        "folded_temperatures": every_codebook(stored, codebooks),
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if out_dir.resolve() != weights_dir.resolve():
+        shutil.copyfile(weights_dir / WEIGHTS_NAME, out_dir / WEIGHTS_NAME)
+    _write_card(out_dir, {**model.card, "generation": sampling, "metrics": {}})
+    return model.digest
 
 
 def record_metrics(weights_dir: Path, metrics: Mapping[str, Any]) -> None:
@@ -132,7 +162,10 @@ def record_metrics(weights_dir: Path, metrics: Mapping[str, Any]) -> None:
     measured = metrics.get("data", {}).get("weights")
     if measured != model.digest:
         raise HouseError("these figures were measured on other weights")
-    card = {**model.card, "metrics": dict(metrics)}
+    _write_card(weights_dir, {**model.card, "metrics": dict(metrics)})
+
+
+def _write_card(weights_dir: Path, card: Mapping[str, Any]) -> None:
     text = json.dumps(card, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     part = weights_dir / f"{CARD_NAME}.part"
     part.write_text(text, encoding="utf-8")

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from studio.composer.lead_sheet import CLOCK_SIZES, PITCHES, LeadSheet
 from studio.errors import CheckpointError, ConfigError, UnknownTagError
 from studio.music.house_codec import CodecConfig, build_codec
+from studio.music.models.house.temperatures import head_factors, scale_heads
 from studio.tags import KINDS
 from watermark.files import write_file
 
@@ -457,7 +458,8 @@ def load_house_model(directory: Path | None = None) -> HouseModel:
         codec, lm = build_house_model(config)
         _load_into(codec, "codec", tensors)
         _load_into(lm, "lm", tensors)
-    except (SafetensorError, RuntimeError, KeyError) as exc:
+        scale_heads(lm, head_factors(card.get("generation", {}), config.codec.codebooks))
+    except (SafetensorError, RuntimeError, KeyError, ConfigError) as exc:
         raise CheckpointError(f"{directory / WEIGHTS_NAME} does not fit its card: {exc}") from exc
     return HouseModel(codec, lm, config, card, digest)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from studio.errors import HouseError
+from studio.errors import ConfigError, HouseError
 from studio.house.classifier import TagClassifier, clip_features
 from studio.house.codec_losses import MultiScaleMel, si_sdr, waveform_error_db
 from studio.house.codec_training import codebook_perplexity
@@ -20,7 +20,7 @@ from studio.house.evaluate import (
     generate_clips,
     measure_codec,
 )
-from studio.house.export import record_metrics, scale_heads
+from studio.house.export import change_sampling, record_metrics
 from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
 from studio.music.house_codec import mel_filters
 from studio.music.house_model import (
@@ -30,6 +30,7 @@ from studio.music.house_model import (
     load_house_model,
     save_house_model,
 )
+from studio.music.models.house.temperatures import every_codebook, scale_heads
 
 RATE = 16000
 
@@ -192,6 +193,36 @@ def test_folded_temperatures_are_what_a_sampler_would_have_done():
     folded = [head(torch.ones(lm.dim)) for head in lm.linears]
     assert torch.allclose(folded[0], logits[0] / 0.5)
     assert torch.allclose(folded[1], logits[1] / 2.0)
+
+
+def test_sampling_of_finished_weights_is_changed_by_the_card_alone(tmp_path: Path):
+    model = _model()
+    scale_heads(model.lm, [1.0, 1 / 0.5])  # as an export folds temperatures in
+    card = {"generation": {"guidance": 2.0, "top_k": 250, "codebook_temperatures": [1.0, 0.5]}}
+    digest = save_house_model(tmp_path, model.config, model.codec, model.lm, card)
+    weights = (tmp_path / "house.safetensors").read_bytes()
+    before = load_house_model(tmp_path)
+    out = tmp_path / "other"
+    asked = {"guidance": 1.0}
+    assert change_sampling(tmp_path, out, generation=asked, codebook_temperatures=[1.0]) == digest
+    after = load_house_model(out)
+    for k, factor in enumerate((1.0, 0.5)):
+        assert torch.allclose(after.lm.linears[k].weight, factor * before.lm.linears[k].weight)
+    assert after.card["generation"]["guidance"] == 1.0
+    assert after.card["generation"]["top_k"] == 250
+    assert (out / "house.safetensors").read_bytes() == weights
+    # In place, and back again: nothing is scaled twice.
+    change_sampling(out, out, generation={"guidance": 2.0}, codebook_temperatures=[1.0, 0.5])
+    again = load_house_model(out)
+    assert torch.equal(again.lm.linears[1].weight, before.lm.linears[1].weight)
+
+
+def test_temperatures_that_cannot_be_are_refused():
+    assert every_codebook([], 3) == [1.0, 1.0, 1.0]
+    assert every_codebook([1.0, 0.5], 3) == [1.0, 0.5, 0.5]
+    for wrong in ([0.0], [-1.0], [float("nan")], [1.0] * 4):
+        with pytest.raises(ConfigError, match="positive"):
+            every_codebook(wrong, 3)
 
 
 def test_figures_of_other_weights_are_not_put_on_a_card(tmp_path: Path):
