@@ -193,9 +193,7 @@ def export(
     if weights is not None:
         if catalogue is not None or run_dir is not None or notes:
             raise click.UsageError("--weights goes without --catalogue, --run and --notes")
-        digest = change_sampling(
-            weights, out, generation=asked, codebook_temperatures=temperatures
-        )
+        digest = change_sampling(weights, out, generation=asked, codebook_temperatures=temperatures)
     elif catalogue is None or run_dir is None:
         raise click.UsageError("name --catalogue and --run, or --weights")
     else:
@@ -211,39 +209,59 @@ def export(
 
 
 @house.command("evaluate")
-@_catalogue_option
-@_run_option
+@click.option("--catalogue", type=_FOLDER, help="Folder of the rendered catalogue.")
+@click.option("--run", "run_dir", type=_FOLDER, help="Folder of checkpoints and logs.")
 @click.option("--weights", type=_FOLDER, help="Weights to measure; the embedded ones by default.")
 @click.option("--clips", type=click.IntRange(1), help="How many clips to generate and judge.")
+@click.option(
+    "--per-genre", type=click.IntRange(1), help="Fresh requests of every genre; 6 by default."
+)
+@click.option("--seed", type=click.IntRange(0), help="Another seed gives other fresh requests.")
 @click.option("--keep", type=_FOLDER, help="Keep the generated clips here as WAV.")
 @click.option("--record", is_flag=True, help="Put the figures into the card of the weights.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
 @click.pass_context
 def evaluate(
     ctx: click.Context,
-    catalogue: Path,
-    run_dir: Path,
+    catalogue: Path | None,
+    run_dir: Path | None,
     weights: Path | None,
     clips: int | None,
+    per_genre: int | None,
+    seed: int | None,
     keep: Path | None,
     record: bool,
     as_json: bool,
 ) -> None:
-    """Measure the house model on held-out data; exits with 1 where a target is missed."""
-    from studio.house.evaluate import EvaluationConfig
+    """Measure the house model on held-out data; exits with 1 where a target is missed.
+
+    Without --catalogue and --run: only what a listener notices (drones, chords, lead notes, noise),
+    on fresh requests, each figure beside the composer's own render.
+    """
+    from studio.house.evaluate import EvaluationConfig, evaluate_sound
     from studio.house.evaluate import evaluate as measure
     from studio.house.export import record_metrics
     from studio.music.config import HOUSE_WEIGHTS
 
-    config = EvaluationConfig() if clips is None else EvaluationConfig(clips=clips)
-    report = measure(
-        catalogue,
-        run_dir / "tokens",
-        weights=weights,
-        config=config,
-        keep=keep,
-        progress=lambda text: click.echo(text, file=sys.stderr),
-    )
+    asked = {"clips": clips, "per_genre": per_genre, "seed": seed}
+    config = EvaluationConfig(**{k: v for k, v in asked.items() if v is not None})
+
+    def say(text: str) -> None:
+        click.echo(text, file=sys.stderr)
+
+    if catalogue is not None and run_dir is not None:
+        report = measure(
+            catalogue,
+            run_dir / "tokens",
+            weights=weights,
+            config=config,
+            keep=keep,
+            progress=say,
+        )
+    elif catalogue is None and run_dir is None and clips is None and keep is None:
+        report = evaluate_sound(weights=weights, config=config, progress=say)
+    else:
+        raise click.UsageError("--clips and --keep need both --catalogue and --run")
     if record:
         record_metrics(weights or HOUSE_WEIGHTS, report.to_dict())
     click.echo(json.dumps(report.to_dict()) if as_json else report.text())

@@ -8,12 +8,11 @@ Everything is measured on the test split, which no training step and no choice o
   accuracy on renders and on renders that went through the codec;
 * copying: runs of tokens that also occur in training, beside the rate of held-out music, which
   shares riffs and drum patterns with training without copying it;
+* what a listener notices (drones, chords, lead notes, strokes, noise), each beside the composer's
+  own render of the same request (:mod:`studio.music.training.evaluation`);
 * plausibility: Fréchet distance of classifier features, between what the codec alone costs and
   a distance between two sets of real renders;
 * speed: ten seconds of music on one thread.
-
->>> Check("codec SI-SDR", 9.4, 9.0, "dB").line()
-'codec SI-SDR: 9.4 dB (target >= 9.0): reached'
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from studio.composer import write_lead_sheet
+from studio.composer import compose, write_lead_sheet
 from studio.errors import HouseError
 from studio.house.classifier import CLIP_S, TagClassifier, training_clips
 from studio.house.codec_losses import MultiScaleMel, si_sdr
@@ -39,14 +38,28 @@ from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_i
 from studio.house.tokens import SegmentPlan, TokenStore
 from studio.music.house_model import CONDITION, HouseModel, condition_text, load_house_model
 from studio.music.models.house.temperatures import scale_heads
+from studio.music.training.evaluation.beside import (
+    FreshRequest,
+    Pair,
+    compare,
+    expected_of_composition,
+    fresh_requests,
+)
+from studio.music.training.evaluation.report import Check, Report
 from studio.tags import KINDS
+from watermark.audio import Waveform
 
 if TYPE_CHECKING:
     from audiocraft.models.lm import LMModel
 
     from studio.house.catalogue import Catalogue
 
-__all__ = ["Check", "EvaluationConfig", "Report", "evaluate", "generate_clips"]
+__all__ = [
+    "EvaluationConfig",
+    "evaluate",
+    "evaluate_sound",
+    "generate_clips",
+]
 
 Progress = Callable[[str], None]
 Clips = list[NDArray[np.float32]]
@@ -59,6 +72,7 @@ class EvaluationConfig:
     """How much is measured. `guidance`, `temperature`, `top_k` None: those of the card."""
 
     clips: int = 208
+    per_genre: int = 6
     codec_clips: int = 48
     nll_segments: int = 96
     classifier_clips: int = 2400
@@ -71,68 +85,6 @@ class EvaluationConfig:
     copying_codebooks: int = 2
     copying_frames: int = 25
     lossy: tuple[tuple[str, int], ...] = _LOSSY
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One figure with its target. `at_least` false: the figure must not exceed the target."""
-
-    name: str
-    value: float
-    target: float
-    unit: str = ""
-    at_least: bool = True
-
-    @property
-    def reached(self) -> bool:
-        return self.value >= self.target if self.at_least else self.value <= self.target
-
-    def line(self) -> str:
-        sign, unit = (">=" if self.at_least else "<="), f" {self.unit}" if self.unit else ""
-        verdict = "reached" if self.reached else "NOT reached"
-        return f"{self.name}: {self.value:.3g}{unit} (target {sign} {self.target}): {verdict}"
-
-
-@dataclass
-class Report:
-    """All figures (`data`, for the card) and the checks; :meth:`text` is what a person reads."""
-
-    data: dict[str, Any] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        checks = [{**asdict(check), "reached": check.reached} for check in self.checks]
-        return {**self.data, "checks": checks}
-
-    def text(self) -> str:
-        lines = ["House model, measured on held-out test tracks", ""]
-        for section, figures in self.data.items():
-            lines.append(section)
-            lines.extend(_table(figures, "  "))
-            lines.append("")
-        return "\n".join([*lines, "Checks", *(f"  {check.line()}" for check in self.checks)])
-
-
-def _table(figures: Any, indent: str) -> list[str]:
-    if not isinstance(figures, Mapping):
-        return [f"{indent}{_short(figures)}"]
-    width = max((len(str(key)) for key in figures), default=0)
-    lines = []
-    for key, value in figures.items():
-        if isinstance(value, Mapping):
-            inner = "  ".join(f"{k} {_short(v)}" for k, v in value.items())
-            lines.append(f"{indent}{key!s:<{width}}  {inner}")
-        else:
-            lines.append(f"{indent}{key!s:<{width}}  {_short(value)}")
-    return lines
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    if isinstance(value, list | tuple):
-        return " ".join(_short(item) for item in value)
-    return str(value)
 
 
 def evaluate(
@@ -190,6 +142,8 @@ def evaluate(
     tokens, generated = generate_clips(model, wanted, options)
     if keep is not None:
         _keep(keep, generated, wanted, model.sample_rate)
+    say("listening")
+    report.data["sound"] = measure_sound(model, options)
     say("judging")
     _judge(report, model, catalogue, generated, wanted, options)
     say("copying")
@@ -198,6 +152,55 @@ def evaluate(
     report.data["speed"] = measure_speed(model, options)
     report.checks.extend(_checks(report.data))
     return report
+
+
+def evaluate_sound(
+    *,
+    weights: Path | None = None,
+    config: EvaluationConfig | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Only what a listener notices, on fresh requests: needs no catalogue and no training run.
+
+    Raises :class:`HouseError` (FluidSynth is missing) or :class:`CheckpointError`.
+    """
+    options = config or EvaluationConfig()
+    say = progress or (lambda _text: None)
+    model = load_house_model(weights)
+    report = Report()
+    report.data["data"] = {"weights": model.digest, "sampling": sampling_of(model, options)}
+    say("listening")
+    report.data["sound"] = measure_sound(model, options)
+    report.checks.extend(_sound_checks(report.data["sound"]))
+    return report
+
+
+def measure_sound(model: HouseModel, options: EvaluationConfig) -> dict[str, Any]:
+    """Generated clips beside the composer's renders of the same fresh requests."""
+    from studio.house.rendering import RATE, Renderer
+
+    requests = fresh_requests(model.tags, per_genre=options.per_genre, seed=options.seed)
+    tokens, clips = generate_clips(
+        model, [r.tags for r in requests], options, [r.seed for r in requests]
+    )
+    pairs = []
+    with Renderer() as renderer:
+        for request, codes, clip in zip(requests, tokens, clips, strict=True):
+            piece = compose(seed=request.seed, **_names(request))
+            reference = renderer.render(piece)[: round(CLIP_S * RATE)]
+            pairs.append(
+                Pair(
+                    Waveform(np.ascontiguousarray(clip[None]), model.sample_rate),
+                    Waveform(reference[None].astype(np.float32) / np.float32(32768), RATE),
+                    expected_of_composition(piece, CLIP_S),
+                    codes,
+                )
+            )
+    return compare(pairs)
+
+
+def _names(request: FreshRequest) -> dict[str, str]:
+    return dict(tag.split("/", 1) for tag in request.tags)
 
 
 def _as_trained(model: HouseModel) -> LMModel:
@@ -260,7 +263,7 @@ def _through_file(
     clip: NDArray[np.float32], rate: int, name: str, bitrate: int
 ) -> tuple[NDArray[np.float32], float]:
     """The clip through a lossy file, aligned, and the kbit/s that file really took."""
-    from watermark.audio import Waveform, encode, read
+    from watermark.audio import encode, read
 
     payload = encode(Waveform(clip[None], rate), name, bitrate=bitrate)  # type: ignore[arg-type]  # a name of _LOSSY
     decoded = read(payload).mono().resample(rate).samples[0]
@@ -291,9 +294,14 @@ def sampling_of(model: HouseModel, options: EvaluationConfig) -> dict[str, Any]:
 
 @torch.inference_mode()
 def generate_clips(
-    model: HouseModel, requests: Sequence[Sequence[str]], options: EvaluationConfig
+    model: HouseModel,
+    requests: Sequence[Sequence[str]],
+    options: EvaluationConfig,
+    seeds: Sequence[int] | None = None,
 ) -> tuple[list[NDArray[Any]], Clips]:
-    """Ten seconds per request: tokens (frames, codebooks) and samples. Seed + index is its seed.
+    """Ten seconds per request: tokens (frames, codebooks) and samples.
+
+    Without `seeds` the seed of a request is that of the options and its index added.
 
     As :class:`studio.music.generator.MusicGenerator` does it: each plays from the lead sheet that
     the composer writes for its tags and seed.
@@ -308,13 +316,14 @@ def generate_clips(
     clips: Clips = []
     for start in range(0, len(requests), options.batch):
         part = requests[start : start + options.batch]
-        seeds = [options.seed + start + i for i in range(len(part))]
-        lm.begin([torch.Generator().manual_seed(seed) for seed in seeds])
+        own = list(seeds or range(options.seed, options.seed + len(requests)))
+        own = own[start : start + options.batch]
+        lm.begin([torch.Generator().manual_seed(seed) for seed in own])
         conditions = [
             ConditioningAttributes(
                 text={CONDITION: condition_text(tags, write_lead_sheet(seed, tags))}
             )
-            for tags, seed in zip(part, seeds, strict=True)
+            for tags, seed in zip(part, own, strict=True)
         ]
         codes = lm.generate(
             conditions=conditions, max_gen_len=frames, **sampling_of(model, options)
@@ -438,11 +447,24 @@ def _checks(data: Mapping[str, Any]) -> list[Check]:
             round(max(copying["held_out_runs_in_training"], 0.001), 4),
             at_least=False,
         ),
+        *_sound_checks(data["sound"]),
+    ]
+
+
+def _sound_checks(sound: Mapping[str, Any]) -> list[Check]:
+    made, render = sound["generated"], sound["composer's render"]
+    drones = round(render["drone_rate"] + 0.02, 4)
+    valley = round(render["valley_to_peak_db"] + 2, 2)
+    return [
+        Check("clips that drone", made["drone_rate"], drones, at_least=False),
+        Check("chord of the sheet is heard", made["chord_agreement"] or 0.0, 0.85),
+        Check("noise between partials", made["valley_to_peak_db"], valley, "dB", False),
+        Check("log-mel error against the render", sound["log_mel_error_db"], 4.0, "dB", False),
     ]
 
 
 def _keep(folder: Path, clips: Clips, wanted: Sequence[Sequence[str]], rate: int) -> None:
-    from watermark.audio import Waveform, write
+    from watermark.audio import write
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, (clip, tags) in enumerate(zip(clips, wanted, strict=True)):

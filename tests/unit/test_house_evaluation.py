@@ -13,9 +13,7 @@ from studio.house.classifier import TagClassifier, clip_features
 from studio.house.codec_losses import MultiScaleMel, si_sdr, waveform_error_db
 from studio.house.codec_training import codebook_perplexity
 from studio.house.evaluate import (
-    Check,
     EvaluationConfig,
-    Report,
     balanced_requests,
     generate_clips,
     measure_codec,
@@ -31,6 +29,7 @@ from studio.music.house_model import (
     save_house_model,
 )
 from studio.music.models.house.temperatures import every_codebook, scale_heads
+from studio.music.training.evaluation.report import Check, Report
 
 RATE = 16000
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -168,9 +169,7 @@ def _magnitudes(samples: Array, size: int, hop: int) -> Array:
     padded = np.pad(samples, (size // 2, size // 2))
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: len(samples) : hop]
     window = np.hanning(size + 1)[:-1].astype(np.float32)
-    parts = [
-        np.abs(np.fft.rfft(frames[i : i + 256] * window)) for i in range(0, len(frames), 256)
-    ]
+    parts = [np.abs(np.fft.rfft(frames[i : i + 256] * window)) for i in range(0, len(frames), 256)]
     out: Array = (np.concatenate(parts) * (2 / window.sum())).astype(np.float32)
     return out
 
@@ -329,9 +328,7 @@ def _note_onsets(pitches: Array) -> NDArray[np.int64]:
 
 def _per_quarter(onsets: NDArray[Any], frames: int) -> tuple[int, ...]:
     edges = [frames * q // _QUARTERS for q in range(_QUARTERS + 1)]
-    return tuple(
-        int(onsets[a:b].sum()) for a, b in zip(edges[:-1], edges[1:], strict=True)
-    )
+    return tuple(int(onsets[a:b].sum()) for a, b in pairwise(edges))
 
 
 def _valley_to_peak_db(picture: Array) -> float:
