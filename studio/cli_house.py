@@ -243,8 +243,12 @@ def evaluate(
     from studio.house.export import record_metrics
     from studio.music.config import HOUSE_WEIGHTS
 
-    asked = {"clips": clips, "per_genre": per_genre, "seed": seed}
-    config = EvaluationConfig(**{k: v for k, v in asked.items() if v is not None})
+    usual = EvaluationConfig()
+    config = EvaluationConfig(
+        clips=usual.clips if clips is None else clips,
+        per_genre=usual.per_genre if per_genre is None else per_genre,
+        seed=usual.seed if seed is None else seed,
+    )
 
     def say(text: str) -> None:
         click.echo(text, file=sys.stderr)
