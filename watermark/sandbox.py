@@ -265,7 +265,7 @@ class _Child:
         if not self.filtered and not self._unfiltered:
             raise SandboxUnavailableError(
                 "this system refuses the system-call filter of the decoding sandbox, so that files "
-                "of unknown origin are not decoded here"
+                "of unknown origin are not decoded here; decode files you trust in this process"
             )
 
     def message(self) -> bytes:

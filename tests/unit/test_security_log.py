@@ -125,6 +125,24 @@ def test_changes_are_recorded_with_their_ledger_entry_or_not_at_all(accounts, le
     assert log.events(limit=1)[0].subject == "seal 2"
 
 
+def test_a_deleted_account_leaves_its_id_and_no_address(accounts, ledger, log, database):
+    accounts.add("root", Role.ADMINISTRATOR, PASSWORD, by=None)
+    ada = accounts.add("ada", Role.ARTIST, PASSWORD, by=None)
+    for name in ("ada", "root"):
+        accounts.sign_in(name, PASSWORD, address=HERE)
+    accounts.disable("ada", by=None)
+    assert accounts.delete("ada", by=None) == 0
+    with pytest.raises(SignInError):
+        accounts.sign_in("ada", PASSWORD, address="192.0.2.2")
+    signed_in = log.events(event="sign-in", account_id=ada.account_id)
+    assert [(event.name, event.address) for event in signed_in] == [(None, None)]
+    assert (None, HERE) not in [(e.name, e.address) for e in log.events()]
+    assert ("root", HERE) in [(e.name, e.address) for e in log.events()]
+    assert log.check(ledger).ok
+    assert ledger.verify().ok
+    assert accounts.add("ada", Role.ARTIST, PASSWORD, by=None).account_id != ada.account_id
+
+
 # -- growth ----------------------------------------------------------------------------------------
 
 
