@@ -115,6 +115,7 @@ class Chord:
 
     ``tones`` are pitch classes, the root first; ``scale`` the pitch classes a melody may use over
     it. ``symbol`` is spelled as musicians do in the key of the piece, for example ``F#m7``.
+    ``bass`` is the lowest note's pitch class where it is not the root (``C/E``).
     """
 
     start: int
@@ -122,6 +123,7 @@ class Chord:
     symbol: str
     tones: tuple[int, ...]
     scale: tuple[int, ...]
+    bass: int | None = None
 
     @property
     def root(self) -> int:
