@@ -220,7 +220,7 @@ class _Arranger:
             if 4 < stop - first < 6:
                 count = stop - first - 2  # five bars are three and two
             level = self._level(section, first - section.first_bar)
-            before = (notes or sung or [None])[-1]  # type: ignore[list-item]  # None: nothing yet
+            heard = notes or sung
             notes += sing(
                 themes[section.kind],
                 plan.bars[first : first + count],
@@ -232,7 +232,7 @@ class _Arranger:
                 lift=lift,
                 closes=first + count >= stop and section.kind != "intro",
                 ornament=0.0 if time == 1 else min(0.4, 0.15 * time),
-                before=None if before is None else before.pitch,
+                before=heard[-1].pitch if heard else None,
             )
             first += count
         return notes

@@ -176,7 +176,8 @@ def _slots(
         arch = (0.0, 1.5, 3.0, 0.0)[min(3, 4 * number // max(1, len(bars)))]
         target = level + arch - 2.0
         if source == "e":
-            pattern, contour = theme.endings[closes], (-1, -1, 1, -1)
+            pattern = theme.endings[closes]
+            contour: tuple[int, ...] = (-1, -1, 1, -1)
             if not closes and theme.pickup:
                 pattern = pattern[: len(pattern) // 2] + theme.pickup[len(theme.pickup) // 2 :]
         else:
