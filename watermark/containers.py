@@ -238,16 +238,16 @@ def _data_size(
             found.damage = f"the file is cut short: the last {missing:.1f} s are missing"
         return there
     behind = at + stated + stated % 2
-    if _walkable(view, behind, order):
-        return stated
     view.seek(behind)
     head = view.read(12)
     if stated and head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
-        rest = look_at(view.part(behind, size))
-        found.sections = [view.part(0, behind), *rest.sections]
-        found.sections[0]._patches = view._patches
+        rest = _look_at(view.part(behind, size))
+        first = view.part(0, behind)
+        found.sections = [first, *rest.sections]
         found.damage = found.damage or rest.damage
-        found.notes.append("several WAV files stand one behind the other; all were read")
+        found.notes[:] = ["several WAV files stand one behind the other; all were read"]
+        return stated
+    if _walkable(view, behind, order):
         return stated
     extra = there - stated
     if stated and extra < _AT_LEAST_S * max(1, byte_rate):
@@ -260,7 +260,7 @@ def _data_size(
     return there
 
 
-def look_at(view: View) -> Found:
+def _look_at(view: View) -> Found:
     """As :func:`look`, for a part of a file."""
     found = Found([view], view.part(0, 16).read(16))
     _riff(view, found, found.magic[:4])
