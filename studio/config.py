@@ -103,6 +103,10 @@ class UploadConfig(_Frozen):
     max_duration_s: float = Field(gt=0)
     max_bytes: int = Field(gt=0)
     deadline_s: float = Field(gt=0)
+    held_bytes: int = Field(gt=0)
+    """Uploads of one account on disk at a time."""
+    hourly_bytes: int = Field(gt=0)
+    """Uploads of one account within an hour."""
     isolate: bool
     """Decode them in a child process with limits, which costs about 0.2 s a file."""
     allow_unfiltered: bool
@@ -160,6 +164,8 @@ class AccountsConfig(_Frozen):
     """A token for the REST layer or the command line ends after so long."""
     requests_per_minute: int = Field(ge=1)
     """Of one account (one address where nobody is signed in) to the REST layer."""
+    page_events_per_minute: int = Field(ge=1)
+    """Events and uploads of one account to the page."""
     jobs_at_a_time: int = Field(ge=1)
     """Requests for music that one account may have running or in line."""
 

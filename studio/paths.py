@@ -47,6 +47,11 @@ class StudioPaths:
         return self.home / "tmp"
 
     @property
+    def uploads(self) -> Path:
+        """Files that callers uploaded, until they are examined; for this user alone."""
+        return self.home / "uploads"
+
+    @property
     def ledger(self) -> Path:
         """The SQLite database that holds the ledger."""
         return self.home / "ledger.db"

@@ -27,9 +27,11 @@ from studio.api.claims import Claims
 from studio.api.door import Door, actor_of
 from studio.api.forwarded import TrustedProxies
 from studio.api.jobs import JobRunner
+from studio.api.page_gate import PageGate, PageRules
 from studio.api.records import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.api.refusals import answer_of
 from studio.api.security import HouseRules
+from studio.api.uploads import Budget, Uploads
 from studio.api.v1 import create_v1
 from studio.errors import LedgerError, NotYoursError, StudioError, UsageError
 from studio.isolation import weakness
@@ -61,7 +63,16 @@ def create_api(
         openapi_url=None,
         lifespan=lifespan,
     )
+    limits = studio.config.uploads
+    uploads = Uploads(
+        studio.paths.uploads,
+        Budget(max_bytes=limits.max_bytes, held=limits.held_bytes, hourly=limits.hourly_bytes),
+    )
+    app.state.page_rules = rules = PageRules(
+        uploads, events_per_minute=studio.config.accounts.page_events_per_minute
+    )
     # The last one added is the first to see a request.
+    app.add_middleware(PageGate, rules=rules)
     app.add_middleware(Door, studio=studio)
     app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
     app.add_middleware(HouseRules)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.access import Actor
 from studio.api.jobs import Job, JobRunner
+from studio.api.limits import log_failure
 from studio.api.refusals import TooManyRequestsError, answer_of
 from studio.errors import GenerationCancelledError, NotYoursError, StudioError
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BookedJob", "JobBook"]
 
-_logger = logging.getLogger(__name__)
 _KEPT_S = 3600.0  # an ended job can be asked for so long
 
 
@@ -136,5 +135,5 @@ def _logged(
     except StudioError:
         raise
     except Exception:
-        _logger.exception("generation failed, reference %s", id_[:8])
+        log_failure("generation", id_[:8])
         raise

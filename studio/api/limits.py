@@ -1,4 +1,6 @@
-"""How much one caller may ask: a bucket of requests that fills again at a steady rate.
+"""How much one caller may ask, and how much of what fails is written to the log.
+
+A bucket of requests fills again at a steady rate.
 
 >>> buckets = Buckets(per_minute=2, clock=lambda: 0.0)
 >>> [buckets.take("ada") for _ in range(3)], buckets.take("vera")
@@ -7,11 +9,17 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
-__all__ = ["Buckets"]
+__all__ = ["Buckets", "log_failure"]
+
+_logger = logging.getLogger(__name__)
 
 _MANY = 10_000  # callers remembered before the quiet ones are forgotten
 
@@ -43,3 +51,25 @@ class Buckets:
                 return (1.0 - left) / self._rate
             self._left[caller] = (left - 1.0, now)
             return 0.0
+
+
+_TRACEBACKS = Buckets(per_minute=20)
+_FRAMES = 12  # of a traceback, the innermost
+_TEXT = 300  # characters of an error's own text, which may repeat what a stranger sent
+
+
+def log_failure(what: str, reference: str | None = None) -> str:
+    """Log the exception that is being handled; the reference a person is told.
+
+    A short traceback, and at most 20 a minute: whoever provokes errors does not fill the disk.
+    """
+    reference = reference or secrets.token_hex(4)
+    error = sys.exception()
+    if error is None or _TRACEBACKS.take(""):
+        _logger.error("%s failed, reference %s", what, reference)
+        return reference
+    frames = "".join(traceback.format_tb(error.__traceback__)[-_FRAMES:])
+    text = repr(str(error)[:_TEXT])
+    kind = type(error).__name__
+    _logger.error("%s failed, reference %s: %s: %s\n%s", what, reference, kind, text, frames)
+    return reference

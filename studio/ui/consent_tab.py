@@ -6,8 +6,6 @@ tab records such files, shows what stands, and says beforehand what a revocation
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ from studio.errors import StudioError
 from studio.ui import consent_views as views
 from studio.ui.callers import acting, caller
 from studio.ui.create_views import failure_panel, unexpected_panel
-from studio.ui.parts import PRIVATE, UploadedFile
+from studio.ui.parts import PRIVATE, UploadedFile, delete_file, log_failure
 from studio.ui.wording import esc
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsentTab", "statement_links"]
 
-_logger = logging.getLogger(__name__)
 _State = dict[Any, Any]  # component -> update, as Gradio wants it
 _MAX_FILE = 1 << 20  # bytes of a signed consent file
 
@@ -37,8 +34,9 @@ _MAX_FILE = 1 << 20  # bytes of a signed consent file
 class ConsentTab:
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, discard: Callable[[Path], None] = delete_file) -> None:
         self._studio = studio
+        self._discard = discard
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=7, min_width=320):
                 with gr.Column(elem_classes="section"):
@@ -179,7 +177,7 @@ class ConsentTab:
             return {self.imported: ""}
         path = Path(uploaded)
         told = self._told(lambda: self._record(path, fingerprint.strip(), request))
-        path.unlink(missing_ok=True)
+        self._discard(path)
         answer: _State = {self.imported: told, self.file: None}
         try:
             return {**answer, **self._standing(request)}
@@ -217,10 +215,8 @@ class ConsentTab:
             return work()
         except StudioError as exc:
             return failure_panel(exc)
-        except Exception:  # the person gets a reference, the operator the traceback
-            reference = secrets.token_hex(4)
-            _logger.exception("the Consent tab failed, reference %s", reference)
-            return unexpected_panel(reference)
+        except Exception:  # noqa: BLE001 - the person gets a reference, the log a traceback
+            return unexpected_panel(log_failure("the Consent tab"))
 
 
 def statement_links(holder: str, first: str, last: str) -> str:

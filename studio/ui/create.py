@@ -7,7 +7,6 @@ releases only what is sealed and recorded.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from studio.tags import KINDS
 from studio.ui import create_views as views
 from studio.ui.callers import acting, caller
 from studio.ui.chips import chip_choices, chosen_tags, first_usable, objection
-from studio.ui.parts import PRIVATE, RoutedAudio, absolute_url
+from studio.ui.parts import PRIVATE, RoutedAudio, absolute_url, log_failure
 from studio.ui.wording import KIND_TITLES, USE_TITLES, territories
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CreateTab"]
 
-_logger = logging.getLogger(__name__)
 _SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
 _LISTED = 12  # outputs of the session that stay listed
 _State = dict[Any, Any]  # component -> update, as Gradio wants it
@@ -409,10 +407,8 @@ class CreateTab:
             release = job.result()
         except (StudioError, CancelledError) as exc:
             yield {**done, self.status: views.failure_panel(exc)}
-        except Exception:  # the person gets a reference, the operator the traceback
-            reference = secrets.token_hex(4)
-            _logger.exception("generation failed, reference %s", reference)
-            yield {**done, self.status: views.unexpected_panel(reference)}
+        except Exception:  # noqa: BLE001 - the person gets a reference, the log a traceback
+            yield {**done, self.status: views.unexpected_panel(log_failure("generation"))}
         else:
             made = [release.output_id, *made][:_LISTED]
             link = self._links(request)

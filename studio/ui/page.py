@@ -7,6 +7,8 @@ taken away. That is a courtesy: what a role may do is decided with every event, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -17,7 +19,7 @@ from studio.ui.accounts_tab import AccountsTab
 from studio.ui.callers import caller
 from studio.ui.consent_tab import ConsentTab
 from studio.ui.create import CreateTab
-from studio.ui.parts import PRIVATE
+from studio.ui.parts import PRIVATE, QuietBlocks, delete_file
 from studio.ui.verify_tab import VerifyTab
 from studio.ui.wording import asset, esc
 
@@ -50,10 +52,18 @@ def theme() -> gr.themes.Base:
 
 
 def build_page(
-    studio: Studio, claims: Claims, *, making: JobRunner, checking: JobRunner
+    studio: Studio,
+    claims: Claims,
+    *,
+    making: JobRunner,
+    checking: JobRunner,
+    discard: Callable[[Path], None] = delete_file,
 ) -> gr.Blocks:
-    """The whole page. ``making`` and ``checking`` run the two kinds of work."""
-    page: gr.Blocks = gr.Blocks(
+    """The whole page. ``making`` and ``checking`` run the two kinds of work.
+
+    ``discard`` deletes an upload once it was examined.
+    """
+    page: gr.Blocks = QuietBlocks(
         title="Consented Music Studio",
         analytics_enabled=False,
         delete_cache=(_UPLOADS_LIVE_S, _UPLOADS_LIVE_S),
@@ -66,9 +76,9 @@ def build_page(
             with gr.Tab("Create", id="create"):
                 create = CreateTab(studio, claims, making)
             with gr.Tab("Verify", id="verify"):
-                VerifyTab(studio, checking)
+                VerifyTab(studio, checking, discard)
             with gr.Tab("Consent", id="consent") as consent_tab:
-                ConsentTab(studio).connect(consent_tab, page)
+                ConsentTab(studio, discard).connect(consent_tab, page)
             with gr.Tab("Accounts", id="accounts") as accounts_tab:
                 AccountsTab(studio).connect(accounts_tab)
             with gr.Tab("Models and limits", id="about"):

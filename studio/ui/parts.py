@@ -15,10 +15,23 @@ import gradio as gr
 from gradio import component_meta
 from gradio.data_classes import FileData
 
-__all__ = ["PRIVATE", "RoutedAudio", "UploadedFile", "absolute_url"]
+from studio.api.limits import log_failure
+
+__all__ = [
+    "PRIVATE",
+    "QuietBlocks",
+    "RoutedAudio",
+    "UploadedFile",
+    "absolute_url",
+    "delete_file",
+    "log_failure",
+]
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """For every event: not an endpoint of Gradio's own API, and no overlay over our own status."""
+
+
+_REFUSED = "The studio could not carry this out. Reload the page and try again."
 
 
 @contextmanager
@@ -51,15 +64,36 @@ with _without_stub_file():
             return FileData(path=str(value), url=str(value), orig_name=name)
 
     class UploadedFile(gr.File):
-        """A file that was uploaded; a URL handed in its place is refused instead of fetched."""
+        """A file that was uploaded, left where :mod:`studio.api.uploads` put it.
+
+        Gradio would hash it on the event loop and copy it. A URL is refused instead of fetched.
+        """
 
         is_template = True
 
         async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-            """Refuse URLs. Raises :class:`gradio.Error`, which the page shows as text."""
-            if "://" in str(url_or_file_path):
-                raise gr.Error("Only files can be examined, not addresses.", print_exception=False)
-            return await super().async_move_resource_to_block_cache(url_or_file_path)
+            """The path itself. Raises :class:`gradio.Error` for what is no file of the uploads."""
+            path = Path(str(url_or_file_path))
+            uploads = Path(self.GRADIO_CACHE).resolve()
+            if path.is_symlink() or not path.is_file() or uploads not in path.resolve().parents:
+                raise gr.Error(_REFUSED, print_exception=False)
+            return str(path)
+
+    class QuietBlocks(gr.Blocks):
+        """A page whose errors repeat nothing: neither to the browser nor at length in the log."""
+
+        async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            """As Gradio's; whatever fails becomes one fixed text."""
+            try:
+                return await super().process_api(*args, **kwargs)
+            except Exception as exc:
+                log_failure("an event of the page")
+                raise gr.Error(_REFUSED, print_exception=False) from exc
+
+
+def delete_file(path: Path) -> None:
+    """Delete an upload that was examined."""
+    path.unlink(missing_ok=True)
 
 
 def absolute_url(request: gr.Request, path: str) -> str:

@@ -30,6 +30,7 @@ from studio.ui.wording import asset
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from studio.api.page_gate import PageRules
     from studio.services import Studio
 
 __all__ = ["create_app", "serve"]
@@ -49,20 +50,32 @@ def create_app(studio: Studio) -> FastAPI:
 
     from studio.ui.page import build_page, theme
 
+    # Uploads lie in the home, so that users of one machine do not share a folder of Gradio's.
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.paths.uploads)
     claims = Claims()
     making, checking = JobRunner(**_MAKING), JobRunner(**_CHECKING)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        rules.uploads.prepare()
         yield
         making.close()
         checking.close()
+        rules.uploads.close()
 
     api = create_api(studio, claims, making=making, checking=checking, lifespan=lifespan)
+    rules: PageRules = api.state.page_rules
     api.include_router(login_routes(studio))
+    page = build_page(
+        studio, claims, making=making, checking=checking, discard=rules.uploads.discard
+    )
+    rules.functions = {number: len(handler.inputs) for number, handler in page.fns.items()}
+    # Gradio checks the paths in a request only of a page that was "launched", and mounting one does
+    # not say so: the second lock, behind studio.api.page_gate.
+    page.has_launched = True
     app: FastAPI = gr.mount_gradio_app(
         api,
-        build_page(studio, claims, making=making, checking=checking),
+        page,
         path="/",
         auth_dependency=_name_of,  # the door has been passed by now; this is the second lock
         theme=theme(),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -17,7 +15,7 @@ from studio.errors import StudioError
 from studio.ui import verdict_views as views
 from studio.ui.callers import acting
 from studio.ui.create_views import failure_panel, unexpected_panel
-from studio.ui.parts import PRIVATE, UploadedFile
+from studio.ui.parts import PRIVATE, UploadedFile, delete_file, log_failure
 from studio.ui.report_page import downloads
 from watermark.errors import WatermarkError
 
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from studio.services import Studio, VerifyReport
 
 __all__ = ["VerifyTab"]
-
-_logger = logging.getLogger(__name__)
 
 _MOST_FILES = 25
 """Examined at once; catalogues are for ``studio scan``."""
@@ -56,9 +52,12 @@ class _Batch:
 class VerifyTab:
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, studio: Studio, runner: JobRunner) -> None:
+    def __init__(
+        self, studio: Studio, runner: JobRunner, discard: Callable[[Path], None] = delete_file
+    ) -> None:
         self._studio = studio
         self._runner = runner
+        self._discard = discard
         self._batches: dict[str, _Batch] = {}  # at work, by session
         limits = studio.config.uploads
         with gr.Row(equal_height=False, elem_classes="desk"):
@@ -113,7 +112,7 @@ class VerifyTab:
         finally:
             self._batches.pop(session, None)
             for path in paths:
-                path.unlink(missing_ok=True)
+                self._discard(path)
 
     def _examine(self, path: Path, batch: _Batch, request: gr.Request) -> Iterator[str]:
         """Panels while one file is at work; its answer joins the batch, unless it was stopped."""
@@ -133,10 +132,8 @@ class VerifyTab:
             return
         except (StudioError, WatermarkError) as exc:
             batch.done.append(failure_panel(exc))
-        except Exception:  # the person gets a reference, the operator the traceback
-            reference = secrets.token_hex(4)
-            _logger.exception("verification failed, reference %s", reference)
-            batch.done.append(unexpected_panel(reference))
+        except Exception:  # noqa: BLE001 - the person gets a reference, the log a traceback
+            batch.done.append(unexpected_panel(log_failure("verification")))
 
     def _on_stop(self, request: gr.Request) -> None:
         batch = self._batches.get(str(request.session_hash))
