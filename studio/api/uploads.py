@@ -309,6 +309,7 @@ async def receive(
     form = _Form()
     parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]  # typed dict
     done: list[Upload] = []
+    opened: Upload | None = None
     with contextlib.ExitStack() as stack:
 
         def carry_out(todo: list[tuple[str, Any]]) -> None:
@@ -323,7 +324,6 @@ async def receive(
                     assert opened is not None
                     opened.write(value)
 
-        opened: Upload | None = None
         gathered = 0
         try:
             async for chunk in stream:
