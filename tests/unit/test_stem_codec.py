@@ -130,10 +130,10 @@ def test_a_slide_begins_as_far_off_as_the_table_says_and_ends_on_the_pitch():
     bend = np.array([-100, -100, -100, -50, 0, 0, 0, 0, 0], np.float32)
     slid = InstrumentTables({(False, 0, 60): instrument(60, [1.0], bend=bend)})
     sound = Excitation(slid).stem([TimedNote(0.0, 2.0, 81, 127, 0)], 0, RATE)[0]
-    spectrum = np.fft.fft(sound)
+    spectrum = np.fft.fft(sound.astype(np.float64))
     spectrum[len(sound) // 2 :] = 0
-    phase = np.unwrap(np.angle(np.fft.ifft(spectrum)))
-    cents = 1200 * np.log2(np.diff(phase) * RATE / (2 * np.pi * 880))
+    turns = np.diff(np.unwrap(np.angle(np.fft.ifft(spectrum)))) * RATE / (2 * np.pi * 880)
+    cents = 1200 * np.log2(np.maximum(turns, 0.5))  # the edges of the transform mean nothing
     assert np.median(cents[1000:2800]) == pytest.approx(-100, abs=3)
     assert np.median(cents[10_000:40_000]) == pytest.approx(0, abs=0.5)
 
