@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.channels import Layout, alike
+from watermark.channels import NAMES, Layout, alike, order
 from watermark.containers import View
 from watermark.decode_limits import AudioInfo, Guard, Subtype, no_such_stream
 from watermark.errors import (
@@ -133,6 +133,7 @@ def ffmpeg_blocks(
         if context is None or context.name not in _CODECS.split(","):
             raise UnsupportedAudioError(f"{guard.name}: the audio codec is not handled")
         context.thread_count = 1
+        info.layout = _custom_layout(context) or info.layout
         yield from _packets(container, stream, view, guard, info)
         if bounded.stopped is not None:
             raise bounded.stopped
@@ -142,6 +143,21 @@ def ffmpeg_blocks(
         ) from exc
     finally:
         container.close()
+
+
+def _custom_layout(context: Any) -> Layout | None:
+    """The channels of a stream that has them in an order of its own (CAF, QuickTime), else None.
+
+    PyAV 18 frees the memory of such a layout twice, once with each frame. So it is read once, and
+    the decoder is given one without an order; the samples stay as they are.
+    """
+    layout = context.layout
+    names = tuple(channel.name for channel in layout.channels)
+    canonical = set(names) <= set(NAMES) and order(names) == list(range(len(names)))
+    if canonical or set(names) == {"NONE"}:
+        return None
+    context.layout = f"{len(names)} channels"
+    return names if len(set(names)) == len(names) else None
 
 
 def _packets(
@@ -234,8 +250,11 @@ def _xing_frames(head: bytes) -> int | None:
 
 def _describe(info: AudioInfo, codec: str, frame: AudioFrame) -> None:
     """Layout and sample format, from the first frame of a stream."""
-    names: Layout | None = tuple(channel.name for channel in frame.layout.channels)
-    if names is None or len(set(names)) < len(names) or "NONE" in names or "UNK" in names:
+    given = tuple(channel.name for channel in frame.layout.channels)
+    names: Layout | None = given
+    if set(given) == {"NONE"} and info.layout is not None and len(info.layout) == len(given):
+        names = info.layout  # known from elsewhere
+    elif len(set(given)) < len(given) or "NONE" in given or "UNK" in given:
         names = None
     if info.layout is None or not alike(info.layout, names, len(info.layout)):
         info.layout = names

@@ -13,7 +13,10 @@ COMMANDS = ("detect", "identify", "scan", "embed", "verify")
 
 SEALED = {"detect": "sealed", "identify": "named", "scan": "sealed", "verify": "sealed"}
 EXCERPT = {**SEALED, "verify": "excerpt"}
-UNREADABLE = dict.fromkeys(("detect", "identify", "scan", "embed", "verify"), "unreadable")
+UNREADABLE = {
+    **dict.fromkeys(("detect", "identify", "scan", "verify"), "unreadable"),
+    "embed": "refused",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,28 @@ class TestChannels:
             back = again.samples[names.index(name), :length]
             assert np.corrcoef(back, sound.samples[number, :length])[0, 1] > 0.9, (name, names)
 
+    @pytest.mark.parametrize("isolated", [False, True])
+    @pytest.mark.parametrize("labels", [(2, 1, 3), (3, 1, 2, 5, 6, 4), (4, 3, 2, 1, 8, 7, 6, 5)])
+    def test_an_order_of_its_own_is_kept_and_does_not_end_the_process(self, labels, isolated):
+        """PyAV frees such a layout twice, with every frame."""
+        sound = distinct(len(labels))
+        steps = (sound.samples * 32767).astype(">i2").T.tobytes()
+        desc = struct.pack(">d4sIIIII", 48_000.0, b"lpcm", 0, 2 * len(labels), 1, len(labels), 16)
+        chan = struct.pack(">III", 0, 0, len(labels))
+        chan += b"".join(struct.pack(">II12x", label, 0) for label in labels)
+        data = b"caff" + struct.pack(">HH", 1, 0)
+        for name, body in ((b"desc", desc), (b"chan", chan), (b"data", bytes(4) + steps)):
+            data += name + struct.pack(">q", len(body)) + body
+        again, info = known(data, replace(LIMITS, isolated=isolated))
+        np.testing.assert_allclose(again.samples, sound.samples, atol=2**-14)
+        assert info.layout is not None
+        front = [{1: "FL", 2: "FR", 3: "FC", 4: "LFE"}.get(label) for label in labels]
+        for name, label in zip(info.layout, front, strict=True):
+            assert label in (None, name)
+        written = read(encode(again, "wav"))  # in the order of the mask
+        place = info.layout.index("FL")
+        np.testing.assert_allclose(written.samples[0], sound.samples[place], atol=2**-13)
+
     def test_what_a_format_cannot_state_is_refused_in_words(self):
         with pytest.raises(UnsupportedAudioError, match=r"FL FR LFE; write \.wav or \.flac"):
             writable(("FL", "FR", "LFE"), 3, "ogg")
