@@ -28,7 +28,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.audio import AudioFormat, Waveform, encode, read
+from watermark.audio import CHILD_LIMITS, AudioFormat, Waveform, encode, read
 from watermark.clips import synthetic_clips
 from watermark.errors import BenchError, WatermarkError
 
@@ -295,7 +295,9 @@ def _recorded_noise(
         raise BenchError("this attack needs a folder of recordings (--noise DIR)")
     noise = np.zeros((1, 0))
     while noise.shape[1] < waveform.length:
-        part = read(paths[int(rng.integers(len(paths)))]).mono().resample(waveform.rate)
+        part = (
+            read(paths[int(rng.integers(len(paths)))], CHILD_LIMITS).mono().resample(waveform.rate)
+        )
         level = _rms(part.samples)
         if level > 1e-4:
             noise = np.concatenate([noise, part.samples / level], axis=1)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from watermark.errors import AudioTooLongError, UnreadableAudioError, Unsupporte
 from watermark.files import replacing
 
 __all__ = [
+    "CHILD_LIMITS",
     "FORMATS",
     "STREAM_LIMITS",
     "AudioFormat",
@@ -61,6 +62,8 @@ __all__ = [
 #: For :func:`stream`, which holds one block at a time: half a day of audio.
 STREAM_LIMITS = DecodeLimits(max_duration_s=43_200.0, max_bytes=16 * 1024**3, deadline_s=3600.0)
 
+#: In a child process even where no filter holds it: a decoder that crashes ends the child only.
+CHILD_LIMITS = replace(STREAM_LIMITS, isolated=True, unfiltered=True)
 
 _MOST_CHANNELS = 64  # a longer axis than this is that of the samples
 

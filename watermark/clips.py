@@ -8,20 +8,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.audio import STREAM_LIMITS, Waveform, stream
+from watermark.audio import CHILD_LIMITS, Waveform, stream
 from watermark.errors import AudioError, BenchError
 
 __all__ = ["Clip", "load_clips", "synthetic_clips"]
 
 _AUDIO = {".wav", ".flac", ".mp3", ".m4a", ".opus", ".ogg", ".aac", ".aiff", ".webm"}
-# In a child process even where no filter holds it: a decoder's crash ends the child only.
-_LIMITS = replace(STREAM_LIMITS, isolated=True, unfiltered=True)
 _READ_S = 120.0  # seconds of a file looked at to take a clip from
 
 
@@ -52,7 +50,7 @@ def load_clips(
         if len(clips) == count:
             break
         try:
-            blocks = stream(path, block_s=_READ_S, limits=_LIMITS)
+            blocks = stream(path, block_s=_READ_S, limits=CHILD_LIMITS)
             waveform = next(blocks)
         except AudioError as exc:
             left_out.append(str(exc))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.audio import (
-    STREAM_LIMITS,
+    CHILD_LIMITS,
     AudioFormat,
     AudioInfo,
     Encoder,
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SealedFile", "embed_file"]
 
-# In a child process even where no filter holds it: a decoder's crash ends the child only.
-_LIMITS = replace(STREAM_LIMITS, isolated=True, unfiltered=True)
 _BLOCK_S = 20.0  # of the carrier in memory at a time
 _BIN_S = 0.1  # of the levels that are compared
 _AUDIBLE = 1e-3  # rms; a channel below -60 dBFS is not compared
@@ -100,7 +98,7 @@ def embed_file(
         raise UnsupportedAudioError(
             f"{source_name(target)}: IN and OUT are the same file; nothing was written"
         )
-    limits = _LIMITS
+    limits = CHILD_LIMITS
     sweep(Path(os.path.realpath(target)).parent)
     info = AudioInfo()
     name = source_name(source)
@@ -212,7 +210,7 @@ def _read_back(
     path: str, first: Waveform, given: _Levels, codebook: Codebook, model: SealModel
 ) -> Detection:
     """The seal in a written file, after every channel of it was found in its place."""
-    limits = _LIMITS
+    limits = CHILD_LIMITS
     if first.channels > 1:
         info = AudioInfo()
         there: _Levels | None = None

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from watermark.audio import AudioFormat, Waveform, encode, read, stream
+from watermark.audio import CHILD_LIMITS, AudioFormat, Waveform, encode, read, stream
 from watermark.errors import AudioError
 from watermark.fingerprint import Fingerprint, fingerprint
 from watermark.fingerprint_index import FingerprintIndex
@@ -68,7 +68,7 @@ def _load(audio: str) -> list[Waveform]:
     found = []
     for path in files_in([audio]):
         try:
-            blocks = stream(path, block_s=_MOST_S)
+            blocks = stream(path, block_s=_MOST_S, limits=CHILD_LIMITS)
             track = next(blocks)
         except (AudioError, StopIteration):
             continue
