@@ -141,6 +141,7 @@ def right(row: dict[str, object], verdict: str, *, sealed: bool) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.pairwise", description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000, help="of the pairwise rows, at most")
+    parser.add_argument("--first", type=int, default=0, help="row to begin with")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=600.0, help="then stop, and count")
     options = parser.parse_args()
@@ -152,7 +153,7 @@ def main() -> int:
     from watermark.models import load_seal_model
 
     rng = random.Random(options.seed)
-    rows = pairwise(DIMENSIONS, rng)[: options.rows]
+    rows = pairwise(DIMENSIONS, rng)[options.first :][: options.rows]
     model = load_seal_model()
     key, seal_id = SealKey(1, bytes(range(32))), SealId(bytes(range(8)))
     tally: Counter[str] = Counter()
@@ -178,6 +179,7 @@ def main() -> int:
                     try:
                         verdict = str(studio.verify(path).verdict)
                         tally[f"{'sealed' if sealed else 'other'}: {verdict}"] += 1
+                        print(f"{row} sealed={sealed}: {verdict}", file=sys.stderr, flush=True)
                         if not right(row, verdict, sealed=sealed):
                             tally["wrong verdicts"] += 1
                             print(f"wrong: {row} sealed={sealed}: {verdict}", flush=True)

@@ -1,12 +1,14 @@
 """Inputs from bug reports: what every command says of each, before and after.
 
 ``python -m tests.inputs [--only TEXT] [--before TREE]``; TREE is a checkout of an earlier commit
-(``git worktree add TREE COMMIT``). The exit code is 1 where an answer is not the right one.
+(``git worktree add TREE COMMIT``). The exit code is 1 where an answer is not the right one. With
+``--keep FILE`` the answers of each tree are kept, and what is there is not asked again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -16,6 +18,8 @@ from pathlib import Path
 from tests.inputs import MODULES
 from tests.inputs.case import COMMANDS, Case
 from tests.inputs.running import Tree
+
+_AT_ONCE = 20  # inputs of one studio
 
 
 def cases(only: str = "") -> list[Case]:
@@ -35,6 +39,10 @@ def answers(tree: Path, folder: Path, chosen: list[Case]) -> dict[str, dict[str,
     return run.answers
 
 
+def _there(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
 def right(case: Case, command: str, word: str) -> bool:
     return word.split(",")[0] in case.wanted[command].split("|")
 
@@ -43,14 +51,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.inputs", description=__doc__)
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--before", type=Path, help="a checkout of an earlier commit")
+    parser.add_argument("--keep", type=Path, help="JSON file of answers, made or continued")
     options = parser.parse_args()
     chosen = cases(options.only)
     here = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory(prefix="inputs-") as name:
-        after = answers(here, Path(name) / "after", chosen)
-        before = None
+        trees = {"after": here}
         if options.before is not None:
-            before = answers(options.before.resolve(), Path(name) / "before", chosen)
+            trees["before"] = options.before.resolve()
+        kept = json.loads(options.keep.read_text()) if _there(options.keep) else {}
+        for when, tree in trees.items():
+            known = kept.setdefault(when, {})
+            fresh = [case for case in chosen if case.name not in known]
+            for at in range(0, len(fresh), _AT_ONCE):
+                part = fresh[at : at + _AT_ONCE]
+                known |= answers(tree, Path(name) / f"{when}-{at}", part)
+                if options.keep is not None:
+                    options.keep.write_text(json.dumps(kept, indent=1))
+        after, before = kept["after"], kept.get("before") if options.before else None
     wrong = total = mended = 0
     print("| item | input | command | " + ("before | " if before else "") + "after | right |")
     print("|---|---|---|" + ("---|" if before else "") + "---|---|")
