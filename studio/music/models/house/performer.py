@@ -1,0 +1,375 @@
+"""Performs a score: tokens from the language model, stems from the codec, a mastered mix.
+
+The composer writes the notes; this model plays them. A performance is a score and a seed: the same
+two give the same audio, alone or beside other takes, whole or window by window. Frames come out in
+order, so the first sound is there after half a second of music has been drawn::
+
+    performer = HousePerformer.load(directory)
+    for window in performer.stream(score, seed=7):
+        play(window.mix)                       # (2, samples) at 48 kHz
+    take, other = performer.perform([(score, 7), (score, 8)])
+    take.stems["lead"]                         # Waveform; the four stems add up to the mix
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from studio.composer.score import Score
+from studio.errors import CheckpointError, ConfigError, GenerationCancelledError, UsageError
+from studio.music.models.house.language_model import (
+    CODEBOOKS,
+    REACH,
+    Performable,
+    PerformerConfig,
+    build_language_model,
+    performable,
+)
+from studio.music.models.house.mastering import Look, Master, loudness_gain
+from studio.music.models.house.notes import (
+    FRAME,
+    FRAME_RATE,
+    RATE,
+    STEMS,
+    ScoreFeatures,
+    TimedScore,
+    score_features,
+)
+from studio.music.models.house.stem_codec import LOOK_AHEAD, StemCodec
+from studio.music.models.house.token_stream import ROWS, Drawing, StepWeights, TokenStream
+from watermark.audio import Waveform
+from watermark.files import write_file
+
+if TYPE_CHECKING:
+    from audiocraft.models.lm import LMModel
+
+__all__ = [
+    "CARD_NAME",
+    "CODEC_NAME",
+    "PERFORMER_NAME",
+    "HousePerformer",
+    "Performance",
+    "Window",
+    "is_performer",
+    "save_performer",
+]
+
+CARD_NAME = "card.json"
+CODEC_NAME = "stem-codec.safetensors"
+PERFORMER_NAME = "performer.safetensors"
+DESIGN = 3
+"""What a card of these weights says under ``design``; earlier ones say nothing."""
+
+_WINDOWS = (25, 75, 200)
+"""Frames of the first windows; the last one is the length of all others."""
+
+_CHUNK = 250
+"""Frames whose condition is computed at a time, always the same ones."""
+
+Progress = Callable[[float], None]
+"""Called with seconds of music drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a performance, in order: finished stems (4, 2, samples) that add up to the mix.
+
+    ``start`` is its first sample in the piece.
+    """
+
+    start: int
+    stems: NDArray[np.float32]
+
+    @property
+    def mix(self) -> NDArray[np.float32]:
+        """The stereo mix, (2, samples)."""
+        total: NDArray[np.float32] = self.stems.sum(0)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """A whole piece as it was played; ``tokens`` are (8, frames)."""
+
+    mix: Waveform
+    stems: Mapping[str, Waveform]
+    tokens: NDArray[np.int64]
+
+
+class HousePerformer:
+    """The third house model. Not thread-safe: one performance at a time.
+
+    Args:
+        codec: the stem codec.
+        lm: the language model of :func:`build_language_model`.
+        config: its shape and its tags.
+        card: what `card.json` says.
+        digest: of the weights.
+    """
+
+    def __init__(
+        self,
+        codec: StemCodec,
+        lm: LMModel,
+        config: PerformerConfig,
+        card: Mapping[str, Any],
+        digest: str,
+    ) -> None:
+        self.codec, self.lm, self.config = codec, lm, config
+        self.card, self.digest = card, digest
+        self._weights = StepWeights(lm)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All tags it can be told."""
+        return self.config.tags
+
+    @property
+    def drawing(self) -> Drawing:
+        """How tokens are drawn where a caller does not say: what the card fixes."""
+        said = self.card.get("generation", {})
+        return Drawing(float(said.get("temperature", 1.0)), int(said.get("top_k", 0)))
+
+    @classmethod
+    def load(cls, directory: Path) -> HousePerformer:
+        """Read what :func:`save_performer` wrote.
+
+        Raises :class:`CheckpointError` when a file is absent, damaged, or not the one the card
+        names.
+        """
+        try:
+            card = json.loads((directory / CARD_NAME).read_text(encoding="utf-8"))
+            config = PerformerConfig.from_dict(card["config"]["performer"])
+            named = dict(card["files"])
+            payload = (directory / PERFORMER_NAME).read_bytes()
+            codec_payload = (directory / CODEC_NAME).read_bytes()
+        except (OSError, ValueError, KeyError, TypeError, ConfigError) as exc:
+            raise CheckpointError(f"no readable house model in {directory}: {exc}") from exc
+        for name, content in ((PERFORMER_NAME, payload), (CODEC_NAME, codec_payload)):
+            found = hashlib.sha256(content).hexdigest()
+            if found != named.get(name):
+                raise CheckpointError(
+                    f"{directory / name} is damaged: its SHA-256 is {found[:12]}…, its card says "
+                    f"{str(named.get(name))[:12]}…; restore the file or train again"
+                )
+        lm = _language_model(config, payload, directory / PERFORMER_NAME)
+        try:
+            codec = StemCodec.load(directory / CODEC_NAME)
+        except ConfigError as exc:
+            raise CheckpointError(str(exc)) from exc
+        return cls(codec, lm, config, card, _digest(named))
+
+    # Performing -------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        score: Score,
+        seed: int,
+        *,
+        how: Drawing | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Window]:
+        """The performance of `score` with `seed`, window by window; together they are the whole.
+
+        Raises :class:`UsageError` for a tag that the model does not know and
+        :class:`GenerationCancelledError` at most one step after `cancel` is set.
+        """
+        for windows in self._windows([(score, seed)], how, progress, cancel):
+            yield windows[0][0]
+
+    def perform(
+        self,
+        takes: Sequence[tuple[Score, int]],
+        *,
+        how: Drawing | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> list[Performance]:
+        """Whole performances of pairs of score and seed, up to four drawn at once.
+
+        Takes of other lengths than the first are drawn after it. What a take is does not depend on
+        the others. Raises as :meth:`stream` does.
+        """
+        done: dict[int, Performance] = {}
+        order = sorted(range(len(takes)), key=lambda k: _frames(takes[k][0]))
+        while order:
+            length = _frames(takes[order[0]][0])
+            now = [k for k in order if _frames(takes[k][0]) == length][:ROWS]
+            order = [k for k in order if k not in now]
+            rows = list(self._windows([takes[k] for k in now], how, progress, cancel))
+            for place, k in enumerate(now):
+                stems = np.concatenate([windows[place][0].stems for windows in rows], -1)
+                tokens = rows[-1][place][1]
+                parts = {name: Waveform(stems[i], RATE) for i, name in enumerate(STEMS)}
+                done[k] = Performance(Waveform(stems.sum(0), RATE), parts, tokens)
+        return [done[k] for k in range(len(takes))]
+
+    def _windows(
+        self,
+        takes: Sequence[tuple[Score, int]],
+        how: Drawing | None,
+        progress: Progress | None,
+        cancel: threading.Event | None,
+    ) -> Iterator[list[tuple[Window, NDArray[np.int64]]]]:
+        """Windows of all takes, each with the tokens drawn so far (8, frames)."""
+        pieces = [_Piece(self, score) for score, _ in takes]
+        frames = pieces[0].timed.frames
+        stream = TokenStream(self._weights, how or self.drawing, [seed for _, seed in takes])
+        present = torch.from_numpy(np.stack([piece.told.present for piece in pieces]))
+        tokens = torch.zeros((len(takes), len(STEMS) * CODEBOOKS, 0), dtype=torch.long)
+
+        def on_step() -> None:
+            if cancel is not None and cancel.is_set():
+                raise GenerationCancelledError("cancelled; nothing was kept")
+            if progress is not None:
+                progress(min(stream.position, frames) / FRAME_RATE)
+
+        for first, last in _bounds(frames):
+            wanted = min(frames, last + LOOK_AHEAD)
+            while tokens.shape[-1] < wanted:
+                # A step more than frames: the second codebooks come a step later.
+                end = min(wanted + 1, (stream.position // _CHUNK + 1) * _CHUNK)
+                condition = torch.cat([piece.condition(stream.position, end) for piece in pieces])
+                tokens = torch.cat([tokens, stream.advance(condition, present, on_step)], -1)
+            yield [
+                (piece.window(row, first, last), row.numpy())
+                for piece, row in zip(pieces, tokens, strict=True)
+            ]
+
+
+class _Piece:
+    """One take on its way: its score in all forms, its mastering, where it has got to."""
+
+    def __init__(self, model: HousePerformer, score: Score) -> None:
+        self.model = model
+        self.timed = TimedScore.from_score(score)
+        self.told: Performable = performable(score, self.timed)
+        unknown = set(self.told.tags) - set(model.tags)
+        if unknown:
+            raise UsageError(f"the house model was not trained on {', '.join(sorted(unknown))}")
+        self.features: ScoreFeatures = score_features(self.timed)
+        self.samples = round(score.duration_s * RATE)
+        look = Look(score.mix.brightness_db, score.mix.reverb)
+        gain = loudness_gain(model.codec.expected_rms(self.timed))
+        self.master = Master(look, gain, self.samples, sources=len(STEMS))
+        self.given = 0
+        self._chunk = -1
+        self._condition = torch.zeros(0)
+
+    @torch.inference_mode()
+    def condition(self, first: int, last: int) -> Tensor:
+        """The condition of steps `first` to `last` of one chunk, (1, steps, dim)."""
+        chunk = first // _CHUNK
+        begin = chunk * _CHUNK
+        if chunk != self._chunk:
+            conditioner: Any = self.model.lm.condition_provider
+            told = conditioner.told([self.told.window(begin - REACH, begin + _CHUNK + REACH)])
+            self._condition = conditioner(told)[:, REACH:-REACH]
+            self._chunk = chunk
+        return self._condition[:, first - begin : last - begin]
+
+    def window(self, tokens: Tensor, first: int, last: int) -> Window:
+        """Decode and master frames `first` to `last`."""
+        by_stem = tokens.view(CODEBOOKS, len(STEMS), -1).transpose(0, 1)
+        dry = self.model.codec.decode(
+            by_stem, self.timed, first=first, last=last, stereo=True, features=self.features
+        )
+        finished = self.master.push(dry[..., : self.samples - first * FRAME])
+        if last == self.timed.frames:
+            finished = np.concatenate([finished, self.master.finish()], -1)
+        start, self.given = self.given, self.given + finished.shape[-1]
+        return Window(start, finished)
+
+
+def _frames(score: Score) -> int:
+    return TimedScore.from_score(score).frames
+
+
+def _bounds(frames: int) -> Iterator[tuple[int, int]]:
+    """First and last frames of the windows."""
+    first, number = 0, 0
+    while first < frames:
+        last = min(frames, first + _WINDOWS[min(number, len(_WINDOWS) - 1)])
+        yield first, last
+        first, number = last, number + 1
+
+
+# -- weights ----------------------------------------------------------------------------------
+
+
+def is_performer(card: Mapping[str, Any]) -> bool:
+    """Whether a card is one of the third design."""
+    return card.get("design") == DESIGN
+
+
+def save_performer(
+    directory: Path,
+    codec_path: Path,
+    lm: LMModel,
+    config: PerformerConfig,
+    card: Mapping[str, Any],
+) -> str:
+    """Write codec, language model (fp16) and card under `directory`; returns the digest.
+
+    The card gains ``design``, ``config``, ``files`` and ``digest``, and is written last, so that a
+    crash never leaves a card for other weights.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        name: value.detach().to("cpu", torch.float16).contiguous()
+        for name, value in lm.state_dict().items()
+    }
+    payloads = {PERFORMER_NAME: save(tensors), CODEC_NAME: codec_path.read_bytes()}
+    directory.mkdir(parents=True, exist_ok=True)
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in payloads.items()}
+    for name, content in payloads.items():
+        write_file(directory / name, content, mode=None)
+    codec = StemCodec.load(directory / CODEC_NAME)
+    shape = {
+        "performer": config.to_dict(),
+        "codec": {
+            "sample_rate": RATE,
+            "frame_rate": FRAME_RATE,
+            "channels": 2,
+            "stems": list(STEMS),
+            "codebooks": codec.config.codebooks,
+            "bins": codec.config.bins,
+        },
+    }
+    content = {
+        **card, "design": DESIGN, "config": shape, "files": files, "digest": _digest(files),
+    }  # fmt: skip
+    text = json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    write_file(directory / CARD_NAME, text.encode("utf-8"), mode=None)
+    return _digest(files)
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    """One digest for several files: of their names and digests."""
+    lines = "".join(f"{name} {files[name]}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()
+
+
+def _language_model(config: PerformerConfig, payload: bytes, path: Path) -> LMModel:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        lm = build_language_model(config)
+        lm.load_state_dict({name: value.float() for name, value in load(payload).items()})
+    except (SafetensorError, RuntimeError, KeyError) as exc:
+        raise CheckpointError(f"{path} does not fit its card: {exc}") from exc
+    return lm.eval()
