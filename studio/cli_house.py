@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -27,6 +28,15 @@ _run_option = click.option(
 )
 _fresh_option = click.option("--fresh", is_flag=True, help="Begin anew instead of resuming.")
 _minutes_option = click.option("--max-minutes", type=float, help="Save and stop after so long.")
+_codec_option = click.option(
+    "--codec",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File that `train-stem-codec` wrote.",
+)
+_encoded_option = click.option(
+    "--tracks", required=True, type=_FOLDER, help="Folder that `encode-scores` made."
+)
 _limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many tracks.")
 
 
@@ -242,7 +252,12 @@ def evaluate(
     from studio.house.evaluate import evaluate as measure
     from studio.house.export import record_metrics
     from studio.music.config import HOUSE_WEIGHTS
+    from studio.music.models.house.performer import holds_performer
 
+    if holds_performer(weights or HOUSE_WEIGHTS):
+        if any(value is not None for value in (catalogue, run_dir, clips)):
+            raise click.UsageError("weights of this design are measured on fresh requests alone")
+        _evaluate_performer(ctx, weights or HOUSE_WEIGHTS, per_genre, seed, keep, record, as_json)
     usual = EvaluationConfig()
     config = EvaluationConfig(
         clips=usual.clips if clips is None else clips,
@@ -357,6 +372,97 @@ def evaluate_stem_codec(tracks: Path, codec: Path) -> None:
     from studio.music.training.stem_evaluation import evaluate_folder
 
     click.echo(evaluate_folder(codec, tracks / "test", limit=24).text())
+
+
+def _evaluate_performer(
+    ctx: click.Context,
+    weights: Path,
+    per_genre: int | None,
+    seed: int | None,
+    keep: Path | None,
+    record: bool,
+    as_json: bool,
+) -> NoReturn:
+    from studio.music.training.evaluation.performance import (
+        PerformanceEvaluation,
+        evaluate_performer,
+    )
+    from studio.music.training.performer_export import record_figures
+
+    usual = PerformanceEvaluation()
+    options = PerformanceEvaluation(
+        per_genre=usual.per_genre if per_genre is None else per_genre,
+        seed=usual.seed if seed is None else seed,
+    )
+    report = evaluate_performer(
+        weights, options, keep=keep, progress=lambda text: click.echo(text, file=sys.stderr)
+    )
+    if record:
+        record_figures(weights, report.to_dict())
+    click.echo(json.dumps(report.to_dict()) if as_json else report.text())
+    ctx.exit(0 if all(check.reached for check in report.checks) else 1)
+
+
+@house.command("encode-scores")
+@_codec_option
+@click.option("--out", required=True, type=_FOLDER, help="Folder of the encoded tracks.")
+@_limit_option
+def encode_scores(codec: Path, out: Path, limit: int | None) -> None:
+    """Compose, render and encode the performer's tracks; goes on where it stopped."""
+    from studio.music.training.performance_data import PerformanceDataConfig, encode_tracks
+
+    config = PerformanceDataConfig.load(_recipe("performer.yaml"))
+    made = encode_tracks(config, codec, out, limit=limit, progress=_Counter("encoded"))
+    click.echo(f"{made} tracks encoded")
+
+
+@house.command("train-performer")
+@_codec_option
+@_encoded_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@_minutes_option
+def train_performer(
+    codec: Path,
+    tracks: Path,
+    run_dir: Path,
+    profile: str,
+    fresh: bool,
+    max_minutes: float | None,
+) -> None:
+    """Train the performing language model by configs/train/performer.yaml; resumes by itself."""
+    from studio.music.training.performer_training import PerformerTrainingConfig
+    from studio.music.training.performer_training import train_performer as train
+
+    path = train(
+        PerformerTrainingConfig.load(_recipe("performer.yaml"), profile),
+        codec,
+        tracks,
+        run_dir,
+        resume=not fresh,
+        max_minutes=max_minutes,
+        progress=_Counter("performer"),
+    )
+    click.echo(path)
+
+
+@house.command("export-performer")
+@_codec_option
+@_encoded_option
+@_run_option
+@click.option("--out", required=True, type=_FOLDER, help="Folder for weights and card.")
+@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True)
+@click.option("--top-k", type=click.IntRange(0), default=0, help="0 draws from all tokens.")
+@click.option("--notes", default="", help="A remark for the card.")
+def export_performer(
+    codec: Path, tracks: Path, run_dir: Path, out: Path, temperature: float, top_k: int, notes: str
+) -> None:
+    """Write codec and performer as weights that the studio loads, with their card."""
+    from studio.music.training.performer_export import export_performer as write
+
+    digest = write(run_dir, codec, tracks, out, temperature=temperature, top_k=top_k, notes=notes)
+    click.echo(digest)
 
 
 class _Counter:

@@ -96,6 +96,14 @@ def test_noise_between_partials_is_heard():
     assert describe_sound(_wave(noisy), Expected()).valley_to_peak_db > clean + 6
 
 
+def test_a_sound_that_moves_is_told_from_one_that_is_smooth():
+    rng = np.random.default_rng(0)
+    smooth = sum(_note(p, 3.0) for p in (45, 52, 57))
+    wobble = 10 ** (np.repeat(rng.normal(size=150), 640)[: len(smooth)] * 3 / 20)
+    calm, lively = (describe_sound(_wave(s), Expected()) for s in (smooth, smooth * wobble))
+    assert lively.movement_db > calm.movement_db + 1
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(48000, 2), (44100, 1), (16000, 1)])
 def test_the_figures_hold_for_any_rate_and_for_stereo(rate: int, channels: int):
     tones = ((0, 4, 7), (5, 9, 0), (7, 11, 2))
@@ -123,7 +131,8 @@ def test_a_model_that_repeats_itself_has_few_distinct_tokens():
 
 
 def test_summary_counts_drones_and_pools_agreements():
-    rest = {"strokes": (1, 1, 1, 1), "notes": (2, 2, 2, 2), "valley_to_peak_db": -20.0}
+    rest = {"strokes": (1, 1, 1, 1), "notes": (2, 2, 2, 2), "valley_to_peak_db": -20.0,
+            "movement_db": 1.0}  # fmt: skip
     figures = describe_sound(_wave(_tone(69, 5.0)), Expected())
     still = type(figures)(4.0, 0.0, (1, 4), (0, 0), level_db=-18.0, **rest)
     fine = type(figures)(1.0, 0.0, (3, 4), (0, 0), level_db=-20.0, **rest)

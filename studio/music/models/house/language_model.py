@@ -41,7 +41,7 @@ from studio.music.models.house.notes import (
     TimedScore,
     score_features,
 )
-from studio.music.models.house.stem_codec import ConvBlock
+from studio.music.models.house.stem_networks import ConvBlock
 from studio.tags import KINDS
 
 if TYPE_CHECKING:

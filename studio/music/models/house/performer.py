@@ -61,6 +61,7 @@ __all__ = [
     "HousePerformer",
     "Performance",
     "Window",
+    "holds_performer",
     "is_performer",
     "save_performer",
 ]
@@ -211,10 +212,15 @@ class HousePerformer:
             rows = list(self._windows([takes[k] for k in now], how, progress, cancel))
             for place, k in enumerate(now):
                 stems = np.concatenate([windows[place][0].stems for windows in rows], -1)
-                tokens = rows[-1][place][1]
-                parts = {name: Waveform(stems[i], RATE) for i, name in enumerate(STEMS)}
-                done[k] = Performance(Waveform(stems.sum(0), RATE), parts, tokens)
+                done[k] = _performance(stems, rows[-1][place][1])
         return [done[k] for k in range(len(takes))]
+
+    def as_written(self, score: Score) -> Performance:
+        """What the score alone lets one expect, without any token: for comparison."""
+        piece = _Piece(self, score)
+        parts = [piece.window(None, *place).stems for place in _bounds(piece.timed.frames)]
+        stems = np.concatenate(parts, -1)
+        return _performance(stems, np.zeros((len(STEMS) * CODEBOOKS, 0), np.int64))
 
     def _windows(
         self,
@@ -280,9 +286,11 @@ class _Piece:
             self._chunk = chunk
         return self._condition[:, first - begin : last - begin]
 
-    def window(self, tokens: Tensor, first: int, last: int) -> Window:
+    def window(self, tokens: Tensor | None, first: int, last: int) -> Window:
         """Decode and master frames `first` to `last`."""
-        by_stem = tokens.view(CODEBOOKS, len(STEMS), -1).transpose(0, 1)
+        by_stem = None
+        if tokens is not None:
+            by_stem = tokens.view(CODEBOOKS, len(STEMS), -1).transpose(0, 1)
         dry = self.model.codec.decode(
             by_stem, self.timed, first=first, last=last, stereo=True, features=self.features
         )
@@ -291,6 +299,11 @@ class _Piece:
             finished = np.concatenate([finished, self.master.finish()], -1)
         start, self.given = self.given, self.given + finished.shape[-1]
         return Window(start, finished)
+
+
+def _performance(stems: NDArray[np.float32], tokens: NDArray[np.int64]) -> Performance:
+    parts = {name: Waveform(stems[k], RATE) for k, name in enumerate(STEMS)}
+    return Performance(Waveform(stems.sum(0), RATE), parts, tokens)
 
 
 def _frames(score: Score) -> int:
@@ -314,6 +327,14 @@ def is_performer(card: Mapping[str, Any]) -> bool:
     return card.get("design") == DESIGN
 
 
+def holds_performer(directory: Path) -> bool:
+    """Whether the weights in a folder are of the third design; false where there is no card."""
+    try:
+        return is_performer(json.loads((directory / CARD_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def save_performer(
     directory: Path,
     codec_path: Path,
@@ -335,8 +356,8 @@ def save_performer(
     payloads = {PERFORMER_NAME: save(tensors), CODEC_NAME: codec_path.read_bytes()}
     directory.mkdir(parents=True, exist_ok=True)
     files = {name: hashlib.sha256(content).hexdigest() for name, content in payloads.items()}
-    for name, content in payloads.items():
-        write_file(directory / name, content, mode=None)
+    for name, payload in payloads.items():
+        write_file(directory / name, payload, mode=None)
     codec = StemCodec.load(directory / CODEC_NAME)
     shape = {
         "performer": config.to_dict(),

@@ -90,6 +90,7 @@ class SoundFigures:
     notes: tuple[int, ...]
     valley_to_peak_db: float
     level_db: float
+    movement_db: float
 
     @property
     def drones(self) -> bool:
@@ -112,6 +113,7 @@ def describe_sound(waveform: Waveform, expected: Expected) -> SoundFigures:
         notes=_per_quarter(_note_onsets(pitches), len(pitches)),
         valley_to_peak_db=_valley_to_peak_db(picture),
         level_db=float(20 * np.log10(np.sqrt(np.mean(samples**2)) + 1e-9)),
+        movement_db=_movement_db(mel),
     )
 
 
@@ -153,6 +155,7 @@ def summarise(clips: Sequence[SoundFigures]) -> dict[str, Any]:
         "notes_per_quarter": [float(np.mean([c.notes[q] for c in clips])) for q in quarters],
         "valley_to_peak_db": float(np.mean([clip.valley_to_peak_db for clip in clips])),
         "level_db": float(np.mean([clip.level_db for clip in clips])),
+        "movement_db": float(np.mean([clip.movement_db for clip in clips])),
     }
 
 
@@ -329,6 +332,16 @@ def _note_onsets(pitches: Array) -> NDArray[np.int64]:
 def _per_quarter(onsets: NDArray[Any], frames: int) -> tuple[int, ...]:
     edges = [frames * q // _QUARTERS for q in range(_QUARTERS + 1)]
     return tuple(int(onsets[a:b].sum()) for a, b in pairwise(edges))
+
+
+def _movement_db(mel: Array) -> float:
+    """How much a band changes from one frame to the next, dB: a lifeless sound moves too little.
+
+    Bands within 50 dB of the loudest count.
+    """
+    change = np.abs(np.diff(mel, axis=0))
+    counted = mel[1:] > mel.max() - 50
+    return float(change[counted].mean()) if counted.any() else 0.0
 
 
 def _valley_to_peak_db(picture: Array) -> float:

@@ -1,0 +1,125 @@
+"""Measures the third design on fresh requests, each beside the composer's own render.
+
+Reference and performance share the score, so they can be compared note by note and band by band.
+The reference is the soundfont's render of the same stems through the same mastering.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from studio.composer.arrange import compose_score
+from studio.composer.score import Score
+from studio.music.models.house.mastering import Look, master
+from studio.music.models.house.notes import RATE, TimedScore
+from studio.music.models.house.performer import HousePerformer, Performance
+from studio.music.models.house.token_stream import Drawing
+from studio.music.training.evaluation.beside import (
+    FreshRequest,
+    Pair,
+    compare,
+    expected_of_score,
+    fresh_requests,
+)
+from studio.music.training.evaluation.report import Check, Report
+from studio.music.training.stem_rendering import StemRenderer
+from watermark.audio import Waveform
+
+__all__ = ["PerformanceEvaluation", "evaluate_performer", "reference_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class PerformanceEvaluation:
+    """How much is measured. `tags` limits the requests; `how` None draws as the card says."""
+
+    per_genre: int = 6
+    seed: int = 20261129
+    seconds: float = 10.0
+    tags: tuple[str, ...] = ()
+    how: Drawing | None = None
+
+
+def reference_of(score: Score, renderer: StemRenderer) -> Waveform:
+    """The soundfont's render of a score, mastered as the model's stems are."""
+    dry = renderer.stereo_stems(TimedScore.from_score(score))
+    look = Look(score.mix.brightness_db, score.mix.reverb)
+    return Waveform(master(dry[..., : round(score.duration_s * RATE)], look), RATE)
+
+
+def evaluate_performer(
+    weights: Path,
+    options: PerformanceEvaluation,
+    *,
+    progress: Callable[[str], None] | None = None,
+    keep: Path | None = None,
+) -> Report:
+    """Perform fresh requests; `keep` is a folder for clips and references as WAV.
+
+    Raises :class:`HouseError` (FluidSynth is missing) or :class:`CheckpointError`.
+    """
+    say = progress or (lambda _text: None)
+    model = HousePerformer.load(weights)
+    tags = options.tags or model.tags
+    requests = fresh_requests(tags, per_genre=options.per_genre, seed=options.seed)
+    played: list[Pair] = []
+    plain: list[Pair] = []
+    spent = 0.0
+    with StemRenderer() as renderer:
+        for number, request in enumerate(requests):
+            score = compose_score(request.tags, request.seed, options.seconds)
+            reference = reference_of(score, renderer)
+            expected = expected_of_score(score, options.seconds)
+            began = time.process_time()
+            take = model.perform([(score, request.seed)], how=options.how)[0]
+            spent += time.process_time() - began
+            played.append(Pair(take.mix, reference, expected, take.tokens.T))
+            plain.append(Pair(model.as_written(score).mix, reference, expected))
+            if keep is not None:
+                _keep(keep, number, request, take, reference)
+            say(f"{number + 1} of {len(requests)}")
+    report = Report()
+    how = options.how or model.drawing
+    report.data["data"] = {
+        "weights": model.digest,
+        "requests": len(requests),
+        "seconds": options.seconds,
+        "temperature": how.temperature,
+        "top_k": how.top_k,
+    }
+    report.data["sound"] = compare(played)
+    report.data["score alone, no tokens"] = compare(plain)
+    ten = 10.0 / options.seconds / len(requests)
+    report.data["speed"] = {"processor_s_for_10_s": spent * ten, "threads": torch.get_num_threads()}
+    report.checks.extend(_checks(report.data))
+    return report
+
+
+def _checks(data: dict[str, Any]) -> list[Check]:
+    sound = data["sound"]
+    made, render = sound["generated"], sound["composer's render"]
+    return [
+        Check("clips that drone", made["drone_rate"], round(render["drone_rate"] + 0.02, 4),
+              at_least=False),
+        Check("chord of the sheet is heard", made["chord_agreement"] or 0.0, 0.85),
+        Check("noise between partials", made["valley_to_peak_db"],
+              round(render["valley_to_peak_db"] + 2, 2), "dB", False),
+        Check("log-mel error against the render", sound["log_mel_error_db"], 4.0, "dB", False),
+        Check("processor time for 10 s", data["speed"]["processor_s_for_10_s"], 3.0, "s", False),
+    ]  # fmt: skip
+
+
+def _keep(
+    folder: Path, number: int, request: FreshRequest, take: Performance, reference: Waveform
+) -> None:
+    from watermark.audio import write
+
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "_".join(tag.partition("/")[2] for tag in request.tags)
+    write(folder / f"{number:03d}_{name}.wav", take.mix)
+    write(folder / f"{number:03d}_{name}.render.wav", reference)

@@ -1,0 +1,236 @@
+"""The performer: what it is told, how it draws; a performance is the same however it is made."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from studio.errors import CheckpointError, ConfigError, GenerationCancelledError, UsageError
+from studio.music.models.house.language_model import (
+    PerformerConfig,
+    delayed,
+    performable,
+)
+from studio.music.models.house.performer import HousePerformer, is_performer
+from studio.music.models.house.token_stream import Drawing, StepWeights, TokenStream
+from tests.performers import small_score, tiny_config, tiny_lm, tiny_performer, without_tags
+
+
+@pytest.fixture(scope="module")
+def performer(tmp_path_factory) -> HousePerformer:
+    return HousePerformer.load(tiny_performer(tmp_path_factory.mktemp("performer")))
+
+
+# -- what is told -----------------------------------------------------------------------------
+
+
+def test_the_score_is_told_frame_by_frame():
+    told = performable(small_score())
+    assert told.frames == 100
+    assert told.present.tolist() == [False, True, True, True]
+    pitches = told.pitches.reshape(100, 4, 256)
+    assert pitches[0, 2, 72] > 0  # the lead's first note sounds
+    assert pitches[0, 2, 128 + 72] > 0  # and begins
+    assert pitches[3, 2, 128 + 72] == 0
+    assert pitches[12, 2, 128 + 76] > 0  # its second note, a quarter of a second later
+    assert not pitches[:, 0].any()
+    numbers = told.numbers.reshape(100, 4, -1)
+    assert numbers[0, 2, 0] == 1  # no frame since the last onset
+    assert numbers[5, 2, 0] == pytest.approx(np.exp(-5))
+    assert numbers[50, 0, 0] == pytest.approx(0, abs=1e-6)  # drums: never
+    assert told.tags == small_score().tags
+
+
+def test_a_window_beyond_the_piece_is_silent():
+    told = performable(small_score())
+    window = told.window(-8, 110)
+    assert window.frames == 118
+    assert not window.pitches[:8].any()
+    assert not window.pitches[-10:].any()
+    assert np.array_equal(window.pitches[8:108], told.pitches)
+
+
+def test_the_clock_turns_once_a_beat():
+    clock = performable(small_score()).clock
+    assert np.allclose(clock[0:25, :2], clock[25:50, :2], atol=1e-4)  # a beat is 25 frames
+    assert not np.allclose(clock[0, :2], clock[12, :2], atol=0.1)
+
+
+def test_tags_that_were_not_asked_for_are_not_told():
+    conditioner = tiny_lm(tiny_config()).condition_provider
+    some = conditioner.told([performable(small_score())])
+    none = conditioner.told([performable(without_tags(small_score()))])
+    assert some.tags.tolist() == [[1, 2, 3, 4]]
+    assert none.tags.tolist() == [[5, 6, 7, 8]]  # beyond the vocabulary of five
+    assert not torch.allclose(conditioner(some), conditioner(none))
+
+
+def test_a_configuration_comes_back_and_a_wrong_one_is_refused():
+    config = tiny_config()
+    assert PerformerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    for wrong in ({}, {"tags": ["genre/jazz"], "size": 3}, {"tags": []}, {"tags": ["colour/red"]}):
+        with pytest.raises(ConfigError):
+            PerformerConfig.from_dict(wrong)
+
+
+# -- drawing ----------------------------------------------------------------------------------
+
+
+def test_the_shift_is_audiocrafts_delay_pattern():
+    lm = tiny_lm(tiny_config())
+    tokens = torch.randint(512, (2, 8, 9))
+    pattern = lm.pattern_provider.get_pattern(9)
+    sequence, _, mask = pattern.build_pattern_sequence(tokens, lm.special_token_id)
+    ours = delayed(tokens, lm.special_token_id)
+    assert torch.equal(torch.where(mask, sequence, 512), ours)
+
+
+@pytest.mark.parametrize("frames", [12, 60])  # within and beyond the context of 20
+def test_cached_drawing_is_audiocrafts_own_model(frames: int):
+    lm = tiny_lm(tiny_config())
+    condition = torch.randn(2, frames + 1, 32, generator=torch.Generator().manual_seed(1))
+    present = torch.ones(2, 4, dtype=torch.bool)
+    stream = TokenStream(StepWeights(lm), Drawing(temperature=0), [1, 2])
+    tokens = stream.advance(condition, present)
+    assert tokens.shape == (2, 8, frames)
+    sequence = delayed(tokens, lm.special_token_id)[..., : frames + 1]
+    with torch.no_grad():
+        logits = lm(sequence, [], condition_tensors={"score": (condition, torch.ones(2, frames))})
+    likeliest = logits.argmax(-1)
+    assert torch.equal(likeliest[:, :4, :frames], tokens[:, :4])
+    assert torch.equal(likeliest[:, 4:, 1:], tokens[:, 4:])
+
+
+def test_a_take_is_the_same_alone_beside_others_and_in_pieces():
+    weights = StepWeights(tiny_lm(tiny_config()))
+    condition = torch.randn(4, 41, 32, generator=torch.Generator().manual_seed(1))
+    present = torch.ones(4, 4, dtype=torch.bool)
+    four = TokenStream(weights, Drawing(), [5, 6, 7, 8]).advance(condition, present)
+    for k in range(4):
+        alone = TokenStream(weights, Drawing(), [5 + k])
+        assert torch.equal(alone.advance(condition[k : k + 1], present[:1])[0], four[k])
+    stream = TokenStream(weights, Drawing(), [5, 6, 7, 8])
+    cuts = [(0, 1), (1, 7), (7, 8), (8, 41)]
+    parts = [stream.advance(condition[:, a:b], present) for a, b in cuts]
+    assert parts[0].shape[-1] == 0  # the second codebooks come a step later
+    assert torch.equal(torch.cat(parts, -1), four)
+    other = TokenStream(weights, Drawing(), [50]).advance(condition[:1], present[:1])
+    assert not torch.equal(other[0], four[0])
+
+
+def test_a_stem_without_notes_has_no_tokens_and_changes_no_other():
+    weights = StepWeights(tiny_lm(tiny_config()))
+    condition = torch.randn(1, 30, 32, generator=torch.Generator().manual_seed(1))
+    absent = torch.tensor([[False, True, True, True]])
+    tokens = TokenStream(weights, Drawing(), [5]).advance(condition, absent)
+    assert not tokens[0, [0, 4]].any()
+    assert tokens[0, 1].float().std() > 0
+
+
+def test_random_numbers_of_the_process_play_no_part():
+    weights = StepWeights(tiny_lm(tiny_config()))
+    condition, present = torch.zeros(1, 20, 32), torch.ones(1, 4, dtype=torch.bool)
+    torch.manual_seed(1)
+    first = TokenStream(weights, Drawing(), [5]).advance(condition, present)
+    torch.manual_seed(2)
+    torch.rand(3)
+    assert torch.equal(TokenStream(weights, Drawing(), [5]).advance(condition, present), first)
+
+
+def test_top_k_keeps_to_the_likeliest():
+    weights = StepWeights(tiny_lm(tiny_config()))
+    condition, present = torch.zeros(1, 20, 32), torch.ones(1, 4, dtype=torch.bool)
+    likeliest = TokenStream(weights, Drawing(temperature=0), [5]).advance(condition, present)
+    one = TokenStream(weights, Drawing(top_k=1), [5]).advance(condition, present)
+    assert torch.equal(one, likeliest)
+    with pytest.raises(UsageError, match="negative"):
+        Drawing(temperature=-1)
+    with pytest.raises(UsageError, match="takes"):
+        TokenStream(weights, Drawing(), [1, 2, 3, 4, 5])
+
+
+# -- performing -------------------------------------------------------------------------------
+
+
+def test_windows_are_the_whole_and_stems_are_the_mix(performer: HousePerformer):
+    score = small_score(5.0)
+    whole = performer.perform([(score, 7)])[0]
+    assert whole.mix.samples.shape == (2, 240_000)
+    assert whole.mix.rate == 48_000
+    assert 0.01 < np.abs(whole.mix.samples).max() <= 0.9
+    windows = list(performer.stream(score, 7))
+    assert len(windows) > 2
+    assert [w.start for w in windows][:2] == [0, windows[0].mix.shape[1]]
+    streamed = np.concatenate([w.mix for w in windows], 1)
+    assert np.array_equal(streamed, whole.mix.samples)
+    assert set(whole.stems) == {"drums", "bass", "lead", "harmony"}
+    total = sum(stem.samples for stem in whole.stems.values())
+    assert np.allclose(total, whole.mix.samples, atol=1e-6)
+    assert not whole.stems["drums"].samples.any()
+    left, right = whole.stems["harmony"].samples
+    assert np.mean(right**2) > 1.5 * np.mean(left**2)  # it stands to the right
+
+
+def test_takes_do_not_change_each_other_and_may_differ_in_length(performer: HousePerformer):
+    short, long = small_score(1.5), small_score(2.0)
+    alone = performer.perform([(long, 8)])[0]
+    takes = performer.perform([(long, 7), (short, 8), (long, 8), (long, 9), (long, 10), (long, 11)])
+    assert np.array_equal(takes[2].mix.samples, alone.mix.samples)
+    assert takes[1].mix.samples.shape == (2, 72_000)
+    assert not np.array_equal(takes[0].tokens, takes[2].tokens)
+
+
+def test_tokens_are_heard_and_the_score_alone_can_be_played(performer: HousePerformer):
+    score = small_score()
+    plain = performer.as_written(score)
+    assert plain.mix.samples.shape == (2, 96_000)
+    played = performer.perform([(score, 7)])[0]
+    assert not np.allclose(plain.mix.samples, played.mix.samples, atol=1e-3)
+
+
+def test_cancelling_takes_effect_within_one_step(performer: HousePerformer):
+    cancel, steps = threading.Event(), []
+
+    def progress(seconds: float) -> None:
+        steps.append(seconds)
+        if len(steps) == 10:
+            cancel.set()
+
+    with pytest.raises(GenerationCancelledError):
+        performer.perform([(small_score(), 7)], progress=progress, cancel=cancel)
+    assert len(steps) == 10
+    assert steps == sorted(steps)
+
+
+def test_an_unknown_tag_is_an_error(performer: HousePerformer):
+    with pytest.raises(UsageError, match="genre/polka"):
+        performer.perform([(small_score(tags=("genre/polka",)), 7)])
+
+
+# -- weights ----------------------------------------------------------------------------------
+
+
+def test_weights_come_back_and_damage_is_found(tmp_path):
+    directory = tiny_performer(tmp_path / "a")
+    first = HousePerformer.load(directory)
+    assert is_performer(first.card)
+    assert not is_performer({"config": {}})
+    again = HousePerformer.load(tiny_performer(tmp_path / "b"))
+    assert again.digest == first.digest == first.card["digest"]
+    for name in ("performer.safetensors", "stem-codec.safetensors"):
+        content = (directory / name).read_bytes()
+        (directory / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(CheckpointError, match="damaged"):
+            HousePerformer.load(directory)
+        (directory / name).unlink()
+        with pytest.raises(CheckpointError, match="no readable house model"):
+            HousePerformer.load(directory)
+        (directory / name).write_bytes(content)
+    HousePerformer.load(directory)
+    (directory / "card.json").write_text("{}")
+    with pytest.raises(CheckpointError):
+        HousePerformer.load(directory)
