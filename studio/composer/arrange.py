@@ -11,31 +11,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 
 from studio.composer import drumming
 from studio.composer.band import bass_bar, bass_run, counter_line, layer_bar, voicings
 from studio.composer.fixed import Fixed
 from studio.composer.harmony import nearest
-from studio.composer.plan import Plan, plan_piece
+from studio.composer.plan import plan_piece
 from studio.composer.rhythm import recut
 from studio.composer.score import TICKS_PER_BEAT, Mix, Note, Part, Score, Section
+from studio.composer.stage import LONGEST_S, Stage, cut, monophonic
 from studio.composer.styles.idiom import Drums, Groove, Layer
 from studio.composer.theme import Singer, Theme, sing
 from studio.errors import ConfigError
 
 __all__ = ["compose_score"]
 
-_LEVELS = {"intro": 0.84, "verse": 0.92, "chorus": 1.04, "bridge": 0.93, "ending": 1.02}
-_INTENSITY = {"intro": 1, "verse": 2, "chorus": 3, "bridge": 2, "ending": 3}
 # What an accompaniment plays where the lead is its own instrument.
 _INSTEAD = {
     0: 4, 1: 4, 4: 0, 8: 9, 9: 8, 12: 11, 16: 19, 18: 16, 21: 20, 23: 21, 24: 26, 25: 24, 26: 4,
     27: 26, 29: 30, 42: 43, 46: 8, 48: 49, 57: 60, 60: 57, 61: 62, 65: 66, 66: 65, 68: 71, 72: 73,
     78: 75, 80: 81, 81: 80, 90: 81, 109: 68, 110: 48,
 }  # fmt: skip
-_TAIL_S = 0.35  # between the last note's end and the end of the piece
 
 
 def compose_score(
@@ -59,22 +56,7 @@ def compose_score(
     return _Arranger(plan_piece(tags, seed, duration_s, fixed or Fixed())).score()
 
 
-@dataclass
-class _Arranger:
-    plan: Plan
-    lead_notes: list[Note] = field(default_factory=list)
-
-    def _stream(self, purpose: str) -> random.Random:
-        """Its own random stream for each purpose, so that parts do not depend on each other."""
-        return random.Random(f"{self.plan.seed}/{purpose}")
-
-    @cached_property
-    def _last_end(self) -> int:
-        """No note sounds later."""
-        plan = self.plan
-        tail = _TAIL_S * plan.bpm * TICKS_PER_BEAT / 60.0
-        return max(plan.final_tick + TICKS_PER_BEAT // 2, int(plan.end_tick - tail))
-
+class _Arranger(Stage):
     def score(self) -> Score:
         plan = self.plan
         lead = self._lead()
@@ -105,62 +87,17 @@ class _Arranger:
             feel=plan.feel.name,
         )
 
-    # Form ---------------------------------------------------------------------------------------
-
-    def _intensity(self, section: Section) -> int:
-        return 3 if self.plan.short else _INTENSITY[section.kind]
-
-    def _level(self, section: Section, bar: int) -> float:
-        """How loud a bar of a section is played: each grows a little into the next."""
-        level = _LEVELS[section.kind]
-        if section.kind == "bridge":
-            level += 0.1 * bar / max(1, section.bars - 1)
-        elif bar == section.bars - 1 and section.kind != "ending":
-            level += 0.04
-        last = [s for s in self.plan.sections if s.kind == "chorus"]
-        if section.kind == "chorus" and len(last) > 1 and section == last[-1]:
-            level += 0.05
-        return level * self.plan.mood.velocity
-
-    def _following(self, section: Section) -> Section | None:
-        after = section.first_bar + section.bars
-        return next((s for s in self.plan.sections if s.first_bar == after), None)
-
-    def _until(self, bar: int) -> int | None:
-        """The tick of a bar at which the last chord takes over."""
-        plan = self.plan
-        return plan.final_tick % plan.metre.bar_ticks if bar == plan.final_bar else None
-
-    @cached_property
-    def _stops(self) -> frozenset[int]:
-        """Bars whose last beat is left to the drums, before a chorus."""
-        draw = self._stream("stops")
-        return frozenset(
-            section.first_bar + section.bars - 1
-            for section in self.plan.sections
-            if (after := self._following(section)) is not None
-            and after.kind == "chorus"
-            and section.bars >= 4
-            and draw.random() < 0.4
-            and self.plan.style.drums is not None
-        )
-
-    def _played(self, bar: int) -> int | None:
-        until = self._until(bar)
-        if until is None and bar in self._stops:
-            return self.plan.metre.bar_ticks - TICKS_PER_BEAT
-        return until
-
     # Lead ---------------------------------------------------------------------------------------
 
     def _lead(self) -> Part:
         plan, lead = self.plan, self.plan.lead
-        draw = self._stream("lead")
+        draw = self.stream("lead")
         singer = Singer(
             lead.low,
             max(lead.low + 7, min(lead.high - 9, lead.centre + plan.mood.register)),
             lead.high,
             plan.mood.gate if lead.sustains else 1.0,
+            self.ticks(LONGEST_S),
         )
         themes = self._themes(draw)
         notes: list[Note] = []
@@ -178,11 +115,11 @@ class _Arranger:
             tones = plan.bars[-1][-1].tones
             pitch = nearest(before, tones[:1] if draw.random() < 0.7 else tones[:2])
             pitch += 12 * ((pitch < lead.low) - (pitch > lead.high))
-            notes = [_cut(n, plan.final_tick) for n in notes]
-            level = self._level(plan.sections[-1], 0)
-            notes.append(self._final(pitch, round(94 * level)))
+            notes = [cut(n, plan.final_tick) for n in notes]
+            level = self.level(plan.sections[-1], 0)
+            notes.append(self.final(pitch, round(94 * level)))
         program = plan.style.lead_programs.get(lead.name, lead.program)
-        return self._part("lead", "lead", program, lead.level_db, 0.0, _monophonic(notes))
+        return self.part("lead", "lead", program, lead.level_db, 0.0, monophonic(notes))
 
     def _themes(self, draw: random.Random) -> dict[str, Theme]:
         plan = self.plan
@@ -212,14 +149,14 @@ class _Arranger:
             lift += 2.0
         notes: list[Note] = []
         first = section.first_bar
-        stop = min(first + section.bars, plan.final_bar + (self._until(plan.final_bar) != 0))
+        stop = min(first + section.bars, plan.final_bar + (self.until(plan.final_bar) != 0))
         if section.kind == "intro":
             first = stop - (stop - first + 1) // 2  # the lead comes in half way
         while first < stop:
             count = min(4, stop - first)
             if 4 < stop - first < 6:
                 count = stop - first - 2  # five bars are three and two
-            level = self._level(section, first - section.first_bar)
+            level = self.level(section, first - section.first_bar)
             heard = notes or sung
             notes += sing(
                 themes[section.kind],
@@ -246,7 +183,7 @@ class _Arranger:
         for bar in range(section.bars):
             row = rows[bar % len(rows)]
             start = (section.first_bar + bar) * bar_ticks
-            level = self._level(section, bar)
+            level = self.level(section, bar)
             for note in row:
                 if bar_ticks % note.slots:
                     raise ConfigError(
@@ -268,38 +205,30 @@ class _Arranger:
         rows = plan.fixed.melody_of(section.name)
         return bool(rows) and bool(rows[(plan.final_bar - section.first_bar) % len(rows)])
 
-    # The last chord -----------------------------------------------------------------------------
-
-    def _final_length(self) -> int:
-        whole = self._last_end - self.plan.final_tick
-        return min(whole, TICKS_PER_BEAT) if self.plan.style.ending == "button" else whole
-
-    def _final(self, pitch: int, velocity: int) -> Note:
-        return Note(self.plan.final_tick, self._final_length(), pitch, max(24, min(122, velocity)))
-
     # Bass ---------------------------------------------------------------------------------------
 
     def _bass(self) -> Part:
         plan, bass = self.plan, self.plan.style.bass
-        draw = self._stream("bass")
-        chosen = self._patterns(bass.patterns, draw)
+        draw = self.stream("bass")
+        chosen = self.patterns(bass.patterns, draw)
         notes: list[Note] = []
         previous = bass.lowest + 7
         for section in plan.sections:
             pattern = chosen[section.kind]
-            after = self._following(section)
+            after = self.following(section)
             for bar in range(section.first_bar, min(section.first_bar + section.bars,
                                                     plan.final_bar + 1)):  # fmt: skip
                 row = plan.bars[bar]
                 following = plan.bars[bar + 1][0] if bar + 1 < len(plan.bars) else None
-                level = self._level(section, bar - section.first_bar)
-                until = self._played(bar)
+                level = self.level(section, bar - section.first_bar)
+                until = self.played(bar)
                 if until == 0:
                     continue
                 new = bass_bar(
                     bass, pattern, bar, row, following, previous,
                     metre=plan.metre.name, feel=plan.feel, gate=plan.mood.gate, level=level,
                     draw=draw, until=until, loose=plan.style.loose // 2,
+                    longest=self.ticks(LONGEST_S),
                 )  # fmt: skip
                 turns = bar == section.first_bar + section.bars - 1 and after is not None
                 if turns and bass.runs and not bass.walk and until is None:
@@ -309,27 +238,16 @@ class _Arranger:
                         run = bass_run(bass, last, following, stop, level=level, draw=draw)
                         begin = run[0].start if run else stop
                         if begin >= last.start:
-                            new = [_cut(n, begin) for n in new if n.start < begin] + run
+                            new = [cut(n, begin) for n in new if n.start < begin] + run
                 notes += new
                 previous = new[-1].pitch if new else previous
         final = plan.bars[-1][-1]
         root = final.root if final.bass is None else final.bass
         pitch = bass.lowest + (root - bass.lowest) % 12
-        level = self._level(plan.sections[-1], 0)
-        notes = [_cut(n, plan.final_tick) for n in notes if n.start < plan.final_tick]
-        notes.append(self._final(pitch, round(96 * level)))
-        return self._part("bass", "bass", bass.program, bass.level_db, 0.0, _monophonic(notes))
-
-    def _patterns(self, patterns: Sequence[str], draw: random.Random) -> dict[str, str]:
-        """A pattern for each kind of section; verse and chorus differ where there are two."""
-        if not patterns:
-            return dict.fromkeys(_LEVELS, "")
-        native = self.plan.style.metre
-        cut = [recut(pattern, native, self.plan.metre.name) for pattern in patterns]
-        draw.shuffle(cut)
-        verse, chorus, bridge = cut[0], cut[1 % len(cut)], cut[2 % len(cut)]
-        return {"intro": verse, "verse": verse, "chorus": chorus, "bridge": bridge,
-                "ending": chorus}  # fmt: skip
+        level = self.level(plan.sections[-1], 0)
+        notes = [cut(n, plan.final_tick) for n in notes if n.start < plan.final_tick]
+        notes.append(self.final(pitch, round(96 * level)))
+        return self.part("bass", "bass", bass.program, bass.level_db, 0.0, monophonic(notes))
 
     # Accompaniment ------------------------------------------------------------------------------
 
@@ -354,56 +272,56 @@ class _Arranger:
 
     def _counter(self, layer: Layer, lead: Part) -> Part:
         plan = self.plan
-        draw = self._stream(layer.role)
+        draw = self.stream(layer.role)
         notes: list[Note] = []
         for section in plan.sections:
-            if self._intensity(section) < layer.enter:
+            if self.intensity(section) < layer.enter:
                 continue
             stop = min(section.first_bar + section.bars, plan.final_bar)
             bars = plan.bars[section.first_bar : stop]
             if bars:
-                level = self._level(section, 0)
+                level = self.level(section, 0)
                 notes += counter_line(
                     lead.notes, bars, layer.centre, metre=plan.metre.name, level=level, draw=draw
                 )
         if notes:
-            notes = [_cut(n, plan.final_tick) for n in notes]
+            notes = [cut(n, plan.final_tick) for n in notes]
             pitch = nearest(notes[-1].pitch, plan.bars[-1][-1].tones[1:3])
-            notes.append(self._final(pitch, round(78 * self._level(plan.sections[-1], 0))))
-        return self._part(
-            layer.role, "harmony", layer.program, layer.level_db, layer.pan, _monophonic(notes)
+            notes.append(self.final(pitch, round(78 * self.level(plan.sections[-1], 0))))
+        return self.part(
+            layer.role, "harmony", layer.program, layer.level_db, layer.pan, monophonic(notes)
         )
 
     def _layer(self, layer: Layer, lead: Part) -> Part:
         plan = self.plan
-        draw = self._stream(layer.role)
-        chosen = self._patterns(layer.patterns, draw)
+        draw = self.stream(layer.role)
+        chosen = self.patterns(layer.patterns, draw)
         chords = [chord for bar in plan.bars for chord in bar]
         voiced = voicings(layer, chords)
         notes: list[Note] = []
         for section in plan.sections:
-            if self._intensity(section) < layer.enter:
+            if self.intensity(section) < layer.enter:
                 continue
             for bar in range(section.first_bar, min(section.first_bar + section.bars,
                                                     plan.final_bar + 1)):  # fmt: skip
-                until = self._played(bar)
+                until = self.played(bar)
                 if until == 0:
                     continue
                 notes += layer_bar(
                     layer, chosen[section.kind], bar, plan.bars[bar], voiced,
                     metre=plan.metre.name, feel=plan.feel, gate=plan.mood.gate,
-                    level=self._level(section, bar - section.first_bar), draw=draw,
-                    until=until, loose=plan.style.loose,
+                    level=self.level(section, bar - section.first_bar), draw=draw,
+                    until=until, loose=plan.style.loose, longest=self.ticks(LONGEST_S),
                 )  # fmt: skip
         if notes:
-            notes = [_cut(n, plan.final_tick) for n in notes if n.start < plan.final_tick]
-            velocity = round(80 * self._level(plan.sections[-1], 0))
+            notes = [cut(n, plan.final_tick) for n in notes if n.start < plan.final_tick]
+            velocity = round(80 * self.level(plan.sections[-1], 0))
             strum = layer.kind in ("strum", "arpeggio")
             for index, pitch in enumerate(sorted(voiced[plan.final_tick])):
-                final = self._final(pitch, velocity)
+                final = self.final(pitch, velocity)
                 late = min(index * (40 if strum else 0), final.length - 60)
                 notes.append(replace(final, start=final.start + late, length=final.length - late))
-        return self._part(layer.role, "harmony", layer.program, layer.level_db, layer.pan, notes)
+        return self.part(layer.role, "harmony", layer.program, layer.level_db, layer.pan, notes)
 
     # Drums --------------------------------------------------------------------------------------
 
@@ -417,20 +335,20 @@ class _Arranger:
             if not colour:
                 return None
             drums = Drums(0, (dict.fromkeys(colour, "."),), "light", crash=False, level_db=-12.0)
-        draw = self._stream("drums")
+        draw = self.stream("drums")
         grooves = self._grooves(drums, draw)
         notes: list[Note] = []
         for section in plan.sections:
             groove = {**grooves[section.kind], **colour}
-            if self._intensity(section) < drums.enter:
+            if self.intensity(section) < drums.enter:
                 groove = dict(colour)
             notes += self._drummed(section, drums, groove, draw)
         if plan.style.drums is not None:
-            level = self._level(plan.sections[-1], 0)
-            ring = min(self._last_end - plan.final_tick, 3 * TICKS_PER_BEAT)
+            level = self.level(plan.sections[-1], 0)
+            ring = min(self.last_end - plan.final_tick, 3 * TICKS_PER_BEAT)
             notes += drumming.last_stroke(drums, plan.final_tick, level, draw, ring)
         level_db = drums.level_db + (plan.mood.drums_db if plan.style.drums is not None else 0.0)
-        return self._part("drums", "drums", drums.kit, level_db, 0.0, notes, percussion=True)
+        return self.part("drums", "drums", drums.kit, level_db, 0.0, notes, percussion=True)
 
     def _grooves(self, drums: Drums, draw: random.Random) -> dict[str, Groove]:
         native = self.plan.style.metre
@@ -438,7 +356,7 @@ class _Arranger:
             {name: recut(p, native, self.plan.metre.name) for name, p in groove.items()}
             for groove in drums.grooves
         ]
-        if self.plan.mood.drums_db <= -5.0:
+        if self.plan.mood.drums_db <= -2.0:
             cut = [drumming.soften(groove) for groove in cut]
         first = draw.randrange(len(cut))
         rest = [groove for i, groove in enumerate(cut) if i != first] or cut
@@ -452,13 +370,13 @@ class _Arranger:
     ) -> list[Note]:
         plan = self.plan
         notes: list[Note] = []
-        after = self._following(section)
+        after = self.following(section)
         for bar in range(section.first_bar, min(section.first_bar + section.bars,
                                                 plan.final_bar + 1)):  # fmt: skip
             within = bar - section.first_bar
             start = bar * plan.metre.bar_ticks
-            level = self._level(section, within)
-            until = self._until(bar)
+            level = self.level(section, within)
+            until = self.until(bar)
             if until == 0:
                 continue
             beats = self._fill_beats(section, after, within, draw)
@@ -477,7 +395,7 @@ class _Arranger:
                     draw=draw, until=until, lag=drums.lag, loose=plan.style.loose // 2,
                 )  # fmt: skip
             arrives = within == 0 and bar > 0 and section.kind in ("chorus", "verse", "bridge")
-            if drums.crash and playing and arrives and plan.mood.drums_db > -5.0:
+            if drums.crash and playing and arrives and plan.mood.drums_db > -2.0:
                 velocity = max(12, min(120, round(98 * level)))
                 notes.append(Note(start, 2 * TICKS_PER_BEAT, 49, velocity))
         return notes
@@ -493,51 +411,3 @@ class _Arranger:
         if within % 4 == 3 and draw.random() < 0.7:
             return 1
         return 0
-
-    # Parts --------------------------------------------------------------------------------------
-
-    def _part(
-        self,
-        role: str,
-        stem: str,
-        program: int,
-        level_db: float,
-        pan: float,
-        notes: Sequence[Note],
-        percussion: bool = False,
-    ) -> Part:
-        end = self.plan.end_tick if percussion else self._last_end
-        cut = [_cut(note, end) for note in notes if 0 <= note.start < end - 20]
-        return Part(role, stem, program, level_db, pan, _tidy(cut), percussion)
-
-
-def _cut(note: Note, end: int) -> Note:
-    """A note that ends at a tick at the latest."""
-    return note if note.end <= end else replace(note, length=max(1, end - note.start))
-
-
-def _monophonic(notes: Sequence[Note]) -> list[Note]:
-    """One voice: each note ends where the next begins."""
-    ordered = sorted(notes, key=lambda n: n.start)
-    found: list[Note] = []
-    for note in ordered:
-        if found and note.start - found[-1].start < 30:
-            continue  # a pickup and what it leads to, in the same place
-        if found:
-            found[-1] = _cut(found[-1], note.start)
-        found.append(note)
-    return found
-
-
-def _tidy(notes: Sequence[Note]) -> tuple[Note, ...]:
-    """Sorted; a note ends where its own pitch is struck again, so that none is left hanging."""
-    following: dict[int, int] = {}
-    kept: list[Note] = []
-    for note in sorted(notes, key=lambda n: (n.start, n.pitch, n.length), reverse=True):
-        limit = following.get(note.pitch)
-        if limit is not None and limit - note.start < 20:
-            continue
-        length = note.length if limit is None else min(note.length, limit - note.start)
-        following[note.pitch] = note.start
-        kept.append(replace(note, length=length))
-    return tuple(sorted(kept, key=lambda n: (n.start, n.pitch)))

@@ -39,6 +39,15 @@ def voicings(layer: Layer, chords: Sequence[Chord]) -> dict[int, tuple[int, ...]
     return found
 
 
+def _turned(pitches: tuple[int, ...], turn: int) -> tuple[int, ...]:
+    """The next inversion: the lowest voice an octave up, and down again the next time."""
+    if turn % 2 == 0 and pitches[0] + 12 not in pitches:
+        return tuple(sorted((*pitches[1:], pitches[0] + 12)))
+    if turn % 2 and pitches[-1] - 12 not in pitches:
+        return tuple(sorted((*pitches[:-1], pitches[-1] - 12)))
+    return pitches
+
+
 def _at(chords: Sequence[Chord], tick: int) -> Chord:
     return next((chord for chord in reversed(chords) if chord.start <= tick), chords[0])
 
@@ -61,17 +70,28 @@ def layer_bar(
     draw: random.Random,
     until: int | None = None,
     loose: int = 0,
+    longest: int = 4 * TICKS_PER_BEAT,
 ) -> list[Note]:
-    """One bar of an accompaniment, up to tick ``until`` of the bar."""
+    """One bar of an accompaniment, up to tick ``until`` of the bar.
+
+    A chord that would be held for more than ``longest`` ticks is taken again half way; a sustained
+    one then moves its lowest voice up, so that no picture stands still.
+    """
     start = chords[0].start
     stop = start + (METRES[metre].bar_ticks if until is None else until)
     notes: list[Note] = []
     if layer.kind == "pad":
         for chord in chords:
-            length = min(chord.end, stop) - chord.start
-            if length > 60:
-                velocity = _touch(76, level, draw, 2)
-                notes += [Note(chord.start, length, p, velocity) for p in voiced[chord.start]]
+            whole = min(chord.end, stop) - chord.start
+            pieces = max(1, -(-whole // longest))
+            pitches = voiced[chord.start]
+            for piece in range(pieces):
+                at = chord.start + whole * piece // pieces
+                length = chord.start + whole * (piece + 1) // pieces - at
+                if length > 60:
+                    velocity = _touch(76, level, draw, 2)
+                    notes += [Note(at, length, p, velocity) for p in pitches]
+                pitches = _turned(pitches, piece)
         return notes
     for step in steps(pattern, bar, metre, feel):
         at = start + step.start
@@ -94,6 +114,10 @@ def layer_bar(
             length = round(step.step * layer.gate * min(1.3, gate))
         length = max(50, min(length, chord.end - at, stop - at))
         velocity = _touch(_BASE[step.mark], level, draw)
+        if length > longest:
+            half = length // 2
+            notes += [Note(at + stray + half, length - half, p, velocity) for p in pitches]
+            length = half - 20
         if layer.kind == "strum":
             order = sorted(pitches, reverse=step.mark == "u")
             if step.mark == "u":
@@ -123,6 +147,7 @@ def bass_bar(
     draw: random.Random,
     until: int | None = None,
     loose: int = 0,
+    longest: int = 4 * TICKS_PER_BEAT,
 ) -> list[Note]:
     """One bar of bass. ``previous`` is the pitch before it, ``following`` the next bar's chord."""
     if bass.walk:
@@ -145,8 +170,14 @@ def bass_bar(
         struck.add(chord.start)
         stray = max(-step.start, draw.randint(-loose, loose)) if loose else 0
         base = 98 if step.start % TICKS_PER_BEAT == 0 else 88
-        notes.append(Note(at + stray, length, pitch, _touch(base, level, draw)))
-    return notes
+        velocity = _touch(base, level, draw)
+        if length > longest:
+            half = length // 2
+            other = _bass_pitch("5", _root(bass, chord), chord, following)
+            notes.append(Note(at + stray + half, length - half, other, velocity))
+            length = half
+        notes.append(Note(at + stray, length, pitch, velocity))
+    return sorted(notes, key=lambda n: n.start)
 
 
 def _root(bass: Bass, chord: Chord) -> int:

@@ -44,18 +44,18 @@ MOODS = {
     mood.name: mood
     for mood in (
         Mood(
-            "calm", True, 0, 0, 0.74, 1.25, -3.0, 0.12, -5.0,
+            "calm", True, 0, 0, 0.76, 1.25, -3.0, 0.12, -2.0,
             Layer("warm-pad", 89, "pad", voices=3, centre=64, level_db=-7.0, pan=-0.2),
             place=0.25,
         ),
         Mood(
             "dark", False, 0, -7, 0.88, 1.0, -7.0, 0.10, -1.0,
-            Layer("low-drone", 44, "power", ("X---------------",), centre=43, level_db=-2.0,
+            Layer("low-drone", 44, "power", ("X-------x-------",), centre=43, level_db=-2.0,
                   pan=0.2),
             place=0.35,
         ),
         Mood(
-            "dreamy", True, 0, 5, 0.78, 1.4, -1.0, 0.26, -6.0,
+            "dreamy", True, 0, 5, 0.78, 1.4, -1.0, 0.26, -3.0,
             Layer("celesta", 8, "arpeggio", ("0-1-2-3-2-1-2-1-", "0-2-1-3-2-0-1-2-"), 4, 84,
                   level_db=-4.0, pan=0.35),
             place=0.3,
@@ -82,7 +82,7 @@ MOODS = {
             place=0.55,
         ),
         Mood(
-            "melancholic", False, 1, -2, 0.8, 1.15, -3.0, 0.08, -3.0,
+            "melancholic", False, 1, -2, 0.8, 1.15, -3.0, 0.08, -1.5,
             Layer("slow-strings", 49, "pad", voices=2, centre=67, level_db=-6.0, pan=0.2),
             place=0.3,
         ),
@@ -94,7 +94,7 @@ MOODS = {
             place=0.65,
         ),
         Mood(
-            "romantic", True, 0, -3, 0.82, 1.3, -2.0, 0.12, -5.0,
+            "romantic", True, 0, -3, 0.82, 1.3, -2.0, 0.12, -2.0,
             Layer("harp-rolls", 46, "arpeggio", ("0123432101234321", "01234---01234---",
                   "0-1-2-3-4-3-2-1-"), 5, 62, level_db=-4.0, pan=0.3),
             place=0.3,

@@ -102,12 +102,16 @@ class Theme:
 
 @dataclass(frozen=True, slots=True)
 class Singer:
-    """Who sings: range, comfortable middle, and how long notes are held."""
+    """Who sings: range, comfortable middle, and how long notes are held.
+
+    ``longest`` is the most ticks a note lasts within a phrase.
+    """
 
     low: int
     centre: int
     high: int
     gate: float = 1.0
+    longest: int = 4 * TICKS_PER_BEAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +197,7 @@ def _slots(
         marks = list(steps(pattern, 0, metre, feel))
         if ornament:
             marks = _broken(marks, metre, draw, ornament)
+        marks = _shortened(marks, singer.longest)
         for index, mark in enumerate(marks):
             step = contour[index % len(contour)]
             if index:
@@ -229,6 +234,22 @@ def _broken(marks: Sequence[Step], metre: str, draw: random.Random, chance: floa
             found += [replace(mark, end=middle), replace(mark, start=middle)]
         else:
             found.append(mark)
+    return found
+
+
+def _shortened(marks: Sequence[Step], longest: int) -> list[Step]:
+    """Notes that would be held too long move on, on a beat."""
+    found = []
+    for mark in marks:
+        rest = mark
+        while rest.end - rest.start > longest:
+            cut = rest.start + longest
+            cut -= cut % TICKS_PER_BEAT if longest > TICKS_PER_BEAT else 0
+            if cut <= rest.start:
+                break
+            found.append(replace(rest, end=cut))
+            rest = replace(rest, start=cut)
+        found.append(rest)
     return found
 
 
