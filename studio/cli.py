@@ -8,6 +8,7 @@ configuration; 3 unreadable input; 4 the studio itself failed (model, ledger, di
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,7 @@ def cli(as_owner: bool) -> None:
 
 def main() -> None:
     """Console entry point."""
+    os.umask(0o077)  # what is written is its owner's alone; what is public says so itself
     cli(prog_name="studio")
 
 

@@ -162,10 +162,11 @@ def checkpoint(out: Path | None, as_json: bool) -> None:
 
 @ledger.command("key")
 def key() -> None:
-    """Print the public keys that checkpoints are signed with, the oldest first."""
+    """Print the public keys of checkpoints, the oldest first, and when each was retired."""
+    from studio.provenance.bundle import write_keys
+
     with open_local(Permission.LEDGER) as studio:
-        for verifier in studio.notary().verifiers:
-            click.echo(str(verifier))
+        click.echo(write_keys(studio.notary().verifiers), nl=False)
 
 
 @ledger.command("prove")
@@ -251,7 +252,7 @@ def erase(entry: int, field: str) -> None:
 def rotate_key(purpose: str) -> None:
     """Make the next key that seals outputs, or signs checkpoints; old ones stay readable.
 
-    A running studio uses it after a restart.
+    A running studio uses it at once.
     """
     with open_local(Permission.ADMINISTER) as studio:
         number = studio.rotate_key("seal" if purpose == "seal" else "ledger")

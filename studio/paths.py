@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.errors import ConfigError
+from studio.home import check_whole, is_open, is_read_only, make_private
+from watermark.files import sweep
 
 __all__ = ["StudioPaths", "resolve_paths"]
 
@@ -77,13 +79,32 @@ class StudioPaths:
         return self.configs / "models"
 
     def create(self) -> None:
-        """Make the home and its folders. Raises :class:`ConfigError` where that is impossible."""
+        """Make the home and its folders, its owner's alone; mend rights that are loose.
+
+        A home that this process may only read stays as it is.
+
+        Raises:
+            ConfigError: it cannot be made or mended, or it is half restored.
+        """
+        check_whole(self.home)
+        if is_read_only(self.home):
+            return
+        database = [self.ledger, *(self.home / f"ledger.db-{part}" for part in ("wal", "shm"))]
+        folders = (
+            *(self.keys, self.credentials, self.outputs, self.tmp),
+            *(self.checkpoints, self.fingerprints),
+        )
         try:
-            for folder in (self.home, self.keys, self.credentials, self.outputs, self.tmp):
-                folder.mkdir(parents=True, exist_ok=True)
-            self.keys.chmod(0o700)
-            self.credentials.chmod(0o700)
+            make_private(self.home, folders, database)
+            for folder in (self.home, self.keys, self.credentials, self.checkpoints):
+                sweep(folder)
         except OSError as exc:
+            if is_open(self.home):
+                raise ConfigError(
+                    f"the studio's home {self.home} is open to other users, and its rights cannot "
+                    f"be mended ({exc.strerror}); run the studio as its owner, or "
+                    f"chmod -R go-rwx {self.home}"
+                ) from exc
             raise ConfigError(
                 f"cannot make the studio's home {self.home} ({exc.strerror}); "
                 "set STUDIO_HOME to a folder that can be written"

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from studio.config import FORMATS, StudioConfig, load_config
 from studio.consent import ConsentPolicy, ConsentRegistry, Decision, TagDecision
 from studio.errors import ModelError, OutputGoneError, ParentRefusedError, UsageError
+from studio.home import locked
 from studio.lineage import FamilyTree, Lineage
 from studio.paths import StudioPaths, resolve_paths
 from studio.pipeline import GenerationRequest, OnProgress, Pipeline, Progress, Release, Stage
@@ -534,13 +535,13 @@ class Studio:
             return self._custody.notary
 
     def rotate_key(self, purpose: Purpose) -> int:
-        """Make the next seal or ledger key, which this process does not use yet; its number.
+        """Make the next seal or ledger key, which every process uses from now on; its number.
 
         A checkpoint signed by the old ledger key and the new one hands over.
         """
         from studio.provenance.custody import rotate_key
 
-        return rotate_key(self._custody, self.paths, self.config.ledger, purpose)
+        return rotate_key(self._custody, self.paths, purpose)
 
     def proof(self, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
         """The offline proof that the output's release is in the ledger: a bundle (JSON object).
@@ -622,7 +623,8 @@ class Studio:
         registrar = Registrar(
             self._ledger, studio=self.config.consent.studio, outputs=self.paths.outputs
         )
-        registrar.start(self.paths.consent / "signed")
+        with locked(self.paths.home):  # of several first starts at once, one takes it in
+            registrar.start(self.paths.consent / "signed")
         return registrar
 
     @cached_property
@@ -642,7 +644,9 @@ class Studio:
     def _custody(self) -> Custody:
         from studio.provenance.custody import open_custody
 
-        return open_custody(self._log, self.paths, self.config.ledger)
+        self.paths.create()
+        with locked(self.paths.home):
+            return open_custody(self._log, self.paths, self.config.ledger)
 
     @cached_property
     def _log(self) -> Ledger:
@@ -713,9 +717,10 @@ class Studio:
         from studio.provenance.credentials.signing import Credentials
 
         self.paths.create()
-        return Credentials.open(
-            self.config.credentials, folder=self.paths.credentials, configs=self.paths.configs
-        )
+        with locked(self.paths.home):
+            return Credentials.open(
+                self.config.credentials, folder=self.paths.credentials, configs=self.paths.configs
+            )
 
     @cached_property
     def _registry(self) -> Registry:

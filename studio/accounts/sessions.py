@@ -97,7 +97,7 @@ class Sessions:
             return None
         if row["kind"] == "page" and row["used_at"] <= (now - self._idle).strftime(INSTANT):
             return None
-        if row["used_at"] <= (now - _NOTE_EVERY).strftime(INSTANT):
+        if not self._database.read_only and row["used_at"] <= (now - _NOTE_EVERY).strftime(INSTANT):
             with self._database.writing() as connection:
                 connection.execute(
                     update(account_session)

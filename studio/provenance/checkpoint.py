@@ -48,8 +48,15 @@ class Checkpoint:
         text, signed = open_note(note, *keys)
         checkpoint = cls._parse(text)
         # A key signs for one log; C2SP asks that its name be the log's origin.
-        if checkpoint.origin not in {key.name for key in signed}:
+        ours = [key for key in signed if key.name == checkpoint.origin]
+        if not ours:
             raise ProofError(f"the checkpoint is of another ledger, {checkpoint.origin}")
+        if all(key.last_size is not None and checkpoint.size > key.last_size for key in ours):
+            raise ProofError(
+                f"the checkpoint over {checkpoint.size} entries is signed only with a key that was "
+                f"retired at {max(key.last_size or 0 for key in ours)}: whoever signed it holds a "
+                "retired key"
+            )
         return checkpoint
 
     @classmethod

@@ -7,10 +7,13 @@ ledger without any of this.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studio.provenance.keys import KeyRing, Purpose, open_keys, rotate
+from studio.errors import StudioError
+from studio.home import is_read_only
+from studio.provenance.keys import KeyRing, Purpose, SiteKeys, rotate
 from studio.provenance.notary import Notary
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from studio.provenance.ledger import Ledger
 
 __all__ = ["Custody", "open_custody", "rotate_key"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +41,32 @@ def open_custody(ledger: Ledger, paths: StudioPaths, config: LedgerConfig) -> Cu
     Raises :class:`LedgerError` for a lost key and :class:`ProofError` for a ledger that was cut
     off, exchanged or rewritten.
     """
-    seal_keys, signing_keys = open_keys(paths.keys, ledger, origin=config.origin)
-    notary = Notary(ledger, signing_keys, paths.checkpoints, config)
+    keys = SiteKeys(paths.keys, ledger, origin=config.origin)
+    notary = Notary(ledger, keys.signing, paths.checkpoints, config)
     notary.check()
+    if not is_read_only(paths.home):
+        _keep_handovers(notary)
     ledger.after_append(notary.consider)
-    return Custody(ledger, seal_keys, notary)
+    return Custody(ledger, keys.seal, notary)
 
 
-def rotate_key(custody: Custody, paths: StudioPaths, config: LedgerConfig, purpose: Purpose) -> int:
+def rotate_key(custody: Custody, paths: StudioPaths, purpose: Purpose) -> int:
     """Make the next key and put it on record; its number. Raises :class:`LedgerError`.
 
-    The checkpoint that follows a new ledger key is signed by the old one as well, so that whoever
-    trusts the old key can come to trust the new one.
+    The old ledger key and the new one sign the handover before the new one is used, so that whoever
+    trusts the old key can come to trust the new one. A checkpoint by the new key follows.
     """
     number = rotate(paths.keys, custody.ledger, purpose)
-    if purpose == "ledger":
-        old = custody.notary.signer
-        _, signing_keys = open_keys(paths.keys, custody.ledger)
-        Notary(custody.ledger, signing_keys, paths.checkpoints, config).checkpoint(old)
+    _keep_handovers(custody.notary)
+    try:
+        custody.notary.checkpoint()
+    except StudioError:  # the rotation is done; the next checkpoint comes with the next entry
+        _log.exception("the key was rotated, but no checkpoint could be signed with it")
     return number
+
+
+def _keep_handovers(notary: Notary) -> None:
+    try:
+        notary.keep_handovers()
+    except StudioError:  # each stands in its ledger entry as well
+        _log.exception("the handover to the new key could not be kept beside the checkpoints")

@@ -43,7 +43,7 @@ from studio.provenance.tree import (
     leaf_hash,
 )
 from studio.store.database import Database
-from studio.store.provenance_tables import opening
+from studio.store.provenance_tables import key_record, opening
 from studio.store.tables import ledger_entry, ledger_node, output, seal_reservation
 
 if TYPE_CHECKING:
@@ -105,6 +105,15 @@ class Ledger:
     def after_append(self, call: Callable[[Entry], None]) -> None:
         """Have ``call`` told of every entry once it is committed; it must not raise."""
         self._appended = call
+
+    def inner(self) -> Ledger:
+        """The same ledger without what is called before and after an append.
+
+        For what opens the ledger itself, and must not wait for that.
+        """
+        other = Ledger(self._database, self._outputs, self._clock)
+        other._beside = self._beside
+        return other
 
     def close(self) -> None:
         self._database.close()
@@ -174,8 +183,14 @@ class Ledger:
             raise
 
     def reserve(self, seal_id: str, epoch: int) -> None:
-        """Take a seal id for good. Raises :class:`LedgerError` if it was ever taken before."""
+        """Take a seal id for good.
+
+        Raises :class:`LedgerError` if it was ever taken before, or the epoch's key is retired.
+        """
+        newest = select(func.max(key_record.c.number)).where(key_record.c.purpose == "seal")
         with self._writing() as connection:
+            if (connection.scalar(newest) or epoch) != epoch:
+                raise LedgerError(f"the seal key of epoch {epoch} was retired meanwhile; ask again")
             connection.execute(
                 seal_reservation.insert().values(
                     seal_id=seal_id, epoch=epoch, reserved_at=self._clock().strftime(INSTANT)

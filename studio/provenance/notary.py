@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from studio.provenance import timestamp
 from studio.provenance.checkpoint import Checkpoint
 from studio.provenance.proofs import check_consistency
 from studio.provenance.signed_note import SignerKey, VerifierKey
+from watermark.files import write_file
 
 if TYPE_CHECKING:
     from studio.config import LedgerConfig
@@ -72,10 +73,15 @@ class Notary:
     """Signs checkpoints of one ledger and keeps them. Safe to use from several threads."""
 
     def __init__(
-        self, ledger: Ledger, keys: LedgerKeys, folder: Path, config: LedgerConfig
+        self,
+        ledger: Ledger,
+        keys: LedgerKeys | Callable[[], LedgerKeys],
+        folder: Path,
+        config: LedgerConfig,
     ) -> None:
+        """``keys``: those of the ledger, or what gives them as they are after every rotation."""
         self._ledger = ledger
-        self._keys = keys
+        self._keys_now = keys if callable(keys) else lambda: keys
         self._folder = folder
         self._second = None if config.second_folder is None else Path(config.second_folder)
         self._config = config
@@ -87,12 +93,12 @@ class Notary:
     @property
     def verifiers(self) -> tuple[VerifierKey, ...]:
         """Keys that a checkpoint of this ledger may be signed with, oldest first."""
-        return self._keys.verifiers
+        return self._keys_now().verifiers
 
     @property
     def signer(self) -> SignerKey:
         """The key that signs now."""
-        return self._keys.current
+        return self._keys_now().current
 
     def check(self) -> SignedCheckpoint | None:
         """Hold the ledger against the newest checkpoint of either folder, and return that.
@@ -115,12 +121,14 @@ class Notary:
         with self._lock:
             newest = self.check()
             size = self._ledger.size()
+            # After the size: once a rotation is an entry, only the new key signs.
+            signer = self.signer
             if newest is not None and newest.checkpoint.size == size and not extra:
                 # A folder that could not be reached then gets it now.
                 path = self._write(size, newest.note, newest.timestamp)
                 return replace(newest, path=path)
-            checkpoint = Checkpoint(self._keys.current.name, size, self._ledger.head(size))
-            note = checkpoint.sign(self._keys.current, *extra)
+            checkpoint = Checkpoint(signer.name, size, self._ledger.head(size))
+            note = checkpoint.sign(signer, *extra)
             stamp = None
             if self._config.timestamp_authority is not None:
                 stamp = timestamp.ask(self._config.timestamp_authority, note.encode())
@@ -148,6 +156,19 @@ class Notary:
             self._timer = threading.Timer(60 * minutes, self._try)
             self._timer.daemon = True
             self._timer.start()
+
+    def keep_handovers(self) -> None:
+        """Keep the handover of every rotation, signed by both keys, beside the checkpoints.
+
+        Raises :class:`LedgerError` where they cannot be written.
+        """
+        if len(self.verifiers) < 2:
+            return
+        for entry in self._ledger.entries(kind="key-rotation"):
+            note, number = entry.body.get("handover"), entry.body["number"]
+            if note is not None:
+                for folder in self._folders():
+                    self._keep(folder, {f"handover-{number:04d}.txt": str(note).encode()})
 
     def close(self) -> None:
         if self._timer is not None:
@@ -178,32 +199,34 @@ class Notary:
                 raise LedgerError(
                     f"the checkpoints in {folder.name}/ cannot be read: {exc}"
                 ) from exc
-            opened = SignedCheckpoint(
-                Checkpoint.open(note, *self._keys.verifiers), note, path, stamped
-            )
+            opened = SignedCheckpoint(Checkpoint.open(note, *self.verifiers), note, path, stamped)
             if found is None or opened.checkpoint.size > found.checkpoint.size:
                 found = opened
         return found
 
     def _write(self, size: int, note: str, stamp: bytes | None) -> Path:
-        from watermark.files import replacing
+        from studio.provenance.bundle import write_keys
 
-        public = "".join(f"{key}\n" for key in self._keys.verifiers)
         name = f"checkpoint-{size:012d}.txt"
-        contents = {PUBLIC_KEYS: public.encode()}
+        contents = {PUBLIC_KEYS: write_keys(self.verifiers).encode()}
         if stamp is not None:
             contents[f"checkpoint-{size:012d}.tsr"] = stamp
         contents[name] = note.encode()  # last: what it needs is there when it is
         for folder in self._folders():
-            try:
-                if (folder / name).exists() and (folder / name).read_bytes() == contents[name]:
-                    continue
-                folder.mkdir(parents=True, exist_ok=True)
-                for file_name, content in contents.items():
-                    with replacing(folder / file_name) as file:
-                        file.write(content)
-            except OSError as exc:
-                raise LedgerError(
-                    f"the checkpoint cannot be written to {folder.name}/: {exc.strerror}"
-                ) from exc
+            self._keep(folder, contents)
         return self._folder / name
+
+    def _keep(self, folder: Path, contents: Mapping[str, bytes]) -> None:
+        """Write files into a folder, unless the last of them is there already."""
+        last = next(reversed(contents))
+        try:
+            if (folder / last).exists() and (folder / last).read_bytes() == contents[last]:
+                return
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in contents.items():
+                # What is in it is public, and the second folder is for others to read.
+                write_file(folder / name, content, mode=0o644)
+        except OSError as exc:
+            raise LedgerError(
+                f"the checkpoint cannot be written to {folder.name}/: {exc.strerror}"
+            ) from exc

@@ -18,7 +18,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from studio.errors import ProofError, UnreadableProofError
@@ -41,6 +41,8 @@ class VerifierKey:
 
     name: str
     public: bytes  # 32 bytes
+    last_size: int | None = field(default=None, compare=False)
+    """Of a retired key: over how many entries of the ledger it may have signed; None: no end."""
 
     @classmethod
     def parse(cls, text: str) -> Self:

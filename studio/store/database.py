@@ -13,16 +13,22 @@ survives loss of power: SQLite runs with write-ahead log and ``synchronous=FULL`
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from studio.errors import ConfigError, LedgerError
+from studio.home import is_read_only, locked
+from watermark.files import create_file
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -30,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Database", "location_of"]
 
 _BUSY_TIMEOUT_S = 30.0
+_DAMAGED = (
+    "the database is damaged: a text in it is not UTF-8; `studio ledger verify` says what can be "
+    "found, then restore the newest backup"
+)
 _WRITE_LOCK = 0x53_54_55_44_49_4F  # "STUDIO": names our advisory lock within one database
 
 
@@ -48,6 +58,7 @@ class Database:
         self._engine = engine
         self._file: Path | None = None  # of SQLite
         self._identity: tuple[int, int] | None = None  # device and inode of that file
+        self._copy_of: Path | None = None  # a file that may only be read: this is a copy of it
 
     @classmethod
     def open(cls, location: Path | str) -> Database:
@@ -58,6 +69,10 @@ class Database:
         """
         url = _url(location)
         if url.get_backend_name() == "sqlite":
+            file = Path(str(url.database))
+            if file.exists() and not (os.access(file, os.W_OK) and not is_read_only(file.parent)):
+                return cls._open_copy(file)
+            _make_file(file)
             engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
             event.listen(engine, "connect", _configure_sqlite)
         else:
@@ -66,7 +81,8 @@ class Database:
             event.listen(engine, "connect", _configure_postgresql)
         database = cls(engine)
         try:
-            database._migrate()
+            with locked(Path(str(url.database)).parent) if database._is_file else nullcontext():
+                database._migrate()
             if url.get_backend_name() == "sqlite":
                 database._file = Path(str(url.database))
                 database._identity = _identity(database._file)
@@ -77,6 +93,32 @@ class Database:
             engine.dispose()
             raise
         return database
+
+    @classmethod
+    def _open_copy(cls, file: Path) -> Database:
+        """A copy of a file that may only be read, as it is now; nothing is written to either."""
+        folder = Path(tempfile.mkdtemp(prefix="studio-database-"))
+        try:
+            _copy_file(file, folder / file.name)
+            database = cls.open(folder / file.name)
+        except OSError as exc:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise LedgerError(f"cannot read the ledger {file.name}: {exc.strerror}") from exc
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        database._copy_of = file
+        weakref.finalize(database, shutil.rmtree, folder, ignore_errors=True)
+        return database
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the database may only be read: it lies in a home that cannot be written."""
+        return self._copy_of is not None
+
+    @property
+    def _is_file(self) -> bool:
+        return self.dialect == "sqlite"
 
     @property
     def dialect(self) -> str:
@@ -105,10 +147,16 @@ class Database:
                     connection.rollback()
         except SQLAlchemyError as exc:
             raise LedgerError(f"cannot read the ledger: {_short(exc)}") from exc
+        except UnicodeDecodeError as exc:
+            raise LedgerError(_DAMAGED) from exc
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """The only writer until the block ends; commits then, or rolls back on any exception."""
+        if self._copy_of is not None:
+            raise LedgerError(
+                f"{self._copy_of} may only be read by this user, so nothing can be recorded"
+            )
         try:
             with self._connected() as connection:
                 self._lock(connection)
@@ -120,6 +168,8 @@ class Database:
                 connection.commit()
         except SQLAlchemyError as exc:
             raise LedgerError(f"cannot write to the ledger: {_short(exc)}") from exc
+        except UnicodeDecodeError as exc:
+            raise LedgerError(_DAMAGED) from exc
 
     def scrub(self, table: str) -> None:
         """Take what was deleted from ``table`` out of the database's files as well.
@@ -179,6 +229,34 @@ class Database:
                     f"the database was made by a newer studio than this one: {exc}"
                 ) from exc
             connection.commit()
+
+
+def _make_file(file: Path) -> None:
+    """An empty database that is its owner's alone; what SQLite puts beside it is so, too."""
+    try:
+        if not file.exists():
+            create_file(file, b"")
+    except OSError as exc:
+        raise LedgerError(f"cannot open the ledger {file.name}: {exc.strerror}") from exc
+
+
+def _copy_file(file: Path, target: Path) -> None:
+    """One consistent state of a SQLite file that may only be read, write-ahead log included."""
+    log, shared = (file.with_name(file.name + part) for part in ("-wal", "-shm"))
+    if log.exists() and not shared.exists():  # nobody has it open, and SQLite could not begin
+        shutil.copyfile(log, target.with_name(target.name + "-wal"))
+        shutil.copyfile(file, target)
+        return
+    # With both, others may be writing; with neither, the file is all there is.
+    how = "mode=ro" if log.exists() else "mode=ro&immutable=1"
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+    except sqlite3.Error as exc:
+        raise LedgerError(f"cannot read the ledger {file.name}: {exc}") from exc
 
 
 def _url(location: Path | str) -> URL:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 
 import pytest
 
 from studio.errors import LedgerError, ProofError
+from studio.provenance.bundle import check_bundle, read_keys, write_keys
+from studio.provenance.checkpoint import Checkpoint
 from studio.provenance.keys import open_keys, rotate
 from studio.provenance.ledger import Ledger
 from tests.studios import PlainGenerator, make_studio
@@ -128,3 +131,152 @@ def test_a_studio_whose_ledger_was_set_back_does_not_open_it(tmp_path):
         path.unlink()
     with make_studio(tmp_path) as studio, pytest.raises((ProofError, LedgerError)):
         studio.ledger()
+
+
+# -- rotations that are interrupted ----------------------------------------------------------------
+
+
+def killed_in(folder, ledger, monkeypatch, purpose, where):
+    """Run a rotation up to a call, as a kill there would leave it."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_args, **_kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"studio.provenance.keys.{where}", killed)
+        with pytest.raises(Killed):
+            rotate(folder, ledger, purpose)
+
+
+@pytest.mark.parametrize("purpose", ["seal", "ledger"])
+def test_a_rotation_killed_before_its_entry_is_undone(folder, ledger, monkeypatch, purpose):
+    before = open_keys(folder, ledger)
+    killed_in(folder, ledger, monkeypatch, purpose, "_record")
+    assert [path.suffix for path in folder.iterdir()].count(".next") == 1
+    seal, signing = open_keys(folder, ledger)
+    assert (seal.current, signing) == (before[0].current, before[1])
+    assert ledger.size() == 0
+    assert not list(folder.glob("*.next")), "no secret is left"
+    assert rotate(folder, ledger, purpose) == 2
+
+
+@pytest.mark.parametrize("purpose", ["seal", "ledger"])
+def test_a_rotation_killed_after_its_entry_is_completed(folder, ledger, monkeypatch, purpose):
+    open_keys(folder, ledger)
+    killed_in(folder, ledger, monkeypatch, purpose, "_take_name")
+    seal, signing = open_keys(folder, ledger)
+    assert (seal.current.epoch, len(signing.signers)) == {"seal": (2, 1), "ledger": (1, 2)}[purpose]
+    assert ledger.size() == 1
+    assert not list(folder.glob("*.next"))
+
+
+def test_the_handover_is_signed_by_both_before_the_new_key_is_used(folder, ledger):
+    ledger.append("refusal", {})
+    _, old = open_keys(folder, ledger)
+    rotate(folder, ledger, "ledger")
+    _, new = open_keys(folder, ledger)
+    note = ledger.entry(1).body["handover"]
+    for key in (old.current.verifier(), new.current.verifier()):
+        checkpoint = Checkpoint.open(note, key)
+        assert (checkpoint.size, checkpoint.head) == (1, ledger.entry(0).tree_head)
+
+
+@pytest.mark.parametrize("content", [b"", b"PRIVATE+KEY+half"])
+@pytest.mark.parametrize("name", ["epoch-0002.key", "ledger-0002.key"])
+def test_a_key_file_that_a_full_disk_left_is_removed(folder, ledger, name, content):
+    """Version 0.1 wrote keys in place: a studio with such a file did not start any more."""
+    open_keys(folder, ledger)
+    (folder / name).write_bytes(content)
+    (folder / name).chmod(0o600)
+    open_keys(folder, ledger)
+    assert not (folder / name).exists()
+
+
+@pytest.mark.parametrize("name", ["epoch-0001.key", "ledger-0001.key"])
+def test_a_damaged_key_that_is_on_record_is_never_removed(folder, ledger, name):
+    open_keys(folder, ledger)
+    (folder / name).write_bytes(b"")
+    with pytest.raises(LedgerError):
+        open_keys(folder, ledger)
+    assert (folder / name).exists()
+
+
+@pytest.mark.parametrize("purpose", ["seal", "ledger"])
+def test_a_full_disk_during_a_rotation_leaves_the_old_key(folder, ledger, monkeypatch, purpose):
+    before = open_keys(folder, ledger)
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(LedgerError, match="cannot be written"):
+            rotate(folder, ledger, purpose)
+    assert len(list(folder.iterdir())) == 2
+    after = open_keys(folder, ledger)
+    assert (after[0].current, after[1]) == (before[0].current, before[1])
+
+
+def test_a_running_studio_follows_a_rotation(tmp_path):
+    """It answered 500 to proofs and receipts: "not signed by the key that was given"."""
+    with make_studio(tmp_path, generator=PlainGenerator()) as running:
+        first = running.generate(running.request(["genre/jazz"], duration_s=6))
+        running.notary().checkpoint()
+        with make_studio(tmp_path, generator=PlainGenerator()) as other:
+            assert other.rotate_key("ledger") == 2
+            assert other.rotate_key("seal") == 2
+            elsewhere = other.generate(other.request(["genre/jazz"], duration_s=6))
+        proof = json.dumps(running.proof(first.output_id)).encode()
+        assert check_bundle(proof, running.notary().verifiers).index == first.entry_index
+        assert running.receipt(first.output_id)
+        assert running.verify(elsewhere.path).seal_id == elsewhere.seal_id
+        after = running.generate(running.request(["genre/jazz"], duration_s=6))
+        assert after.seal["epoch"] == 2
+        signed = running.notary().checkpoint()
+        assert Checkpoint.open(signed.note, running.notary().verifiers[-1]) == signed.checkpoint
+
+
+def test_a_retired_key_signs_for_nothing_later(tmp_path):
+    with make_studio(tmp_path) as studio:
+        old = studio.notary().signer
+        studio.ledger().append("refusal", {})
+        studio.rotate_key("ledger")
+        studio.ledger().append("refusal", {})
+        size = studio.ledger().size()
+        keys = read_keys(write_keys(studio.notary().verifiers))
+        assert [key.last_size is None for key in keys] == [False, True]
+        early = Checkpoint(old.name, 1, studio.ledger().head(1)).sign(old)
+        assert Checkpoint.open(early, *keys).size == 1
+        late = Checkpoint(old.name, size, studio.ledger().head(size)).sign(old)
+        with pytest.raises(ProofError, match="retired"):
+            Checkpoint.open(late, *keys)
+        assert Checkpoint.open(late, old.verifier()).size == size, "control: without a window"
+        both = Checkpoint(old.name, size, studio.ledger().head(size)).sign(
+            old, studio.notary().signer
+        )
+        assert Checkpoint.open(both, *keys).size == size
+
+
+def test_no_seal_is_reserved_with_a_retired_key(folder, ledger):
+    open_keys(folder, ledger)
+    ledger.reserve("ab" * 8, 1)
+    rotate(folder, ledger, "seal")
+    with pytest.raises(LedgerError, match="retired"):
+        ledger.reserve("cd" * 8, 1)
+    ledger.reserve("cd" * 8, 2)
+
+
+def test_the_handover_is_kept_beside_the_checkpoints(tmp_path):
+    with make_studio(tmp_path) as studio:
+        old = studio.notary().signer.verifier()
+        studio.ledger().append("refusal", {})
+        studio.rotate_key("ledger")
+        path = studio.paths.checkpoints / "handover-0002.txt"
+        assert Checkpoint.open(path.read_text(), old).size == 1
+        path.unlink()
+    with make_studio(tmp_path) as studio:
+        studio.ledger()
+        assert path.exists(), "a start writes what a kill kept back"
