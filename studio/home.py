@@ -105,7 +105,7 @@ def _mend(path: Path, mode: int) -> list[str]:
 class _Held:
     """The lock on one folder within this process."""
 
-    lock: threading.RLock = field(default_factory=threading.RLock)  # type: ignore[valid-type] # a factory by its stub
+    lock: threading.RLock = field(default_factory=threading.RLock)
     depth: int = 0
     descriptor: int = -1
     process: int = 0

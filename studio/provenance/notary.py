@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,7 +216,7 @@ class Notary:
             self._keep(folder, contents)
         return self._folder / name
 
-    def _keep(self, folder: Path, contents: Mapping[str, bytes]) -> None:
+    def _keep(self, folder: Path, contents: dict[str, bytes]) -> None:
         """Write files into a folder, unless the last of them is there already."""
         last = next(reversed(contents))
         try:
