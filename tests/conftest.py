@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import (  # fixtures, used by name
+from tests.support.databases import (  # fixtures, used by name
     database_location,  # noqa: F401
     postgresql_bin,
     postgresql_server,  # noqa: F401

@@ -7,7 +7,8 @@ output, say which seconds of it a clip shows, and bound the chance that it is wr
 ::
 
     from watermark import Codebook, CodebookEntry, SealId, SealKey, load_seal_model, read, write
-    from watermark import detect, embed
+    from watermark.detection import detect
+    from watermark.embedding import embed
 
     model, key, seal_id = load_seal_model(), SealKey.create(epoch=1), SealId.random()
     sealed = embed(read("song.wav"), seal_id, key, model=model)
@@ -27,48 +28,46 @@ and torch only when a seal model is loaded. ``detect`` and ``embed`` take a path
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from watermark.audio import DecodeLimits as DecodeLimits
-    from watermark.audio import Waveform as Waveform
-    from watermark.audio import encode as encode
-    from watermark.audio import read as read
-    from watermark.audio import stream as stream
-    from watermark.audio import write as write
-    from watermark.codebook import Codebook as Codebook
-    from watermark.codebook import CodebookEntry as CodebookEntry
-    from watermark.detect import detect as detect
-    from watermark.embed import embed as embed
+    from watermark.audio.waveform import DecodeLimits as DecodeLimits
+    from watermark.audio.waveform import Waveform as Waveform
+    from watermark.audio.waveform import encode as encode
+    from watermark.audio.waveform import read as read
+    from watermark.audio.waveform import stream as stream
+    from watermark.audio.waveform import write as write
+    from watermark.coding.codebook import Codebook as Codebook
+    from watermark.coding.codebook import CodebookEntry as CodebookEntry
+    from watermark.coding.identify import Identification as Identification
+    from watermark.coding.identify import identify as identify
+    from watermark.coding.message import SealId as SealId
+    from watermark.coding.message import SealKey as SealKey
+    from watermark.detection.detect import detect as detect
+    from watermark.embedding.embed import embed as embed
     from watermark.errors import WatermarkError as WatermarkError
-    from watermark.identify import Identification as Identification
-    from watermark.identify import identify as identify
-    from watermark.message import SealId as SealId
-    from watermark.message import SealKey as SealKey
-    from watermark.models import SealModel as SealModel
-    from watermark.models import load_seal_model as load_seal_model
+    from watermark.models.base import SealModel as SealModel
+    from watermark.models.base import load_seal_model as load_seal_model
 
 _WHERE = {
-    "Codebook": "codebook",
-    "CodebookEntry": "codebook",
-    "DecodeLimits": "audio",
-    "Identification": "identify",
-    "SealId": "message",
-    "SealKey": "message",
-    "SealModel": "models",
-    "Waveform": "audio",
+    "Codebook": "coding.codebook",
+    "CodebookEntry": "coding.codebook",
+    "DecodeLimits": "audio.waveform",
+    "Identification": "coding.identify",
+    "SealId": "coding.message",
+    "SealKey": "coding.message",
+    "SealModel": "models.base",
+    "Waveform": "audio.waveform",
     "WatermarkError": "errors",
-    "detect": "detect",
-    "embed": "embed",
-    "encode": "audio",
-    "identify": "identify",
-    "load_seal_model": "models",
-    "read": "audio",
-    "stream": "audio",
-    "write": "audio",
+    "detect": "detection.detect",
+    "embed": "embedding.embed",
+    "encode": "audio.waveform",
+    "identify": "coding.identify",
+    "load_seal_model": "models.base",
+    "read": "audio.waveform",
+    "stream": "audio.waveform",
+    "write": "audio.waveform",
 }
 
 __all__ = sorted(_WHERE)  # noqa: PLE0605 - built from the one table of names
@@ -80,18 +79,6 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """Binds the function where the import system would bind the module of the same name."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType) and _WHERE.get(name) == name:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

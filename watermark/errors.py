@@ -21,7 +21,7 @@
 
 Expected outcomes ("no seal found") are values, not errors. A message never holds more of a path
 than the file's name: these texts are shown to strangers. The command line maps the classes to exit
-codes in one place, :mod:`watermark.cli`.
+codes in one place, :mod:`watermark.cli.main`.
 
 >>> issubclass(AudioTooLongError, AudioError)
 True

@@ -2,12 +2,12 @@
 
 A studio without accounts belongs to whoever sits at the machine. The first account makes signing in
 a must, for the page, the REST layer and the command line alike. What a role permits is
-:mod:`studio.access`; the rules for people are ``docs/accounts.md``.
+:mod:`studio.accounts.permissions`; the rules for people are ``docs/accounts.md``.
 """
 
 from __future__ import annotations
 
-from studio.accounts.directory import Account, Accounts
+from studio.accounts.service import Account, Accounts
 from studio.accounts.sessions import Session, SessionKind
 
 __all__ = ["Account", "Accounts", "Session", "SessionKind"]

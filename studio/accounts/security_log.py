@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import delete, func, select
 
 from studio.accounts.origin import current
-from studio.errors import LedgerError
-from studio.provenance.entry import INSTANT
-from studio.store.accounts_tables import account
-from studio.store.security_tables import security_event, security_origin
+from studio.core.db.tables.accounts import account
+from studio.core.db.tables.security import security_event, security_origin
+from studio.core.errors import LedgerError
+from studio.provenance.ledger.entry import INSTANT
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
-    from studio.config import SecurityLogConfig
-    from studio.provenance.entry import Entry
-    from studio.provenance.ledger import Ledger
-    from studio.store.database import Database
+    from studio.core.config import SecurityLogConfig
+    from studio.core.db.database import Database
+    from studio.provenance.ledger.entry import Entry
+    from studio.provenance.ledger.log import Ledger
 
 __all__ = ["ACCESS_EVENTS", "Outcome", "SecurityEvent", "SecurityLog", "SecurityLogCheck"]
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import delete, insert, select, update
 
-from studio.access import Actor, Role
-from studio.provenance.entry import INSTANT
-from studio.store.accounts_tables import account, account_session
+from studio.accounts.permissions import Actor, Role
+from studio.core.db.tables.accounts import account, account_session
+from studio.provenance.ledger.entry import INSTANT
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from studio.config import AccountsConfig
-    from studio.store.database import Database
+    from studio.core.config import AccountsConfig
+    from studio.core.db.database import Database
 
 __all__ = ["Session", "SessionKind", "Sessions", "end_all"]
 

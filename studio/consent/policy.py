@@ -37,7 +37,7 @@ from studio.consent.types import (
     TagDecision,
     format_instant,
 )
-from studio.errors import UsageError
+from studio.core.errors import UsageError
 
 __all__ = ["ConsentPolicy"]
 

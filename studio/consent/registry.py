@@ -1,7 +1,8 @@
 """The registry of consent: who the rights holders are, what they granted, what they took back.
 
 It is an immutable picture of one moment; adding a revocation gives another registry. The studio
-reads it from its database (:mod:`studio.consent.store`), where only signed documents get in.
+reads it from its database (:mod:`studio.consent.storage.repository`), where only signed documents
+get in.
 
 >>> from datetime import UTC
 >>> from studio.consent.types import RightsHolder
@@ -16,9 +17,9 @@ from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from types import MappingProxyType
 
-from studio.consent.index import TagIndex
+from studio.consent.grant_index import TagIndex
 from studio.consent.types import Grant, Revocation, RightsHolder
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 
 __all__ = ["ConsentRegistry"]
 

@@ -274,7 +274,7 @@ class Decision:
     tags: tuple[TagDecision, ...]
     consent_entry: int = -1  # the ledger entry that had changed consent last
     is_policys_own: bool = field(default=False, init=False, repr=False, compare=False)
-    """Whether the policy took it. Not kept by a copy: see :mod:`studio.consent.permit`."""
+    """Whether the policy took it. Not kept by a copy: see :mod:`studio.consent.enforcement`."""
 
     @property
     def allowed(self) -> bool:

@@ -1,11 +1,11 @@
 """The site's secret keys: one seal key per epoch, and the keys that sign the ledger's checkpoints.
 
 Key files lie in ``keys/``, are readable by the owner only and are never overwritten:
-``epoch-0001.key`` (:class:`watermark.message.SealKey`) and ``ledger-0001.key``
-(:class:`studio.provenance.signed_note.SignerKey`). A lost seal key means that no seal of its epoch
-can be read any more, and a lost ledger key that nobody can tell our checkpoints from another's: the
-ledger's database records which keys there have been (:func:`open_keys`), so a missing or exchanged
-one is an error and never a reason to make another.
+``epoch-0001.key`` (:class:`watermark.coding.message.SealKey`) and ``ledger-0001.key``
+(:class:`studio.provenance.ledger.signed_note.SignerKey`). A lost seal key means that no seal of
+its epoch can be read any more, and a lost ledger key that nobody can tell our checkpoints from
+another's: the ledger's database records which keys there have been (:func:`open_keys`), so a
+missing or exchanged one is an error and never a reason to make another.
 
 A rotation (:func:`rotate`) has one point at which it happens: the ``key-rotation`` entry is
 committed with the key's record. Before it the new key waits in ``ledger-0002.next``, which nothing
@@ -30,17 +30,17 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import func, select
 
-from studio.errors import LedgerError, UnreadableProofError
-from studio.home import is_read_only, locked
-from studio.provenance.checkpoint import Checkpoint
-from studio.provenance.entry import INSTANT
-from studio.provenance.ledger import Ledger
-from studio.provenance.signed_note import SignerKey, VerifierKey
-from studio.store.provenance_tables import key_record
-from studio.store.tables import seal_reservation
+from studio.core.db.tables.ledger import seal_reservation
+from studio.core.db.tables.provenance import key_record
+from studio.core.errors import LedgerError, UnreadableProofError
+from studio.core.home import is_read_only, locked
+from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.entry import INSTANT
+from studio.provenance.ledger.log import Ledger
+from studio.provenance.ledger.signed_note import SignerKey, VerifierKey
+from watermark.coding.message import SealKey
 from watermark.errors import SealKeyError
-from watermark.files import create_file, sync_folder
-from watermark.message import SealKey
+from watermark.util.files import create_file, sync_folder
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -14,12 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NewType
 
-from studio.config import OutputFormat
-from studio.errors import LedgerError
+from studio.core.config import OutputFormat
+from studio.core.errors import LedgerError
 
 if TYPE_CHECKING:
-    from studio.provenance.commitments import Opening
-    from studio.provenance.entry import Entry
+    from studio.provenance.ledger.entry import Entry
+    from studio.provenance.ledger.private_fields import Opening
 
 __all__ = ["GenerationRequest", "OutputId", "Release", "credit_lines", "title_of"]
 
@@ -41,7 +41,9 @@ class GenerationRequest:
     guidance: float | None = None  # None: the model's own
     parent: OutputId | None = None  # the output this one varies or extends
     title: str | None = None  # screened for names; None: one made from the tags
-    human: tuple[str, ...] = ()  # what people contribute; studio.disclosure.HUMAN_CONTRIBUTIONS
+    human: tuple[
+        str, ...
+    ] = ()  # what people contribute; studio.generation.validation.HUMAN_CONTRIBUTIONS
     note: str | None = None  # screened for names; private, never in the ledger
 
     def to_ledger(self) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Release:
     seal: Mapping[str, Any]  # pair, digest, epoch, strength, how it read back
     model: Mapping[str, Any]  # id, digest, licence of the generation model
     c2pa: Mapping[str, Any] | None = None  # manifest and signer; None: released before signing
-    lineage: Mapping[str, Any] | None = None  # studio.derivation.Derivation.record()
+    lineage: Mapping[str, Any] | None = None  # studio.generation.derivation.Derivation.record()
 
     @classmethod
     def from_entry(cls, entry: Entry, openings: Mapping[str, Opening], outputs: Path) -> Release:

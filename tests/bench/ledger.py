@@ -26,14 +26,14 @@ from random import Random
 
 from sqlalchemy import Connection, Table
 
-from studio.provenance.bundle import check_bundle, make_bundle
-from studio.provenance.entry import INSTANT, LEAF_VERSION
-from studio.provenance.ledger import Ledger
-from studio.provenance.proofs import check_consistency, check_inclusion
-from studio.provenance.tree import completed_nodes, head_from_nodes, leaf_hash
-from studio.store.database import Database
-from studio.store.tables import ledger_entry, ledger_node
-from tests.ledgers import notary_of
+from studio.core.db.database import Database
+from studio.core.db.tables.ledger import ledger_entry, ledger_node
+from studio.provenance.ledger.entry import INSTANT, LEAF_VERSION
+from studio.provenance.ledger.log import Ledger
+from studio.provenance.ledger.merkle import completed_nodes, head_from_nodes, leaf_hash
+from studio.provenance.ledger.proof_bundle import check_bundle, make_bundle
+from studio.provenance.ledger.proofs import check_consistency, check_inclusion
+from tests.support.ledgers import notary_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _BATCH = 20_000
@@ -179,7 +179,7 @@ def main() -> int:
         folder = Path(name)
         location: Path | str = folder / "ledger.db"
         if options.database == "postgresql":
-            from tests.databases import Server
+            from tests.support.databases import Server
 
             server = Server(fsync=True)
             location = server.make_database()

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.accounts import NAMES, PASSWORD
+from tests.support.accounts import NAMES, PASSWORD
 
 _ARGUMENTS = (
     "--no-sandbox",  # CI runs as root
@@ -99,7 +99,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from studio.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from studio.cli.main import main; main()", *arguments]
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from tests.accounts import PASSWORD
 from tests.browser.test_page import finished, generate, keep
+from tests.support.accounts import PASSWORD
 
 pytestmark = pytest.mark.needs("chromium")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from watermark.audio import Waveform, read, write
+from watermark.audio.waveform import Waveform, read, write
 
 pytestmark = pytest.mark.needs("chromium")
 

@@ -145,12 +145,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=600.0, help="then stop, and count")
     options = parser.parse_args()
-    from tests.studios import PlainGenerator, make_studio, music
-    from watermark.audio import Waveform, write
-    from watermark.detect import detect
-    from watermark.embed_file import embed_file
-    from watermark.message import SealId, SealKey
-    from watermark.models import load_seal_model
+    from tests.support.studios import PlainGenerator, make_studio, music
+    from watermark.audio.waveform import Waveform, write
+    from watermark.coding.message import SealId, SealKey
+    from watermark.detection.detect import detect
+    from watermark.embedding.file import embed_file
+    from watermark.models.base import load_seal_model
 
     rng = random.Random(options.seed)
     rows = pairwise(DIMENSIONS, rng)[options.first :][: options.rows]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from watermark.audio import FORMATS, DecodeLimits, Waveform, encode, read
+from watermark.audio.waveform import FORMATS, DecodeLimits, Waveform, encode, read
 
 __all__ = ["TARGETS", "Target"]
 
@@ -74,7 +74,7 @@ def audio_errors() -> tuple[type[Exception], ...]:
 
 @functools.cache
 def credentials():
-    from studio.config import CredentialsConfig
+    from studio.core.config import CredentialsConfig
     from studio.provenance.credentials.certificates import Trust, make_development_identity
     from studio.provenance.credentials.signing import Credentials
 
@@ -157,22 +157,22 @@ def consent_seeds() -> tuple[bytes, ...]:
 
 
 def read_consent(data: bytes) -> bool:
-    from studio.consent.signing import read_file
+    from studio.consent.signed.signing import read_file
 
     return bool(read_file(data))
 
 
 def consent_errors() -> tuple[type[Exception], ...]:
-    from studio.errors import ConsentFileError
+    from studio.core.errors import ConsentFileError
 
     return (ConsentFileError,)
 
 
 @functools.cache
 def proven():
-    from studio.provenance.bundle import make_bundle
-    from studio.provenance.ledger import Ledger
-    from tests.ledgers import fill, notary_of
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.ledger.proof_bundle import make_bundle
+    from tests.support.ledgers import fill, notary_of
 
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     ledger = Ledger.open(folder / "ledger.db", outputs=folder)
@@ -187,7 +187,7 @@ def proven():
 
 
 def check_proof(data: bytes) -> bool:
-    from studio.provenance.bundle import check_bundle
+    from studio.provenance.ledger.proof_bundle import check_bundle
 
     bundle, keys, _ = proven()
     found = check_bundle(data, keys)
@@ -201,7 +201,7 @@ def check_proof(data: bytes) -> bool:
 
 
 def open_checkpoint(data: bytes) -> bool:
-    from studio.provenance.checkpoint import Checkpoint
+    from studio.provenance.ledger.checkpoint import Checkpoint
 
     _, keys, note = proven()
     try:
@@ -213,19 +213,19 @@ def open_checkpoint(data: bytes) -> bool:
 
 
 def proof_errors() -> tuple[type[Exception], ...]:
-    from studio.errors import ProofError, UnreadableProofError
+    from studio.core.errors import ProofError, UnreadableProofError
 
     return (ProofError, UnreadableProofError)
 
 
 def fingerprint_seeds() -> tuple[bytes, ...]:
-    from watermark.fingerprint import fingerprint
+    from watermark.fingerprint.haitsma_kalker import fingerprint
 
     return (fingerprint(noise(3.0)).to_bytes(),)
 
 
 def read_fingerprint(data: bytes) -> bool:
-    from watermark.fingerprint import Fingerprint, fingerprint, match
+    from watermark.fingerprint.haitsma_kalker import Fingerprint, fingerprint, match
 
     found = Fingerprint.from_bytes(data)
     match(found, fingerprint(noise(3.0)))
@@ -251,7 +251,7 @@ def _file(name: str, data: bytes) -> Path:
 
 
 def seal_key_seeds() -> tuple[bytes, ...]:
-    from watermark.message import SealKey
+    from watermark.coding.message import SealKey
 
     path = scratch() / "made.key"
     path.unlink(missing_ok=True)
@@ -260,7 +260,7 @@ def seal_key_seeds() -> tuple[bytes, ...]:
 
 
 def read_seal_key(data: bytes) -> bool:
-    from watermark.message import SealKey
+    from watermark.coding.message import SealKey
 
     SealKey.load(_file("seal.key", data))
     return True
@@ -295,7 +295,7 @@ def read_signing_key(data: bytes) -> bool:
 
 
 def credential_errors() -> tuple[type[Exception], ...]:
-    from studio.errors import CredentialError
+    from studio.core.errors import CredentialError
 
     return (CredentialError,)
 
@@ -305,7 +305,7 @@ def config_seeds() -> tuple[bytes, ...]:
 
 
 def read_config(data: bytes) -> bool:
-    from studio.config import load_config
+    from studio.core.config import load_config
 
     load_config(_file("studio.yaml", data))
     return True
@@ -316,7 +316,7 @@ def model_config_seeds() -> tuple[bytes, ...]:
 
 
 def read_model_config(data: bytes) -> bool:
-    from studio.music.config import load_model_configs
+    from studio.music.models.config import load_model_configs
 
     folder = scratch() / "models"
     folder.mkdir(exist_ok=True)
@@ -326,7 +326,7 @@ def read_model_config(data: bytes) -> bool:
 
 
 def config_errors() -> tuple[type[Exception], ...]:
-    from studio.errors import ConfigError
+    from studio.core.errors import ConfigError
 
     return (ConfigError,)
 
@@ -337,7 +337,7 @@ def journal_seeds() -> tuple[bytes, ...]:
 
 
 def read_journal(data: bytes) -> bool:
-    from watermark.scan import Journal
+    from watermark.batch.files import Journal
 
     with Journal(_file("report.jsonl", data), reader="house-1") as journal:
         list(journal.records())

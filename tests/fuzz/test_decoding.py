@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutation import EDITS, spoil
-from watermark.audio import FORMATS, DecodeLimits, Waveform, encode, read
+from watermark.audio.waveform import FORMATS, DecodeLimits, Waveform, encode, read
 from watermark.errors import AudioError
 
 LIMITS = DecodeLimits(max_duration_s=20, max_bytes=10**6, deadline_s=5)

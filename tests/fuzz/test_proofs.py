@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studio.errors import ProofError, UnreadableProofError
-from studio.provenance.bundle import BUNDLE_TYPE, check_bundle, read_keys
-from studio.provenance.checkpoint import Checkpoint
+from studio.core.errors import ProofError, UnreadableProofError
+from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.proof_bundle import BUNDLE_TYPE, check_bundle, read_keys
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BUNDLE = (GOLDEN / "proof-v1.json").read_bytes()

@@ -167,7 +167,7 @@ class Tree:
 
 def _stereo(piece: Path, path: Path) -> None:
     """The piece as other people would have it: 44.1 kHz, two channels, 16 bits."""
-    from watermark.audio import Waveform, read, write
+    from watermark.audio.waveform import Waveform, read, write
 
     mono = read(piece).resample(44_100).samples[0]
     write(path, Waveform(np.stack([mono, 0.9 * mono]), 44_100))
@@ -175,6 +175,6 @@ def _stereo(piece: Path, path: Path) -> None:
 
 def _plain(path: Path, seconds: int) -> None:
     from tests.unit.seal_carriers import music
-    from watermark.audio import write
+    from watermark.audio.waveform import write
 
     write(path, music(float(seconds), 44_100, 2))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from studio.access import Role
-from studio.cli import cli
-from tests.accounts import NAMES, PASSWORD, cheap_passwords
+from studio.accounts.permissions import Role
+from studio.cli.main import cli
+from tests.support.accounts import NAMES, PASSWORD, cheap_passwords
 
 FORBIDDEN = {
     Role.ARTIST: [
@@ -52,7 +52,7 @@ def studio(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDIO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("STUDIO_TOKEN", raising=False)
-    monkeypatch.setattr("studio.accounts.directory.Passwords", cheap_passwords)
+    monkeypatch.setattr("studio.accounts.service.Passwords", cheap_passwords)
 
     def run(*arguments: str, stdin: str = ""):
         return CliRunner().invoke(cli, list(arguments), input=stdin)

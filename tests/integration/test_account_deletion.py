@@ -7,13 +7,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
-import studio.services
-from studio.access import Role
-from studio.cli import cli
-from studio.errors import SignInError, UsageError
-from studio.provenance.bundle import check_bundle
-from tests.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
-from tests.studios import PlainGenerator, make_studio
+import studio.app.container
+from studio.accounts.permissions import Role
+from studio.cli.main import cli
+from studio.core.errors import SignInError, UsageError
+from studio.provenance.ledger.proof_bundle import check_bundle
+from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
+from tests.support.studios import PlainGenerator, make_studio
 
 TITLE, NOTE, NAME = "Zebraquist by the lake", "for Quagga", "melusine"
 HERE = "198.51.100.77"
@@ -118,7 +118,7 @@ def test_the_name_is_free_again_and_opens_nothing_old(house, made):
 
 
 def test_on_the_command_line(house, tmp_path, monkeypatch):
-    monkeypatch.setattr(studio.services, "open_studio", lambda: house)
+    monkeypatch.setattr(studio.app.container, "open_studio", lambda: house)
     monkeypatch.setattr(house, "close", lambda: None)
     token = house.accounts().sign_in("root", PASSWORD, address=HERE).token
     monkeypatch.setenv("STUDIO_TOKEN", token)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from studio.backup import back_up, restore
-from studio.cli import cli
-from studio.errors import LedgerError, ProofError, UnreadableProofError, UsageError
-from studio.paths import StudioPaths
-from studio.provenance.signed_note import SignerKey
-from studio.services import open_studio
-from tests.studios import PlainGenerator, make_studio
+from studio.app.backup import back_up, restore
+from studio.app.container import open_studio
+from studio.cli.main import cli
+from studio.core.errors import LedgerError, ProofError, UnreadableProofError, UsageError
+from studio.core.paths import StudioPaths
+from studio.provenance.ledger.signed_note import SignerKey
+from tests.support.studios import PlainGenerator, make_studio
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_a_backup_that_was_changed_is_not_restored(made, backup, tmp_path, spoil
 
 
 def test_a_backup_changed_with_its_manifest_fails_against_the_ledger(made, backup, tmp_path):
-    from studio.backup import _digests
+    from studio.app.backup import _digests
 
     spoil_output(backup)
     manifest = json.loads((backup / "backup.json").read_text())
@@ -168,7 +168,7 @@ def test_what_cannot_be_backed_up_whole_is_an_error(tmp_path):
             back_up(studio.paths, studio.database(), studio.notary(), tmp_path / "one")
         release.path.unlink()
         with pytest.MonkeyPatch.context() as patch, pytest.raises(LedgerError, match="missing"):
-            patch.setattr("studio.backup._HAND_OUT_S", 0.1)
+            patch.setattr("studio.app.backup._HAND_OUT_S", 0.1)
             back_up(studio.paths, studio.database(), studio.notary(), tmp_path / "two")
         assert not (tmp_path / "two" / "backup.json").exists()
 

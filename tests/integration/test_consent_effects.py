@@ -8,12 +8,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-import studio.services
-from studio.cli import cli
-from studio.errors import ConsentRefusedError, OutputGoneError, OutputWithdrawnError
-from studio.services import Stage
-from tests.consent import CONSENT, HOUSE_GRANT, file_of, grant, revocation
-from tests.studios import PlainGenerator, events, left_over, make_studio, music
+import studio.app.container
+from studio.app.container import Stage
+from studio.cli.main import cli
+from studio.core.errors import ConsentRefusedError, OutputGoneError, OutputWithdrawnError
+from tests.support.consent import CONSENT, HOUSE_GRANT, file_of, grant, revocation
+from tests.support.studios import PlainGenerator, events, left_over, make_studio, music
 
 TAGS = ("mood/calm", "tempo/slow")
 
@@ -28,9 +28,9 @@ def house(tmp_path):
 def routes(house):
     from starlette.testclient import TestClient
 
-    from studio.api.app import create_api
-    from studio.api.claims import Claims
-    from studio.api.jobs import JobRunner
+    from studio.web.api.app import create_api
+    from studio.web.download_tokens import Claims
+    from studio.web.jobs import JobRunner
 
     claims = Claims()
     with JobRunner(running=1, waiting=1) as making, JobRunner(running=1, waiting=1) as checking:
@@ -147,7 +147,9 @@ def test_a_file_that_is_lost_is_still_told_from_one_that_is_withdrawn(house):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(studio.services, "open_studio", lambda: make_studio(tmp_path / "studio"))
+    monkeypatch.setattr(
+        studio.app.container, "open_studio", lambda: make_studio(tmp_path / "studio")
+    )
 
     def run(*words: object, code: int = 0):
         result = CliRunner().invoke(cli, [str(word) for word in words], prog_name="studio")

@@ -17,21 +17,21 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from studio.config import CredentialsConfig
-from studio.errors import ConfigError, ConsentRefusedError, CredentialError
+from studio.app.container import Verdict
+from studio.core.config import CredentialsConfig
+from studio.core.errors import ConfigError, ConsentRefusedError, CredentialError
 from studio.provenance.credentials.certificates import (
     Trust,
     load_trust,
     make_development_identity,
 )
 from studio.provenance.credentials.claims import Claim, Parent, TrainingTerms
-from studio.provenance.credentials.desk import CredentialDesk
+from studio.provenance.credentials.inspector import CredentialDesk
 from studio.provenance.credentials.reading import CredentialState
+from studio.provenance.credentials.repository import ManifestStore
 from studio.provenance.credentials.signing import Credentials
-from studio.provenance.credentials.store import ManifestStore
-from studio.services import Verdict
-from tests.studios import PlainGenerator, left_over, make_studio, music
-from watermark.audio import Waveform, encode, read
+from tests.support.studios import PlainGenerator, left_over, make_studio, music
+from watermark.audio.waveform import Waveform, encode, read
 
 TAGS = ["genre/jazz", "mood/calm"]
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -301,7 +301,7 @@ def test_uploads_are_read_in_a_child_with_the_same_result(tmp_path, releases, st
 
 
 def test_a_manifest_that_takes_too_long_is_not_called_tampered(tmp_path, monkeypatch):
-    import watermark.sandbox as sandbox
+    import watermark.audio.sandbox as sandbox
     from watermark.errors import AudioTooLongError
 
     def too_long(*_):

@@ -39,9 +39,9 @@ def check(line: str) -> None:
         assert not unknown, f"no such make target: {unknown}"
         return
     if program == "studio":
-        from studio.cli import cli as command
+        from studio.cli.main import cli as command
     else:
-        from watermark.cli import main as command
+        from watermark.cli.main import main as command
     context = click.Context(command, info_name=program)
     while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         name = arguments.pop(0)

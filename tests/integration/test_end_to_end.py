@@ -7,13 +7,13 @@ import threading
 import numpy as np
 import pytest
 
-from studio.errors import GenerationCancelledError, UsageError
-from studio.music.generator import get_generator
-from studio.services import Stage, Verdict
-from tests.models import tiny_house_model
-from tests.studios import PlainGenerator, left_over, make_studio, music
-from watermark.audio import Waveform, encode, read
-from watermark.models import load_seal_model
+from studio.app.container import Stage, Verdict
+from studio.core.errors import GenerationCancelledError, UsageError
+from studio.music.models.generator import get_generator
+from tests.support.models import tiny_house_model
+from tests.support.studios import PlainGenerator, left_over, make_studio, music
+from watermark.audio.waveform import Waveform, encode, read
+from watermark.models.base import load_seal_model
 
 # audioseal 0.2.0 decorates functions with torch.jit.script when it is imported.
 pytestmark = pytest.mark.filterwarnings(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import studio.services
-from studio.cli import cli
+import studio.app.container
+from studio.cli.main import cli
 from tests.integration.test_lineage import Continuing
-from tests.studios import make_studio
+from tests.support.studios import make_studio
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TODAY = ("--from", "2020-01-01", "--to", "2099-12-31")
@@ -23,7 +23,7 @@ TODAY = ("--from", "2020-01-01", "--to", "2099-12-31")
 def run(tmp_path, monkeypatch):
     generator = Continuing()
     monkeypatch.setattr(
-        studio.services,
+        studio.app.container,
         "open_studio",
         lambda: make_studio(tmp_path / "studio", generator=generator),
     )

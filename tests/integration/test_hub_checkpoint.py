@@ -1,8 +1,8 @@
 """Hub checkpoints of the real layout: loaded from a directory, over HTTP, and never when offline.
 
-The checkpoint is made here (tests/models.py); a small server speaks the part of the hub's protocol
-that `huggingface_hub` uses, so a download is a real one, and a request that should not be made is
-counted.
+The checkpoint is made here (tests/support/models.py); a small server speaks the part of the hub's
+protocol that `huggingface_hub` uses, so a download is a real one, and a request that should not be
+made is counted.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 import torch
 
-from studio.errors import CheckpointError, HubUnreachableError
-from studio.music.generator import MusicGenerator
-from studio.tags import Vocabulary
-from tests.models import TAGS_FILE, tiny_hub_model
+from studio.core.errors import CheckpointError, HubUnreachableError
+from studio.core.tags import Vocabulary
+from studio.music.models.generator import MusicGenerator
+from tests.support.models import TAGS_FILE, tiny_hub_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -8,9 +8,9 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from studio.cli import cli
-from tests.ledgers import fill
-from tests.studios import make_studio
+from studio.cli.main import cli
+from tests.support.ledgers import fill
+from tests.support.studios import make_studio
 
 
 @pytest.fixture

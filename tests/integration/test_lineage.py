@@ -7,20 +7,20 @@ import json
 import numpy as np
 import pytest
 
-from studio.access import Actor, Role
-from studio.acting import acting_as
-from studio.composer import write_lead_sheet
-from studio.errors import (
+from studio.accounts.permissions import Actor, Role
+from studio.app.session import acting_as
+from studio.core.errors import (
     AccessDeniedError,
     ConsentRefusedError,
     ParentRefusedError,
     QuotaExceededError,
     UsageError,
 )
-from studio.verify import Verdict
-from tests.accounts import PASSWORD
-from tests.studios import PlainGenerator, left_over, make_studio, music, revoke
-from watermark.audio import Waveform, encode, read
+from studio.music.composer import write_lead_sheet
+from studio.verification.verifier import Verdict
+from tests.support.accounts import PASSWORD
+from tests.support.studios import PlainGenerator, left_over, make_studio, music, revoke
+from watermark.audio.waveform import Waveform, encode, read
 
 
 class Continuing(PlainGenerator):
@@ -268,7 +268,7 @@ def test_bulk_generation_is_refused_with_the_time_to_come_back(studio, generator
 
 
 def test_a_title_is_screened_and_stands_in_file_and_record(studio):
-    from studio.errors import NameRefusedError
+    from studio.core.errors import NameRefusedError
 
     for title in ("Taylor Swift nights", "T4yl0r 5w1ft", "in the style of Jane Doe"):
         with pytest.raises(NameRefusedError):

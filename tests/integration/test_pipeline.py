@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from studio.errors import (
+from studio.app.container import Stage
+from studio.core.errors import (
     ConsentRefusedError,
     GenerationCancelledError,
     LedgerError,
@@ -21,12 +22,11 @@ from studio.errors import (
     UnknownTagError,
     UsageError,
 )
-from studio.services import Stage
-from tests.seals import SilentSeal, TonalSeal
-from tests.studios import PlainGenerator, events, left_over, make_studio, music, revoke
-from watermark.audio import Waveform, read
-from watermark.identify import Codebook, CodebookEntry
-from watermark.message import SealId
+from tests.support.seals import SilentSeal, TonalSeal
+from tests.support.studios import PlainGenerator, events, left_over, make_studio, music, revoke
+from watermark.audio.waveform import Waveform, read
+from watermark.coding.identify import Codebook, CodebookEntry
+from watermark.coding.message import SealId
 
 TAGS = ["genre/jazz", "mood/calm"]
 
@@ -319,8 +319,8 @@ def test_cancelling_at_any_stage_leaves_nothing(studio, stage):
 
 def killed(tmp_path, *, at: str, when: str) -> None:
     """Run one request in a child process that is killed before or after one step of it."""
-    from studio.provenance.ledger import Ledger
-    from studio.provenance.workspace import Workspace
+    from studio.generation.staging import Workspace
+    from studio.provenance.ledger.log import Ledger
 
     where = {
         "write": (Workspace, "write"),

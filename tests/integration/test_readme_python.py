@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.studios import music
-from watermark.audio import write
+from tests.support.studios import music
+from watermark.audio.waveform import write
 
 README = Path(__file__).parents[2] / "README.md"
 

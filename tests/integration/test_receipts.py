@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from studio.errors import ProofError, StudioError, UsageError
-from studio.provenance.bundle import check_bundle, read_keys
-from studio.receipts import Consent, receipt_of
-from studio.receipts.html import render_html
-from studio.receipts.pdf import render_pdf
-from tests.studios import PlainGenerator, make_studio
+from studio.core.errors import ProofError, StudioError, UsageError
+from studio.provenance.ledger.proof_bundle import check_bundle, read_keys
+from studio.reports.receipt import Consent, receipt_of
+from studio.reports.receipt.html import render_html
+from studio.reports.receipt.pdf import render_pdf
+from tests.support.studios import PlainGenerator, make_studio
 
 TAGS = ["genre/jazz", "mood/calm"]
 
@@ -135,7 +135,7 @@ def test_an_unknown_output_or_format_is_wrong_usage(studio, release):
 
 
 def test_the_commands(studio, release, tmp_path, monkeypatch):
-    from studio.cli import cli
+    from studio.cli.main import cli
 
     monkeypatch.setenv("STUDIO_HOME", str(studio.paths.home))
     monkeypatch.setenv("STUDIO_CONFIGS", str(studio.paths.configs))

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from studio.errors import UsageError
-from studio.statements import parse_period
-from tests.consent import file_of, grant, revocation
-from tests.studios import PlainGenerator, make_studio, revoke
+from studio.core.errors import UsageError
+from studio.reports.statements.statement import parse_period
+from tests.support.consent import file_of, grant, revocation
+from tests.support.studios import PlainGenerator, make_studio, revoke
 
 EVER = parse_period("2020-01-01", "2099-12-31")
 TAGS = ("genre/jazz", "mood/calm")
@@ -55,7 +55,7 @@ def test_the_share_is_the_signed_grants_and_a_withdrawn_output_counts_nothing(st
 
 
 def test_a_refused_request_is_on_no_statement(studio):
-    from studio.errors import ConsentRefusedError
+    from studio.core.errors import ConsentRefusedError
 
     with pytest.raises(ConsentRefusedError):
         studio.generate(studio.request(["genre/choral"], duration_s=5))

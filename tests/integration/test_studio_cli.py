@@ -9,11 +9,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import studio.services
-from studio.cli import cli, exit_code
-from studio.errors import ConsentRefusedError, StudioError
-from tests.studios import PlainGenerator, make_studio, music
-from watermark.audio import write
+import studio.app.container
+from studio.cli.main import cli, exit_code
+from studio.core.errors import ConsentRefusedError, StudioError
+from tests.support.studios import PlainGenerator, make_studio, music
+from watermark.audio.waveform import write
 
 TAGS = "genre/jazz,mood/calm"
 
@@ -22,7 +22,7 @@ TAGS = "genre/jazz,mood/calm"
 def run(tmp_path, monkeypatch):
     """Runs `studio ARGS` on a studio in a temporary folder."""
     monkeypatch.setattr(
-        studio.services,
+        studio.app.container,
         "open_studio",
         lambda: make_studio(tmp_path / "studio", generator=PlainGenerator()),
     )

@@ -8,12 +8,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-import studio.services
-from studio.cli import cli
-from studio.provenance.registry import Registry
-from tests.studios import PlainGenerator, make_studio, music
-from watermark.audio import read, write
-from watermark.fingerprint_index import FingerprintIndex
+import studio.app.container
+from studio.cli.main import cli
+from studio.provenance.output_index import Registry
+from tests.support.studios import PlainGenerator, make_studio, music
+from watermark.audio.waveform import read, write
+from watermark.fingerprint.index import FingerprintIndex
 
 TAGS = ["genre/jazz", "mood/calm"]
 
@@ -25,7 +25,7 @@ def desk(tmp_path, monkeypatch):
     def opened():
         return make_studio(tmp_path / "studio", generator=PlainGenerator())
 
-    monkeypatch.setattr(studio.services, "open_studio", opened)
+    monkeypatch.setattr(studio.app.container, "open_studio", opened)
     folder = tmp_path / "folder"
     folder.mkdir()
     with opened() as maker:

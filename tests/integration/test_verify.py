@@ -8,17 +8,17 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from studio.errors import DecodingRefusedError
-from studio.services import Verdict
-from studio.ui.verdict_words import evidence_rows
-from studio.verify import VerifyReport
-from tests.seals import TonalSeal
-from tests.studios import PlainGenerator, make_studio, music, revoke
-from watermark.audio import Waveform, encode, read, write
-from watermark.calibration import Calibration, DurationCalibration
-from watermark.detect import detect
-from watermark.embed import embed
-from watermark.message import SealId, SealKey
+from studio.app.container import Verdict
+from studio.core.errors import DecodingRefusedError
+from studio.reports.verification.texts import evidence_rows
+from studio.verification.verifier import VerifyReport
+from tests.support.seals import TonalSeal
+from tests.support.studios import PlainGenerator, make_studio, music, revoke
+from watermark.audio.waveform import Waveform, encode, read, write
+from watermark.coding.message import SealId, SealKey
+from watermark.detection.detect import detect
+from watermark.embedding.embed import embed
+from watermark.models.calibration import Calibration, DurationCalibration
 
 TAGS = ["genre/jazz", "mood/calm"]
 SECONDS = 24.0
@@ -325,7 +325,7 @@ def test_a_registry_opened_before_a_release_knows_it_all_the_same(tmp_path):
 
 
 def test_a_lost_key_is_an_error_not_a_verdict(tmp_path):
-    from studio.errors import LedgerError
+    from studio.core.errors import LedgerError
 
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
         release = studio.generate(studio.request(TAGS, duration_s=8.0, seed=1, format="wav"))
@@ -341,11 +341,11 @@ def test_a_lost_key_is_an_error_not_a_verdict(tmp_path):
 @pytest.fixture
 def no_filter(monkeypatch):
     """Children whose system refuses them the system-call filter."""
-    import watermark.sandbox as sandbox
+    import watermark.audio.sandbox as sandbox
 
-    before, boot = sandbox._BOOT.split("from watermark.sandbox", 1)
-    unable = "import watermark.seccomp as s; s.lock_down = lambda: False; "
-    monkeypatch.setattr(sandbox, "_BOOT", f"{before}{unable}from watermark.sandbox{boot}")
+    before, boot = sandbox._BOOT.split("from watermark.audio.sandbox", 1)
+    unable = "import watermark.audio.seccomp as s; s.lock_down = lambda: False; "
+    monkeypatch.setattr(sandbox, "_BOOT", f"{before}{unable}from watermark.audio.sandbox{boot}")
 
 
 def with_uploads(studio, monkeypatch, **settings):

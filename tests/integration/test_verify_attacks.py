@@ -7,13 +7,13 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
-from studio import recording
-from studio.services import Verdict
+from studio.app.container import Verdict
+from studio.verification import suspect as recording
 from tests.integration.test_verify import SECONDS, TAGS, check, joined, played, three_releases
-from tests.seals import TonalSeal
-from tests.studios import PlainGenerator, make_studio, music
-from watermark.attacks import AttackSpec
-from watermark.audio import Waveform, encode, read, write
+from tests.support.seals import TonalSeal
+from tests.support.studios import PlainGenerator, make_studio, music
+from watermark.audio.waveform import Waveform, encode, read, write
+from watermark.evaluation.distortions import AttackSpec
 
 RATE = 16_000
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studio.services import Verdict
+from studio.app.container import Verdict
 from tests.integration.test_verify import SECONDS, check, three_releases
-from tests.studios import music
-from watermark.audio import Waveform, encode, read
+from tests.support.studios import music
+from watermark.audio.waveform import Waveform, encode, read
 
 RATE = 16_000
 
@@ -138,8 +138,8 @@ def test_what_rounding_destroyed_is_not_called_removed_without_saying_so(studio,
 
 @pytest.mark.parametrize(("lasts_s", "shorter"), [(9.99, False), (10.0, False), (6.0, True)])
 def test_a_hair_less_than_the_measured_length_is_not_called_shorter(lasts_s, shorter):
-    from studio.provenance.sealing import MissRate
-    from studio.verdict import miss_text
+    from studio.provenance.sealer import MissRate
+    from studio.verification.report import miss_text
 
     text = miss_text((MissRate("clean", 10.0, 0, 20),), lasts_s)
     assert ("shorter" in text) == shorter

@@ -8,11 +8,11 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from watermark.audio import read, write
-from watermark.bench import synthetic_clips
+from watermark.audio.waveform import read, write
 from watermark.cli import main
-from watermark.identify_bench import main as identify_bench
-from watermark.retiming import Retiming
+from watermark.detection.retiming import Retiming
+from watermark.evaluation.bench import synthetic_clips
+from watermark.evaluation.identify_bench import main as identify_bench
 
 SEAL = "00112233aabbccdd"
 

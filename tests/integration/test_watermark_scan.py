@@ -13,13 +13,13 @@ import time
 import numpy as np
 import pytest
 
-import watermark.cli
+import watermark.cli.main
 from tests.integration.test_watermark_cli import SEAL, call
-from tests.seals import TonalSeal
-from tests.studios import music
-from watermark.audio import Waveform, encode, write
-from watermark.embed import embed
-from watermark.message import SealId, SealKey
+from tests.support.seals import TonalSeal
+from tests.support.studios import music
+from watermark.audio.waveform import Waveform, encode, write
+from watermark.coding.message import SealId, SealKey
+from watermark.embedding.embed import embed
 
 KEY = SealKey(1, b"k" * 32)
 
@@ -27,7 +27,7 @@ KEY = SealKey(1, b"k" * 32)
 @pytest.fixture(autouse=True)
 def tonal_model(monkeypatch):
     monkeypatch.delenv("WATERMARK_KEY_FILE", raising=False)
-    monkeypatch.setattr(watermark.cli, "_load_model", lambda name: TonalSeal())
+    monkeypatch.setattr(watermark.cli.main, "_load_model", lambda name: TonalSeal())
 
 
 @pytest.fixture(scope="module")
@@ -180,15 +180,15 @@ def test_wrong_reports(catalogue, tmp_path):
 
 
 INTERRUPTED = """
-import signal, sys, time, watermark.cli, watermark.workers
+import signal, sys, time, watermark.cli.main, watermark.batch.pool
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-answer = watermark.workers._answer
+answer = watermark.batch.pool._answer
 def unhurried(*arguments):  # or all files are done before the interrupt comes
     time.sleep(0.05)
     return answer(*arguments)
-watermark.workers._answer = unhurried
-from tests.seals import TonalSeal
-watermark.cli._load_model = lambda name: TonalSeal()
+watermark.batch.pool._answer = unhurried
+from tests.support.seals import TonalSeal
+watermark.cli.main._load_model = lambda name: TonalSeal()
 watermark.cli.main(sys.argv[1:])
 """
 

@@ -25,16 +25,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studio.errors import StudioError
-from studio.provenance.checkpoint import Checkpoint
-from studio.provenance.notary import check_against
-from studio.services import Studio
-from tests.studios import PlainGenerator, left_over, make_studio
-from watermark.identify import Codebook, CodebookEntry
-from watermark.message import SealId
+from studio.app.container import Studio
+from studio.core.errors import StudioError
+from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpointer import check_against
+from tests.support.studios import PlainGenerator, left_over, make_studio
+from watermark.coding.identify import Codebook, CodebookEntry
+from watermark.coding.message import SealId
 
 SECONDS = 3.0  # of music per generation
-_TRACED = ("/studio/pipeline.py", "/studio/provenance/", "/studio/store/")
+_TRACED = (
+    "/studio/generation/pipeline.py",
+    "/studio/generation/staging.py",
+    "/studio/provenance/",
+    "/studio/core/db/",
+)
 
 
 @dataclass

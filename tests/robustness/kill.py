@@ -33,7 +33,7 @@ def main() -> int:
 
     server = None
     if options.database == "postgresql":
-        from tests.databases import Server
+        from tests.support.databases import Server
 
         server = Server(fsync=True)
         os.environ["STUDIO_DATABASE_URL"] = server.make_database()

@@ -136,8 +136,8 @@ def walk(client: httpx.Client, kinds: dict[str, str], forms: slice = slice(None)
 
 
 def main() -> int:
-    from tests.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
-    from tests.serving import served
+    from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
+    from tests.support.serving import served
     from tests.unit.pretend import PretendStudio
 
     for mode in ("single-user", "accounts"):

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from studio.errors import LedgerError, StudioError
-from studio.progress import Stage
-from studio.store import database
+from studio.core.db import database
+from studio.core.errors import LedgerError, StudioError
+from studio.generation.progress import Stage
 from tests.robustness import faults
-from tests.studios import PlainGenerator, left_over, make_studio
+from tests.support.studios import PlainGenerator, left_over, make_studio
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_killed_between_entry_and_file_the_next_start_completes_it_and_says_so(
     tmp_path, handed_out
 ):
     def child(acknowledge):
-        from studio.provenance.workspace import Workspace
+        from studio.generation.staging import Workspace
 
         release = Workspace.release
 

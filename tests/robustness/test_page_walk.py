@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from studio.api.uploads import Uploads
-from tests.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
+from studio.web.uploads import Uploads
 from tests.robustness.page_walk import SECRET, bait, events, fifo_has_reader, handlers, walk
-from tests.serving import served
+from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
+from tests.support.serving import served
 from tests.unit.pretend import PretendStudio
 
 

@@ -19,11 +19,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from studio.config import load_config
-from studio.errors import ConsentRefusedError, GenerationCancelledError, UsageError
-from studio.paths import resolve_paths
-from studio.provenance.release import OutputId, credit_lines, title_of
-from studio.services import (
+from studio.app.container import (
     GenerationRequest,
     Progress,
     Release,
@@ -33,6 +29,10 @@ from studio.services import (
     Verdict,
     VerifyReport,
 )
+from studio.core.config import load_config
+from studio.core.errors import ConsentRefusedError, GenerationCancelledError, UsageError
+from studio.core.paths import resolve_paths
+from studio.provenance.release import OutputId, credit_lines, title_of
 
 
 class PretendStudio(Studio):

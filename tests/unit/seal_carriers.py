@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from watermark.audio import Waveform
+from watermark.audio.waveform import Waveform
 
 
 def music(duration_s: float, rate: int, channels: int = 1, *, seed: int = 5) -> Waveform:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.access import (
+from studio.accounts.permissions import (
     LOCAL_OWNER,
     OPEN_ATTRIBUTES,
     PERMISSIONS,
@@ -16,9 +16,9 @@ from studio.access import (
     Permission,
     Role,
 )
-from studio.errors import AccessDeniedError, NotYoursError, UsageError
-from studio.services import Studio
-from tests.accounts import add_one_of_each, with_cheap_passwords
+from studio.app.container import Studio
+from studio.core.errors import AccessDeniedError, NotYoursError, UsageError
+from tests.support.accounts import add_one_of_each, with_cheap_passwords
 from tests.unit.pretend import PretendStudio
 
 ARTIST, VERIFIER, REGISTRAR, ADMINISTRATOR = (
@@ -190,8 +190,8 @@ def test_the_owner_of_a_studio_without_accounts_may_do_everything(studio):
 
 
 def test_a_real_pipeline_notes_the_owner_before_there_is_anything_to_own(tmp_path):
-    from studio.errors import GenerationCancelledError
-    from tests.studios import PlainGenerator, make_studio
+    from studio.core.errors import GenerationCancelledError
+    from tests.support.studios import PlainGenerator, make_studio
 
     class StopsOnce(PlainGenerator):
         def generate(self, *args, **kwargs):

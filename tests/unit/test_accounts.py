@@ -8,16 +8,16 @@ import threading
 import pytest
 from sqlalchemy import select, text
 
-from studio.access import Role
 from studio.accounts import Accounts
 from studio.accounts.passwords import Passwords, refusal
-from studio.config import load_config
-from studio.errors import LedgerError, SignInError, UsageError
-from studio.paths import resolve_paths
-from studio.provenance.ledger import Ledger
-from studio.store.accounts_tables import account, account_session, login_throttle
-from studio.store.database import Database
-from tests.accounts import PASSWORD, Clock, add_one_of_each, cheap_passwords
+from studio.accounts.permissions import Role
+from studio.core.config import load_config
+from studio.core.db.database import Database
+from studio.core.db.tables.accounts import account, account_session, login_throttle
+from studio.core.errors import LedgerError, SignInError, UsageError
+from studio.core.paths import resolve_paths
+from studio.provenance.ledger.log import Ledger
+from tests.support.accounts import PASSWORD, Clock, add_one_of_each, cheap_passwords
 
 CONFIG = load_config(resolve_paths(environ={}).configs / "studio.yaml").accounts
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.9"

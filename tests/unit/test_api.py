@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from studio.api.app import create_api
-from studio.api.claims import Claims
-from studio.api.jobs import JobRunner
-from studio.errors import LedgerError
-from studio.isolation import SENTENCES, warn_of_weakness
+from studio.core.errors import LedgerError
+from studio.core.isolation import SENTENCES, warn_of_weakness
+from studio.web.api.app import create_api
+from studio.web.download_tokens import Claims
+from studio.web.jobs import JobRunner
 from tests.unit.pretend import PretendStudio
 
 
@@ -66,7 +66,7 @@ def test_health_says_whether_the_ledger_can_be_read(client, studio, monkeypatch)
 def test_health_says_what_weakens_the_decoding_sandbox(
     client, studio, monkeypatch, caplog, settings, filtered, warnings
 ):
-    monkeypatch.setattr("watermark.sandbox.filter_works", lambda: filtered)
+    monkeypatch.setattr("watermark.audio.sandbox.filter_works", lambda: filtered)
     uploads = studio.config.uploads.model_copy(update=settings)
     studio.config = studio.config.model_copy(update={"uploads": uploads})
     assert client.get("/healthz").json() == {"status": "ok", "warnings": warnings}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from watermark.attacks import ATTACKS, AttackSpec, load_attacks, with_recordings
-from watermark.audio import Waveform
-from watermark.bench import synthetic_clips
+from watermark.audio.waveform import Waveform
 from watermark.errors import BenchError
-from watermark.measures import log_spectral_distance
+from watermark.evaluation.bench import synthetic_clips
+from watermark.evaluation.distortions import ATTACKS, AttackSpec, load_attacks, with_recordings
+from watermark.evaluation.metrics import log_spectral_distance
 
 CONFIG = Path(__file__).parents[2] / "configs" / "attacks.yaml"
 
@@ -298,7 +298,7 @@ def gave_nothing(waveform: Waveform, rng: np.random.Generator) -> None:
 
 def test_the_house_codec_keeps_length_and_music_but_not_samples(clip):
     """What comes back is nearer to what went in than to another piece of the same music."""
-    from studio.house.round_trip import codec_round_trip
+    from studio.music.training.codec_attack import codec_round_trip
 
     short = clip.slice(0.5, 2.5)
     back = codec_round_trip(short, np.random.default_rng(0))

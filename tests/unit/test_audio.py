@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from watermark.audio import (
+from watermark.audio.waveform import (
     FORMATS,
     DecodeLimits,
     Encoder,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.audiocraft_layer import INERT, load_audiocraft
-from studio.errors import AudiocraftMissingError
+from studio.core.errors import AudiocraftMissingError
+from studio.music.models.hub.audiocraft_compat import INERT, load_audiocraft
 
 
 def run_python(code: str, *path: Path) -> str:
@@ -31,7 +31,7 @@ def test_audiocraft_loads_without_warnings_and_leaves_only_xformers_behind():
     out = run_python(
         """
         import importlib.util
-        from studio.audiocraft_layer import INERT, load_audiocraft
+        from studio.music.models.hub.audiocraft_compat import INERT, load_audiocraft
         audiocraft = load_audiocraft()
         assert load_audiocraft() is audiocraft
         assert not [f for f in sys.meta_path if type(f).__name__ == '_InertFinder']
@@ -58,7 +58,7 @@ def test_real_packages_win(tmp_path):
     (tmp_path / "xformers" / "ops.py").write_text("REAL = True\nfrom torch import unbind\n")
     run_python(
         """
-        from studio.audiocraft_layer import load_audiocraft
+        from studio.music.models.hub.audiocraft_compat import load_audiocraft
         load_audiocraft()
         from audiocraft.modules import chroma, conditioners, transformer
         librosa = sys.modules["librosa"]
@@ -75,8 +75,8 @@ def test_a_real_package_without_a_submodule_is_not_patched_up(tmp_path):
     (tmp_path / "xformers" / "__init__.py").write_text("")
     out = run_python(
         """
-        from studio.audiocraft_layer import load_audiocraft
-        from studio.errors import AudiocraftMissingError
+        from studio.music.models.hub.audiocraft_compat import load_audiocraft
+        from studio.core.errors import AudiocraftMissingError
         try:
             load_audiocraft()
         except AudiocraftMissingError as exc:
@@ -96,8 +96,8 @@ def test_missing_audiocraft_says_what_to_run():
         PathFinder.find_spec = classmethod(
             lambda cls, name, *args: None if name == "audiocraft" else find_spec(name, *args)
         )
-        from studio.audiocraft_layer import load_audiocraft
-        from studio.errors import AudiocraftMissingError
+        from studio.music.models.hub.audiocraft_compat import load_audiocraft
+        from studio.core.errors import AudiocraftMissingError
         try:
             load_audiocraft()
         except AudiocraftMissingError as exc:
@@ -110,7 +110,7 @@ def test_missing_audiocraft_says_what_to_run():
 
 def test_importing_the_layer_is_free():
     out = run_python(
-        "import studio.audiocraft_layer\n"
+        "import studio.music.models.hub.audiocraft_compat\n"
         "print([name for name in ('torch', 'audiocraft', 'transformers') if name in sys.modules])"
     )
     assert out.strip() == "[]"

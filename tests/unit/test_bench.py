@@ -10,29 +10,29 @@ import numpy as np
 import pytest
 import torch
 
-from watermark.attacks import AttackSpec
-from watermark.audio import Waveform, write
-from watermark.bench import (
+from watermark.audio.waveform import Waveform, write
+from watermark.coding.identify import Identification, identify
+from watermark.coding.message import SealKey, messages
+from watermark.errors import BenchError
+from watermark.evaluation.adversarial import all_threats
+from watermark.evaluation.bench import (
     AttackResult,
     BenchReport,
     load_clips,
     run,
     synthetic_clips,
 )
-from watermark.errors import BenchError
-from watermark.identify import Identification, identify
-from watermark.measures import (
+from watermark.evaluation.distortions import AttackSpec
+from watermark.evaluation.metrics import (
     log_spectral_distance,
     modulation_depth_db,
     noise_to_mask,
     si_snr,
     wilson,
 )
-from watermark.message import SealKey, messages
-from watermark.models import SEAL_RATE
-from watermark.report import as_html, as_png, as_text
-from watermark.spectral import Spectrum
-from watermark.threats import all_threats
+from watermark.evaluation.report import as_html, as_png, as_text
+from watermark.models.base import SEAL_RATE
+from watermark.models.networks import Spectrum
 
 KEY = SealKey(1, b"b" * 32)
 
@@ -163,7 +163,7 @@ class TestRun:
 
 
 def toy_ids(count):
-    from watermark.message import SealId
+    from watermark.coding.message import SealId
 
     return [SealId.random() for _ in range(count)]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.unit.test_bench import KEY, toy_read, toy_seal
-from watermark.attacks import AttackSpec
-from watermark.audio import Waveform
-from watermark.bench import Bench, Clip, run, synthetic_clips
-from watermark.bench_jobs import attack_all
+from watermark.audio.waveform import Waveform
 from watermark.errors import BenchError
+from watermark.evaluation.bench import Bench, Clip, run, synthetic_clips
+from watermark.evaluation.distortions import AttackSpec
+from watermark.evaluation.parallel import attack_all
 
 SPECS = (
     AttackSpec("clean", "none", "clean", {}),

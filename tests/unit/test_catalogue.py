@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studio.errors import ConfigError, HouseError
-from studio.house.catalogue import (
+from studio.core.errors import ConfigError, HouseError
+from studio.music.training.catalogue import (
     Catalogue,
     CatalogueConfig,
     Track,

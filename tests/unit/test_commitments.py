@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from studio.errors import LedgerError, UsageError
-from studio.provenance.commitments import Opening, Personal, committed_fields, take_out
-from studio.provenance.ledger import Ledger
-from tests.ledgers import release_body
+from studio.core.errors import LedgerError, UsageError
+from studio.provenance.ledger.log import Ledger
+from studio.provenance.ledger.private_fields import Opening, Personal, committed_fields, take_out
+from tests.support.ledgers import release_body
 
 NAME = "Ada Zebraquist"
 

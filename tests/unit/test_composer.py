@@ -8,9 +8,9 @@ from statistics import mean
 
 import pytest
 
-from studio.composer import GENRES, LEADS, MOODS, TEMPI, Composition, Note, compose
-from studio.composer.compose import _tidy
-from studio.errors import HouseError
+from studio.core.errors import HouseError
+from studio.music.composer import GENRES, LEADS, MOODS, TEMPI, Composition, Note, compose
+from studio.music.composer.compose import _tidy
 
 TAGS = {"genre": "disco", "mood": "happy", "lead": "trumpet", "tempo": "medium"}
 
@@ -54,7 +54,7 @@ def test_composes_the_whole_vocabulary_but_the_choir_that_nobody_granted(vocabul
 def vocabulary_names() -> dict[str, set[str]]:
     from pathlib import Path
 
-    from studio.tags import KINDS, Vocabulary
+    from studio.core.tags import KINDS, Vocabulary
 
     path = Path(__file__).parents[2] / "configs" / "consent" / "tags.yaml"
     vocabulary = Vocabulary.load(path)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio.composer import GENRES, MOODS, TEMPI, Chord, Composition, compose
-from studio.composer.accompaniment import Grid
-from studio.composer.compose import _fit_pattern
-from studio.composer.harmony import (
+from studio.music.composer import GENRES, MOODS, TEMPI, Chord, Composition, compose
+from studio.music.composer.accompaniment import Grid
+from studio.music.composer.compose import _fit_pattern
+from studio.music.composer.genres.idiom import DRUM_KEYS
+from studio.music.composer.harmony import (
     SCALES,
     nearest,
     parse_progression,
@@ -20,7 +21,6 @@ from studio.composer.harmony import (
     scale_for,
     voice,
 )
-from studio.composer.idiom import DRUM_KEYS
 
 C_MAJOR, G7 = (0, 4, 7), (7, 11, 2, 5)
 

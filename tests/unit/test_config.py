@@ -8,9 +8,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from studio.config import load_config
-from studio.errors import ConfigError
-from studio.paths import resolve_paths
+from studio.core.config import load_config
+from studio.core.errors import ConfigError
+from studio.core.paths import resolve_paths
 
 SHIPPED = resolve_paths(environ={}).configs / "studio.yaml"
 

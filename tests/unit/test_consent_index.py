@@ -81,7 +81,7 @@ def test_a_tag_that_nobody_named_has_no_best_and_is_not_remembered():
 
 
 def test_many_scopes_asked_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("studio.consent.index._REMEMBERED_SCOPES", 3)
+    monkeypatch.setattr("studio.consent.grant_index._REMEMBERED_SCOPES", 3)
     grant = Grant(
         id="g", holder="ada", tags={"mood/calm"}, uses={"commercial"}, territories={"WORLD"},
         models={"*"}, valid_from=DAY0, valid_until=None, on_revocation="keep", share="0",

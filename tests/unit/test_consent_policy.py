@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from studio.consent import ConsentPolicy, ConsentRegistry, Grant, Reason, Revocation, RightsHolder
 from studio.consent.types import Terms
-from studio.errors import UsageError
+from studio.core.errors import UsageError
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TICK = timedelta(microseconds=1)

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from studio.consent import ConsentPolicy, ConsentRegistry, Revocation
-from studio.consent.admission import check_signatures
-from studio.consent.book import Admission, ConsentBook, ConsentRecord
-from studio.consent.documents import GrantDocument, HolderDocument, TagsDocument
-from studio.consent.drafts import SIGNED, Drafts
-from studio.consent.signing import read_file
-from studio.errors import ConfigError
-from studio.paths import resolve_paths
-from studio.tags import Vocabulary
+from studio.consent.signed.admission import check_signatures
+from studio.consent.signed.documents import GrantDocument, HolderDocument, TagsDocument
+from studio.consent.signed.drafts import SIGNED, Drafts
+from studio.consent.signed.signing import read_file
+from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
+from studio.core.errors import ConfigError
+from studio.core.paths import resolve_paths
+from studio.core.tags import Vocabulary
 
 CONSENT = resolve_paths(environ={}).consent
 NOW = datetime(2026, 12, 1, tzinfo=UTC)

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studio.consent.admission import DocumentRefusedError, Refusal, examine
-from studio.consent.book import Admission, ConsentBook, ConsentRecord
-from studio.consent.documents import (
+from studio.consent.signed.admission import DocumentRefusedError, Refusal, examine
+from studio.consent.signed.documents import (
     HolderDocument,
     HolderTerms,
     KeyDocument,
@@ -19,10 +18,11 @@ from studio.consent.documents import (
     TagTerms,
     canonical,
 )
-from studio.consent.keys import PublicKey, SigningKey
-from studio.consent.signing import SignedDocument, new_document, read_file, sign, write_file
-from studio.errors import ConfigError, ConsentFileError, UsageError
-from tests.consent import grant, key_of, revocation
+from studio.consent.signed.keys import PublicKey, SigningKey
+from studio.consent.signed.signing import SignedDocument, new_document, read_file, sign, write_file
+from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
+from studio.core.errors import ConfigError, ConsentFileError, UsageError
+from tests.support.consent import grant, key_of, revocation
 
 NOW = datetime.now(UTC)
 

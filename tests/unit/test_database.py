@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from studio.errors import ConfigError, LedgerError
-from studio.provenance.ledger import Ledger
-from studio.store.database import Database, location_of
-from studio.store.provenance_tables import GUARDED
+from studio.core.db.database import Database, location_of
+from studio.core.db.tables.provenance import GUARDED
+from studio.core.errors import ConfigError, LedgerError
+from studio.provenance.ledger.log import Ledger
 
 
 def test_the_environment_goes_before_the_configuration_and_that_before_the_file():

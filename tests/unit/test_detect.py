@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tests.unit.seal_carriers import music
-from watermark.audio import Waveform, encode
-from watermark.detect import Detection, detect
-from watermark.embed import embed
+from watermark.audio.waveform import Waveform, encode
+from watermark.coding.identify import Codebook, CodebookEntry
+from watermark.coding.message import SealId, SealKey, messages
+from watermark.detection.detect import Detection, detect
+from watermark.embedding.embed import embed
 from watermark.errors import UnreadableAudioError
-from watermark.identify import Codebook, CodebookEntry
-from watermark.message import SealId, SealKey, messages
-from watermark.models import SealModel, load_seal_model
+from watermark.models.base import SealModel, load_seal_model
 
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 IDS = [SealId(bytes([n]) * 8) for n in range(200)]
@@ -175,7 +175,7 @@ def test_a_file_reads_like_its_waveform(model, sealed, tmp_path):
 
 
 def test_long_files_read_in_blocks_like_in_one(model, monkeypatch):
-    from watermark import reading
+    from watermark.detection import readout as reading
 
     sealed = embed(music(30.0, 16_000, 1), SEAL, KEY, model=model)
     one = reading.read_view(iter([sealed]), model, "mix")
@@ -246,7 +246,7 @@ def test_coarse_codecs_do_not_alarm_and_do_not_hide_a_seal(model, carrier, seale
 
 
 def test_a_stretch_scores_by_its_contrast():
-    from watermark.reading import contrast
+    from watermark.detection.readout import contrast
 
     rng = np.random.default_rng(0)
     rivals = rng.normal(-8, 1, (100, 5))
@@ -260,7 +260,7 @@ def test_a_stretch_scores_by_its_contrast():
 
 @pytest.mark.parametrize(("kind", "factor"), [("speed", 0.96), ("tempo", 0.95)])
 def test_speed_search_undoes_the_change(model, codebook, sealed, carrier, kind, factor):
-    from watermark.attacks import AttackSpec
+    from watermark.evaluation.distortions import AttackSpec
 
     spec = AttackSpec("x", "time", kind, {"factor": factor})
     changed = spec.run(sealed, np.random.default_rng(0))
@@ -278,7 +278,7 @@ def test_speed_search_undoes_the_change(model, codebook, sealed, carrier, kind, 
 
 
 def test_several_views_in_one_pass_are_the_views_one_by_one(model, sealed):
-    from watermark.reading import read_view, read_views
+    from watermark.detection.readout import read_view, read_views
 
     part = sealed.slice(0, 4)
     together = read_views([part], model, ("left", "right", "side"))
@@ -326,8 +326,8 @@ def test_unsealed_music_that_one_of_many_speeds_excites_is_not_called_sealed(mod
     """What alarmed: a score over the threshold of one try, found as the best of many."""
     from dataclasses import replace
 
-    from watermark.detect import _Judge
-    from watermark.reading import read_view
+    from watermark.detection.detect import _Judge
+    from watermark.detection.readout import read_view
 
     rng = np.random.default_rng(1)
     reading = read_view([music(10.0, 16_000, 1)], model, "mix")

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from tests.unit.seal_carriers import music
-from watermark.audio import Waveform
-from watermark.embed import FULL_SCALE, embed, embed_stream
+from watermark.audio.waveform import Waveform
+from watermark.coding.message import SealId, SealKey
+from watermark.embedding.embed import FULL_SCALE, embed, embed_stream
 from watermark.errors import (
     CarrierTooQuietError,
     CarrierTooShortError,
     SealModelError,
     UnsupportedAudioError,
 )
-from watermark.message import SealId, SealKey
-from watermark.models import SealModel
+from watermark.models.base import SealModel
 
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 SEAL = SealId.parse("0011223344556677")
@@ -61,7 +61,7 @@ def test_streaming_in_any_blocks_equals_the_whole(untrained):
 
 def test_block_borders_leave_no_trace(untrained, monkeypatch):
     """The mark of small blocks with context is the mark of one block over the whole carrier."""
-    module = sys.modules["watermark.embed"]
+    module = sys.modules["watermark.embedding.embed"]
 
     carrier = music(13.0, 16_000, 1)
     monkeypatch.setattr(module, "_BLOCK_S", 60.0)
@@ -74,7 +74,7 @@ def test_block_borders_leave_no_trace(untrained, monkeypatch):
 
 def test_memory_does_not_grow_with_length(untrained):
     """The sealer holds a few blocks, however much went through it."""
-    from watermark.embed import _Sealer
+    from watermark.embedding.embed import _Sealer
 
     sealer = _Sealer(16_000, 1, SEAL, KEY, untrained, 1.0)
     block = music(10.0, 16_000, 1)
@@ -100,7 +100,7 @@ def test_the_message_switches_at_the_second(untrained):
     """Ids that agree in second 0 only make marks that agree there only."""
     rng = np.random.default_rng(0)
     seen: dict[bytes, SealId] = {}
-    from watermark.message import message
+    from watermark.coding.message import message
 
     while True:  # birthday search: two ids with one first message
         one = SealId(rng.bytes(8))

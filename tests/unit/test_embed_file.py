@@ -15,16 +15,16 @@ import soundfile
 from tests.inputs.files import PICTURE
 from tests.unit.seal_carriers import music
 from tests.unit.test_file_kinds import two_streams
-from watermark.audio import AudioInfo, DecodeLimits, Encoder, Waveform, encode, read
-from watermark.channels import USUAL
-from watermark.detect import detect
-from watermark.embed import embed
-from watermark.embed_file import _compare, embed_file
+from watermark.audio.channels import USUAL
+from watermark.audio.tags import Picture, Tags, read_tags
+from watermark.audio.waveform import AudioInfo, DecodeLimits, Encoder, Waveform, encode, read
+from watermark.coding.message import SealId, SealKey
+from watermark.detection.detect import detect
+from watermark.embedding.embed import embed
+from watermark.embedding.file import _compare, embed_file
 from watermark.errors import UnreadableAudioError, UnsupportedAudioError
-from watermark.files import replacing
-from watermark.message import SealId, SealKey
-from watermark.models import SealModel, load_seal_model
-from watermark.tags import Picture, Tags, read_tags
+from watermark.models.base import SealModel, load_seal_model
+from watermark.util.files import replacing
 
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 SEAL = SealId.parse("0011223344556677")

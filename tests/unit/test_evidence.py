@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from studio.evidence import Examiner, PartKind
-from tests.studios import music
-from watermark.audio import Waveform
-from watermark.detect import Segment
-from watermark.fingerprint import fingerprint
-from watermark.identify import Identification
-from watermark.message import SealId
+from studio.verification.evidence import Examiner, PartKind
+from tests.support.studios import music
+from watermark.audio.waveform import Waveform
+from watermark.coding.identify import Identification
+from watermark.coding.message import SealId
+from watermark.detection.detect import Segment
+from watermark.fingerprint.haitsma_kalker import fingerprint
 
 SEAL = SealId(bytes(8))
 

@@ -13,12 +13,20 @@ import soundfile
 
 from tests.inputs.files import PICTURE, aiff_sizes, tagged, wav_sizes
 from tests.unit.seal_carriers import music
-from watermark.audio import FORMATS, AudioInfo, DecodeLimits, Encoder, Waveform, encode, read
-from watermark.channels import USUAL, alike, mask_of, of_mask, writable
-from watermark.decoding import decode_blocks
+from watermark.audio.channels import USUAL, alike, mask_of, of_mask, writable
+from watermark.audio.decoding import decode_blocks
+from watermark.audio.sandbox import _take_over
+from watermark.audio.tags import Picture, Tags, left_out, read_tags
+from watermark.audio.waveform import (
+    FORMATS,
+    AudioInfo,
+    DecodeLimits,
+    Encoder,
+    Waveform,
+    encode,
+    read,
+)
 from watermark.errors import UnreadableAudioError, UnsupportedAudioError
-from watermark.sandbox import _take_over
-from watermark.tags import Picture, Tags, left_out, read_tags
 
 LIMITS = DecodeLimits()
 SIDE = ("FL", "FR", "FC", "LFE", "SL", "SR")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from studio.errors import SealingError
-from studio.provenance.file_metadata import write_metadata
-from watermark.audio import Waveform, encode, read
+from studio.core.errors import SealingError
+from studio.provenance.file_tags import write_metadata
+from watermark.audio.waveform import Waveform, encode, read
 
 TOLD = {"title": "Stück Nr. 1", "artist": "Consented Music Studio", "comment": "x" * 301}
 

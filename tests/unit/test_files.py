@@ -11,8 +11,8 @@ import textwrap
 
 import pytest
 
-from watermark import files
-from watermark.files import create_file, replacing, sweep, write_file
+from watermark.util import files
+from watermark.util.files import create_file, replacing, sweep, write_file
 
 
 def mode(path):

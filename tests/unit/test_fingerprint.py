@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from watermark.audio import Waveform, encode, read
-from watermark.bench import synthetic_clips
+from watermark.audio.waveform import Waveform, encode, read
 from watermark.errors import FingerprintError
-from watermark.fingerprint import (
+from watermark.evaluation.bench import synthetic_clips
+from watermark.fingerprint.haitsma_kalker import (
     MATCH_DISTANCE,
     WORDS_PER_SECOND,
     Fingerprint,
     fingerprint,
     match,
 )
-from watermark.fingerprint_index import FingerprintIndex
+from watermark.fingerprint.index import FingerprintIndex
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from watermark.bench import synthetic_clips
-from watermark.content import OVERLAID_DISTANCE, agreeing, distance_at, stretches
 from watermark.errors import FingerprintError
-from watermark.fingerprint import Fingerprint, Fingerprinter, fingerprint
-from watermark.fingerprint_index import FingerprintIndex
+from watermark.evaluation.bench import synthetic_clips
+from watermark.fingerprint.haitsma_kalker import Fingerprint, Fingerprinter, fingerprint
+from watermark.fingerprint.index import FingerprintIndex
+from watermark.fingerprint.matching import OVERLAID_DISTANCE, agreeing, distance_at, stretches
 
 
 def words(seed: int, seconds: float) -> np.ndarray:

@@ -11,12 +11,12 @@ import threading
 
 import pytest
 
-from studio.errors import ConfigError, LedgerError
-from studio.home import RESTORE_MARKER, locked
-from studio.paths import StudioPaths
-from studio.store.database import Database
+from studio.core.db.database import Database
+from studio.core.errors import ConfigError, LedgerError
+from studio.core.home import RESTORE_MARKER, locked
+from studio.core.paths import StudioPaths
 from tests.robustness.faults import in_child, obey_permissions
-from tests.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, make_studio
 
 
 def loose(folder):
@@ -105,7 +105,7 @@ def test_four_first_starts_at_once_all_work(tmp_path):
     }
     assert not (tmp_path / "home").exists()
     code = (
-        "from studio.services import open_studio\n"
+        "from studio.app.container import open_studio\n"
         "with open_studio() as s: s.tag_status(); s.credentials(); print(s.ledger().size())"
     )
     children = [
@@ -180,7 +180,7 @@ def test_a_copy_that_was_read_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     Database.open(tmp_path / "ledger.db").close()
-    monkeypatch.setattr("studio.store.database.is_read_only", tmp_path.__eq__)
+    monkeypatch.setattr("studio.core.db.database.is_read_only", tmp_path.__eq__)
     database = Database.open(tmp_path / "ledger.db")
     assert database.read_only
     assert list((tmp_path / "tmp").iterdir())

@@ -8,20 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from studio.errors import ConfigError, HouseError
-from studio.house.classifier import TagClassifier, clip_features
-from studio.house.codec_losses import MultiScaleMel, si_sdr, waveform_error_db
-from studio.house.codec_training import codebook_perplexity
-from studio.house.evaluate import (
-    EvaluationConfig,
-    balanced_requests,
-    generate_clips,
-    measure_codec,
-)
-from studio.house.export import change_sampling, record_metrics
-from studio.house.metrics import CopyingIndex, align, frechet_distance, wilson_interval
-from studio.music.house_codec import mel_filters
-from studio.music.house_model import (
+from studio.core.errors import ConfigError, HouseError
+from studio.music.models.house.codec import mel_filters
+from studio.music.models.house.model import (
     HouseConfig,
     HouseModel,
     build_house_model,
@@ -29,7 +18,23 @@ from studio.music.house_model import (
     save_house_model,
 )
 from studio.music.models.house.temperatures import every_codebook, scale_heads
+from studio.music.training.codec.losses import MultiScaleMel, si_sdr, waveform_error_db
+from studio.music.training.codec.training import codebook_perplexity
+from studio.music.training.evaluation.classifier import TagClassifier, clip_features
+from studio.music.training.evaluation.evaluate import (
+    EvaluationConfig,
+    balanced_requests,
+    generate_clips,
+    measure_codec,
+)
+from studio.music.training.evaluation.metrics import (
+    CopyingIndex,
+    align,
+    frechet_distance,
+    wilson_interval,
+)
 from studio.music.training.evaluation.report import Check, Report
+from studio.music.training.export import change_sampling, record_metrics
 
 RATE = 16000
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from studio.composer import LeadSheet
-from studio.errors import CheckpointError, ConfigError, UnknownTagError
-from studio.house.codec_losses import si_sdr
-from studio.music.house_codec import CodecConfig, build_codec
-from studio.music.house_model import (
+from studio.core.errors import CheckpointError, ConfigError, UnknownTagError
+from studio.music.composer import LeadSheet
+from studio.music.models.house.codec import CodecConfig, build_codec
+from studio.music.models.house.model import (
     CARD_NAME,
     WEIGHTS_NAME,
     HouseConfig,
@@ -22,6 +21,7 @@ from studio.music.house_model import (
     load_house_model,
     save_house_model,
 )
+from studio.music.training.codec.losses import si_sdr
 
 TAGS = ("genre/waltz", "genre/folk", "mood/calm", "tempo/slow")
 

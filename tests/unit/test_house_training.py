@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from studio.composer import write_lead_sheet
-from studio.composer.lead_sheet import lead_sheet_of
-from studio.errors import ConfigError, HouseError
-from studio.house.catalogue import Catalogue, Track
-from studio.house.codec_training import (
+from studio.core.errors import ConfigError, HouseError
+from studio.music.composer import write_lead_sheet
+from studio.music.composer.lead_sheet import lead_sheet_of
+from studio.music.models.house.model import HouseConfig, condition_text, split_condition
+from studio.music.training.catalogue import Catalogue, Track
+from studio.music.training.codec.refining import RefiningConfig, drawn_tokens, refine_decoder
+from studio.music.training.codec.training import (
     CodecTraining,
     CodecTrainingConfig,
     codebooks_of,
@@ -23,8 +25,7 @@ from studio.house.codec_training import (
     revive_dead_codes,
     train_codec,
 )
-from studio.house.decoder_refining import RefiningConfig, drawn_tokens, refine_decoder
-from studio.house.lm_training import (
+from studio.music.training.lm import (
     LMTraining,
     LMTrainingConfig,
     catalogue_tags,
@@ -33,8 +34,7 @@ from studio.house.lm_training import (
     token_losses,
     train_lm,
 )
-from studio.house.tokens import Heard, SegmentPlan, TokenStore, encode_track, tokens_digest
-from studio.music.house_model import HouseConfig, condition_text, split_condition
+from studio.music.training.tokens import Heard, SegmentPlan, TokenStore, encode_track, tokens_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 TAGS = (

@@ -8,8 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from watermark.errors import CodebookError
-from watermark.identify import (
+from watermark.coding.identify import (
     MAX_CHANCE,
     Codebook,
     CodebookEntry,
@@ -17,10 +16,11 @@ from watermark.identify import (
     chance_tail,
     identify,
 )
-from watermark.message import SealId, SealKey, messages
+from watermark.coding.message import SealId, SealKey, messages
+from watermark.errors import CodebookError
 
 KEY = SealKey(1, bytes(32))
-identify_module = sys.modules["watermark.identify"]
+identify_module = sys.modules["watermark.coding.identify"]
 
 
 def seal(number: int) -> SealId:

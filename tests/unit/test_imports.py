@@ -51,18 +51,18 @@ assert threading.active_count() == 1
     "module",
     [
         "studio",
-        "studio.cli",
-        "studio.services",
-        "studio.pipeline",
-        "studio.verify",
+        "studio.cli.main",
+        "studio.app.container",
+        "studio.generation.pipeline",
+        "studio.verification.verifier",
         "studio.consent",
-        "studio.provenance.ledger",
+        "studio.provenance.ledger.log",
         "studio.provenance.credentials.signing",
-        "studio.receipts.pdf",
-        "studio.overhead",
-        "watermark.sandbox",
+        "studio.reports.receipt.pdf",
+        "studio.app.profiling",
+        "watermark.audio.sandbox",
         "studio.music",
-        "studio.house",
+        "studio.music.training",
         "watermark",
     ],
 )
@@ -86,6 +86,15 @@ def test_the_probe_catches_a_heavy_import(tmp_path: Path):
 def test_what_is_exported_exists():
     import importlib
 
-    for name in ("consent", "pipeline", "verify", "services", "config", "paths", "errors", "tags"):
+    for name in (
+        "consent",
+        "generation.pipeline",
+        "verification.verifier",
+        "app.container",
+        "core.config",
+        "core.paths",
+        "core.errors",
+        "core.tags",
+    ):
         module = importlib.import_module(f"studio.{name}")
         assert [item for item in module.__all__ if not hasattr(module, item)] == []

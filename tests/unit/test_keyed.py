@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from watermark.attribution import attribute
-from watermark.audio import Waveform
-from watermark.codebook import Codebook, CodebookEntry
-from watermark.embed import embed
-from watermark.keyed import Scramble, chance, descrambled, follow, places
-from watermark.message import SealId, SealKey, messages, scramble_words
-from watermark.models import SealModel
-from watermark.reading import Reading
+from watermark.audio.waveform import Waveform
+from watermark.coding.codebook import Codebook, CodebookEntry
+from watermark.coding.message import SealId, SealKey, messages, scramble_words
+from watermark.coding.scramble import Scramble, chance, descrambled, follow, places
+from watermark.detection.attribution import attribute
+from watermark.detection.readout import Reading
+from watermark.embedding.embed import embed
+from watermark.models.base import SealModel
 
 KEY, STRANGER = SealKey(1, bytes(range(32))), SealKey(1, b"s" * 32)
 MODEL = SealModel.random()

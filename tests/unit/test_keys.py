@@ -7,13 +7,13 @@ import stat
 
 import pytest
 
-from studio.errors import LedgerError, ProofError
-from studio.provenance.bundle import check_bundle, read_keys, write_keys
-from studio.provenance.checkpoint import Checkpoint
+from studio.core.errors import LedgerError, ProofError
 from studio.provenance.keys import open_keys, rotate
-from studio.provenance.ledger import Ledger
-from tests.studios import PlainGenerator, make_studio
-from watermark.message import SealKey
+from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.log import Ledger
+from studio.provenance.ledger.proof_bundle import check_bundle, read_keys, write_keys
+from tests.support.studios import PlainGenerator, make_studio
+from watermark.coding.message import SealKey
 
 
 @pytest.fixture

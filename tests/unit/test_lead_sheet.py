@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studio.composer import GENRES, MOODS, TEMPI, LeadSheet, compose, write_lead_sheet
-from studio.composer.lead_sheet import CLOCK_SIZES, END, PITCHES, SheetChord, lead_sheet_of
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
+from studio.music.composer import GENRES, MOODS, TEMPI, LeadSheet, compose, write_lead_sheet
+from studio.music.composer.lead_sheet import CLOCK_SIZES, END, PITCHES, SheetChord, lead_sheet_of
 
 SHEET = LeadSheet.parse("A-minor:28:4x4:intro=Am7|Dm7:A=Am7|Dm7-E7|Fmaj7|Am7")
 

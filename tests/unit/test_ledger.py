@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from studio.errors import LedgerError
-from studio.provenance.commitments import Opening, Personal, committed_fields
-from studio.provenance.ledger import Ledger, canonical_leaf
-from studio.provenance.tree import EMPTY_HEAD, leaf_hash, tree_head
-from studio.store.tables import seal_reservation
-from tests.ledgers import fill, release_body
+from studio.core.db.tables.ledger import seal_reservation
+from studio.core.errors import LedgerError
+from studio.provenance.ledger.log import Ledger, canonical_leaf
+from studio.provenance.ledger.merkle import EMPTY_HEAD, leaf_hash, tree_head
+from studio.provenance.ledger.private_fields import Opening, Personal, committed_fields
+from tests.support.ledgers import fill, release_body
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TABLES = ("ledger_entry", "ledger_node", "seal_reservation", "output")
@@ -413,7 +413,7 @@ def test_a_trigger_that_was_dropped_is_missed(ledger, table):
 
 
 def test_the_audit_reads_in_pieces(ledger, monkeypatch):
-    from studio.provenance import audit
+    from studio.provenance.ledger import audit
 
     monkeypatch.setattr(audit, "_BATCH", 4)
     for count in range(1, 14):

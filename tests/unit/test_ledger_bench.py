@@ -6,8 +6,8 @@ import itertools
 
 from sqlalchemy import select
 
-from studio.provenance.ledger import Ledger
-from studio.store.tables import ledger_entry, ledger_node
+from studio.core.db.tables.ledger import ledger_entry, ledger_node
+from studio.provenance.ledger.log import Ledger
 from tests.bench.ledger import body, bulk, measure, time_of
 
 

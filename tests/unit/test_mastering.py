@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 from studio.music.models.house.mastering import (
     PEAK_DBFS,
     RMS_DBFS,

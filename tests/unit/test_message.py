@@ -10,8 +10,8 @@ import stat
 import numpy as np
 import pytest
 
+from watermark.coding.message import SealId, SealKey, message, message_words, messages
 from watermark.errors import SealIdError, SealKeyError
-from watermark.message import SealId, SealKey, message, message_words, messages
 
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 SEAL = SealId.parse("0011223344556677")

@@ -6,9 +6,9 @@ import json
 
 from click.testing import CliRunner
 
-from studio.music.benchmark import compare_decoders, main
-from studio.music.checkpoints import load_checkpoint
-from tests.models import tiny_house_model
+from studio.music.models.benchmark import compare_decoders, main
+from studio.music.models.checkpoints import load_checkpoint
+from tests.support.models import tiny_house_model
 
 
 def test_both_decoders_are_timed_on_the_same_tokens(tmp_path):

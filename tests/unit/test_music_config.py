@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from studio.errors import CheckpointError, ConfigError
-from studio.music.config import HOUSE_WEIGHTS, ModelConfig, describe, load_model_configs
-from tests.models import house_tags, tiny_house_model
+from studio.core.errors import CheckpointError, ConfigError
+from studio.music.models.config import HOUSE_WEIGHTS, ModelConfig, describe, load_model_configs
+from tests.support.models import house_tags, tiny_house_model
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs" / "models"
 

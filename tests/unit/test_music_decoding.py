@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from studio.errors import GenerationCancelledError, ModelError
-from studio.music.checkpoints import load_checkpoint
-from studio.music.decoding import CachedLM, Sampling, sample
-from tests.models import tiny_house_model, tiny_hub_model
+from studio.core.errors import GenerationCancelledError, ModelError
+from studio.music.models.checkpoints import load_checkpoint
+from studio.music.models.decoding import CachedLM, Sampling, sample
+from tests.support.models import tiny_house_model, tiny_hub_model
 
 SHORT = "a waltz"
 LONG = "bright and happy orchestra in a gentle waltz time, calm and bright"

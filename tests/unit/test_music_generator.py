@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from studio.errors import (
+from studio.core.errors import (
     CheckpointError,
     GenerationCancelledError,
     ModelError,
     ModelMemoryError,
     UsageError,
 )
-from studio.music.generator import MusicGenerator, get_generator, hub_is_off
-from studio.tags import Tag, TagId, Vocabulary
-from tests.models import TAGS_FILE, tiny_house_model
-from watermark.audio import Waveform
+from studio.core.tags import Tag, TagId, Vocabulary
+from studio.music.models.generator import MusicGenerator, get_generator, hub_is_off
+from tests.support.models import TAGS_FILE, tiny_house_model
+from watermark.audio.waveform import Waveform
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +254,7 @@ def test_each_window_and_a_continuation_play_their_own_part_of_the_lead_sheet(
     generator, tags, monkeypatch
 ):
     """The frame of the sheet at which every window begins, read where the model is told."""
-    from studio.music import house_model
+    from studio.music.models.house import model as house_model
 
     sheet = generator.lead_sheet(tags, seed=4)
     told: list[int] = []

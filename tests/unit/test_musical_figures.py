@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studio.composer import compose
+from studio.music.composer import compose
 from studio.music.training.evaluation.beside import (
     Pair,
     compare,
@@ -21,7 +21,7 @@ from studio.music.training.evaluation.musical import (
     log_mel_error_db,
     summarise,
 )
-from watermark.audio import Waveform
+from watermark.audio.waveform import Waveform
 
 RATE = 32000
 

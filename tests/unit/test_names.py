@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studio.consent import ConsentPolicy, ConsentRegistry, Grant, Reason, RightsHolder
-from studio.errors import NameRefusedError
-from studio.folding import letters, unleet, words
-from studio.name_tables import measure, read_table
-from studio.names import How, NameScreen, load_screen, read_names
-from studio.paths import resolve_paths
+from studio.consent.name_screen.evaluation import measure, read_table
+from studio.consent.name_screen.normalize import letters, unleet, words
+from studio.consent.name_screen.screen import How, NameScreen, load_screen, read_names
+from studio.core.errors import NameRefusedError
+from studio.core.paths import resolve_paths
+from studio.core.tags import Tag, TagId, Vocabulary
 from studio.provenance.release import title_of
-from studio.tags import Tag, TagId, Vocabulary
-from tests.consent import CONSENT
+from tests.support.consent import CONSENT
 
 CONFIGS = resolve_paths(environ={}).configs
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from studio.errors import LedgerError, ProofError, UnreadableProofError
-from studio.provenance import timestamp
-from studio.provenance.bundle import check_bundle, check_file, make_bundle, read_keys
-from studio.provenance.checkpoint import Checkpoint
+from studio.core.errors import LedgerError, ProofError, UnreadableProofError
 from studio.provenance.keys import LedgerKeys
-from studio.provenance.ledger import Ledger
-from studio.provenance.signed_note import SignerKey
-from tests.authority import Authority
-from tests.ledgers import fill, notary_of
+from studio.provenance.ledger import timestamp
+from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.log import Ledger
+from studio.provenance.ledger.proof_bundle import check_bundle, check_file, make_bundle, read_keys
+from studio.provenance.ledger.signed_note import SignerKey
+from tests.support.authority import Authority
+from tests.support.ledgers import fill, notary_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -257,7 +257,7 @@ def test_a_file_without_public_keys(text):
 def test_checking_needs_neither_database_nor_numerics():
     """What checks a proof can be read by one person: it pulls in nothing heavy."""
     code = (
-        "import sys; import studio.provenance.bundle; "
+        "import sys; import studio.provenance.ledger.proof_bundle; "
         "heavy = {'torch', 'numpy', 'sqlalchemy', 'alembic', 'gradio', 'pydantic', 'watermark'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from studio.access import LOCAL_OWNER, Role
-from studio.api.app import create_api
-from studio.api.claims import Claims
-from studio.api.door import COOKIE
-from studio.api.jobs import JobRunner
-from studio.errors import AccessDeniedError, ConfigError
-from studio.ui import consent_views
-from studio.ui.login import login_routes
-from tests.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
+from studio.accounts.permissions import LOCAL_OWNER, Role
+from studio.core.errors import AccessDeniedError, ConfigError
+from studio.web.api.app import create_api
+from studio.web.download_tokens import Claims
+from studio.web.jobs import JobRunner
+from studio.web.middleware.auth import COOKIE
+from studio.web.ui.consent import view as consent_views
+from studio.web.ui.login import login_routes
+from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.unit.pretend import PretendStudio
 
 ORIGIN = "https://studio.example"
@@ -156,7 +156,7 @@ def test_without_accounts_there_is_nothing_to_sign_in_to(tmp_path):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "studio.example"])
 def test_a_studio_without_accounts_is_not_offered_to_other_machines(tmp_path, host):
-    from studio.ui.server import _check_openness
+    from studio.web.server import _check_openness
 
     studio = with_cheap_passwords(PretendStudio(tmp_path / "open"))
     _check_openness(studio, "127.0.0.1")
@@ -190,7 +190,7 @@ def in_blocks(build):
 
 @pytest.fixture
 def create(studio):
-    from studio.ui.create import CreateTab
+    from studio.web.ui.create.tab import CreateTab
 
     with JobRunner(running=1, waiting=3) as runner:
         yield in_blocks(lambda: CreateTab(studio, Claims(), runner))
@@ -198,14 +198,14 @@ def create(studio):
 
 @pytest.fixture
 def consent(studio):
-    from studio.ui.consent_tab import ConsentTab
+    from studio.web.ui.consent.tab import ConsentTab
 
     return in_blocks(lambda: ConsentTab(studio))
 
 
 @pytest.fixture
 def accounts_tab(studio):
-    from studio.ui.accounts_tab import AccountsTab
+    from studio.web.ui.accounts_tab import AccountsTab
 
     return in_blocks(lambda: AccountsTab(studio))
 
@@ -325,7 +325,7 @@ def test_a_file_that_is_no_consent_is_told_and_deleted(actors, consent, tmp_path
 
 
 def test_an_import_tells_of_every_document_what_became_of_it():
-    from studio.registrar import ImportedDocument, ImportReport
+    from studio.consent.administration import ImportedDocument, ImportReport
 
     report = ImportReport(
         (
@@ -372,7 +372,7 @@ def test_an_administrator_adds_and_closes_accounts(studio, actors, accounts_tab)
 
 
 def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
-    from studio.ui.page import build_page
+    from studio.web.ui.page import build_page
 
     with JobRunner(running=1, waiting=1) as runner:
 

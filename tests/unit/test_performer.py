@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from studio.errors import CheckpointError, ConfigError, GenerationCancelledError, UsageError
+from studio.core.errors import CheckpointError, ConfigError, GenerationCancelledError, UsageError
 from studio.music.models.house.language_model import (
     PerformerConfig,
     delayed,
@@ -17,7 +17,7 @@ from studio.music.models.house.language_model import (
 )
 from studio.music.models.house.performer import HousePerformer, is_performer
 from studio.music.models.house.token_stream import Drawing, StepWeights, TokenStream
-from tests.performers import small_score, tiny_config, tiny_lm, tiny_performer, without_tags
+from tests.support.performers import small_score, tiny_config, tiny_lm, tiny_performer, without_tags
 
 
 @pytest.fixture(scope="module")

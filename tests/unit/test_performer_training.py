@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from studio.errors import ConfigError, HouseError
+from studio.core.errors import ConfigError, HouseError
 from studio.music.models.house.language_model import performable
 from studio.music.models.house.performer import HousePerformer
-from studio.music.training.performance_data import (
+from studio.music.training.performer.data import (
     PerformanceDataConfig,
     PerformanceTrack,
     PerformanceTracks,
     composer_tags,
     draw_request,
 )
-from studio.music.training.performer_export import export_performer
-from studio.music.training.performer_training import (
+from studio.music.training.performer.export import export_performer
+from studio.music.training.performer.training import (
     PerformerTraining,
     PerformerTrainingConfig,
     Segments,
@@ -30,7 +30,7 @@ from studio.music.training.performer_training import (
     token_losses,
     train_performer,
 )
-from tests.performers import small_score, tiny_config, tiny_lm
+from tests.support.performers import small_score, tiny_config, tiny_lm
 from tests.unit.test_stem_codec import small_codec
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"

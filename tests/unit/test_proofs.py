@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from studio.errors import ProofError
-from studio.provenance.proofs import (
+from studio.core.errors import ProofError
+from studio.provenance.ledger.merkle import completed_nodes, leaf_hash, tree_head
+from studio.provenance.ledger.proofs import (
     check_consistency,
     check_inclusion,
     consistency_path,
     inclusion_path,
 )
-from studio.provenance.tree import completed_nodes, leaf_hash, tree_head
 
 # Leaves, inclusion and consistency proofs of the Certificate Transparency reference implementation
 # (google/certificate-transparency, merkletree tests; also transparency-dev/merkle's testonly).

@@ -19,13 +19,13 @@ from watermark import (
     SealModel,
     WatermarkError,
     Waveform,
-    detect,
-    embed,
     encode,
-    identify,
     load_seal_model,
     write,
 )
+from watermark.coding import identify
+from watermark.detection import detect
+from watermark.embedding import embed
 
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 SEAL = SealId(bytes(range(8)))
@@ -173,7 +173,11 @@ def test_every_exported_name_exists():
 
 @pytest.mark.parametrize(
     "before",
-    ["", "import watermark.cli", "from watermark.bench import Bench; import watermark.scan"],
+    [
+        "",
+        "import watermark.cli.main",
+        "from watermark.evaluation.bench import Bench; import watermark.batch.files",
+    ],
 )
 def test_the_functions_are_functions_whatever_was_imported_before(before):
     code = f"{before}\nfrom watermark import detect, embed, identify\n"

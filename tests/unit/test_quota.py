@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from studio.config import QuotaConfig
-from studio.errors import (
+from studio.core.config import QuotaConfig
+from studio.core.db.database import Database
+from studio.core.errors import (
     ConsentRefusedError,
     GenerationCancelledError,
     LedgerError,
@@ -17,8 +18,7 @@ from studio.errors import (
     QuotaExceededError,
     SealingError,
 )
-from studio.quota import Quotas
-from studio.store.database import Database
+from studio.generation.quota import Quotas
 
 
 class Clock:

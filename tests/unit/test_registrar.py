@@ -13,20 +13,20 @@ import pytest
 from sqlalchemy import insert, text
 
 from studio.consent import ConsentPolicy
-from studio.consent.documents import HolderDocument, HolderTerms, KeyDocument
-from studio.consent.signing import new_document, read_file, sign
+from studio.consent.administration import DistributionState, GrantState, Registrar
+from studio.consent.signed.documents import HolderDocument, HolderTerms, KeyDocument
+from studio.consent.signed.signing import new_document, read_file, sign
 from studio.consent.types import GENERATION_USES
-from studio.errors import (
+from studio.core.db.tables.consent import consent_document
+from studio.core.errors import (
     ConfigError,
     ConsentRefusedError,
     LedgerError,
     OutputWithdrawnError,
     UsageError,
 )
-from studio.provenance.ledger import Ledger
-from studio.registrar import DistributionState, GrantState, Registrar
-from studio.store.consent_tables import consent_document
-from tests.consent import HOUSE_GRANT, file_of, grant, key_of, revocation, sign_shipped
+from studio.provenance.ledger.log import Ledger
+from tests.support.consent import HOUSE_GRANT, file_of, grant, key_of, revocation, sign_shipped
 
 
 class Desk:

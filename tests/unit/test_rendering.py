@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from studio.composer import Composition, Mix, Note, Part, compose
-from studio.errors import HouseError
-from studio.house import rendering
-from studio.house.rendering import PEAK_DBFS, RATE, RMS_DBFS, Renderer, samples_digest
+from studio.core.errors import HouseError
+from studio.music.composer import Composition, Mix, Note, Part, compose
+from studio.music.training import rendering
+from studio.music.training.rendering import PEAK_DBFS, RATE, RMS_DBFS, Renderer, samples_digest
 
 needs_synth = pytest.mark.needs("fluidsynth", "soundfont")
 
@@ -155,7 +155,7 @@ def test_the_limiter_holds_the_ceiling_and_leaves_quiet_music_alone():
 def test_importing_is_free():
     """No synthesiser, no scipy, no torch at import."""
     code = (
-        "import sys, studio.house.rendering, studio.house.catalogue\n"
+        "import sys, studio.music.training.rendering, studio.music.training.catalogue\n"
         "sys.exit(any(m in sys.modules for m in ('fluidsynth', 'scipy', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from studio.access import Role
-from studio.api.app import create_api
-from studio.api.claims import Claims
-from studio.api.door import COOKIE
-from studio.api.forwarded import TrustedProxies
-from studio.api.jobs import JobRunner
-from tests.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
+from studio.accounts.permissions import Role
+from studio.web.api.app import create_api
+from studio.web.download_tokens import Claims
+from studio.web.jobs import JobRunner
+from studio.web.middleware.auth import COOKIE
+from studio.web.middleware.proxy_headers import TrustedProxies
+from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.unit.pretend import PretendStudio
 
 HOST = "https://studio.example"

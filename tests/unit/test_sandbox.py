@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from watermark.audio import DecodeLimits, Waveform, encode, read
+from watermark.audio.sandbox import SandboxLimits, isolated_blocks, isolated_json
+from watermark.audio.waveform import DecodeLimits, Waveform, encode, read
 from watermark.errors import AudioError, AudioTooLongError, UnreadableAudioError
-from watermark.sandbox import SandboxLimits, isolated_blocks, isolated_json
 
 LIMITS = DecodeLimits(max_duration_s=20, max_bytes=10**7, deadline_s=10)
 ISOLATED = replace(LIMITS, isolated=True)
@@ -72,7 +72,9 @@ def test_an_error_names_the_file_and_no_folder(tmp_path):
 
 def hostile(name: str, request=None, **limits):
     sandbox = SandboxLimits(**{"cpu_s": 20.0, "wall_s": 30.0, **limits})
-    return isolated_json(f"tests.hostile:{name}", request or {}, b"the file", LIMITS, sandbox)
+    return isolated_json(
+        f"tests.support.hostile:{name}", request or {}, b"the file", LIMITS, sandbox
+    )
 
 
 def test_a_taken_over_decoder_reaches_nothing(tmp_path, monkeypatch):
@@ -117,12 +119,12 @@ def test_a_decoder_that_runs_wild_is_ended_with_a_plain_word(name, limits, error
     ],
 )
 def test_what_a_decoder_claims_is_checked(monkeypatch, claim):
-    import watermark.sandbox as module
+    import watermark.audio.sandbox as module
 
     class Lying(module._Child):
         def __init__(self, _target, _request, *rest):
             request = {"messages": [claim, "abcd" * 200_000]}
-            super().__init__("tests.hostile:liar", request, *rest)
+            super().__init__("tests.support.hostile:liar", request, *rest)
 
     monkeypatch.setattr(module, "_Child", Lying)
     with pytest.raises(UnreadableAudioError, match="no proper answer"):
@@ -136,10 +138,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from tests.filterless import refuse_filters
-from watermark.audio import DecodeLimits, read
+from tests.support.filterless import refuse_filters
+from watermark.audio.waveform import DecodeLimits, read
 from watermark.errors import SandboxUnavailableError
-from watermark.sandbox import filter_works, isolated_json
+from watermark.audio.sandbox import filter_works, isolated_json
 
 if sys.argv[2] == "refused":
     refuse_filters()
@@ -151,7 +153,7 @@ for unfiltered in (False, True):
     except SandboxUnavailableError as exc:
         print(exc)
 try:
-    isolated_json("tests.hostile:burglar", {"target": sys.argv[3]}, b"the file", limits)
+    isolated_json("tests.support.hostile:burglar", {"target": sys.argv[3]}, b"the file", limits)
 except SandboxUnavailableError as exc:
     print("refused before the file was looked at")
 """

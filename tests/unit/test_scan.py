@@ -8,8 +8,8 @@ import os
 
 import pytest
 
+from watermark.batch.files import Journal, files_in, listed, write_table
 from watermark.errors import ScanError
-from watermark.scan import Journal, files_in, listed, write_table
 
 
 @pytest.fixture
@@ -145,12 +145,12 @@ def test_a_table_runs_no_formula_and_holds_json_for_lists(tmp_path):
 
 
 def test_parquet_without_pyarrow_is_told(tmp_path, monkeypatch):
-    import watermark.scan
+    import watermark.batch.files
 
     def absent(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(watermark.scan, "import_module", absent)
+    monkeypatch.setattr(watermark.batch.files, "import_module", absent)
     with pytest.raises(ScanError, match="needs pyarrow"):
         write_table([], {"file": "text"}, tmp_path / "t.parquet")
     assert not (tmp_path / "t.parquet").exists()

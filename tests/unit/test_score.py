@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from studio.composer.score import METRES, Chord, Mix, Note, Part, Score, Section
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
+from studio.music.composer.score import METRES, Chord, Mix, Note, Part, Score, Section
 
 
 def score(**changes: object) -> Score:

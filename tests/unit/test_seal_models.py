@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tests.unit.seal_carriers import music
-from watermark.detect import detect
-from watermark.embed import embed
+from watermark.coding.message import SealId, SealKey
+from watermark.detection.detect import detect
+from watermark.embedding.embed import embed
 from watermark.errors import SealModelError
-from watermark.message import SealId, SealKey
-from watermark.models import BUILTIN, SealModel, SealModelConfig, load_seal_model
+from watermark.models.base import BUILTIN, SealModel, SealModelConfig, load_seal_model
 
-WEIGHTS = Path(__file__).parents[2] / "watermark" / "weights"
+WEIGHTS = Path(__file__).parents[2] / "watermark" / "models" / "weights"
 CONFIGS = Path(__file__).parents[2] / "configs" / "watermark"
 
 
@@ -108,7 +108,7 @@ def hub_files(tmp_path_factory) -> SealModelConfig:
     import torch
     from omegaconf import OmegaConf
 
-    from watermark.spectral import audioseal
+    from watermark.models.networks import audioseal
 
     builder, loader = audioseal("builder"), audioseal("loader")
     folder = tmp_path_factory.mktemp("hub")

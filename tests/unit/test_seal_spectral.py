@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.unit.seal_carriers import music
-from watermark.alignment import best_path
-from watermark.spectral import (
+from watermark.detection.alignment import best_path
+from watermark.models.networks import (
     CELL_SAMPLES,
     DepthConfig,
     SpectralDetector,
@@ -45,7 +45,7 @@ def test_depth_is_shallow_on_steady_tones_and_deep_on_noise(spectrum):
 
 def test_a_steady_tone_wobbles_less_than_its_published_threshold():
     """The gain on a sustained tone stays below 0.5 dB rms (modulation threshold near 12 Hz)."""
-    from watermark.models import load_seal_model
+    from watermark.models.base import load_seal_model
 
     model = load_seal_model()
     t = np.arange(3 * 16_000) / 16_000
@@ -106,7 +106,7 @@ def test_a_band_that_stands_out_is_marked_less_than_its_neighbours():
 
 @pytest.mark.parametrize("frames", [5, 21, 101])
 def test_running_sums_are_the_moving_mean(frames):
-    from watermark.spectral import _moving_mean
+    from watermark.models.networks import _moving_mean
 
     x = 60 * torch.randn(1, 3, 400)
     pooled = torch.nn.functional.avg_pool1d(x, frames, 1, frames // 2, count_include_pad=False)

@@ -13,8 +13,8 @@ import soundfile
 import torch
 
 from tests.unit.seal_carriers import music
-from watermark.models import SealModelConfig, load_seal_model
-from watermark.spectral import CELL_FRAMES
+from watermark.models.base import SealModelConfig, load_seal_model
+from watermark.models.networks import CELL_FRAMES
 from watermark.train.augment import attack, codec_round_trip, shift, speed
 from watermark.train.data import HostSampler, build_shard, build_speech
 from watermark.train.export import export, update_record
@@ -55,7 +55,7 @@ def test_the_finetune_profile_goes_on_from_exported_weights(shards, tmp_path):
     assert stage.common_weight > 0
     assert not stage.spread_only
     short = replace(stage, minutes=0.001, batch=2, codec_share=0.0, lr=0.0)
-    weights = Path(CONFIG).parents[2] / "watermark" / "weights" / "house.safetensors"
+    weights = Path(CONFIG).parents[2] / "watermark" / "models" / "weights" / "house.safetensors"
     state = run(
         replace(profile, stages=(short,)), music=shards, speech=[], work=tmp_path, init=weights
     )

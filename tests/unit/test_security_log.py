@@ -9,24 +9,30 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete, text, update
 
-import studio.services
-from studio.access import Role
+import studio.app.container
 from studio.accounts import Accounts
 from studio.accounts.origin import calling
+from studio.accounts.permissions import Role
 from studio.accounts.security_log import SecurityLog
-from studio.api.app import create_api
-from studio.api.claims import Claims
-from studio.api.jobs import JobRunner
-from studio.cli import cli
-from studio.config import SecurityLogConfig, load_config
-from studio.errors import AccessDeniedError, LedgerError, SignInError
-from studio.paths import resolve_paths
-from studio.provenance.ledger import Ledger
-from studio.store.database import Database
-from studio.store.security_tables import security_event, security_origin
-from tests.accounts import PASSWORD, Clock, add_one_of_each, cheap_passwords, with_cheap_passwords
-from tests.consent import file_of, grant
-from tests.ledgers import unguard
+from studio.cli.main import cli
+from studio.core.config import SecurityLogConfig, load_config
+from studio.core.db.database import Database
+from studio.core.db.tables.security import security_event, security_origin
+from studio.core.errors import AccessDeniedError, LedgerError, SignInError
+from studio.core.paths import resolve_paths
+from studio.provenance.ledger.log import Ledger
+from studio.web.api.app import create_api
+from studio.web.download_tokens import Claims
+from studio.web.jobs import JobRunner
+from tests.support.accounts import (
+    PASSWORD,
+    Clock,
+    add_one_of_each,
+    cheap_passwords,
+    with_cheap_passwords,
+)
+from tests.support.consent import file_of, grant
+from tests.support.ledgers import unguard
 from tests.unit.pretend import PretendStudio
 
 LIMITS = SecurityLogConfig(keep_events=1000, keep_days=400)
@@ -252,7 +258,7 @@ def test_an_anchor_is_written_only_where_something_is_new(filled, ledger):
 @pytest.fixture
 def house(tmp_path, monkeypatch):
     house = with_cheap_passwords(PretendStudio(tmp_path / "home"))
-    monkeypatch.setattr(studio.services, "open_studio", lambda: house)
+    monkeypatch.setattr(studio.app.container, "open_studio", lambda: house)
     yield house
     house.close()
 
@@ -343,7 +349,7 @@ def test_administrators_read_it_on_the_command_line_and_nobody_else(house, tmp_p
 
 
 def test_the_page_shows_the_newest_events(house):
-    from studio.ui.accounts_tab import events_table
+    from studio.web.ui.accounts_tab import events_table
 
     house.security_log().record("denied", outcome="refused", detail="<script>", address=HERE)
     shown = events_table(house.security_log().events())

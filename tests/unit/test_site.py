@@ -9,14 +9,22 @@ import threading
 import pytest
 from click.testing import CliRunner
 
-from studio.cli import cli
-from studio.consent.admission import Refusal
-from studio.consent.documents import canonical
-from studio.consent.signing import SignedDocument, read_file
-from studio.provenance.ledger import Ledger
-from studio.registrar import Registrar
-from studio.registrar.site import site_id
-from tests.consent import CONSENT, HOUSE_GRANT, file_of, grant, key_of, revocation, sign_shipped
+from studio.cli.main import cli
+from studio.consent.administration import Registrar
+from studio.consent.administration.site import site_id
+from studio.consent.signed.admission import Refusal
+from studio.consent.signed.documents import canonical
+from studio.consent.signed.signing import SignedDocument, read_file
+from studio.provenance.ledger.log import Ledger
+from tests.support.consent import (
+    CONSENT,
+    HOUSE_GRANT,
+    file_of,
+    grant,
+    key_of,
+    revocation,
+    sign_shipped,
+)
 
 
 @pytest.fixture
@@ -98,7 +106,7 @@ def test_a_grant_that_says_nothing_is_for_nobody(make):
 
 def test_what_an_earlier_version_recorded_keeps_counting(make, monkeypatch):
     """A home of before site ids, with a grant for the name that every studio had."""
-    import studio.registrar.desk as desk
+    import studio.consent.administration.service as desk
 
     with monkeypatch.context() as before:
         before.setattr(desk, "site_id", lambda _ledger: "local-studio")

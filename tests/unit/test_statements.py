@@ -12,12 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studio.errors import ConfigError, LedgerError, UsageError
-from studio.paths import resolve_paths
-from studio.provenance.entry import Entry, canonical_leaf
-from studio.rates import RateCard, Rates, load_rates
-from studio.statement_page import to_csv, to_html, to_json, write
-from studio.statements import Period, lines_of, parse_period, plain, reconcile, split, statement
+from studio.core.errors import ConfigError, LedgerError, UsageError
+from studio.core.paths import resolve_paths
+from studio.provenance.ledger.entry import Entry, canonical_leaf
+from studio.reports.statements.export import to_csv, to_html, to_json, write
+from studio.reports.statements.rates import RateCard, Rates, load_rates
+from studio.reports.statements.statement import (
+    Period,
+    lines_of,
+    parse_period,
+    plain,
+    reconcile,
+    split,
+    statement,
+)
 
 NOV = parse_period("2026-11-01", "2026-11-30")
 START = datetime(2026, 11, 1, tzinfo=UTC)

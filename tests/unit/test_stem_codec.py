@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 from studio.music.models.house import stem_codec
 from studio.music.models.house.excitation import (
     DECAYS_S,

@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from studio.errors import ConfigError, HouseError
+from studio.core.errors import ConfigError, HouseError
 from studio.music.models.house.excitation import InstrumentTables
 from studio.music.models.house.notes import RATE, TimedNote, TimedScore
 from studio.music.models.house.stem_codec import StemCodec, StemCodecConfig
-from studio.music.training.instrument_tables import measure_drum, measure_note, measure_tables
-from studio.music.training.stem_codec_training import (
+from studio.music.training.stems.codec_training import (
     StemCodecTraining,
     StemTrainingConfig,
     spectral_loss,
     train_stem_codec,
 )
-from studio.music.training.stem_data import StemTracks, excerpt, prepare_tracks, varied
-from studio.music.training.stem_evaluation import (
+from studio.music.training.stems.data import StemTracks, excerpt, prepare_tracks, varied
+from studio.music.training.stems.evaluation import (
     evaluate_stem_codec,
     log_mel_error,
     valley_to_peak,
 )
-from studio.music.training.stem_rendering import StemRenderer
+from studio.music.training.stems.instrument_tables import measure_drum, measure_note, measure_tables
+from studio.music.training.stems.rendering import StemRenderer
 from tests.unit.test_stem_codec import score, tables
 
 needs_synth = pytest.mark.needs("fluidsynth", "soundfont")
@@ -285,8 +285,8 @@ def test_the_commands_of_the_recipe_work_together(tmp_path, monkeypatch):
     """Tables, tracks, training and evaluation, from the command line, as small as can be."""
     from click.testing import CliRunner
 
-    from studio import cli_house
-    from studio.music.training import instrument_tables
+    from studio.cli import training as cli_house
+    from studio.music.training.stems import instrument_tables
 
     text = RECIPE.read_text()
     for name, value in {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from studio.errors import ConfigError, UnknownTagError
-from studio.paths import resolve_paths
-from studio.tags import KINDS, Tag, TagId, Vocabulary
+from studio.core.errors import ConfigError, UnknownTagError
+from studio.core.paths import resolve_paths
+from studio.core.tags import KINDS, Tag, TagId, Vocabulary
 
 FILE = resolve_paths(environ={}).consent / "tags.yaml"
 

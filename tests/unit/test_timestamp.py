@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from studio.errors import LedgerError, ProofError, UnreadableProofError
-from studio.provenance import timestamp
-from tests.authority import Authority
+from studio.core.errors import LedgerError, ProofError, UnreadableProofError
+from studio.provenance.ledger import timestamp
+from tests.support.authority import Authority
 
 
 @pytest.fixture(scope="module")

@@ -15,23 +15,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from studio.access import LOCAL_OWNER
-from studio.api.jobs import BusyError, JobRunner
-from studio.composer import LeadSheet
+from studio.accounts.permissions import LOCAL_OWNER
+from studio.app.container import Progress, Stage, Verdict, VerifyReport
 from studio.consent import Revocation
-from studio.errors import GenerationCancelledError, SealingError, UsageError
-from studio.provenance.sealing import MissRate
-from studio.services import Progress, Stage, Verdict, VerifyReport
-from studio.ui import create_views, verdict_views
-from studio.ui.report_page import downloads, report_page
-from studio.ui.timeline import score_timeline
-from studio.ui.verdict_words import READING
-from studio.verify import ConsentThenNow, Match
+from studio.core.errors import GenerationCancelledError, SealingError, UsageError
+from studio.music.composer import LeadSheet
+from studio.provenance.sealer import MissRate
+from studio.reports.verification import view as verdict_views
+from studio.reports.verification.page import downloads, report_page
+from studio.reports.verification.texts import READING
+from studio.reports.verification.timeline import score_timeline
+from studio.verification.verifier import ConsentThenNow, Match
+from studio.web.jobs import BusyError, JobRunner
+from studio.web.ui.create import view as create_views
 from tests.unit.pretend import PretendStudio
-from watermark.calibration import FalsePositiveRate
-from watermark.detect import Detection, Segment
-from watermark.identify import Identification
-from watermark.message import SealId
+from watermark.coding.identify import Identification
+from watermark.coding.message import SealId
+from watermark.detection.detect import Detection, Segment
+from watermark.models.calibration import FalsePositiveRate
 
 
 @pytest.fixture
@@ -387,8 +388,8 @@ def in_blocks(build):
 @pytest.fixture
 def tab(studio):
     """A Create tab with its components, outside any server."""
-    from studio.api.claims import Claims
-    from studio.ui.create import CreateTab
+    from studio.web.download_tokens import Claims
+    from studio.web.ui.create.tab import CreateTab
 
     with JobRunner(running=1, waiting=3) as runner:
         yield in_blocks(lambda: CreateTab(studio, Claims(), runner))
@@ -507,7 +508,7 @@ def test_the_first_click_can_make_music(tab, studio):
 @pytest.fixture
 def desk(studio):
     """A Verify tab, outside any server."""
-    from studio.ui.verify_tab import VerifyTab
+    from studio.web.ui.verify_tab import VerifyTab
 
     with JobRunner(running=1, waiting=3) as runner:
         yield in_blocks(lambda: VerifyTab(studio, runner))
@@ -596,7 +597,7 @@ def test_a_printed_report_is_whole_in_itself_and_harmless(report):
 
 
 def test_the_json_report_says_with_what_and_when_it_was_made(report):
-    from studio.verify_report import as_json
+    from studio.reports.verification.json import as_json
 
     body = json.loads(as_json([report], at=datetime(2026, 11, 22, tzinfo=UTC)))
     assert body["report_version"] == 1
@@ -611,7 +612,7 @@ def test_the_json_report_says_with_what_and_when_it_was_made(report):
 def test_the_page_names_no_outside_host_it_would_load_from(studio):
     from starlette.testclient import TestClient
 
-    from studio.ui.server import create_app
+    from studio.web.server import create_app
 
     with TestClient(in_loop(lambda: create_app(studio)), base_url="http://localhost") as client:
         page = client.get("/")
@@ -627,15 +628,15 @@ def test_importing_the_faces_brings_no_page_library():
     import subprocess
     import sys
 
-    code = "import sys, studio.ui.server, studio.api.app; sys.exit('gradio' in sys.modules)"
+    code = "import sys, studio.web.server, studio.web.api.app; sys.exit('gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_port_in_use_is_told_before_anything_is_built(studio):
     import socket
 
-    from studio.errors import ConfigError
-    from studio.ui.server import serve
+    from studio.core.errors import ConfigError
+    from studio.web.server import serve
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studio.errors import ParentRefusedError
-from studio.provenance.sealing import Sealer
-from studio.unsealing import unsealed
-from tests.studios import music
-from watermark.audio import encode, read
-from watermark.identify import Codebook, CodebookEntry
-from watermark.message import SealId, SealKey
+from studio.core.errors import ParentRefusedError
+from studio.generation.seal_removal import unsealed
+from studio.provenance.sealer import Sealer
+from tests.support.studios import music
+from watermark.audio.waveform import encode, read
+from watermark.coding.identify import Codebook, CodebookEntry
+from watermark.coding.message import SealId, SealKey
 
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 SEAL = SealId.parse("9f2c00a1b2c3d4e5")
@@ -71,6 +71,6 @@ def test_a_wrong_id_and_a_seal_that_stays_are_noticed(sealer, monkeypatch):
     # Taking off what was never there leaves its inverse, and half a cell away that reads as a seal.
     with pytest.raises(ParentRefusedError, match="could not be taken off"):
         unsealed(released, wrong, KEY, sealer=sealer, strength=1.0)
-    monkeypatch.setattr("studio.unsealing._ITERATIONS", 0)
+    monkeypatch.setattr("studio.generation.seal_removal._ITERATIONS", 0)
     with pytest.raises(ParentRefusedError, match="could not be taken off"):
         unsealed(released, SEAL, KEY, sealer=sealer, strength=1.0)

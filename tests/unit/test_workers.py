@@ -9,9 +9,9 @@ from contextlib import closing, suppress
 
 import pytest
 
-from tests.work import no_weights, squares
+from tests.support.work import no_weights, squares
+from watermark.batch.pool import Failure, in_order
 from watermark.errors import SealModelError
-from watermark.workers import Failure, in_order
 
 
 @pytest.mark.parametrize("jobs", [0, 2])

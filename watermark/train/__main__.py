@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 _path = click.Path(path_type=Path)
+_WEIGHTS = Path(__file__).parents[1] / "models" / "weights" / "house.safetensors"
 
 
 @click.group()
@@ -60,7 +61,7 @@ def run(config: Path, profile: str, shards: Path, work: Path, init: Path | None)
 
 @main.command()
 @click.option("--work", type=_path, required=True)
-@click.option("--out", type=_path, default=Path("watermark/weights/house.safetensors"))
+@click.option("--out", type=_path, default=Path("watermark/models/weights/house.safetensors"))
 @click.option("--name", default="house", show_default=True)
 @click.option("--strength-db", type=float, required=True, help="Depth K of strength 1.")
 @click.option("--max-strength", default=1.6, show_default=True)
@@ -107,7 +108,7 @@ def depth(
     readable, and so does the calibration, which is the reader's."""
     from watermark.train.export import update_record
 
-    target = weights or Path(__file__).parent.parent / "weights" / "house.safetensors"
+    target = weights or _WEIGHTS
     old = json.loads(target.with_suffix(".json").read_text())["depth"]
     update_record(
         target,
@@ -143,7 +144,7 @@ def calibrate(
     """Score unmarked clips (a share is seconds:share of clips), then set the thresholds."""
     import torch
 
-    from watermark.models import SealModelConfig, load_seal_model
+    from watermark.models.base import SealModelConfig, load_seal_model
     from watermark.train.calibrate import Score, score_clips
     from watermark.train.calibrate import calibrate as rows
     from watermark.train.export import update_record
@@ -174,7 +175,7 @@ def calibrate(
         summary = {k: row[k] for k in ("duration_s", "clips", "threshold", "held_out")}
         click.echo(json.dumps(summary))
     if write:
-        target = weights or Path(__file__).parent.parent / "weights" / "house.safetensors"
+        target = weights or _WEIGHTS
         update_record(target, calibration=calibration)
 
 
@@ -200,7 +201,7 @@ def alarms(
     """Count how often the detector as it is calls unmarked music sealed."""
     import torch
 
-    from watermark.models import SealModelConfig, load_seal_model
+    from watermark.models.base import SealModelConfig, load_seal_model
     from watermark.train.calibrate import count_alarms
 
     torch.set_num_threads(1)
@@ -246,7 +247,7 @@ def measure(
     import numpy as np
     import torch
 
-    from watermark.models import SealModelConfig, load_seal_model
+    from watermark.models.base import SealModelConfig, load_seal_model
     from watermark.train.calibrate import load
     from watermark.train.data import audio_files
     from watermark.train.measure import ATTACKS
@@ -284,7 +285,7 @@ def keep(reports: tuple[Path, ...], command: str, weights: Path | None) -> None:
     from watermark.train.export import bench_record, update_record
 
     loaded = [json.loads(path.read_text()) for path in reports]
-    target = weights or Path(__file__).parent.parent / "weights" / "house.safetensors"
+    target = weights or _WEIGHTS
     update_record(target, bench=bench_record(loaded, command))
 
 

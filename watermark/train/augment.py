@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from watermark.spectral import SEAL_RATE
+from watermark.models.networks import SEAL_RATE
 
 __all__ = ["attack", "codec_round_trip", "pulsed", "shift", "speed"]
 

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from watermark.audio import AudioFormat, Waveform, encode, read, stream
-from watermark.calibration import DurationCalibration, FalsePositiveRate
-from watermark.detect import detect
-from watermark.models import SealModel
+from watermark.audio.waveform import AudioFormat, Waveform, encode, read, stream
+from watermark.detection.detect import detect
+from watermark.models.base import SealModel
+from watermark.models.calibration import DurationCalibration, FalsePositiveRate
 from watermark.train.data import audio_files
 
 __all__ = ["CODINGS", "MARGIN", "RATE", "Score", "calibrate", "count_alarms", "score_clips"]
@@ -179,10 +179,10 @@ def count_alarms(
 ) -> dict[str, Any]:
     """How often unmarked clips of any one duration are called sealed, and at what stated rate.
 
-    Unlike :func:`score_clips` this sets nothing: it counts what :func:`watermark.detect.detect`
-    says with the calibration that there is. Clips are taken in turn from the files, from each at
-    most ``most_per_file``, every ``stride``-th of those that follow each other; a third of them is
-    coded first, by the next of :data:`CODINGS`.
+    Unlike :func:`score_clips` this sets nothing: it counts what
+    :func:`watermark.detection.detect.detect` says with the calibration that there is. Clips are
+    taken in turn from the files, from each at most ``most_per_file``, every ``stride``-th of those
+    that follow each other; a third of them is coded first, by the next of :data:`CODINGS`.
     """
     counted = alarmed = retimed = 0
     files = set()

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from watermark.spectral import SEAL_RATE
+from watermark.models.networks import SEAL_RATE
 
 __all__ = ["HostSampler", "audio_files", "build_shard", "build_speech", "read_mono"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from watermark.files import replacing
-from watermark.spectral import DepthConfig, NetworkConfig, network_dict
+from watermark.models.networks import DepthConfig, NetworkConfig, network_dict
+from watermark.util.files import replacing
 
 __all__ = ["bench_record", "export", "update_record", "write_record"]
 

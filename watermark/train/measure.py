@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.audio import Waveform, encode, read
-from watermark.detect import detect
-from watermark.embed import embed
-from watermark.identify import Codebook, CodebookEntry
-from watermark.message import SealId, SealKey, messages
-from watermark.models import SealModel
+from watermark.audio.waveform import Waveform, encode, read
+from watermark.coding.identify import Codebook, CodebookEntry
+from watermark.coding.message import SealId, SealKey, messages
+from watermark.detection.detect import detect
+from watermark.embedding.embed import embed
+from watermark.models.base import SealModel
 
 __all__ = ["ATTACKS", "measure", "si_snr_db"]
 

@@ -17,8 +17,9 @@
   stranger's message, as an attacker with the public generator would, and the part of the pattern
   that all hosts and messages share, which averaging many sealed files finds, is penalised.
 * **H1** and **H2** go on likewise: the messages are scrambled with random bits that change every
-  cell or two, as the epoch key does when a track is sealed (:mod:`watermark.message`), and the loss
-  is that of the descrambled bits. What the host, or a stranger's seal, says to a bit averages out.
+  cell or two, as the epoch key does when a track is sealed (:mod:`watermark.coding.message`), and
+  the loss is that of the descrambled bits. What the host, or a stranger's seal, says to a bit
+  averages out.
 
 A run writes ``state.pt`` every ``checkpoint_s`` seconds and goes on from it; ``log.jsonl`` has one
 object per 20 steps.
@@ -40,7 +41,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
-from watermark.spectral import (
+from watermark.models.networks import (
     CELL_FRAMES,
     CELL_SAMPLES,
     MESSAGE_BITS,

@@ -26,13 +26,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import ConfigError, CredentialError
-from watermark.files import create_file
+from studio.core.errors import ConfigError, CredentialError
+from watermark.util.files import create_file
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateBuilder
 
-    from studio.config import CredentialsConfig
+    from studio.core.config import CredentialsConfig
 
 __all__ = ["SigningIdentity", "Trust", "load_trust", "make_development_identity"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from studio.config import OutputFormat
+from studio.core.config import OutputFormat
 
 __all__ = ["MEDIA_TYPES", "Claim", "Parent", "TrainingTerms", "definition", "soft_binding"]
 

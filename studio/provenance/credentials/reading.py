@@ -3,7 +3,7 @@
 Anybody can sign anything, so "the signature is valid" is worth nothing: a manifest counts only if
 its chain leads to a root we trust. Nothing is ever fetched (a file could otherwise make this
 machine call an address of its author's choice), and the library that parses the file runs in the
-child process of :mod:`watermark.sandbox` for files from outside.
+child process of :mod:`watermark.audio.sandbox` for files from outside.
 
 >>> judge({"state": "Valid", "failures": ["signingCredential.untrusted"], "successes": []}).state
 <CredentialState.UNTRUSTED: 'untrusted'>
@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from watermark.sandbox import Work
+    from watermark.audio.sandbox import Work
 
 __all__ = ["CredentialReading", "CredentialState", "examine", "judge", "judge_stored", "reader"]
 
@@ -138,7 +138,7 @@ def _reading(raw: Mapping[str, Any], state: CredentialState) -> CredentialReadin
 
 
 def reader() -> Work:
-    """The child's part: see :func:`watermark.sandbox.decoder`."""
+    """The child's part: see :func:`watermark.audio.sandbox.decoder`."""
     import c2pa
 
     c2pa.sdk_version()

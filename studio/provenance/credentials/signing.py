@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from studio.config import CredentialsConfig, OutputFormat
-from studio.errors import CredentialError
+from studio.core.config import CredentialsConfig, OutputFormat
+from studio.core.errors import CredentialError
 from studio.provenance.credentials.certificates import Trust, load_trust
 from studio.provenance.credentials.claims import (
     MEDIA_TYPES,
@@ -74,7 +74,7 @@ class Credentials:
     ) -> Credentials:
         """With the configured chain, or a development chain in ``folder`` (made if need be).
 
-        Raises :class:`~studio.errors.ConfigError` and :class:`CredentialError`.
+        Raises :class:`~studio.core.errors.ConfigError` and :class:`CredentialError`.
         """
         return cls(config, load_trust(config, folder, configs, at=at))
 

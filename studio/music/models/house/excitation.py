@@ -6,9 +6,9 @@ decays. The **noise** one is noise with a measured spectrum that changes with ti
 the skins of drums. The networks of :mod:`studio.music.models.house.stem_codec` then shape both by
 band gains. Onsets are exact to the sample, pitches to the table's measured frequencies.
 
-The tables are measured once from single notes (:mod:`studio.music.training.instrument_tables`).
-A note's signal depends on its program, pitch and length alone, and every stretch of a stem can be
-computed by itself.
+The tables are measured once from single notes
+(:mod:`studio.music.training.stems.instrument_tables`). A note's signal depends on its program,
+pitch and length alone, and every stretch of a stem can be computed by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 from studio.music.models.house.notes import (
     CUT_DB_PER_S,
     FRAME,
@@ -35,7 +35,7 @@ from studio.music.models.house.notes import (
     pan_gains,
     voices,
 )
-from watermark.files import replacing
+from watermark.util.files import replacing
 
 __all__ = [
     "DECAYS_S",

@@ -32,8 +32,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from studio.composer.score import METRES, TICKS_PER_BEAT, Score
-from studio.errors import ConfigError, UnknownTagError
+from studio.core.errors import ConfigError, UnknownTagError
+from studio.core.tags import KINDS
+from studio.music.composer.score import METRES, TICKS_PER_BEAT, Score
 from studio.music.models.house.notes import (
     FRAME_RATE,
     NO_PROGRAM,
@@ -42,7 +43,6 @@ from studio.music.models.house.notes import (
     score_features,
 )
 from studio.music.models.house.stem_networks import ConvBlock
-from studio.tags import KINDS
 
 if TYPE_CHECKING:
     from audiocraft.models.lm import LMModel
@@ -292,9 +292,9 @@ def build_language_model(config: PerformerConfig) -> LMModel:
     """An `LMModel` of this shape with random weights, in eval mode on the CPU.
 
     Its `condition_provider` is a :class:`ScoreConditioner`. Raises
-    :class:`studio.errors.AudiocraftMissingError` where audiocraft is not installed.
+    :class:`studio.core.errors.AudiocraftMissingError` where audiocraft is not installed.
     """
-    from studio.audiocraft_layer import load_audiocraft
+    from studio.music.models.hub.audiocraft_compat import load_audiocraft
 
     load_audiocraft()
     from audiocraft.models.lm import LMModel

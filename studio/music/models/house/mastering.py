@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 from studio.music.models.house.notes import FRAME_RATE, RATE
 
 __all__ = [

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from studio.composer import Composition
+    from studio.music.composer import Composition
 
 __all__ = [
     "FRAME",

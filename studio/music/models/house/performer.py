@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from studio.composer.score import Score
-from studio.errors import CheckpointError, ConfigError, GenerationCancelledError, UsageError
+from studio.core.errors import CheckpointError, ConfigError, GenerationCancelledError, UsageError
+from studio.music.composer.score import Score
 from studio.music.models.house.language_model import (
     CODEBOOKS,
     REACH,
@@ -48,8 +48,8 @@ from studio.music.models.house.notes import (
 )
 from studio.music.models.house.stem_codec import LOOK_AHEAD, StemCodec
 from studio.music.models.house.token_stream import ROWS, Drawing, StepWeights, TokenStream
-from watermark.audio import Waveform
-from watermark.files import write_file
+from watermark.audio.waveform import Waveform
+from watermark.util.files import write_file
 
 if TYPE_CHECKING:
     from audiocraft.models.lm import LMModel

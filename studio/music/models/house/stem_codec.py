@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 from studio.music.models.house.excitation import Excitation, InstrumentTables
 from studio.music.models.house.mastering import gated_frames
 from studio.music.models.house.notes import (
@@ -50,7 +50,7 @@ from studio.music.models.house.stem_networks import (
     ResidualEncoder,
     StemCodecConfig,
 )
-from watermark.files import write_file
+from watermark.util.files import write_file
 
 __all__ = [
     "CONTEXT",

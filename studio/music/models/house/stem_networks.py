@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 from studio.music.models.house.notes import FRAME, NO_PROGRAM, STEMS
 
 __all__ = [

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import ConfigError
+from studio.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from audiocraft.models.lm import LMModel

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from studio.errors import ModelError, UsageError
+from studio.core.errors import ModelError, UsageError
 from studio.music.models.house.notes import STEMS
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class TokenStream:
         if 0 < how.top_k < probs.shape[-1]:
             least = torch.topk(probs, how.top_k, dim=-1).values[..., -1:]
             probs = probs * (probs >= least)
-        # argmax(p / e) with e ~ Exp(1) draws from p (see studio.music.decoding).
+        # argmax(p / e) with e ~ Exp(1) draws from p (see studio.music.models.decoding).
         noise = torch.ones_like(probs)
         for row, generator in enumerate(self.generators):
             noise[row].exponential_(1, generator=generator)

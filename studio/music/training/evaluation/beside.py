@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.composer.composition import FRAMES_PER_SECOND
+from studio.core.tags import KINDS
+from studio.music.composer.composition import FRAMES_PER_SECOND
 from studio.music.training.evaluation.musical import (
     Expected,
     ExpectedChord,
@@ -31,12 +32,11 @@ from studio.music.training.evaluation.musical import (
     log_mel_error_db,
     summarise,
 )
-from studio.tags import KINDS
 
 if TYPE_CHECKING:
-    from studio.composer import Composition
-    from studio.composer.score import Score
-    from watermark.audio import Waveform
+    from studio.music.composer import Composition
+    from studio.music.composer.score import Score
+    from watermark.audio.waveform import Waveform
 
 __all__ = [
     "FreshRequest",

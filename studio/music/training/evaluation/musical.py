@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.audio import Waveform
+from watermark.audio.waveform import Waveform
 
 __all__ = [
     "Expected",

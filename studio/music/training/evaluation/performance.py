@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from studio.composer.arrange import compose_score
-from studio.composer.score import Score
+from studio.music.composer.arrange import compose_score
+from studio.music.composer.score import Score
 from studio.music.models.house.mastering import Look, master
 from studio.music.models.house.notes import RATE, TimedScore
 from studio.music.models.house.performer import HousePerformer, Performance
@@ -28,8 +28,8 @@ from studio.music.training.evaluation.beside import (
     fresh_requests,
 )
 from studio.music.training.evaluation.report import Check, Report
-from studio.music.training.stem_rendering import StemRenderer
-from watermark.audio import Waveform
+from studio.music.training.stems.rendering import StemRenderer
+from watermark.audio.waveform import Waveform
 
 __all__ = ["PerformanceEvaluation", "evaluate_performer", "reference_of"]
 
@@ -117,7 +117,7 @@ def _checks(data: dict[str, Any]) -> list[Check]:
 def _keep(
     folder: Path, number: int, request: FreshRequest, take: Performance, reference: Waveform
 ) -> None:
-    from watermark.audio import write
+    from watermark.audio.waveform import write
 
     folder.mkdir(parents=True, exist_ok=True)
     name = "_".join(tag.partition("/")[2] for tag in request.tags)

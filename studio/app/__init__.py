@@ -1,0 +1,1 @@
+"""Use cases of the studio, and the object that holds its parts."""

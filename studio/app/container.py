@@ -1,0 +1,810 @@
+"""The studio as one object: what the page, the REST layer and the command line call.
+
+:func:`open_studio` reads the configuration and nothing else. Models, keys, ledger and consent are
+opened when they are first needed, once, and may be used from several threads.
+
+>>> studio = open_studio()
+>>> studio.vocabulary()["genre/bossa-nova"].kind
+'genre'
+>>> [(status.tag.id, status.reason) for status in studio.tag_status() if not status.granted]
+[('genre/choral', 'no-grant')]
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from studio.consent import ConsentPolicy, ConsentRegistry, Decision, TagDecision
+from studio.consent.administration import (
+    AffectedOutput,
+    Distribution,
+    GrantStatus,
+    HolderStatus,
+    ImportReport,
+    Registrar,
+    RevocationPreview,
+)
+from studio.core.config import FORMATS, StudioConfig, load_config
+from studio.core.errors import ModelError, OutputGoneError, ParentRefusedError, UsageError
+from studio.core.home import locked
+from studio.core.paths import StudioPaths, resolve_paths
+from studio.core.tags import Tag, Vocabulary
+from studio.generation.lineage import FamilyTree, Lineage
+from studio.generation.pipeline import (
+    GenerationRequest,
+    OnProgress,
+    Pipeline,
+    Progress,
+    Release,
+    Stage,
+)
+from studio.generation.quota import LOCAL_ACCOUNT, Quotas, Usage
+from studio.verification.verifier import Verdict, Verifier, VerifyReport
+
+if TYPE_CHECKING:
+    from studio.accounts import Accounts
+    from studio.accounts.permissions import Actor
+    from studio.accounts.security_log import SecurityLog
+    from studio.consent.name_screen.screen import NameScreen
+    from studio.core.db.database import Database
+    from studio.generation.derivation import Derivation
+    from studio.generation.staging import RecoveryReport
+    from studio.music.models.config import ModelConfig
+    from studio.music.models.generator import MusicGenerator
+    from studio.provenance.credentials.inspector import CredentialFinding
+    from studio.provenance.credentials.signing import Credentials
+    from studio.provenance.keys import KeyRing, Purpose
+    from studio.provenance.ledger.checkpointer import Notary
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.output_index import Registry
+    from studio.provenance.sealer import Sealer
+    from studio.provenance.trusted_ledger import Custody
+    from studio.reports.statements.rates import Rates
+    from studio.reports.statements.statement import Period, Reconciliation, Statement
+    from watermark.audio.waveform import DecodeLimits
+
+__all__ = [
+    "GenerationRequest",
+    "Progress",
+    "Release",
+    "Stage",
+    "Studio",
+    "TagStatus",
+    "Verdict",
+    "VerifyReport",
+    "open_studio",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TagStatus:
+    """What a person sees beside a tag before asking for music with it."""
+
+    tag: Tag
+    granted: bool
+    holders: tuple[str, ...]  # names of those whose grants cover it
+    grants: tuple[str, ...]  # ids of the grants that cover it
+    valid_until: datetime | None  # end of the grant that would be relied on; None: until revoked
+    reason: str | None  # a studio.consent.Reason, or None where granted
+    explanation: str  # one line of plain words
+    known_to_model: bool  # the model was trained on the tag, or takes any phrase
+    considered: tuple[str, ...]  # one line per grant that names the tag, covering or not
+
+
+class Studio:
+    """Facade over consent, generation, ledger and verification. Made by :func:`open_studio`."""
+
+    def __init__(self, paths: StudioPaths, config: StudioConfig) -> None:
+        self.paths = paths
+        self.config = config
+        self._lock = threading.RLock()
+        self._screened: tuple[object, NameScreen, Mapping[str, frozenset[str]]] | None = None
+
+    # -- what there is ------------------------------------------------------------------------
+
+    def vocabulary(self) -> Vocabulary:
+        """The style tags there are, as rights holders signed them."""
+        return self.registrar().vocabulary()
+
+    def models(self) -> Mapping[str, ModelConfig]:
+        """Every configured generation model by id; nothing is loaded."""
+        return self._models
+
+    def consent(self) -> ConsentRegistry:
+        """The consent registry as it is now, whichever process changed it last."""
+        return self.registrar().registry()
+
+    def policy(self) -> ConsentPolicy:
+        """The policy over the registry as it is now."""
+        return ConsentPolicy(
+            self.consent(),
+            known_tags=self.vocabulary(),
+            model_uses={model.id: model.licence_uses for model in self.models().values()},
+            named_tags=self._names()[1],
+        )
+
+    def decide(
+        self,
+        tags: Sequence[str],
+        *,
+        use: str | None = None,
+        territory: str | None = None,
+        model: str | None = None,
+        at: datetime | None = None,
+    ) -> Decision:
+        """The consent decision a request would get (now, unless ``at`` says otherwise)."""
+        defaults = self.config.generation
+        return self.policy().decide(
+            tags,
+            use=use or defaults.use,
+            territory=territory or defaults.territory,
+            model=model or defaults.model,
+            at=at or self.consent().present(datetime.now(UTC)),
+        )
+
+    def tag_status(
+        self,
+        model: str | None = None,
+        use: str | None = None,
+        territory: str | None = None,
+    ) -> list[TagStatus]:
+        """Every tag of the vocabulary, in its order, with its consent for this use."""
+        model = model or self.config.generation.model
+        decision = self.decide(list(self.vocabulary()), use=use, territory=territory, model=model)
+        known = self._known_tags(model)
+        return [
+            _tag_status(self.vocabulary()[answer.tag], answer, known is None or answer.tag in known)
+            for answer in decision.tags
+        ]
+
+    def _known_tags(self, model: str) -> Collection[str] | None:
+        """Tags the model was trained on; None: it takes any. Empty where it cannot be used."""
+        from studio.music.models.config import describe
+
+        config = self.models().get(model)
+        if config is None:
+            return ()
+        try:
+            return describe(config).tags
+        except ModelError:
+            return ()
+
+    def name_screen(self) -> NameScreen:
+        """What looks for artists' names in typed texts, over the lists as they are now."""
+        return self._names()[0]
+
+    def _names(self) -> tuple[NameScreen, Mapping[str, frozenset[str]]]:
+        """The screen, and whose name each tag that spells one is; made anew after a change."""
+        from studio.consent.name_screen.screen import load_screen
+
+        consent, folder = self.consent(), self.paths.configs / "names"
+        state = (consent.version, *((p.name, p.stat().st_mtime_ns) for p in folder.glob("*.txt")))
+        known = self._screened
+        if known is None or known[0] != state:
+            holders, vocabulary = consent.holders.values(), self.vocabulary()
+            screen = load_screen(folder, holders, vocabulary)
+            known = self._screened = state, screen, screen.named_tags(vocabulary, holders)
+        return known[1], known[2]
+
+    # -- consent ------------------------------------------------------------------------------
+
+    def holders(self) -> tuple[HolderStatus, ...]:
+        """Every rights holder, with its key and how many of its grants are live."""
+        return self.registrar().holders()
+
+    def grants(self) -> tuple[GrantStatus, ...]:
+        """Every grant, with its state and what was made under it."""
+        return self.registrar().grants()
+
+    def site_id(self) -> str:
+        """The id by which rights holders address this studio in what they sign."""
+        return self.registrar().site()
+
+    def import_consent(self, data: bytes) -> ImportReport:
+        """Record the signed documents of a file; of each that is not believed the reason.
+
+        A revocation takes effect with this call. Raises :class:`ConsentFileError` where it is no
+        such file at all.
+        """
+        return self._noted(self.registrar().import_file(data))
+
+    def admit_holder(self, data: bytes, fingerprint: str) -> ImportReport:
+        """Make a rights holder known, whose key's fingerprint was compared by another way."""
+        return self._noted(self.registrar().admit(data, fingerprint))
+
+    def override_holder_key(self, data: bytes, fingerprint: str, *, lost: bool) -> ImportReport:
+        """Replace a holder's key that is ``lost``, or in other hands; recorded as an override."""
+        return self._noted(self.registrar().override_key(data, fingerprint, lost=lost))
+
+    def _noted(self, report: ImportReport) -> ImportReport:
+        """Documents that were not believed are security events; the others are by their entry."""
+        for document in report.documents:
+            if document.refusal is not None:
+                self.security_log().record(
+                    "consent-import",
+                    outcome="refused",
+                    subject=f"{document.kind} {document.digest}",
+                    detail=document.refusal,
+                )
+        return report
+
+    def export_consent(self, holder: str | None = None) -> bytes:
+        """Every signed document, or those of one holder, as a file."""
+        content = self.registrar().export(holder)
+        self.security_log().record("export", subject=f"consent of {holder or 'all holders'}")
+        return content
+
+    def preview_revocation(self, grant_id: str) -> RevocationPreview:
+        """What a revocation would do, if it came now. Raises :class:`UsageError`."""
+        return self.registrar().preview(grant_id, self.policy())
+
+    def affected_outputs(self, grant_id: str) -> tuple[AffectedOutput, ...]:
+        """The outputs that rest on the grant, oldest first. Raises :class:`UsageError`."""
+        return self.registrar().affected(grant_id)
+
+    def distribution(self, output_id: str) -> Distribution:
+        """Whether an output may be handed out, or a revocation stops it."""
+        return self.registrar().distribution(output_id)
+
+    # -- making -------------------------------------------------------------------------------
+
+    def request(
+        self,
+        tags: Sequence[str],
+        *,
+        duration_s: float | None = None,
+        seed: int | None = None,
+        guidance: float | None = None,
+        use: str | None = None,
+        territory: str | None = None,
+        model: str | None = None,
+        format: str | None = None,
+        title: str | None = None,
+        note: str | None = None,
+        human: Sequence[str] = (),
+    ) -> GenerationRequest:
+        """A request with the configured defaults filled in. Raises :class:`UsageError`."""
+        defaults = self.config.generation
+        chosen = next((known for known in FORMATS if known == (format or defaults.format)), None)
+        if chosen is None:
+            raise UsageError(f"format {format!r} is not one of {', '.join(FORMATS)}")
+        return GenerationRequest(
+            tags=tuple(tags),
+            duration_s=defaults.duration_s if duration_s is None else duration_s,
+            seed=seed,
+            guidance=guidance,
+            use=use or defaults.use,
+            territory=territory or defaults.territory,
+            model=model or defaults.model,
+            format=chosen,
+            title=title,
+            note=note,
+            human=tuple(human),
+        )
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        account: str | None = None,
+    ) -> Release:
+        """Make, seal, record and release one output; see :mod:`studio.generation.pipeline`.
+
+        Raises :class:`UsageError`, :class:`UnknownTagError`, :class:`ConsentRefusedError`,
+        :class:`ModelError`, :class:`SealingError`, :class:`LedgerError`, and
+        :class:`GenerationCancelledError` once ``cancel`` is set. In every such case nothing was
+        released. ``progress`` is called from the calling thread. ``account`` will own the output.
+        Typed texts with artists' names raise :class:`NameRefusedError`, and an account that has had
+        its share :class:`QuotaExceededError`.
+        """
+        return self._make(request, None, progress, cancel, account)
+
+    def vary(
+        self,
+        source: str | Path | bytes,
+        *,
+        tags: Sequence[str] | None = None,
+        seed: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        account: str | None = None,
+    ) -> Release:
+        """Make a variation of one of this studio's outputs: an output id, or a file that carries
+        its seal. ``changes`` replaces fields of the parent's request; the seed is drawn anew.
+
+        Raises as :meth:`generate` does, and :class:`ParentRefusedError`.
+        """
+        parent = self._parent(source, account)
+        request, derivation = self._lineage.vary(parent, tags=tags, seed=seed, changes=changes)
+        return self._make(request, derivation, progress, cancel, account)
+
+    def extend(
+        self,
+        source: str | Path | bytes,
+        seconds: float,
+        *,
+        seed: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        account: str | None = None,
+    ) -> Release:
+        """Make one of this studio's outputs go on for ``seconds`` more; as :meth:`vary`."""
+        parent = self._parent(source, account)
+        request, derivation = self._lineage.extend(parent, seconds, seed=seed, changes=changes)
+        return self._make(request, derivation, progress, cancel, account)
+
+    def _parent(self, source: str | Path | bytes, account: str | None) -> Release:
+        """Whoever has a file may go on from it; by its id alone, only what one made oneself."""
+        parent = self._lineage.parent_of(source)
+        by_id = source == parent.output_id
+        owner = self.accounts().owner_of(parent.output_id) if account is not None else None
+        if by_id and owner != account:
+            raise ParentRefusedError("there is no such output among yours; give its file instead")
+        return parent
+
+    def _make(
+        self,
+        request: GenerationRequest,
+        derivation: Derivation | None,
+        progress: OnProgress | None,
+        cancel: threading.Event | None,
+        account: str | None,
+    ) -> Release:
+        """The one way to the pipeline: within the quota, and looked at for near-duplicates."""
+        self._pipeline.check(request)
+        with self._quotas.place(account or LOCAL_ACCOUNT, request.duration_s) as place:
+            release = self._pipeline.generate(
+                request,
+                progress=progress,
+                cancel=cancel,
+                reserved=self._owned_by(account),
+                derivation=derivation,
+            )
+            place.output_id = release.output_id
+        besides = () if derivation is None else [f.output_id for f in derivation.forebears]
+        self._quotas.look_for_alike(
+            account or LOCAL_ACCOUNT, release.output_id, self._registry, besides=besides
+        )
+        return release
+
+    def _owned_by(self, account: str | None) -> Callable[[str], None] | None:
+        """Writes down whose a reserved output will be; the local owner's need no owner."""
+        if account is None:
+            return None
+        return lambda output_id: self.accounts().own(output_id, account)
+
+    # -- looking up ---------------------------------------------------------------------------
+
+    def release(self, output_id: str) -> Release:
+        """The release of that id. Raises :class:`UsageError` where there is none."""
+        found = self.ledger().release(output_id)
+        if found is None:
+            raise UsageError(f"no output {output_id!r} in the ledger")
+        return found
+
+    def recent(self, limit: int = 20) -> list[Release]:
+        """The latest releases, newest first."""
+        return self.ledger().releases(newest_first=True, limit=limit)
+
+    def outputs(self, limit: int = 50, *, account: str | None = None) -> list[Release]:
+        """What ``account`` has made, newest first; None, the local owner, made everything."""
+        if account is None:
+            return self.recent(limit)
+        reserved = self.accounts().outputs_of(account)
+        released = (self.ledger().release(output_id) for output_id in reserved)
+        return list(islice((release for release in released if release is not None), limit))
+
+    def audio_file(self, output_id: str) -> Path:
+        """The file that is handed out for an output, here and nowhere else.
+
+        Raises :class:`UsageError` where there is no such output, :class:`OutputGoneError` where its
+        file is not a regular file in the folder of released outputs, and
+        :class:`OutputWithdrawnError` where a revocation stops its distribution.
+        """
+        self.registrar().require_distribution(output_id)
+        return self._download_of(self.release(output_id))
+
+    def _download_of(self, release: Release) -> Path:
+        path = self._file_of(release)
+        self.security_log().record("download", subject=release.output_id)
+        return path
+
+    def _file_of(self, release: Release) -> Path:
+        """Wherever the ledger says it is: it is handed out from the folder of outputs only."""
+        path = release.path.resolve()
+        if not path.is_relative_to(self.paths.outputs.resolve()) or not path.is_file():
+            raise OutputGoneError("this output is no longer on this machine; its record remains")
+        return path
+
+    def lineage(self, output_id: str) -> FamilyTree:
+        """Where an output comes from, and what was made from it. Raises :class:`UsageError`."""
+        return self._lineage.family(self.release(output_id))
+
+    def disclosure(self, output_id: str) -> Mapping[str, Any]:
+        """What a platform asks about an output: AI and human contributions, consent, proof."""
+        from studio.reports.disclosure import disclosure_of
+
+        names = {holder.id: holder.name for holder in self.consent().holders.values()}
+        return disclosure_of(self.release(output_id), names)
+
+    # -- figures ------------------------------------------------------------------------------
+
+    def statement(self, holder: str, period: Period, *, as_of: int | None = None) -> Statement:
+        """What was made under a holder's grants; see :mod:`studio.reports.statements.statement`.
+
+        Raises :class:`UsageError` for a holder nobody knows.
+        """
+        from studio.reports.statements.statement import statement
+
+        known = self.consent().holders.get(holder)
+        if known is None:
+            raise UsageError(f"no rights holder {holder!r} in the registry")
+        return statement(
+            self.ledger(), self._rates(), holder, period, holder_name=known.name, as_of=as_of
+        )
+
+    def reconcile(self, period: Period, *, as_of: int | None = None) -> Reconciliation:
+        """The statements of all holders added up, against the ledger's own entries."""
+        from studio.reports.statements.statement import reconcile
+
+        return reconcile(self.ledger(), self._rates(), period, as_of=as_of)
+
+    def usage(self, day: datetime | None = None) -> Usage:
+        """What every account has had on a day (UTC; today if left out), and the limits."""
+        return self._quotas.usage(day)
+
+    def _rates(self) -> Rates:
+        from studio.reports.statements.rates import load_rates
+
+        return load_rates(self.paths.configs / "rates")
+
+    # -- the desk -----------------------------------------------------------------------------
+
+    def verify(
+        self,
+        source: str | Path | bytes,
+        *,
+        record: bool = True,
+        limits: DecodeLimits | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> VerifyReport:
+        """Examine a suspect file. An unreadable file is a verdict, not an error.
+
+        ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
+        unless given; ``progress`` is told the seconds read, and may raise to stop the work.
+        """
+        report = self._with_lineage(self._verifier.verify(source, limits=limits, progress=progress))
+        report = self._with_credentials(report, source)
+        if record:
+            self.ledger().append("verification", report.to_ledger())
+        return report
+
+    def _with_lineage(self, report: VerifyReport) -> VerifyReport:
+        if report.release is None:
+            return report
+        family = self._lineage.family(report.release)
+        text = f"{report.explanation.rstrip()} {family.text()}".rstrip()
+        return replace(report, lineage=family.to_json(), explanation=text)
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        """The ledger, opened (and made) on first use."""
+        with self._lock:
+            return self._ledger
+
+    def database(self) -> Database:
+        """The database of ledger, consent and accounts, opened (and made) on first use."""
+        with self._lock:
+            return self._database
+
+    def registrar(self) -> Registrar:
+        """The registrar's desk; takes in the consent that ships with the studio on first use."""
+        with self._lock:
+            return self._registrar
+
+    def accounts(self) -> Accounts:
+        """The accounts of this studio; none, and it belongs to whoever sits at the machine."""
+        with self._lock:
+            return self._accounts
+
+    def security_log(self) -> SecurityLog:
+        """Who signed in, was refused, downloaded and changed what; for administrators."""
+        with self._lock:
+            return self._security_log
+
+    def note_denial(self, method: str, output_id: str = "") -> None:
+        """Record that a call was refused; made by the stand-in of :meth:`acting_as` alone."""
+        with self._lock:
+            log = self._security_log
+        log.record("denied", outcome="refused", subject=output_id, detail=method)
+
+    def acting_as(self, actor: Actor) -> Studio:
+        """This studio as ``actor`` may use it: what the faces hold. See
+        :mod:`studio.app.session`."""
+        from studio.app.session import acting_as
+
+        return acting_as(self, actor)
+
+    def notary(self) -> Notary:
+        """Who signs the ledger's checkpoints and keeps them."""
+        with self._lock:
+            return self._custody.notary
+
+    def rotate_key(self, purpose: Purpose) -> int:
+        """Make the next seal or ledger key, which every process uses from now on; its number.
+
+        A checkpoint signed by the old ledger key and the new one hands over.
+        """
+        from studio.provenance.trusted_ledger import rotate_key
+
+        return rotate_key(self._custody, self.paths, purpose)
+
+    def proof(self, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
+        """The offline proof that the output's release is in the ledger: a bundle (JSON object).
+
+        ``disclose`` opens credits, title and note. Raises :class:`UsageError` for an unknown
+        output. Anyone checks it with the public key: ``studio ledger check-proof``.
+        """
+        from studio.provenance.ledger.proof_bundle import make_bundle
+
+        index = self.release(output_id).entry_index
+        return make_bundle(self.ledger(), index, self.notary().covering(index), disclose=disclose)
+
+    def receipt(self, output_id: str, format: str = "html", *, url: str | None = None) -> bytes:
+        """One page that a person can show about an output, as ``html`` or ``pdf``.
+
+        ``url`` is the verification page's; this machine's own by default. Raises
+        :class:`UsageError` for an unknown output or format.
+        """
+        from studio.reports.receipt import render
+
+        release = self.release(output_id)
+        model = self.models().get(release.request.model)
+        address = self.config.server
+        return render(
+            release,
+            self.consent(),
+            format=format,
+            training_basis="" if model is None else model.training_basis.strip(),
+            url=url or f"http://{address.host}:{address.port}/",
+            proof=self.proof(output_id),
+            printed_at=datetime.now(UTC),
+        )
+
+    def sealer(self) -> Sealer:
+        """The seal model in use, loaded on first use."""
+        with self._lock:
+            return self._sealer
+
+    def generator(self, model: str) -> MusicGenerator:
+        """The generation model, loaded on first use. Raises :class:`ModelError`."""
+        from studio.music.models.generator import get_generator
+
+        config = self.models().get(model)
+        if config is None:
+            known = ", ".join(self.models())
+            raise UsageError(f"unknown model {model!r}; there are: {known}")
+        with self._lock:
+            return get_generator(config)
+
+    def recover(self) -> RecoveryReport:
+        """Finish or discard what a crash left behind; run at start-up of every server."""
+        from studio.generation.staging import recover
+
+        self.paths.create()
+        report = recover(self.paths, self.ledger())
+        self.registrar().enforce()  # a revocation may have come due, or been interrupted
+        withdrawn = self.registrar().withdrawn_files()
+        missing = tuple(name for name in report.missing if name not in withdrawn)
+        return replace(report, missing=missing)
+
+    def close(self) -> None:
+        """Give back what was opened; the studio is not used afterwards."""
+        with self._lock:
+            if "_pipeline" in self.__dict__:
+                self._pipeline.close()
+            if "_custody" in self.__dict__:
+                self._custody.notary.close()
+            if "_database" in self.__dict__:
+                self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def _registrar(self) -> Registrar:
+        registrar = Registrar(
+            self._ledger, studio=self.config.consent.studio, outputs=self.paths.outputs
+        )
+        with locked(self.paths.home):  # of several first starts at once, one takes it in
+            registrar.start(self.paths.consent / "signed")
+        return registrar
+
+    @cached_property
+    def _models(self) -> Mapping[str, ModelConfig]:
+        from studio.music.models.config import load_model_configs
+
+        return load_model_configs(self.paths.models)
+
+    @cached_property
+    def _database(self) -> Database:
+        from studio.core.db.database import Database, location_of
+
+        self.paths.create()
+        return Database.open(location_of(self.config.database.url, self.paths.ledger))
+
+    @cached_property
+    def _custody(self) -> Custody:
+        from studio.provenance.trusted_ledger import open_custody
+
+        self.paths.create()
+        with locked(self.paths.home):
+            return open_custody(self._log, self.paths, self.config.ledger)
+
+    @cached_property
+    def _log(self) -> Ledger:
+        """The ledger before anybody looked whether it may be gone on with; only to be read."""
+        from studio.provenance.ledger.log import Ledger
+
+        log = Ledger(self._database, self.paths.outputs)
+        log.beside_append(self._security_log.mirror)
+        log.before_append(lambda: self._custody)
+        return log
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._custody.ledger
+
+    @cached_property
+    def _accounts(self) -> Accounts:
+        from studio.accounts import Accounts
+
+        return Accounts(
+            self._log, self._database, self.config.accounts, security_log=self._security_log
+        )
+
+    @cached_property
+    def _security_log(self) -> SecurityLog:
+        from studio.accounts.security_log import SecurityLog
+
+        return SecurityLog(self._database, self.config.security_log)
+
+    @property
+    def _keys(self) -> KeyRing:
+        return self._custody.seal_keys
+
+    def credentials(self) -> Credentials:
+        """Signer and reader of Content Credentials; a development chain is made on first use."""
+        with self._lock:
+            return self._credentials
+
+    def trust_uploads(self) -> None:
+        """Decode in this process from now on: faster, for files whose origin is known."""
+        uploads = self.config.uploads.model_copy(update={"isolate": False})
+        self.config = self.config.model_copy(update={"uploads": uploads})
+
+    def examine_credentials(
+        self, source: str | Path | bytes, release: Release | None = None
+    ) -> CredentialFinding:
+        """What the Content Credentials in a file are worth; the seal in it is not looked at.
+
+        Where there are none, those of ``release``, which the file was matched to. Raises
+        :class:`OSError` for a file that cannot be read.
+        """
+        from studio.provenance.credentials.inspector import CredentialDesk
+        from studio.provenance.credentials.repository import ManifestStore
+
+        desk = CredentialDesk(self.credentials, ManifestStore(self.ledger()))
+        return desk.examine(source, self.config.uploads, release=release)
+
+    def _with_credentials(self, report: VerifyReport, source: str | Path | bytes) -> VerifyReport:
+        if report.error is not None:
+            return report
+        found = self.examine_credentials(source, report.release)
+        told = report.release is not None or found.is_present
+        text = f"{report.explanation.rstrip()} {found.explanation}" if told else report.explanation
+        return replace(report, c2pa=found.to_json(), explanation=text)
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        from studio.provenance.credentials.signing import Credentials
+
+        self.paths.create()
+        with locked(self.paths.home):
+            return Credentials.open(
+                self.config.credentials, folder=self.paths.credentials, configs=self.paths.configs
+            )
+
+    @cached_property
+    def _registry(self) -> Registry:
+        from studio.provenance.output_index import Registry
+
+        return Registry(self.ledger(), self._keys, self.paths.fingerprints)
+
+    @cached_property
+    def _sealer(self) -> Sealer:
+        from studio.provenance.sealer import Sealer
+
+        return Sealer.load(self.config.seal.model)
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(
+            config=self.config,
+            paths=self.paths,
+            vocabulary=self.vocabulary,
+            policy=self.policy,
+            models=self.models(),
+            generator=self.generator,
+            sealer=self.sealer,
+            credentials=self.credentials,
+            ledger=self.ledger(),
+            keys=self._keys,
+            names=self.name_screen,
+            consent_unmoved=self.registrar().store.require,
+        )
+
+    @cached_property
+    def _quotas(self) -> Quotas:
+        return Quotas(self.database(), self.config.quotas)
+
+    @cached_property
+    def _lineage(self) -> Lineage:
+        return Lineage(
+            ledger=self.ledger(),
+            keys=self._keys,
+            sealer=self.sealer,
+            verify=self.verify,
+            require_distribution=self.registrar().require_distribution,
+        )
+
+    @cached_property
+    def _verifier(self) -> Verifier:
+        return Verifier(
+            config=self.config,
+            policy=self.policy,
+            sealer=self.sealer,
+            ledger=self.ledger(),
+            registry=self._registry,
+        )
+
+
+def open_studio(config: StudioConfig | None = None, paths: StudioPaths | None = None) -> Studio:
+    """The studio of ``$STUDIO_HOME`` and ``$STUDIO_CONFIGS``. Raises :class:`ConfigError`."""
+    paths = paths or resolve_paths()
+    return Studio(paths, config or load_config(paths.configs / "studio.yaml"))
+
+
+def _tag_status(tag: Tag, answer: TagDecision, known_to_model: bool) -> TagStatus:
+    covering = [verdict for verdict in answer.considered if verdict.covers]
+    lines = tuple(
+        f"{verdict.holder.name} ({verdict.grant.id}): "
+        + ("covers this use" if verdict.covers else ", ".join(verdict.failures))
+        for verdict in answer.considered
+    )
+    return TagStatus(
+        tag=tag,
+        granted=answer.granted,
+        holders=tuple(dict.fromkeys(v.holder.name for v in covering)) if answer.granted else (),
+        grants=tuple(verdict.grant.id for verdict in covering) if answer.granted else (),
+        valid_until=answer.grant.valid_until if answer.grant is not None else None,
+        reason=None if answer.reason is None else str(answer.reason),
+        explanation=answer.explanation,
+        known_to_model=known_to_model,
+        considered=lines,
+    )

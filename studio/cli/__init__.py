@@ -1,0 +1,1 @@
+"""The `studio` command: parse arguments, call the studio, print the answer."""

@@ -1,0 +1,69 @@
+"""``studio backup`` and ``studio restore``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from studio.cli.output import emit, json_option, open_local, read_bytes
+
+__all__ = ["backup", "restore"]
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("backup")
+@click.argument("target", metavar="DIR", type=_FOLDER)
+@click.option("--with-keys", is_flag=True, help="Put the secret keys in as well.")
+@json_option
+def backup(target: Path, with_keys: bool, as_json: bool) -> None:
+    """Back the studio up into the empty folder DIR, while it runs, and verify the backup.
+
+    The secret keys stay out unless asked for: whoever has them can forge seals and checkpoints.
+    Without them a restored studio recognises nothing, so back them up as well, elsewhere.
+    """
+    from studio.accounts.permissions import Permission
+    from studio.app.backup import back_up
+
+    with open_local(Permission.ADMINISTER) as studio:
+        manifest = back_up(
+            studio.paths, studio.database(), studio.notary(), target, with_keys=with_keys
+        )
+        keys = "with" if with_keys else "without"
+        studio.security_log().record("export", subject="backup", detail=f"{keys} the secret keys")
+    if as_json:
+        emit(asdict(manifest))
+        return
+    keys = "with" if manifest.with_keys else "WITHOUT"
+    click.echo(f"{manifest.size} entries, {len(manifest.files)} files, {keys} the secret keys")
+    click.echo(f"tree head {manifest.tree_head}")
+
+
+@click.command("restore")
+@click.argument("source", metavar="DIR", type=_FOLDER)
+@click.option(
+    "--public-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The backup's checkpoint must be signed by a key of this file.",
+)
+@json_option
+def restore(source: Path, public_key: Path | None, as_json: bool) -> None:
+    """Verify the backup in DIR and put it into an empty studio home ($STUDIO_HOME)."""
+    from studio.app.backup import restore as run
+    from studio.core.config import load_config
+    from studio.core.db.database import location_of
+    from studio.core.paths import resolve_paths
+    from studio.provenance.ledger.proof_bundle import read_keys
+
+    paths = resolve_paths()
+    url = load_config(paths.configs / "studio.yaml").database.url
+    keys = read_keys(read_bytes(public_key).decode(errors="replace")) if public_key else []
+    manifest = run(source, paths, location_of(url, paths.ledger), keys=keys)
+    if as_json:
+        emit(asdict(manifest))
+        return
+    click.echo(f"restored {manifest.size} entries as of {manifest.made_at}, verified")
+    if not manifest.with_keys:
+        click.echo("the backup holds no keys: put them into the home before the studio starts")

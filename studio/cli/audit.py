@@ -1,0 +1,92 @@
+"""``studio audit ...``: the security log, for administrators."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from studio.cli.caller import open_as_caller
+from studio.cli.output import DONE, NEGATIVE, emit, json_option
+
+if TYPE_CHECKING:
+    from studio.accounts.security_log import SecurityEvent
+
+__all__ = ["audit"]
+
+
+@click.group()
+def audit() -> None:
+    """The security log: who did what, when, from where."""
+
+
+@audit.command("list")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, help="How many, newest first.")
+@click.option("--before", type=click.IntRange(1), help="Only events below this number.")
+@click.option("--event", help="Only events of this kind, like sign-in or denied.")
+@click.option("--account", "name", help="Only events of the account NAME.", metavar="NAME")
+@json_option
+def list_events(
+    limit: int, before: int | None, event: str | None, name: str | None, as_json: bool
+) -> None:
+    """List the newest security events."""
+    with open_as_caller() as studio:
+        log = studio.security_log()
+        account_id = studio.accounts().named(name).account_id if name else None
+        events = log.events(limit=limit, before=before, event=event, account_id=account_id)
+    for found in events:
+        if as_json:
+            emit(found.to_json())
+        else:
+            click.echo(_line(found))
+
+
+def _line(found: SecurityEvent) -> str:
+    who = found.name or found.account_id or "-"
+    where = found.address or "(erased)"
+    about = " ".join(text for text in (found.subject, found.detail) if text)
+    return (
+        f"{found.seq:>6}  {found.at:%Y-%m-%d %H:%M:%S}  {found.event:15} {found.outcome:8} "
+        f"{who:20} {where:20} {about}"
+    ).rstrip()
+
+
+@audit.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write; standard output by default.",
+)
+def export(out: Path | None) -> None:
+    """Write every event kept, oldest first, one JSON object a line; the last says if it is sound.
+
+    The newest hashes go into the ledger at the same time. Exit code 1 where the log was changed.
+    """
+    from studio.cli.signing import write_out
+
+    with open_as_caller() as studio:
+        lines = list(studio.security_log().export(studio.ledger()))
+    text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_out(out, text.encode())
+        click.echo(f"{len(lines) - 1} events", err=True)
+    click.get_current_context().exit(DONE if lines[-1]["checked"] else NEGATIVE)
+
+
+@audit.command()
+@json_option
+def check(as_json: bool) -> None:
+    """Say whether the log is as it was written; exits with 1 where it is not."""
+    with open_as_caller() as studio:
+        found = studio.security_log().check(studio.ledger())
+    if as_json:
+        emit({"ok": found.ok, "fault": found.fault, "events": found.events})
+    elif found.ok:
+        click.echo(f"{found.events} events, as they were written")
+    else:
+        click.echo(f"CHANGED: {found.fault}")
+    click.get_current_context().exit(DONE if found.ok else NEGATIVE)

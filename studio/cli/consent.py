@@ -1,0 +1,250 @@
+"""``studio consent ...``: what a registrar does with signed consent, and what anybody may look at.
+
+What rights holders do on their own machines (keys, signing) is :mod:`studio.cli.signing`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from studio.cli.generate import scope_options, split_tags, tags_option
+from studio.cli.output import DONE, NEGATIVE, emit, json_option, read_bytes
+from studio.cli.signing import (
+    fingerprint,
+    grant,
+    holder_new,
+    holder_rotate,
+    keygen,
+    revoke,
+    sign_shipped,
+    tags,
+)
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+    from studio.consent.administration import ImportReport
+
+__all__ = ["consent"]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _open() -> Studio:
+    from studio.cli.caller import open_as_caller
+
+    return open_as_caller()
+
+
+@click.group()
+def consent() -> None:
+    """Who has granted what; signing, importing and revoking grants."""
+
+
+@consent.group()
+def holder() -> None:
+    """Rights holders: who is known here, and by which key."""
+
+
+for _command in (keygen, fingerprint, grant, revoke, tags, sign_shipped):
+    consent.add_command(_command)
+for _command in (holder_new, holder_rotate):
+    holder.add_command(_command)
+
+
+@consent.command()
+@json_option
+def site(as_json: bool) -> None:
+    """Print the id by which rights holders address this studio in what they sign."""
+    with _open() as studio:
+        found = {"site": studio.site_id(), "name": studio.config.consent.studio}
+    if as_json:
+        emit(found)
+    else:
+        click.echo(found["site"])
+
+
+@consent.command("list")
+@json_option
+def list_grants(as_json: bool) -> None:
+    """List every grant with its scope, its term and its state."""
+    with _open() as studio:
+        statuses = studio.grants()
+    for status in statuses:
+        body = status.to_json()
+        if as_json:
+            emit(body)
+            continue
+        grant, holder = status.grant, status.holder
+        until = "until revoked" if grant.valid_until is None else f"to {body['valid_until'][:10]}"
+        click.echo(f"{grant.id}: {holder.name} ({holder.kind}), {status.state}")
+        click.echo(f"  term         {body['valid_from'][:10]} {until}")
+        if status.revoked_at is not None:
+            click.echo(f"  REVOKED      {body['revoked_at']} {status.revocation_reason}".rstrip())
+        for name in ("uses", "territories", "models", "tags"):
+            click.echo(f"  {name:12} {', '.join(body[name])}")
+        click.echo(f"  outputs      {status.outputs} ({status.seconds:g} s)")
+
+
+@consent.command()
+@tags_option
+@scope_options
+@json_option
+@click.pass_context
+def check(
+    ctx: click.Context,
+    tags: str,
+    use: str | None,
+    territory: str | None,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    """Say per tag whether a request would be allowed now, by which grant or why not."""
+    with _open() as studio:
+        decision = studio.decide(split_tags(tags), use=use, territory=territory, model=model)
+    if as_json:
+        emit(decision.to_json())
+    else:
+        for answer in decision.tags:
+            click.echo(f"{'+' if answer.granted else '-'} {answer.explanation}")
+    ctx.exit(DONE if decision.allowed else NEGATIVE)
+
+
+@consent.command("import")
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@json_option
+@click.pass_context
+def import_files(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
+    """Record the signed documents in FILES; exits with 1 where one is refused, and says why."""
+    code = DONE
+    with _open() as studio:
+        for path in files:
+            code = max(code, _report(studio.import_consent(read_bytes(path)), as_json))
+    ctx.exit(code)
+
+
+@consent.command()
+@click.option("--holder", help="Only the documents of this rights holder.")
+@click.option("--out", required=True, type=_FILE, help="Where the file goes.")
+def export(holder: str | None, out: Path) -> None:
+    """Write the signed documents to a file, for another studio or a backup."""
+    from studio.cli.signing import write_out
+
+    with _open() as studio:
+        write_out(out, studio.export_consent(holder))
+
+
+@consent.command()
+@click.argument("grant")
+@json_option
+def preview(grant: str, as_json: bool) -> None:
+    """Show what a revocation of GRANT would do now: outputs, and tags that would go dark."""
+    with _open() as studio:
+        effect = studio.preview_revocation(grant)
+    if as_json:
+        emit(effect.to_json())
+        return
+    click.echo(f"{grant} of {effect.holder.name}; on revocation: {effect.on_revocation}")
+    click.echo(f"  {len(effect.outputs)} outputs, {effect.seconds:g} s of music")
+    for tag, uses in effect.dark_tags:
+        click.echo(f"  {tag} would go dark for {', '.join(uses)}")
+
+
+@consent.command()
+@click.argument("grant")
+@json_option
+def outputs(grant: str, as_json: bool) -> None:
+    """List the outputs that rest on GRANT, and whether each is still handed out."""
+    with _open() as studio:
+        affected = studio.affected_outputs(grant)
+    for one in affected:
+        if as_json:
+            emit(one.to_json())
+        else:
+            output = one.output
+            click.echo(
+                f"{output.output_id} {output.created_at:%Y-%m-%d} {output.duration_s:6.1f} s "
+                f"{one.distribution:20} {output.title}"
+            )
+
+
+@holder.command("list")
+@json_option
+def list_holders(as_json: bool) -> None:
+    """List every rights holder with the fingerprint of its key."""
+    with _open() as studio:
+        statuses = studio.holders()
+    for status in statuses:
+        if as_json:
+            emit(status.to_json())
+            continue
+        who = status.holder
+        click.echo(f"{who.id}: {who.name} ({who.kind}), {status.live_grants} live grants")
+        click.echo(f"  {status.fingerprint}")
+
+
+_fingerprint_option = click.option(
+    "--fingerprint", required=True, help="As the holder read it to you, not as the file says."
+)
+
+
+@holder.command()
+@click.argument("file", type=_FILE)
+@_fingerprint_option
+@json_option
+@click.pass_context
+def admit(ctx: click.Context, file: Path, fingerprint: str, as_json: bool) -> None:
+    """Make the rights holder in FILE known, after comparing the key's fingerprint."""
+    with _open() as studio:
+        ctx.exit(_report(studio.admit_holder(read_bytes(file), fingerprint), as_json))
+
+
+@holder.command("override-key")
+@click.argument("file", type=_FILE)
+@_fingerprint_option
+@click.option(
+    "--because",
+    required=True,
+    type=click.Choice(["lost", "compromised"]),
+    help="What happened to the old key; stands in the ledger.",
+)
+@json_option
+@click.pass_context
+def override_key(
+    ctx: click.Context, file: Path, fingerprint: str, because: str, as_json: bool
+) -> None:
+    """Let in a new key that the old one did not sign; the ledger says that a registrar did it."""
+    with _open() as studio:
+        report = studio.override_holder_key(read_bytes(file), fingerprint, lost=because == "lost")
+    ctx.exit(_report(report, as_json))
+
+
+@consent.command()
+@click.option("--grants", type=click.IntRange(1), default=100_000, show_default=True)
+@click.option("--recorded", type=click.IntRange(30), default=1000, show_default=True)
+def bench(grants: int, recorded: int) -> None:
+    """Measure decisions per second over --grants, and a revocation's time to effect."""
+    from studio.consent.administration.benchmark import measure_decisions, measure_revocation
+    from studio.core.paths import resolve_paths
+    from studio.core.tags import Vocabulary
+
+    tags = list(Vocabulary.load(resolve_paths().consent / "tags.yaml"))
+    emit({"decisions": measure_decisions(grants, tags)})
+    emit({"revocation": measure_revocation(recorded)})
+
+
+def _report(report: ImportReport, as_json: bool) -> int:
+    """Print what became of a file; the exit code."""
+    for document in report.documents:
+        if as_json:
+            emit(document.to_json())
+        else:
+            click.echo(document.line(), err=not document.accepted)
+    for output_id in report.withdrawn:
+        if as_json:
+            emit({"withdrawn": output_id})
+        else:
+            click.echo(f"withdrawn: output {output_id}, its audio is removed")
+    return DONE if report.ok else NEGATIVE

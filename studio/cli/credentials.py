@@ -1,0 +1,92 @@
+"""``studio receipt`` and ``studio credentials``: what a person shows and others check with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local
+from studio.core.errors import UsageError
+
+__all__ = ["credentials", "receipt"]
+
+_out_option = click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where to put it."
+)
+
+
+@click.command()
+@click.argument("output_id")
+@click.option("--url", help="Of the verification page, for people who hold the receipt.")
+@_out_option
+def receipt(output_id: str, url: str | None, out: Path) -> None:
+    """Write the receipt of OUTPUT_ID: one page, HTML or PDF by the extension of --out."""
+    from studio.cli.caller import open_as_caller
+
+    format = out.suffix.lower().removeprefix(".")
+    with open_as_caller() as studio:
+        _write(out, studio.receipt(output_id, format, url=url))
+
+
+@click.group()
+def credentials() -> None:
+    """Content Credentials (C2PA): what others need to check ours, and what a file's are worth."""
+
+
+@credentials.command("root")
+def credentials_root() -> None:
+    """Print the root certificates that our signatures lead to (PEM), for C2PA readers elsewhere."""
+    from studio.accounts.permissions import Permission
+
+    with open_local(Permission.BROWSE) as studio:
+        click.echo(studio.credentials().trust.anchors_pem, nl=False)
+
+
+@credentials.command("show")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+@click.pass_context
+def credentials_show(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Say what the Content Credentials in FILE are worth and what they claim. No seal is read."""
+    from studio.accounts.permissions import Permission
+
+    with open_local(Permission.VERIFY) as studio:
+        try:
+            found = studio.examine_credentials(file)
+        except OSError as exc:
+            raise UsageError(f"cannot read {file.name}: {exc.strerror}") from exc
+    body = found.to_json() | {"file": file.name, "claims": dict(found.reading.claims)}
+    if as_json:
+        emit(body)
+    else:
+        click.echo(f"{file.name}: {body['state']}")
+        click.echo(f"  {body['explanation']}")
+        for label in body["claims"]:
+            click.echo(f"  claims {label}")
+    ctx.exit(DONE if body["state"] == "trusted" else NEGATIVE)
+
+
+@credentials.command("export")
+@click.argument("output_id")
+@_out_option
+def credentials_export(output_id: str, out: Path) -> None:
+    """Write the manifest of OUTPUT_ID as it was signed: a C2PA sidecar, from the ledger."""
+    from studio.accounts.permissions import Permission
+    from studio.provenance.credentials.repository import ManifestStore
+
+    with open_local(Permission.RECORDS) as studio:
+        stored = ManifestStore(studio.ledger()).of_output(studio.release(output_id).output_id)
+    if stored is None:
+        raise UsageError(f"output {output_id} was released before files were signed")
+    _write(out, stored.content)
+
+
+def _write(out: Path, content: bytes) -> None:
+    from watermark.util.files import replacing
+
+    try:
+        with replacing(out) as file:
+            file.write(content)
+    except OSError as exc:
+        raise UsageError(f"cannot write {out}: {exc.strerror}") from exc

@@ -1,0 +1,267 @@
+"""``studio generate``, ``vary``, ``extend``, ``lineage``: music made, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from studio.cli.caller import open_as_caller
+from studio.cli.output import emit, json_option
+from studio.core.config import FORMATS
+from studio.core.errors import GenerationCancelledError, UsageError
+from studio.generation.validation import HUMAN_CONTRIBUTIONS
+
+if TYPE_CHECKING:
+    from studio.app.container import Progress, Release, Studio
+
+__all__ = ["extend", "generate", "lineage", "scope_options", "split_tags", "tags_option", "vary"]
+
+Command = Callable[..., None]
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, shown in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+scope_options = _with(
+    click.option(
+        "--use",
+        type=click.Choice(["experiment", "noncommercial", "commercial"]),
+        help="What the music is for.",
+    ),
+    click.option("--territory", metavar="CODE", help="WORLD or a two-letter country code."),
+    click.option("--model", metavar="ID", help="Generation model; `studio models list`."),
+)
+
+tags_option = click.option(
+    "--tags", required=True, metavar="TAG,TAG,...", help="Style tags; `studio tags` lists them."
+)
+
+_making_options = _with(
+    click.option("--seed", type=int, help="Same seed and request, same music; drawn if left out."),
+    click.option("--guidance", type=float, help="How strictly the tags are followed, from 1."),
+    click.option("--format", type=click.Choice(FORMATS), help="Format of the file."),
+    click.option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Copy the released file here; its extension chooses the format.",
+    ),
+    click.option("--title", help="Title of the output, without artists' names."),
+    click.option("--note", help="A private note, without artists' names; not in the ledger."),
+    click.option(
+        "--human",
+        metavar="PART,PART,...",
+        help=f"What people contribute: {', '.join(HUMAN_CONTRIBUTIONS)}.",
+    ),
+)
+
+
+@click.command()
+@tags_option
+@click.option("--seconds", type=float, help="Duration of the music.")
+@_making_options
+@scope_options
+@json_option
+def generate(
+    tags: str, seconds: float | None, out: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Make music from consented tags, seal it, record it, and hand it out."""
+    options = _made_ready(options, out)
+    with open_as_caller() as studio:
+        request = studio.request(split_tags(tags), duration_s=seconds, **options)
+        _make(studio, lambda: studio.generate(request, progress=_Meter()), out, as_json)
+
+
+@click.command()
+@click.argument("source")
+@click.option("--tags", metavar="TAG,TAG,...", help="Other tags; the parent's by default.")
+@click.option("--seconds", type=float, help="Another duration.")
+@_making_options
+@scope_options
+@json_option
+def vary(
+    source: str,
+    tags: str | None,
+    seconds: float | None,
+    seed: int | None,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make a variation of SOURCE: an output id, or a file that carries this studio's seal.
+
+    It has the parent's tags and settings, other than those given, and another seed.
+    """
+    changes = {"duration_s": seconds, **_made_ready(options, out)}
+    with open_as_caller() as studio:
+        _make(
+            studio,
+            lambda: studio.vary(
+                _source(source),
+                tags=split_tags(tags) if tags else None,
+                seed=seed,
+                changes=changes,
+                progress=_Meter(),
+            ),
+            out,
+            as_json,
+        )
+
+
+@click.command()
+@click.argument("source")
+@click.option("--seconds", type=float, required=True, help="How much is added after its end.")
+@_making_options
+@scope_options
+@json_option
+def extend(
+    source: str,
+    seconds: float,
+    seed: int | None,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make SOURCE go on after its end: an output id, or a file that carries this studio's seal."""
+    changes = _made_ready(options, out)
+    with open_as_caller() as studio:
+        _make(
+            studio,
+            lambda: studio.extend(
+                _source(source), seconds, seed=seed, changes=changes, progress=_Meter()
+            ),
+            out,
+            as_json,
+        )
+
+
+@click.command()
+@click.argument("output_id")
+@json_option
+def lineage(output_id: str, as_json: bool) -> None:
+    """Show what OUTPUT_ID was made from, and what was made from it."""
+    with open_as_caller() as studio:
+        family = studio.lineage(output_id)
+    if as_json:
+        emit(family.to_json())
+        return
+    click.echo(f"{family.release.output_id}  {family.release.title}")
+    for forebear in family.forebears:
+        click.echo(f"  from  {forebear.output_id}  {forebear.title}")
+    for child in family.children:
+        release = child.release
+        click.echo(f"  into  {release.output_id}  {release.title} ({child.relation})")
+
+
+def split_tags(tags: str) -> list[str]:
+    """The ids in a list with commas."""
+    return [tag.strip() for tag in tags.split(",") if tag.strip()]
+
+
+def _source(text: str) -> str | Path:
+    """An output id stays one; anything else is a file."""
+    if len(text) == 16 and all(char in "0123456789abcdef" for char in text):
+        return text
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{text!r} is neither an output id nor a file")
+    return path
+
+
+def _made_ready(options: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """The options as request fields: the format from the file's name, parts as a list."""
+    human: Sequence[str] = split_tags(options.pop("human") or "")
+    if out is not None:
+        options["format"] = _format_of(out, options["format"])
+    return {**options, "human": tuple(human)}
+
+
+def _make(studio: Studio, making: Callable[[], Release], out: Path | None, as_json: bool) -> None:
+    """Run it, copy the file where it is wanted, and say what was made."""
+    for line in studio.recover().lines():
+        click.echo(f"studio: {line}", err=True)
+    try:
+        release = making()
+    except KeyboardInterrupt:
+        raise GenerationCancelledError("cancelled; nothing was kept") from None
+    if out is not None:
+        _copy(release.path, out)
+    if as_json:
+        emit(_release_json(release))
+        return
+    click.echo(f"{out or release.path}")
+    click.echo(f"title         {release.title}")
+    click.echo(f"seal          {release.seal_id}")
+    click.echo(f"ledger entry  {release.entry_index} ({release.entry_hash})")
+    if release.lineage is not None:
+        click.echo(f"parent        {release.lineage['parent']} ({release.lineage['relation']})")
+    for line in release.credits:
+        click.echo(f"credit        {line}")
+
+
+class _Meter:
+    """Progress on stderr: a line per stage, and generation in tenths."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, progress: Progress) -> None:
+        step = f"{progress.stage}{int(progress.fraction * 10)}"
+        if step != self._last:
+            self._last = step
+            click.echo(f"{progress.fraction:4.0%} {progress.text}", err=True)
+
+
+def _format_of(out: Path, format: str | None) -> str:
+    extension = out.suffix.lower().removeprefix(".")
+    if format is None:
+        if extension not in FORMATS:
+            raise UsageError(f"cannot tell the format from {out.name!r}; name it with --format")
+        return extension
+    if extension in FORMATS and extension != format:
+        raise UsageError(f"--format {format} and the extension of {out.name!r} disagree")
+    return format
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The same bytes under another name, there whole or not at all."""
+    from watermark.util.files import replacing
+
+    try:
+        with replacing(target) as file:
+            file.write(source.read_bytes())
+    except OSError as exc:
+        raise UsageError(
+            f"cannot write {target}: {exc.strerror}; the released file is {source}"
+        ) from exc
+
+
+def _release_json(release: Release) -> dict[str, Any]:
+    return {
+        "output_id": release.output_id,
+        "path": str(release.path),
+        "sha256": release.sha256,
+        "seal_id": release.seal_id,
+        "entry": release.entry_index,
+        "entry_hash": release.entry_hash,
+        "request": release.request.to_json(),
+        "decision": dict(release.decision),
+        "rate": release.rate,
+        "channels": release.channels,
+        "duration_s": release.duration_s,
+        "title": release.title,
+        "credits": list(release.credits),
+        "seal": dict(release.seal),
+        "model": dict(release.model),
+        "lineage": None if release.lineage is None else dict(release.lineage),
+    }

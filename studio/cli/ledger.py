@@ -1,0 +1,303 @@
+"""``studio ledger ...``: read the log, audit it, sign checkpoints, make and check proofs.
+
+``check-proof`` opens no studio: it needs the bundle and the public key, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from studio.accounts.permissions import Permission
+from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local, read_bytes
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.ledger.signed_note import VerifierKey
+
+__all__ = ["ledger"]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_public_key_option = click.option(
+    "--public-key", type=_FILE, help="File of public keys; `studio ledger key` prints ours."
+)
+
+
+@click.group()
+def ledger() -> None:
+    """The append-only record of everything that happened here."""
+
+
+@ledger.command("show")
+@click.option("--kind", help="Only entries of this kind: release, refusal, verification, ...")
+@click.option("--entry", "index", type=click.IntRange(0), help="This one entry, whole.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest so many."
+)
+@json_option
+def show(kind: str | None, index: int | None, limit: int, as_json: bool) -> None:
+    """Show the newest entries, oldest of them first."""
+    with open_local(Permission.LEDGER) as studio:
+        log = _unchecked(studio)
+        if index is not None:
+            _show_one(log, index)
+            return
+        for entry in reversed(log.entries(kind=kind, newest_first=True, limit=limit)):
+            body = entry.to_json()
+            if as_json:
+                emit(body)
+            else:
+                click.echo(
+                    f"{entry.index:6} {body['at'][:19]}Z {entry.kind:13} {_summary(entry.body)}"
+                )
+
+
+def _show_one(log: Ledger, index: int) -> None:
+    from studio.core.errors import UsageError
+
+    entry = log.entry(index)
+    if entry is None:
+        raise UsageError(f"the ledger has no entry {index}")
+    kept = {field: opening.value for field, opening in log.openings(index).items()}
+    emit({**entry.to_json(), "kept_outside": kept})
+
+
+@ledger.command("verify")
+@click.option("--against", type=_FILE, help="An earlier checkpoint that the ledger must continue.")
+@_public_key_option
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context, against: Path | None, public_key: Path | None, as_json: bool
+) -> None:
+    """Recompute every entry, hash and tree head; name the first bad entry.
+
+    The ledger is also held against the newest checkpoint that was kept, and against the one of
+    --against: only that finds a ledger cut off or rewritten whole.
+    """
+    with open_local(Permission.LEDGER) as studio:
+        log = _unchecked(studio)
+        audit = log.verify()
+        given = None if against is None else read_bytes(against).decode(errors="replace")
+        against_fault, checkpoint_size = _against_checkpoints(studio, log, given, public_key)
+    if as_json:
+        emit(
+            {
+                "ok": audit.ok and against_fault is None,
+                "size": audit.size,
+                "tree_head": audit.tree_head.hex(),
+                "first_bad_index": audit.first_bad_index,
+                "fault": audit.fault,
+                "missing_triggers": list(audit.unguarded),
+                "clock_set_back": list(audit.clock_set_back),
+                "checkpoint_size": checkpoint_size,
+                "checkpoint_fault": against_fault,
+            }
+        )
+    else:
+        if audit.fault is not None:
+            click.echo(f"entry {audit.first_bad_index}: {audit.fault}")
+        for name in audit.unguarded:
+            click.echo(f"the trigger {name} is missing: rows could have been changed")
+        if against_fault is not None:
+            click.echo(against_fault)
+        if audit.ok and against_fault is None:
+            click.echo(f"{audit.size} entries, all sound; tree head {audit.tree_head.hex()}")
+        if checkpoint_size is not None and against_fault is None:
+            click.echo(f"continues the checkpoint over {checkpoint_size} entries")
+        for index in audit.clock_set_back:
+            click.echo(f"note: the clock had been set back at entry {index}")
+    ctx.exit(DONE if audit.ok and against_fault is None else NEGATIVE)
+
+
+def _against_checkpoints(
+    studio: Studio, log: Ledger, given: str | None, public_key: Path | None
+) -> tuple[str | None, int | None]:
+    """What is wrong with the ledger beside its checkpoints, and the size of the last one."""
+    from studio.core.errors import ProofError
+    from studio.provenance.ledger.checkpoint import Checkpoint
+    from studio.provenance.ledger.checkpointer import check_against
+
+    try:
+        size = None
+        if given is not None:
+            keys = _keys(public_key) if public_key else studio.notary().verifiers
+            checkpoint = Checkpoint.open(given, *keys)
+            check_against(log, checkpoint)
+            size = checkpoint.size
+        kept = studio.notary().check()
+        if given is None and kept is not None:
+            size = kept.checkpoint.size
+    except ProofError as exc:
+        return str(exc), None
+    return None, size
+
+
+@ledger.command("checkpoint")
+@click.option("--out", type=_FILE, help="Also write the checkpoint here.")
+@json_option
+def checkpoint(out: Path | None, as_json: bool) -> None:
+    """Sign the ledger's size and head as they are now; print the signed note."""
+    with open_local(Permission.ADMINISTER) as studio:
+        signed = studio.notary().checkpoint()
+    if out is not None:
+        _write(out, signed.note.encode())
+    if as_json:
+        emit(
+            {
+                "ledger": signed.checkpoint.origin,
+                "size": signed.checkpoint.size,
+                "tree_head": signed.checkpoint.head.hex(),
+                "note": signed.note,
+                "timestamped": signed.timestamp is not None,
+            }
+        )
+    else:
+        click.echo(signed.note, nl=False)
+
+
+@ledger.command("key")
+def key() -> None:
+    """Print the public keys of checkpoints, the oldest first, and when each was retired."""
+    from studio.provenance.ledger.proof_bundle import write_keys
+
+    with open_local(Permission.LEDGER) as studio:
+        click.echo(write_keys(studio.notary().verifiers), nl=False)
+
+
+@ledger.command("prove")
+@click.argument("what", metavar="OUTPUT_ID|ENTRY")
+@click.option("--out", type=_FILE, help="Write the bundle here instead of stdout.")
+@click.option("--disclose", is_flag=True, help="Open the entry's personal values in it.")
+def prove(what: str, out: Path | None, disclose: bool) -> None:
+    """Make the offline proof that an output's release, or any entry, is in the ledger."""
+    import json
+
+    from studio.provenance.ledger.proof_bundle import make_bundle
+
+    with open_local(Permission.LEDGER) as studio:
+        log = studio.ledger()
+        # An output id has 16 digits, an entry's number never so many.
+        index = int(what) if what.isdigit() and len(what) < 16 else studio.release(what).entry_index
+        bundle = make_bundle(log, index, studio.notary().covering(index), disclose=disclose)
+    text = json.dumps(bundle, ensure_ascii=False, indent=1) + "\n"
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        _write(out, text.encode())
+
+
+@ledger.command("check-proof")
+@click.argument("bundle", type=_FILE)
+@click.option("--public-key", required=True, type=_FILE, help="File of public keys to believe.")
+@click.option("--file", "file", type=_FILE, help="The file that the proven entry must speak of.")
+@click.option(
+    "--timestamp-roots", type=_FILE, help="PEM of roots under which its timestamp must stand."
+)
+@json_option
+def check_proof(
+    bundle: Path, public_key: Path, file: Path | None, timestamp_roots: Path | None, as_json: bool
+) -> None:
+    """Check a proof BUNDLE with the public key and nothing else: no studio, no database."""
+    from studio.provenance.ledger import timestamp
+    from studio.provenance.ledger.proof_bundle import check_bundle, check_file
+
+    proven = check_bundle(read_bytes(bundle), _keys(public_key))
+    if file is not None:
+        check_file(proven, read_bytes(file))
+    seen = None
+    if timestamp_roots is not None:
+        seen = _timestamp(proven.timestamp, proven.checkpoint_note, timestamp_roots)
+    if as_json:
+        when = None if seen is None else timestamp.text(seen)
+        emit({**proven.to_json(), "file_matches": True if file else None, "timestamp": when})
+        return
+    click.echo(
+        f"holds: {proven.kind}, entry {proven.index} of {proven.checkpoint.origin}, {proven.at}"
+    )
+    if file is not None:
+        click.echo(f"{file.name} is the file it speaks of")
+    if seen is not None:
+        click.echo(f"an authority saw the checkpoint at {timestamp.text(seen)}")
+
+
+def _timestamp(response: bytes | None, note: str, roots: Path) -> Any:
+    from studio.core.errors import ProofError
+    from studio.provenance.ledger import timestamp
+
+    if response is None:
+        raise ProofError("the bundle holds no timestamp")
+    return timestamp.check(response, note.encode(), timestamp.load_roots(roots))
+
+
+@ledger.command("erase")
+@click.argument("entry", type=click.IntRange(0))
+@click.argument("field")
+def erase(entry: int, field: str) -> None:
+    """Erase a personal value kept beside ENTRY, for good; proofs stay whole.
+
+    `studio ledger show --entry N` lists what is kept, by FIELD.
+    """
+    with open_local(Permission.ADMINISTER) as studio:
+        erasure = studio.ledger().erase(entry, field)
+    click.echo(f"erased; entry {erasure.index} says so. Backups made before still hold it.")
+
+
+@ledger.command("rotate-key")
+@click.argument("purpose", type=click.Choice(["seal", "ledger"]))
+def rotate_key(purpose: str) -> None:
+    """Make the next key that seals outputs, or signs checkpoints; old ones stay readable.
+
+    A running studio uses it at once.
+    """
+    with open_local(Permission.ADMINISTER) as studio:
+        number = studio.rotate_key("seal" if purpose == "seal" else "ledger")
+    click.echo(f"{purpose} key {number} made; back up the keys folder")
+
+
+def _unchecked(studio: Studio) -> Ledger:
+    """The ledger as it is, even if nothing more may be appended to it."""
+    from studio.provenance.ledger.log import Ledger
+
+    return Ledger(studio.database(), studio.paths.outputs)
+
+
+def _keys(path: Path) -> Sequence[VerifierKey]:
+    from studio.provenance.ledger.proof_bundle import read_keys
+
+    return read_keys(read_bytes(path).decode(errors="replace"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    from studio.core.errors import UsageError
+    from watermark.util.files import replacing
+
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as exc:
+        raise UsageError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def _summary(body: Mapping[str, Any]) -> str:
+    if "title" in body:
+        title = body["title"] if isinstance(body["title"], str) else "(typed title)"
+        return f"{body['output_id']} {title}"
+    if "verdict" in body:
+        return f"{body['verdict']} {body['seal_id'] or ''}".rstrip()
+    if "decision" in body and "why" not in body:
+        refused = (tag for tag in body["decision"]["tags"] if not tag["granted"])
+        return "; ".join(f"{tag['tag']}: {tag['reason']}" for tag in refused)
+    if "behind_s" in body:
+        return f"the clock was {body['behind_s']:g} s behind"
+    if "purpose" in body:
+        return f"{body['purpose']} key {body['number']}"
+    if "field" in body:
+        return f"{body['field']} of entry {body['entry']}"
+    if "fields" in body:
+        return f"{len(body['fields'])} values"
+    return why if isinstance(why := body.get("why", ""), str) else ""

@@ -1,0 +1,238 @@
+"""The ``studio`` command: parse, call :mod:`studio.app.container`, print, exit code.
+
+With ``--json`` every command prints one JSON object a line on stdout; messages for people go to
+stderr. Exit codes: 0 done; 1 a negative verdict, a refusal or a cancellation; 2 wrong usage or
+configuration; 3 unreadable input; 4 the studio itself failed (model, ledger, disk).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from studio.cli.accounts import account, login, logout, whoami
+from studio.cli.admin import backup, restore
+from studio.cli.audit import audit
+from studio.cli.consent import consent
+from studio.cli.credentials import credentials, receipt
+from studio.cli.generate import (
+    extend,
+    generate,
+    lineage,
+    scope_options,
+    vary,
+)
+from studio.cli.ledger import ledger
+from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE
+from studio.cli.reports import disclosure, names, statement, usage
+from studio.cli.training import house
+from studio.cli.verify import scan, verify
+from studio.core.errors import (
+    AccessDeniedError,
+    ConfigError,
+    ConsentFileError,
+    ConsentRefusedError,
+    GenerationCancelledError,
+    ProofError,
+    RequestRefusedError,
+    SealingError,
+    SignInError,
+    StudioError,
+    UnreadableProofError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio, TagStatus
+
+__all__ = ["cli", "exit_code", "main"]
+
+
+def exit_code(error: StudioError) -> int:
+    """The one place where an error becomes an exit code.
+
+    >>> exit_code(ConsentRefusedError("no")), exit_code(UsageError("what?"))
+    (1, 2)
+    """
+    if isinstance(
+        error, ConsentRefusedError | RequestRefusedError | SealingError | GenerationCancelledError
+    ):
+        return NEGATIVE
+    if isinstance(error, AccessDeniedError | SignInError | ProofError):
+        return NEGATIVE
+    if isinstance(error, UnreadableProofError | ConsentFileError):
+        return UNREADABLE
+    if isinstance(error, UsageError | ConfigError):
+        return WRONG_USAGE
+    return FAILED
+
+
+class _StudioGroup(click.Group):
+    """Turns the studio's errors into a line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StudioError as exc:
+            click.echo(f"studio: {exc}", err=True)
+            ctx.exit(exit_code(exc))
+
+
+@click.group(cls=_StudioGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="consented-music-studio", message="%(version)s")
+@click.option(
+    "--as-owner", is_flag=True, help="Act as the owner of the studio's files, without an account."
+)
+def cli(as_owner: bool) -> None:
+    """Generative music on consented style tags, every output sealed and on record."""
+
+
+def main() -> None:
+    """Console entry point."""
+    os.umask(0o077)  # what is written is its owner's alone; what is public says so itself
+    cli(prog_name="studio")
+
+
+for _command in (account, login, logout, whoami):
+    cli.add_command(_command)
+cli.add_command(house)
+cli.add_command(consent)
+for _command in (generate, vary, extend, lineage, statement, disclosure, names, usage):
+    cli.add_command(_command)
+cli.add_command(ledger)
+cli.add_command(credentials)
+cli.add_command(receipt)
+cli.add_command(scan)
+cli.add_command(verify)
+cli.add_command(audit)
+cli.add_command(backup)
+cli.add_command(restore)
+
+
+# -- options that several commands share -----------------------------------------------------------
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def _open() -> Studio:
+    """The studio, as whoever types may use it."""
+    from studio.cli.caller import open_as_caller
+
+    return open_as_caller()
+
+
+def _emit(body: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(body, ensure_ascii=False, sort_keys=True))
+
+
+# -- commands --------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on; this machine only by default.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.")
+def serve(host: str | None, port: int | None) -> None:
+    """Serve the page and its routes until interrupted."""
+    from studio.app.container import open_studio
+    from studio.web.server import serve as run
+
+    with open_studio() as studio:  # whoever may start it; what visitors may do is decided there
+        for line in studio.recover().lines():
+            click.echo(f"studio: {line}", err=True)
+        address = studio.config.server
+        click.echo(f"http://{host or address.host}:{port or address.port}/", err=True)
+        run(studio, host=host, port=port)
+
+
+@cli.command()
+@scope_options
+@_json_option
+def tags(use: str | None, territory: str | None, model: str | None, as_json: bool) -> None:
+    """List the style tags, who granted each for this use, and why one is refused."""
+    with _open() as studio:
+        for status in studio.tag_status(model=model, use=use, territory=territory):
+            if as_json:
+                _emit(_tag_json(status))
+            else:
+                mark = "+" if status.granted else "-"
+                click.echo(f"{mark} {status.tag.id:22} {status.explanation.split(': ', 1)[1]}")
+
+
+@cli.group()
+def models() -> None:
+    """The generation models, their licences and what they were trained on."""
+
+
+@models.command("list")
+@_json_option
+def models_list(as_json: bool) -> None:
+    """List the configured models and the uses their licences permit."""
+    with _open() as studio:
+        for config in studio.models().values():
+            if as_json:
+                _emit(_model_json(config))
+            else:
+                uses = ", ".join(sorted(config.licence_uses))
+                click.echo(f"{config.id:32} {config.licence:16} {uses}")
+
+
+@models.command("info")
+@click.argument("model")
+@_json_option
+def models_info(model: str, as_json: bool) -> None:
+    """Show one MODEL: licence, training basis, digest, rate, tags it knows."""
+    from studio.music.models.config import describe
+
+    with _open() as studio:
+        config = studio.models().get(model)
+    if config is None:
+        raise UsageError(f"unknown model {model!r}; `studio models list` lists them")
+    info = describe(config)
+    body = _model_json(config) | {
+        "digest": info.digest,
+        "rate": info.rate,
+        "channels": info.channels,
+        "max_duration_s": info.max_duration_s,
+        "tags": None if info.tags is None else sorted(info.tags),
+    }
+    if as_json:
+        _emit(body)
+        return
+    for name, value in body.items():
+        if name == "tags":
+            value = "any, by its wording" if value is None else ", ".join(value)  # noqa: PLW2901 - shown form
+        elif isinstance(value, list):
+            value = ", ".join(value)  # noqa: PLW2901 - shown form
+        click.echo(f"{name:16} {value}")
+
+
+# -- what is printed -------------------------------------------------------------------------------
+
+
+def _tag_json(status: TagStatus) -> dict[str, Any]:
+    return {
+        "tag": status.tag.id,
+        "kind": status.tag.kind,
+        "granted": status.granted,
+        "holders": list(status.holders),
+        "grants": list(status.grants),
+        "valid_until": None if status.valid_until is None else status.valid_until.isoformat(),
+        "reason": status.reason,
+        "known_to_model": status.known_to_model,
+    }
+
+
+def _model_json(config: Any) -> dict[str, Any]:
+    return {
+        "id": config.id,
+        "title": config.title,
+        "kind": config.kind,
+        "licence": config.licence,
+        "licence_uses": sorted(config.licence_uses),
+        "training_basis": config.training_basis.strip(),
+    }

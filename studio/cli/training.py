@@ -1,0 +1,482 @@
+"""``studio house ...``: compose and render the catalogue, train the house model on it.
+
+Thin wrappers over :mod:`studio.music.training`; every option that shapes a result is in
+``configs/train/``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+__all__ = ["house"]
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_recipe_profile = click.option(
+    "--profile", default="cpu", show_default=True, help="Profile of the recipe: cpu or gpu."
+)
+_catalogue_option = click.option(
+    "--catalogue", required=True, type=_FOLDER, help="Folder of the rendered catalogue."
+)
+_run_option = click.option(
+    "--run", "run_dir", required=True, type=_FOLDER, help="Folder of checkpoints and logs."
+)
+_fresh_option = click.option("--fresh", is_flag=True, help="Begin anew instead of resuming.")
+_minutes_option = click.option("--max-minutes", type=float, help="Save and stop after so long.")
+_codec_option = click.option(
+    "--codec",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File that `train-stem-codec` wrote.",
+)
+_encoded_option = click.option(
+    "--tracks", required=True, type=_FOLDER, help="Folder that `encode-scores` made."
+)
+_limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many tracks.")
+
+
+def _recipe(name: str) -> Path:
+    from studio.core.paths import resolve_paths
+
+    return resolve_paths().configs / "train" / name
+
+
+@click.group()
+def house() -> None:
+    """Make the house model: catalogue, codec, language model."""
+
+
+@house.command("compose")
+@click.option("--out", required=True, type=_FOLDER, help="Folder of the catalogue.")
+@_limit_option
+def compose(out: Path, limit: int | None) -> None:
+    """Compose every track of configs/train/catalogue.yaml; deterministic by seed."""
+    from studio.music.training.catalogue import CatalogueConfig, compose_catalogue
+
+    config = CatalogueConfig.load(_recipe("catalogue.yaml"))
+    tracks = compose_catalogue(config, out, limit=limit, progress=_Counter("composed"))
+    click.echo(f"{len(tracks)} tracks planned in {out}")
+
+
+@house.command("render")
+@click.option("--out", required=True, type=_FOLDER, help="Folder that `compose` made.")
+@_limit_option
+def render(out: Path, limit: int | None) -> None:
+    """Render what is composed and not rendered yet, with FluidSynth."""
+    from studio.music.training.catalogue import render_catalogue
+
+    tracks = render_catalogue(out, limit=limit, progress=_Counter("rendered"))
+    hours = sum(track.duration_s for track in tracks) / 3600
+    click.echo(f"{len(tracks)} tracks rendered, {hours:.2f} h")
+
+
+@house.command("train-codec")
+@_catalogue_option
+@_run_option
+@_recipe_profile
+@click.option(
+    "--until", type=click.Choice(["warmup", "joint", "decoder"]), default="decoder",
+    show_default=True, help="Last phase to train.",
+)  # fmt: skip
+@_fresh_option
+@_minutes_option
+def train_codec(
+    catalogue: Path,
+    run_dir: Path,
+    profile: str,
+    until: str,
+    fresh: bool,
+    max_minutes: float | None,
+) -> None:
+    """Train the codec by configs/train/codec.yaml; resumes by itself."""
+    from studio.music.training.codec.training import CodecTrainingConfig
+    from studio.music.training.codec.training import train_codec as train
+
+    config = CodecTrainingConfig.load(_recipe("codec.yaml"), profile)
+    path = train(
+        config,
+        catalogue,
+        run_dir,
+        resume=not fresh,
+        until=until,
+        max_minutes=max_minutes,
+        progress=_Counter("codec"),
+    )
+    click.echo(path)
+
+
+@house.command("train-lm")
+@_catalogue_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@_minutes_option
+def train_lm(
+    catalogue: Path, run_dir: Path, profile: str, fresh: bool, max_minutes: float | None
+) -> None:
+    """Train the language model by configs/train/lm.yaml on the codec of the same run."""
+    from studio.music.training.lm import LMTrainingConfig
+    from studio.music.training.lm import train_lm as train
+
+    config = LMTrainingConfig.load(_recipe("lm.yaml"), profile)
+    path = train(
+        config,
+        catalogue,
+        run_dir,
+        resume=not fresh,
+        max_minutes=max_minutes,
+        progress=_Counter("lm"),
+    )
+    click.echo(path)
+
+
+@house.command("refine-decoder")
+@_catalogue_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@_minutes_option
+def refine_decoder(
+    catalogue: Path, run_dir: Path, profile: str, fresh: bool, max_minutes: float | None
+) -> None:
+    """Teach the decoder, by configs/train/decoder.yaml, to play what the language model draws."""
+    from studio.music.training.codec.refining import RefiningConfig
+    from studio.music.training.codec.refining import refine_decoder as refine
+
+    config = RefiningConfig.load(_recipe("decoder.yaml"), profile)
+    path = refine(
+        config,
+        catalogue,
+        run_dir,
+        resume=not fresh,
+        max_minutes=max_minutes,
+        progress=_Counter("decoder"),
+    )
+    click.echo(path)
+
+
+@house.command("export")
+@click.option("--catalogue", type=_FOLDER, help="Folder of the rendered catalogue.")
+@click.option("--run", "run_dir", type=_FOLDER, help="Folder of checkpoints and logs.")
+@click.option(
+    "--weights",
+    type=_FOLDER,
+    help="Instead of a run: finished weights, whose sampling alone is changed.",
+)
+@click.option("--out", required=True, type=_FOLDER, help="Folder for weights and card.")
+@click.option("--notes", default="", help="A remark for the card.")
+@click.option("--guidance", type=click.FloatRange(1), help="Weight of what is asked for.")
+@click.option("--top-k", type=click.IntRange(1), help="Draw among so many tokens.")
+@click.option(
+    "--codebook-temperatures",
+    default="",
+    metavar="T,T,...",
+    help="Temperature of each codebook; the last one holds for those not named.",
+)
+def export(
+    catalogue: Path | None,
+    run_dir: Path | None,
+    weights: Path | None,
+    out: Path,
+    notes: str,
+    guidance: float | None,
+    top_k: int | None,
+    codebook_temperatures: str,
+) -> None:
+    """Write the best checkpoint of a run as weights that the studio loads.
+
+    With --weights no run is needed: the card of finished weights gets another guidance, top-k and
+    temperatures; the weights file stays what it is.
+    """
+    from studio.music.training.export import GENERATION, change_sampling, export_weights
+
+    try:
+        temperatures = [float(word) for word in codebook_temperatures.split(",") if word.strip()]
+    except ValueError as exc:
+        raise click.UsageError(f"--codebook-temperatures: {exc}") from exc
+    asked = {k: v for k, v in (("guidance", guidance), ("top_k", top_k)) if v is not None}
+    if weights is not None:
+        if catalogue is not None or run_dir is not None or notes:
+            raise click.UsageError("--weights goes without --catalogue, --run and --notes")
+        digest = change_sampling(weights, out, generation=asked, codebook_temperatures=temperatures)
+    elif catalogue is None or run_dir is None:
+        raise click.UsageError("name --catalogue and --run, or --weights")
+    else:
+        digest = export_weights(
+            run_dir,
+            catalogue,
+            out,
+            generation={**GENERATION, **asked},
+            codebook_temperatures=temperatures,
+            notes=notes,
+        )
+    click.echo(digest)
+
+
+@house.command("evaluate")
+@click.option("--catalogue", type=_FOLDER, help="Folder of the rendered catalogue.")
+@click.option("--run", "run_dir", type=_FOLDER, help="Folder of checkpoints and logs.")
+@click.option("--weights", type=_FOLDER, help="Weights to measure; the embedded ones by default.")
+@click.option("--clips", type=click.IntRange(1), help="How many clips to generate and judge.")
+@click.option(
+    "--per-genre", type=click.IntRange(1), help="Fresh requests of every genre; 6 by default."
+)
+@click.option("--seed", type=click.IntRange(0), help="Another seed gives other fresh requests.")
+@click.option("--keep", type=_FOLDER, help="Keep the generated clips here as WAV.")
+@click.option("--record", is_flag=True, help="Put the figures into the card of the weights.")
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    catalogue: Path | None,
+    run_dir: Path | None,
+    weights: Path | None,
+    clips: int | None,
+    per_genre: int | None,
+    seed: int | None,
+    keep: Path | None,
+    record: bool,
+    as_json: bool,
+) -> None:
+    """Measure the house model on held-out data; exits with 1 where a target is missed.
+
+    Without --catalogue and --run: only what a listener notices (drones, chords, lead notes, noise),
+    on fresh requests, each figure beside the composer's own render.
+    """
+    from studio.music.models.config import HOUSE_WEIGHTS
+    from studio.music.models.house.performer import holds_performer
+    from studio.music.training.evaluation.evaluate import EvaluationConfig, evaluate_sound
+    from studio.music.training.evaluation.evaluate import evaluate as measure
+    from studio.music.training.export import record_metrics
+
+    if holds_performer(weights or HOUSE_WEIGHTS):
+        if any(value is not None for value in (catalogue, run_dir, clips)):
+            raise click.UsageError("weights of this design are measured on fresh requests alone")
+        _evaluate_performer(ctx, weights or HOUSE_WEIGHTS, per_genre, seed, keep, record, as_json)
+    usual = EvaluationConfig()
+    config = EvaluationConfig(
+        clips=usual.clips if clips is None else clips,
+        per_genre=usual.per_genre if per_genre is None else per_genre,
+        seed=usual.seed if seed is None else seed,
+    )
+
+    def say(text: str) -> None:
+        click.echo(text, file=sys.stderr)
+
+    if catalogue is not None and run_dir is not None:
+        report = measure(
+            catalogue,
+            run_dir / "tokens",
+            weights=weights,
+            config=config,
+            keep=keep,
+            progress=say,
+        )
+    elif catalogue is None and run_dir is None and clips is None and keep is None:
+        report = evaluate_sound(weights=weights, config=config, progress=say)
+    else:
+        raise click.UsageError("--clips and --keep need both --catalogue and --run")
+    if record:
+        record_metrics(weights or HOUSE_WEIGHTS, report.to_dict())
+    click.echo(json.dumps(report.to_dict()) if as_json else report.text())
+    ctx.exit(0 if all(check.reached for check in report.checks) else 1)
+
+
+_tables_option = click.option(
+    "--tables", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="Instrument tables, written by `measure-instruments`.",
+)  # fmt: skip
+
+
+@house.command("measure-instruments")
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="File of the tables (.npz).",
+)  # fmt: skip
+def measure_instruments(out: Path) -> None:
+    """Measure the soundfont's instruments for the stem codec."""
+    from studio.music.training.stems.instrument_tables import measure_tables
+    from studio.music.training.stems.rendering import StemRenderer
+
+    with StemRenderer() as renderer:
+        tables = measure_tables(renderer, progress=_Counter("measured"))
+    tables.save(out)
+    click.echo(f"{len(tables)} instruments in {out}")
+
+
+@house.command("render-stems")
+@click.option("--out", required=True, type=_FOLDER, help="Folder for train/ and test/.")
+@_tables_option
+@_limit_option
+def render_stems(out: Path, tables: Path, limit: int | None) -> None:
+    """Compose and render the stem codec's tracks; goes on where it stopped."""
+    from studio.music.training.stems.recipe import StemDataConfig, render_tracks
+
+    config = StemDataConfig.load(_recipe("stem-codec.yaml"))
+    made = render_tracks(config, tables, out, limit=limit, progress=_Counter("rendered"))
+    click.echo(f"{made} tracks rendered in {out}")
+
+
+@house.command("train-stem-codec")
+@click.option("--tracks", required=True, type=_FOLDER, help="Folder that `render-stems` made.")
+@_tables_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@click.option(
+    "--start", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Begin a new run with the weights of this codec.",
+)  # fmt: skip
+@_minutes_option
+def train_stem_codec(
+    tracks: Path,
+    tables: Path,
+    run_dir: Path,
+    profile: str,
+    fresh: bool,
+    start: Path | None,
+    max_minutes: float | None,
+) -> None:
+    """Train the stem codec by configs/train/stem-codec.yaml; resumes by itself."""
+    from studio.music.models.house.excitation import InstrumentTables
+    from studio.music.training.stems.codec_training import StemTrainingConfig
+    from studio.music.training.stems.codec_training import train_stem_codec as train
+    from studio.music.training.stems.data import StemTracks
+
+    path = train(
+        StemTrainingConfig.load(_recipe("stem-codec.yaml"), profile),
+        InstrumentTables.load(tables),
+        StemTracks(tracks / "train"),
+        run_dir,
+        resume=not fresh,
+        start=start,
+        max_minutes=max_minutes,
+        progress=_Counter("stem codec"),
+    )
+    click.echo(path)
+
+
+@house.command("evaluate-stem-codec")
+@click.option("--tracks", required=True, type=_FOLDER, help="Folder that `render-stems` made.")
+@click.option(
+    "--codec", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="File that `train-stem-codec` wrote.",
+)  # fmt: skip
+def evaluate_stem_codec(tracks: Path, codec: Path) -> None:
+    """Measure the stem codec on held-out tracks."""
+    from studio.music.training.stems.evaluation import evaluate_folder
+
+    click.echo(evaluate_folder(codec, tracks / "test", limit=24).text())
+
+
+def _evaluate_performer(
+    ctx: click.Context,
+    weights: Path,
+    per_genre: int | None,
+    seed: int | None,
+    keep: Path | None,
+    record: bool,
+    as_json: bool,
+) -> NoReturn:
+    from studio.music.training.evaluation.performance import (
+        PerformanceEvaluation,
+        evaluate_performer,
+    )
+    from studio.music.training.performer.export import record_figures
+
+    usual = PerformanceEvaluation()
+    options = PerformanceEvaluation(
+        per_genre=usual.per_genre if per_genre is None else per_genre,
+        seed=usual.seed if seed is None else seed,
+    )
+    report = evaluate_performer(
+        weights, options, keep=keep, progress=lambda text: click.echo(text, file=sys.stderr)
+    )
+    if record:
+        record_figures(weights, report.to_dict())
+    click.echo(json.dumps(report.to_dict()) if as_json else report.text())
+    ctx.exit(0 if all(check.reached for check in report.checks) else 1)
+
+
+@house.command("encode-scores")
+@_codec_option
+@click.option("--out", required=True, type=_FOLDER, help="Folder of the encoded tracks.")
+@_limit_option
+def encode_scores(codec: Path, out: Path, limit: int | None) -> None:
+    """Compose, render and encode the performer's tracks; goes on where it stopped."""
+    from studio.music.training.performer.data import PerformanceDataConfig, encode_tracks
+
+    config = PerformanceDataConfig.load(_recipe("performer.yaml"))
+    made = encode_tracks(config, codec, out, limit=limit, progress=_Counter("encoded"))
+    click.echo(f"{made} tracks encoded")
+
+
+@house.command("train-performer")
+@_codec_option
+@_encoded_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@_minutes_option
+def train_performer(
+    codec: Path,
+    tracks: Path,
+    run_dir: Path,
+    profile: str,
+    fresh: bool,
+    max_minutes: float | None,
+) -> None:
+    """Train the performing language model by configs/train/performer.yaml; resumes by itself."""
+    from studio.music.training.performer.training import PerformerTrainingConfig
+    from studio.music.training.performer.training import train_performer as train
+
+    path = train(
+        PerformerTrainingConfig.load(_recipe("performer.yaml"), profile),
+        codec,
+        tracks,
+        run_dir,
+        resume=not fresh,
+        max_minutes=max_minutes,
+        progress=_Counter("performer"),
+    )
+    click.echo(path)
+
+
+@house.command("export-performer")
+@_codec_option
+@_encoded_option
+@_run_option
+@click.option("--out", required=True, type=_FOLDER, help="Folder for weights and card.")
+@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True)
+@click.option("--top-k", type=click.IntRange(0), default=0, help="0 draws from all tokens.")
+@click.option("--notes", default="", help="A remark for the card.")
+def export_performer(
+    codec: Path, tracks: Path, run_dir: Path, out: Path, temperature: float, top_k: int, notes: str
+) -> None:
+    """Write codec and performer as weights that the studio loads, with their card."""
+    from studio.music.training.performer.export import export_performer as write
+
+    digest = write(run_dir, codec, tracks, out, temperature=temperature, top_k=top_k, notes=notes)
+    click.echo(digest)
+
+
+class _Counter:
+    """A line on stderr every few seconds: done, to do, and the figures of a training step."""
+
+    _EVERY_S = 5.0
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._next = time.monotonic() + self._EVERY_S
+
+    def __call__(self, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
+        if time.monotonic() >= self._next or done == total:
+            self._next = time.monotonic() + self._EVERY_S
+            told = "".join(f"  {name} {value:.4g}" for name, value in (figures or {}).items())
+            click.echo(f"{self._what} {done} of {total}{told}", file=sys.stderr)

@@ -1,0 +1,257 @@
+"""``studio verify`` and ``studio scan``: suspect files, one or a whole catalogue.
+
+They share files, processes, progress and reports with ``watermark detect`` and ``watermark scan``
+(:mod:`watermark.cli.batch`). The operator's own machine is at work, so the limits are those of a
+stream, half a day of audio, and not those on uploads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from studio.accounts.permissions import Permission
+from studio.cli.output import DONE, FAILED, NEGATIVE, UNREADABLE, emit, json_option, open_local
+from studio.core.errors import StudioError, UsageError
+from watermark.batch.files import ColumnKind
+from watermark.batch.pool import Failure, Report
+from watermark.cli.batch import (
+    INTERRUPTED,
+    answers,
+    failure_record,
+    many_files,
+    paths_of,
+    printable,
+    run_scan,
+    scan_options,
+)
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio, VerifyReport
+
+__all__ = ["scan", "verify"]
+
+_Work = Callable[[str, Report], "VerifyReport | StudioError"]
+
+_in_process_option = click.option(
+    "--in-process", is_flag=True, help="Decode in this process: faster, for files you trust."
+)
+
+_COLUMNS: dict[str, ColumnKind] = {
+    "file": "text",
+    "verdict": "text",
+    "seal_id": "text",
+    "entry": "number",
+    "title": "text",
+    "offset_s": "number",
+    "duration_s": "number",
+    "parts": "text",
+    "score": "number",
+    "threshold": "number",
+    "p_value": "number",
+    "fingerprint_distance": "number",
+    "consent_now": "text",
+    "explanation": "text",
+    "sha256": "text",
+    "registered": "number",
+    "reader": "text",
+    "error": "text",
+}
+
+
+@click.command()
+@many_files
+@click.option("--no-record", is_flag=True, help="Do not append the verdicts to the ledger.")
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write a report on all files: .html to read and print, or .json.",
+)
+@_in_process_option
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    files: tuple[str, ...],
+    files_from: str | None,
+    skip: tuple[str, ...],
+    jobs: int,
+    no_record: bool,
+    in_process: bool,
+    report_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Say whether each FILE came from here: which output, which seconds, on whose consent.
+
+    Folders are searched with all below them. Exit code 1 if a file is not wholly explained as ours.
+    """
+    paths = paths_of(files, files_from, skip)
+    if report_path is not None and report_path.suffix.lower() not in (".html", ".json"):
+        raise UsageError("--report ends in .html or .json")
+    code, reports, stopped = DONE, [], False
+    with open_local(Permission.VERIFY) as studio:
+        start = _starter(studio, jobs, record=not no_record, in_process=in_process)
+        try:
+            for file, answer in answers(paths, start, jobs=jobs):
+                if isinstance(answer, StudioError):
+                    raise answer
+                if isinstance(answer, Failure):
+                    click.echo(f"studio: {printable(Path(file).name)}: {answer.why}", err=True)
+                    if as_json:
+                        emit({**failure_record(file, answer), "file": printable(file)})
+                    code = max(code, FAILED)
+                    continue
+                if as_json:
+                    emit(answer.to_json())
+                else:
+                    _print(answer)
+                code = max(code, _verdict_code(answer))
+                if report_path is not None:
+                    reports.append(answer)
+        except KeyboardInterrupt:
+            stopped = True
+    if report_path is not None:
+        _write_report(report_path, reports)
+    ctx.exit(INTERRUPTED if stopped else code)
+
+
+@click.command()
+@many_files
+@scan_options
+@click.option(
+    "--stale",
+    is_flag=True,
+    help="Examine again what was answered before the newest outputs were registered.",
+)
+@click.option("--record", is_flag=True, help="Append every verdict to the ledger.")
+@_in_process_option
+@click.pass_context
+def scan(
+    ctx: click.Context,
+    files: tuple[str, ...],
+    files_from: str | None,
+    skip: tuple[str, ...],
+    jobs: int,
+    out: Path,
+    timeout_s: float,
+    retry: bool,
+    stale: bool,
+    record: bool,
+    in_process: bool,
+) -> None:
+    """Give every file of a catalogue its verdict, in a report that a broken-off run continues.
+
+    Exit code 0 when all was examined, whatever was found; 3 if files could not be read.
+    """
+    with open_local(Permission.VERIFY) as studio:
+        count = studio.ledger().output_count()
+
+        def again(known: Mapping[str, Any]) -> bool:
+            told = known.get("registered")  # None: it could not be read
+            return (retry and "error" in known) or (stale and told is not None and told < count)
+
+        code = run_scan(
+            paths_of(files, files_from, skip),
+            _starter(studio, jobs, record=record, in_process=in_process),
+            _record_of,
+            out=out,
+            reader=str(studio.sealer().describe()["pair"]),
+            columns=_COLUMNS,
+            row_of=_row_of,
+            jobs=jobs,
+            timeout_s=timeout_s,
+            again=again,
+        )
+    ctx.exit(code)
+
+
+def _starter(studio: Studio, jobs: int, *, record: bool, in_process: bool) -> Callable[[], _Work]:
+    """What starts the work: here on the studio that is open, or on one of each worker's own."""
+    if jobs:
+        return partial(_start, record, in_process)
+    return lambda: _work(studio, record, in_process)
+
+
+def _start(record: bool, in_process: bool) -> _Work:
+    """In a worker process. The caller's right was checked in the parent."""
+    from studio.app.container import open_studio
+
+    return _work(open_studio(), record, in_process)
+
+
+def _work(studio: Studio, record: bool, in_process: bool) -> _Work:
+    from watermark.audio.waveform import STREAM_LIMITS
+
+    limits = replace(
+        STREAM_LIMITS,
+        isolated=not in_process,
+        unfiltered=studio.config.uploads.allow_unfiltered,
+    )
+    if in_process:
+        studio.trust_uploads()
+
+    def work(file: str, report: Report) -> VerifyReport | StudioError:
+        try:
+            return studio.verify(file, record=record, limits=limits, progress=report)
+        except StudioError as exc:  # not this file's fault: the run ends
+            return exc
+
+    return work
+
+
+def _record_of(file: str, answer: VerifyReport | StudioError) -> dict[str, Any]:
+    if isinstance(answer, StudioError):
+        raise answer
+    body = answer.to_json()
+    if body["error"] is None:
+        del body["error"]
+    return {**body, "file": file}
+
+
+def _row_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    consent = [f"{line['tag']}: {line['now']}" for line in record.get("consent", ())]
+    titles = [output["title"] for output in record.get("outputs", ())]
+    return {
+        **record,
+        "title": "; ".join(titles),
+        "parts": record.get("matches"),
+        "fingerprint_distance": (record.get("fingerprint") or {}).get("distance"),
+        "consent_now": "; ".join(consent),
+    }
+
+
+def _verdict_code(report: VerifyReport) -> int:
+    if report.error is not None:
+        return UNREADABLE
+    return NEGATIVE if report.verdict.is_negative else DONE
+
+
+def _print(report: VerifyReport) -> None:
+    click.echo(f"{printable(report.file or '')}: {report.verdict}")
+    click.echo(f"  {report.explanation}")
+    for output in report.outputs:
+        click.echo(f"  seal {output.release.seal_id}, ledger entry {output.release.entry_index}")
+        for line in output.consent:
+            since = f" since {line.since}" if line.since else ""
+            click.echo(f"  {line.tag}: {line.holder} ({line.grant}), now {line.now}{since}")
+
+
+def _write_report(path: Path, reports: list[VerifyReport]) -> None:
+    from studio.reports.verification.json import as_json
+    from studio.reports.verification.page import report_page
+    from watermark.util.files import replacing
+
+    text = report_page(reports) if path.suffix.lower() == ".html" else as_json(reports)
+    try:
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as exc:
+        raise UsageError(f"cannot write {path.name}: {exc.strerror}") from exc
+    click.echo(f"report: {path}", err=True)

@@ -1,0 +1,35 @@
+"""The registrar's desk: consent and its record in one step, and what a revocation brings about.
+
+A signed document that is believed (:mod:`studio.consent.signed.admission`) is put into the
+database in the same transaction as the ledger entry that says so. A revocation takes effect with
+that commit: the next decision sees it, a request that runs is stopped at its release, downloads
+are blocked or audio is removed as the grant's own terms say.
+"""
+
+from __future__ import annotations
+
+from studio.consent.administration.reports import (
+    AffectedOutput,
+    Distribution,
+    DistributionState,
+    GrantState,
+    GrantStatus,
+    HolderStatus,
+    ImportedDocument,
+    ImportReport,
+    RevocationPreview,
+)
+from studio.consent.administration.service import Registrar
+
+__all__ = [
+    "AffectedOutput",
+    "Distribution",
+    "DistributionState",
+    "GrantState",
+    "GrantStatus",
+    "HolderStatus",
+    "ImportReport",
+    "ImportedDocument",
+    "Registrar",
+    "RevocationPreview",
+]

@@ -1,0 +1,1 @@
+"""Find artists' names in typed texts."""

@@ -1,0 +1,1 @@
+"""Signed consent documents: write, sign, check and admit them."""

@@ -1,0 +1,1 @@
+"""How consent is stored: its history and its ledger entries."""

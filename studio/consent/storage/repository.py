@@ -1,0 +1,161 @@
+"""The book of consent as the database has it, read again only where it has grown.
+
+Every document's signature, and its digest against its ledger entry, are checked when it is read: a
+row that somebody wrote into the table by hand makes the whole registry unreadable, and nothing is
+generated. Another process's changes are seen at the next call, by one look at the newest entry.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from studio.consent.signed.admission import DocumentRefusedError, check_signatures
+from studio.consent.signed.documents import strict_json
+from studio.consent.signed.signing import SignedDocument
+from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
+from studio.core.db.tables.consent import consent_document
+from studio.core.db.tables.ledger import ledger_entry
+from studio.core.errors import LedgerError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from studio.consent.registry import ConsentRegistry
+    from studio.core.db.database import Database
+
+__all__ = ["ConsentMovedError", "ConsentStore"]
+
+
+class ConsentMovedError(Exception):
+    """Consent was changed since it was looked at: look again."""
+
+
+class ConsentStore:
+    """Reads and writes the table of consent. Safe to use from several threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.RLock()
+        self._book = ConsentBook()
+
+    def book(self) -> ConsentBook:
+        """The book as it is now. Raises :class:`LedgerError` where a document is not sound."""
+        with self._lock:
+            with self._database.reading() as connection:
+                newest = _newest(connection)
+                if newest == self._book.version:
+                    return self._book
+                rows = connection.execute(
+                    select(
+                        consent_document,
+                        ledger_entry.c.created_at,
+                        ledger_entry.c.leaf,
+                    )
+                    .join(ledger_entry, ledger_entry.c.idx == consent_document.c.entry_idx)
+                    .where(consent_document.c.entry_idx > self._book.version)
+                    .order_by(consent_document.c.entry_idx)
+                ).all()
+            for row in rows:
+                self._take_in(row)
+            return self._book
+
+    @contextmanager
+    def reading(self) -> Iterator[ConsentBook]:
+        """The book as it is now; no other thread adds to it until the block ends."""
+        with self._lock:
+            yield self.book()
+
+    def registry(self) -> ConsentRegistry:
+        """What the policy decides by, as it is now; the same object while nothing changes."""
+        with self._lock:
+            return self.book().registry()
+
+    def documents(self) -> list[SignedDocument]:
+        """Every document in the order in which it was recorded, for an export."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(consent_document).order_by(consent_document.c.entry_idx)
+            ).all()
+        return [_signed(row) for row in rows]
+
+    def insert(
+        self,
+        connection: Connection,
+        signed: SignedDocument,
+        *,
+        kind: str,
+        admission: Admission,
+        version: int,
+    ) -> None:
+        """Put the document beside the ledger entry that was appended last in this transaction.
+
+        Raises :class:`ConsentMovedError` where consent is no longer of the ``version`` at which the
+        document was examined.
+        """
+        self.require(connection, version)
+        document = signed.document
+        signatures = [signature.model_dump() for signature in signed.signatures]
+        connection.execute(
+            consent_document.insert().values(
+                entry_idx=connection.scalar(select(func.max(ledger_entry.c.idx))),
+                digest=signed.digest,
+                document_id=document.id,
+                kind=kind,
+                holder=document.holder,
+                serial=document.serial,
+                admission=str(admission),
+                content=signed.content,
+                signatures=json.dumps(signatures, sort_keys=True).encode(),
+            )
+        )
+
+    def require(self, connection: Connection, version: int) -> None:
+        """Raises :class:`ConsentMovedError` unless consent is still of this version.
+
+        Called while the write lock is held, so that nobody can change it before the commit.
+        """
+        if _newest(connection) != version:
+            raise ConsentMovedError
+
+    def _take_in(self, row: Any) -> None:
+        try:
+            signed = _signed(row)
+            entry = json.loads(row.leaf)
+            if not signed.digest == row.digest == entry["body"]["digest"]:
+                raise ValueError("its digest is not the one in its ledger entry")
+            if row.admission != entry["body"]["admission"]:
+                raise ValueError("its ledger entry says otherwise why it was believed")
+            admission = Admission(row.admission)
+            check_signatures(signed, self._book, admission)
+        except (ValueError, KeyError, TypeError, DocumentRefusedError) as exc:
+            raise LedgerError(
+                f"the consent document of ledger entry {row.entry_idx} is not sound ({exc}); "
+                "nothing is generated until the database is restored"
+            ) from exc
+        self._book.apply(
+            ConsentRecord(
+                signed=signed,
+                entry=row.entry_idx,
+                recorded_at=datetime.fromisoformat(row.created_at),
+                admission=admission,
+            )
+        )
+
+
+def _newest(connection: Connection) -> int:
+    newest = connection.scalar(select(func.max(consent_document.c.entry_idx)))
+    return -1 if newest is None else int(newest)
+
+
+def _signed(row: Any) -> SignedDocument:
+    signed = SignedDocument.of(strict_json(row.content), json.loads(row.signatures))
+    if signed.content != row.content:
+        raise ValueError("it is not in its canonical form")
+    return signed

@@ -1,0 +1,1 @@
+"""What every part of the studio uses; it imports no other part."""

@@ -1,0 +1,256 @@
+"""The studio's settings: ``configs/studio.yaml`` read into frozen, checked models.
+
+Every default is written once, in that file; command line and page read it from here. No field has a
+second default in code, so a file that leaves one out is refused by name.
+
+>>> from studio.core.paths import resolve_paths
+>>> config = load_config(resolve_paths(environ={}).configs / "studio.yaml")
+>>> config.generation.min_duration_s
+3.0
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from studio.core.errors import ConfigError
+
+__all__ = [
+    "FORMATS",
+    "AccountsConfig",
+    "CredentialsConfig",
+    "DatabaseConfig",
+    "GenerationConfig",
+    "LedgerConfig",
+    "OutputFormat",
+    "QuotaConfig",
+    "SealConfig",
+    "SecurityLogConfig",
+    "ServerConfig",
+    "StudioConfig",
+    "UploadConfig",
+    "VerifyConfig",
+    "load_config",
+]
+
+OutputFormat = Literal["wav", "flac", "mp3", "m4a"]
+
+FORMATS: tuple[OutputFormat, ...] = ("wav", "flac", "mp3", "m4a")
+"""Formats a sealed output can be handed out in."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GenerationConfig(_Frozen):
+    """What a request that leaves something open gets, and the limits of any request."""
+
+    model: str
+    duration_s: float = Field(gt=0)
+    min_duration_s: float = Field(ge=2.0)  # the seal needs two seconds of carrier at the least
+    max_duration_s: float = Field(gt=0)
+    use: Literal["experiment", "noncommercial", "commercial"]
+    territory: str = Field(pattern=r"^(WORLD|[A-Z]{2})$")
+    format: OutputFormat
+    mp3_bitrate: int = Field(ge=64_000, le=320_000)  # bit/s
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.min_duration_s <= self.duration_s <= self.max_duration_s:
+            raise ValueError("duration_s must lie between min_duration_s and max_duration_s")
+        return self
+
+
+class SealConfig(_Frozen):
+    """Which seal model marks outputs, and when a seal counts as readable."""
+
+    model: str
+    strengths: tuple[PositiveFloat, ...] = Field(min_length=1)
+    """Multiples of the pair's own strength (linear gain), tried in this order."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if list(self.strengths) != sorted(set(self.strengths)):
+            raise ValueError("strengths must rise")
+        return self
+
+
+class VerifyConfig(_Frozen):
+    """Operating points of the desk."""
+
+    max_speed_change: float = Field(ge=0, le=0.1)
+    """Speeds up to so far from 1 are searched and undone where the content does not match."""
+    whole_share: float = Field(gt=0, le=1)
+    """Share of file and of original that must overlap for `sealed`; below it is an `excerpt`."""
+
+
+class UploadConfig(_Frozen):
+    """Limits on files from outside."""
+
+    max_duration_s: float = Field(gt=0)
+    max_bytes: int = Field(gt=0)
+    deadline_s: float = Field(gt=0)
+    held_bytes: int = Field(gt=0)
+    """Uploads of one account on disk at a time."""
+    hourly_bytes: int = Field(gt=0)
+    """Uploads of one account within an hour."""
+    isolate: bool
+    """Decode them in a child process with limits, which costs about 0.2 s a file."""
+    allow_unfiltered: bool
+    """Decode them there even where the system refuses the child its system-call filter."""
+
+
+class CredentialsConfig(_Frozen):
+    """Who signs Content Credentials; paths are relative to the configuration folder."""
+
+    namespace: str = Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")
+    """Reverse-DNS name of the site: the prefix of its soft binding and of its own assertions."""
+    certificate_chain: str | None
+    """PEM, leaf first; none: a development chain is made at first start."""
+    private_key: str | None
+    """PEM of the leaf's key, owner-only."""
+    signer: str | None
+    """Instead of a key file: ``package.module:function``, which asks a hardware module."""
+    trust_anchors: tuple[str, ...]
+    """PEM files of roots that are trusted beside the studio's own."""
+    timestamp_authority: str | None = Field(pattern=r"^https?://")
+    """RFC 3161 service asked at every signature; none: no outside request is ever made."""
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        keys = [self.private_key, self.signer].count(None)
+        if (self.certificate_chain is None) != (keys == 2) or keys == 0:
+            raise ValueError("certificate_chain comes with either private_key or signer")
+        return self
+
+
+class ServerConfig(_Frozen):
+    """Where `studio serve` listens."""
+
+    host: str
+    port: int = Field(ge=1, le=65535)
+    trusted_proxies: tuple[str, ...]
+    """Addresses or networks whose X-Forwarded-For, -Proto and -Host are believed; of no other."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ip_network(proxy, strict=False)  # raises ValueError, which names the field
+        return proxies
+
+
+class AccountsConfig(_Frozen):
+    """How long a login lasts, and how much one account may ask of the REST layer."""
+
+    session_hours: float = Field(gt=0, le=168)
+    """A browser session ends after so long, used or not."""
+    idle_minutes: float = Field(gt=0)
+    """A browser session ends when nobody used it for so long."""
+    token_days: float = Field(gt=0, le=366)
+    """A token for the REST layer or the command line ends after so long."""
+    requests_per_minute: int = Field(ge=1)
+    """Of one account (one address where nobody is signed in) to the REST layer."""
+    page_events_per_minute: int = Field(ge=1)
+    """Events and uploads of one account to the page."""
+    jobs_at_a_time: int = Field(ge=1)
+    """Requests for music that one account may have running or in line."""
+
+
+class DatabaseConfig(_Frozen):
+    """Where ledger, consent and accounts stand; ``$STUDIO_DATABASE_URL`` goes before it."""
+
+    url: str | None  # postgresql://user@host/name; null: the SQLite file ledger.db in the home
+
+
+class LedgerConfig(_Frozen):
+    """Checkpoints of the ledger: what they are signed as, how often, and where they are kept."""
+
+    origin: str | None = Field(pattern=r"^[^\s+]+$")
+    """Name of the ledger in its checkpoints, settled with the first signing key; none: random."""
+    checkpoint_every_entries: int = Field(ge=1)
+    checkpoint_every_minutes: float = Field(gt=0)
+    """At the latest so long after an entry was appended."""
+    second_folder: str | None
+    """Where every checkpoint is also written: best on another machine, in another hand."""
+    timestamp_authority: str | None = Field(pattern=r"^https?://")
+    """RFC 3161 service asked for every checkpoint; none: no outside request is ever made."""
+
+
+class ConsentConfig(_Frozen):
+    """How rights holders address this studio."""
+
+    studio: str | None = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
+    """A name that counts in a signed document's `audience` beside the site id; none: only the id.
+    ``local-studio``, which every studio once was called, is no name."""
+
+
+class QuotaConfig(_Frozen):
+    """How much one account may have made; without accounts the whole studio is one."""
+
+    outputs_per_day: int = Field(ge=1)
+    """Per UTC day."""
+    seconds_per_day: float = Field(gt=0)
+    """Seconds of music per UTC day."""
+    bulk_requests: int = Field(ge=1)
+    """Requests within `bulk_window_minutes`; more are generation in bulk."""
+    bulk_window_minutes: float = Field(gt=0, le=1440)
+    near_duplicates_per_day: int = Field(ge=1)
+    """Outputs of an account that are nearly an earlier output, per UTC day."""
+    near_duplicate_distance: float = Field(gt=0, le=0.35)
+    """Fingerprint bit error rate up to which an output is nearly another."""
+
+
+class SecurityLogConfig(_Frozen):
+    """How much the log of security events keeps; the oldest events go first."""
+
+    keep_events: int = Field(ge=1)
+    """Of each of its two chains."""
+    keep_days: float = Field(gt=0)
+
+
+class StudioConfig(_Frozen):
+    """The whole of ``configs/studio.yaml``."""
+
+    generation: GenerationConfig
+    seal: SealConfig
+    verify: VerifyConfig
+    consent: ConsentConfig
+    uploads: UploadConfig
+    credentials: CredentialsConfig
+    server: ServerConfig
+    accounts: AccountsConfig
+    database: DatabaseConfig
+    quotas: QuotaConfig
+    security_log: SecurityLogConfig
+    ledger: LedgerConfig
+
+
+def load_config(path: Path) -> StudioConfig:
+    """Read and check ``studio.yaml``. Raises :class:`ConfigError` naming the field at fault."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return StudioConfig.model_validate(data)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise ConfigError(f"cannot read {path}: {exc}") from exc
+    except ValidationError as exc:
+        faults = "; ".join(
+            f"{'.'.join(map(str, error['loc'])) or 'file'}: {error['msg']}"
+            for error in exc.errors()
+        )
+        raise ConfigError(f"{path}: {faults}") from exc

@@ -1,0 +1,137 @@
+"""Where things lie: the studio's home (state) and its configuration folder (what a person edits).
+
+Nothing is read from the environment at import; :func:`resolve_paths` does it when asked.
+
+>>> paths = resolve_paths(environ={"STUDIO_HOME": "/srv/studio"})
+>>> paths.ledger.as_posix()
+'/srv/studio/ledger.db'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio.core.errors import ConfigError
+from studio.core.home import check_whole, is_open, is_read_only, make_private
+from watermark.util.files import sweep
+
+__all__ = ["StudioPaths", "resolve_paths"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudioPaths:
+    """The two roots; every other location is derived from them."""
+
+    home: Path
+    configs: Path
+
+    @property
+    def keys(self) -> Path:
+        """Secret site keys, one file per epoch, readable by the owner only."""
+        return self.home / "keys"
+
+    @property
+    def credentials(self) -> Path:
+        """Development signing chains of Content Credentials, readable by the owner only."""
+        return self.home / "credentials"
+
+    @property
+    def outputs(self) -> Path:
+        """Released files: only what is in here has been handed out."""
+        return self.home / "outputs"
+
+    @property
+    def tmp(self) -> Path:
+        """Work in progress, one folder per process; same file system as :attr:`outputs`."""
+        return self.home / "tmp"
+
+    @property
+    def uploads(self) -> Path:
+        """Files that callers uploaded, until they are examined; for this user alone."""
+        return self.home / "uploads"
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite database that holds the ledger."""
+        return self.home / "ledger.db"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Signed checkpoints of the ledger, and the public keys they are checked with."""
+        return self.home / "checkpoints"
+
+    @property
+    def fingerprints(self) -> Path:
+        """The index of released content; made again from the ledger where it is missing."""
+        return self.home / "fingerprints"
+
+    @property
+    def consent(self) -> Path:
+        """Vocabulary, rights holders, grants and revocations."""
+        return self.configs / "consent"
+
+    @property
+    def models(self) -> Path:
+        """One YAML file per generation model."""
+        return self.configs / "models"
+
+    def create(self) -> None:
+        """Make the home and its folders, its owner's alone; mend rights that are loose.
+
+        A home that this process may only read stays as it is.
+
+        Raises:
+            ConfigError: it cannot be made or mended, or it is half restored.
+        """
+        check_whole(self.home)
+        if is_read_only(self.home):
+            return
+        database = [self.ledger, *(self.home / f"ledger.db-{part}" for part in ("wal", "shm"))]
+        folders = (
+            *(self.keys, self.credentials, self.outputs, self.tmp),
+            *(self.checkpoints, self.fingerprints),
+        )
+        try:
+            make_private(self.home, folders, database)
+            for folder in (self.home, self.keys, self.credentials, self.checkpoints):
+                sweep(folder)
+        except OSError as exc:
+            if is_open(self.home):
+                raise ConfigError(
+                    f"the studio's home {self.home} is open to other users, and its rights cannot "
+                    f"be mended ({exc.strerror}); run the studio as its owner, or "
+                    f"chmod -R go-rwx {self.home}"
+                ) from exc
+            raise ConfigError(
+                f"cannot make the studio's home {self.home} ({exc.strerror}); "
+                "set STUDIO_HOME to a folder that can be written"
+            ) from exc
+
+
+def resolve_paths(
+    home: Path | None = None,
+    configs: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> StudioPaths:
+    """Find the roots: argument, then ``$STUDIO_HOME``/``$STUDIO_CONFIGS``, then the defaults.
+
+    The default home is ``~/.local/share/consented-music-studio`` (``$XDG_DATA_HOME`` is honoured),
+    the default configuration is the checkout's ``configs/``. Nothing is created or checked here.
+    """
+    env = os.environ if environ is None else environ
+    if home is None:
+        if env.get("STUDIO_HOME"):
+            home = Path(env["STUDIO_HOME"]).expanduser()
+        else:
+            data = env.get("XDG_DATA_HOME") or "~/.local/share"
+            home = Path(data).expanduser() / "consented-music-studio"
+    if configs is None:
+        if env.get("STUDIO_CONFIGS"):
+            configs = Path(env["STUDIO_CONFIGS"]).expanduser()
+        else:
+            configs = Path(__file__).resolve().parents[2] / "configs"
+    return StudioPaths(home=home, configs=configs)

@@ -1,0 +1,1 @@
+"""From a request to a released output: the pipeline and what it calls."""

@@ -1,0 +1,108 @@
+"""What an output made from another one carries along: the parent, its forebears, their consent.
+
+A derived output relies on every grant that any of its forebears relied on: an extension contains
+their sound, a variation their choice of tags. So one revoked grant anywhere up the line refuses it,
+also where another grant would cover the same tag today. The pipeline asks :meth:`objection` where
+it decides about consent: at the beginning and again at release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from studio.consent import ConsentPolicy
+from studio.consent.types import format_instant
+from studio.core.db.tables.lineage import output_parent
+from studio.provenance.release import Release
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from watermark.audio.waveform import Waveform
+
+__all__ = ["Derivation", "Relation", "grants_of", "write_parent"]
+
+Relation = Literal["vary", "extend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """One output to be made from others. Built by :mod:`studio.generation.lineage` only."""
+
+    relation: Relation
+    forebears: tuple[Release, ...]  # the parent first, then its parent, ...; at least one
+    prompt: Waveform | None = None  # the music to go on from, without any seal
+
+    @property
+    def parent(self) -> Release:
+        return self.forebears[0]
+
+    @property
+    def sounding(self) -> tuple[Release, ...]:
+        """The forebears whose sound is in the child: those it extends, up to the first that was
+        made without a prompt."""
+        found: list[Release] = []
+        relation: str | None = self.relation
+        for release in self.forebears:
+            if relation != "extend":
+                break
+            found.append(release)
+            relation = None if release.lineage is None else release.lineage["relation"]
+        return tuple(found)
+
+    def objection(
+        self, policy: ConsentPolicy, *, use: str, territory: str, at: datetime
+    ) -> str | None:
+        """Why consent does not carry over to a child of this use at ``at``; None where it does.
+
+        What is heard again must be permitted for the child's use, by the licence of the model that
+        made it as well: noncommercial music does not become commercial by being gone on from.
+        """
+        for release in self.forebears:
+            for grant in sorted(grants_of(release)):
+                if grant not in policy.registry.grants:
+                    return f"output {release.output_id} relies on grant {grant}, which is unknown"
+                revoked_at = policy.registry.revoked_at(grant)
+                if revoked_at is not None and at >= revoked_at:
+                    return (
+                        f"output {release.output_id} relies on grant {grant}, which was revoked "
+                        f"on {format_instant(revoked_at)[:10]}"
+                    )
+        for release in self.sounding:
+            request = release.request
+            again = policy.decide(
+                request.tags, use=use, territory=territory, model=request.model, at=at
+            )
+            if not again.allowed:
+                return f"output {release.output_id} is heard again: {again.explain()}"
+        return None
+
+    def record(self) -> Mapping[str, Any]:
+        """What the release entry keeps under ``lineage``."""
+        return {
+            "relation": self.relation,
+            "parent": self.parent.output_id,
+            "parent_entry": self.parent.entry_index,
+            "depth": len(self.forebears),
+            "grants": sorted(set().union(*map(grants_of, self.forebears))),
+            **({"continued_at_s": self.parent.duration_s} if self.relation == "extend" else {}),
+        }
+
+
+def grants_of(release: Release) -> frozenset[str]:
+    """Ids of the grants an output relied on at its release."""
+    return frozenset(tag["grant"] for tag in release.decision["tags"] if tag["granted"])
+
+
+def write_parent(connection: Connection, output_id: str, derivation: Derivation) -> None:
+    """The row that finds children by their parent, in the transaction that appends the entry."""
+    connection.execute(
+        output_parent.insert().values(
+            output_id=output_id,
+            parent_id=derivation.parent.output_id,
+            relation=derivation.relation,
+        )
+    )

@@ -1,0 +1,267 @@
+"""Varying and extending: music made from this studio's own outputs, with their consent and record.
+
+* :meth:`Lineage.vary`: the parent's tags (or others) and settings, with another seed.
+* :meth:`Lineage.extend`: the parent's music, and what the model adds after its end.
+
+The parent is named by its output id, or given as a file, in which its seal must read and its
+content must agree: a verdict of `sealed` or `excerpt`. What the child is made from is always the
+studio's own record and own file, never the file that was given. Consent is decided anew, for the
+tags and for every grant up the line (:mod:`studio.generation.derivation`); the child's entry names
+its parent. How the parent's seal comes off before the child's goes on:
+:mod:`studio.generation.seal_removal`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from studio.core.config import FORMATS, OutputFormat
+from studio.core.db.tables.lineage import output_parent
+from studio.core.errors import LedgerError, ParentRefusedError, UsageError
+from studio.generation.derivation import Derivation, Relation
+from studio.provenance.release import GenerationRequest, Release
+
+if TYPE_CHECKING:
+    from studio.provenance.keys import KeyRing
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.sealer import Sealer
+    from studio.verification.verifier import VerifyReport
+    from watermark.audio.waveform import Waveform
+
+__all__ = ["MAX_DEPTH", "Child", "FamilyTree", "Lineage", "Source"]
+
+Source = str | Path | bytes
+"""An output id (16 hexadecimal digits), a file, or the content of one."""
+
+MAX_DEPTH = 32
+"""Longest line of descent; an output with so many forebears has no children."""
+
+_OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An output that was made from another one."""
+
+    release: Release
+    relation: Relation
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyTree:
+    """Where an output comes from and what was made from it."""
+
+    release: Release
+    forebears: tuple[Release, ...]  # the parent first; empty for an output made from tags alone
+    children: tuple[Child, ...]  # oldest first
+
+    @property
+    def relation(self) -> str | None:
+        """How it was made from its parent."""
+        return None if self.release.lineage is None else str(self.release.lineage["relation"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "output_id": self.release.output_id,
+            "entry": self.release.entry_index,
+            "relation": self.relation,
+            "forebears": [_step(release) for release in self.forebears],
+            "children": [
+                {**_step(child.release), "relation": child.relation} for child in self.children
+            ],
+        }
+
+    def text(self) -> str:
+        """One line of plain words; empty for an output without forebears."""
+        if not self.forebears:
+            return ""
+        verbs = {"extend": "extends", "vary": "varies"}
+        steps, current = [], self.release
+        for forebear in self.forebears:
+            assert current.lineage is not None  # it has a parent
+            verb = verbs[current.lineage["relation"]]
+            steps.append(f"{verb} “{forebear.title}” (output {forebear.output_id}, ledger entry "
+                         f"{forebear.entry_index})")  # fmt: skip
+            current = forebear
+        return f"It {', which '.join(steps)}."
+
+
+class Lineage:
+    """Finds parents, and turns wishes into requests with their derivation."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        keys: KeyRing,
+        sealer: Callable[[], Sealer],
+        verify: Callable[[Source], VerifyReport],
+        require_distribution: Callable[[str], None],
+    ) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._sealer = sealer
+        self._verify = verify
+        self._require_distribution = require_distribution
+
+    # -- looking up ---------------------------------------------------------------------------
+
+    def forebears(self, release: Release) -> tuple[Release, ...]:
+        """The parent, its parent, and so on. Raises :class:`LedgerError` where one is missing."""
+        found: list[Release] = []
+        while release.request.parent is not None:
+            parent = self._ledger.release(release.request.parent)
+            if parent is None or parent.entry_index >= release.entry_index:
+                raise LedgerError(
+                    f"the parent of output {release.output_id} is not in the ledger before it; "
+                    "run `studio ledger verify`"
+                )
+            found.append(parent)
+            release = parent
+        return tuple(found)
+
+    def family(self, release: Release) -> FamilyTree:
+        """Forebears and children of an output."""
+        query = select(output_parent).where(output_parent.c.parent_id == release.output_id)
+        with self._ledger.database.reading() as connection:
+            rows = connection.execute(query).all()
+        children = [
+            Child(child, row.relation)
+            for row in rows
+            if (child := self._ledger.release(row.output_id)) is not None
+        ]
+        children.sort(key=lambda child: child.release.entry_index)
+        return FamilyTree(release, self.forebears(release), tuple(children))
+
+    def parent_of(self, source: Source) -> Release:
+        """The output that a source is. Raises :class:`ParentRefusedError` where it is none."""
+        if isinstance(source, str) and _OUTPUT_ID.fullmatch(source):
+            release = self._ledger.release(source)
+            if release is None:
+                raise ParentRefusedError(f"there is no output {source} in this studio")
+        else:
+            report = self._verify(source)
+            if report.release is None or report.verdict.is_negative:
+                raise ParentRefusedError(
+                    "only outputs of this studio can be varied or extended, recognised by their "
+                    f"seal; this file is {report.verdict}. {report.explanation}"
+                )
+            release = report.release
+        self._require_distribution(release.output_id)
+        return release
+
+    def _line(self, parent: Release) -> tuple[Release, ...]:
+        line = (parent, *self.forebears(parent))
+        if len(line) > MAX_DEPTH:
+            raise ParentRefusedError(
+                f"output {parent.output_id} has {MAX_DEPTH} forebears already; begin anew from tags"
+            )
+        return line
+
+    # -- wishes -------------------------------------------------------------------------------
+
+    def vary(
+        self,
+        parent: Release,
+        *,
+        tags: Sequence[str] | None = None,
+        seed: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> tuple[GenerationRequest, Derivation]:
+        """A request like the parent's with another seed, and its derivation.
+
+        ``changes`` replaces further fields of the parent's request where they are not None.
+        """
+        chosen = tuple(tags) if tags else parent.request.tags
+        request = _changed(parent, {"tags": chosen, "seed": seed, **(changes or {})})
+        if request.seed == parent.request.seed and request.tags == parent.request.tags:
+            raise UsageError(
+                f"seed {seed} and the same tags would make the parent again; leave the seed out"
+            )
+        return request, Derivation("vary", self._line(parent))
+
+    def extend(
+        self,
+        parent: Release,
+        seconds: float,
+        *,
+        seed: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> tuple[GenerationRequest, Derivation]:
+        """A request for the parent's music and ``seconds`` more, and its derivation.
+
+        Raises :class:`ParentRefusedError` where the parent's file is gone or not as released.
+        """
+        if seconds <= 0:
+            raise UsageError("an extension adds more than 0 seconds")
+        duration_s = parent.duration_s + seconds
+        request = _changed(parent, {"seed": seed, "duration_s": duration_s, **(changes or {})})
+        return request, Derivation("extend", self._line(parent), prompt=self._music_of(parent))
+
+    def _music_of(self, release: Release) -> Waveform:
+        """The output's music as it was before it was sealed."""
+        from studio.generation.seal_removal import unsealed
+        from watermark.audio.waveform import read
+        from watermark.coding.message import SealId
+        from watermark.errors import AudioError
+
+        try:
+            content = release.path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != release.sha256:
+                raise ParentRefusedError(
+                    f"the file of output {release.output_id} is not the one that was released"
+                )
+            waveform = read(content)
+        except (OSError, AudioError) as exc:
+            raise ParentRefusedError(
+                f"the file of output {release.output_id} cannot be read: {exc}"
+            ) from exc
+        sealer = self._sealer()
+        if sealer.describe()["digest"] != release.seal["digest"]:
+            raise ParentRefusedError(
+                f"output {release.output_id} was sealed with another pair of seal models than this "
+                "studio uses now; it can be varied, not extended"
+            )
+        return unsealed(
+            waveform,
+            SealId.parse(release.seal_id),
+            self._keys.of(release.seal["epoch"]),
+            sealer=sealer,
+            strength=release.seal["strength"],
+        )
+
+
+def _changed(parent: Release, changes: Mapping[str, Any]) -> GenerationRequest:
+    """The parent's request with changes; the seed is drawn anew unless given. What people typed
+    about the parent (title, note, contribution) is not inherited."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "format" in given:
+        given["format"] = _format(given["format"])
+    return replace(
+        parent.request,
+        **{"seed": None, "title": None, "human": (), **given, "parent": parent.output_id},
+    )
+
+
+def _format(name: str) -> OutputFormat:
+    chosen = next((known for known in FORMATS if known == name), None)
+    if chosen is None:
+        raise UsageError(f"format {name!r} is not one of {', '.join(FORMATS)}")
+    return chosen
+
+
+def _step(release: Release) -> dict[str, Any]:
+    return {
+        "output_id": release.output_id,
+        "entry": release.entry_index,
+        "title": release.title,
+        "tags": list(release.request.tags),
+        "duration_s": release.duration_s,
+    }

@@ -1,0 +1,570 @@
+"""The one way from tags to a file: consent first, a readable seal in it, a ledger entry behind it.
+
+``consent → reserve → generate → seal → encode → tag → sign → read back → release``
+
+The pipeline fails closed. Without an allowing :class:`~studio.consent.Decision` nothing is
+generated, and the decision is taken again at release, so that a grant revoked meanwhile stops it.
+The detector reads the very bytes that will be handed out; where the seal is not readable there, the
+strength is raised within the audibility limit and after that the request fails. Refusals and
+failures to seal are ledger entries. How a crash is survived: :mod:`studio.generation.staging`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from studio.consent import GENERATION_USES, ConsentPolicy, Decision
+from studio.consent.enforcement import compose_under, require_permission
+from studio.consent.storage.repository import ConsentMovedError
+from studio.core.config import FORMATS, StudioConfig
+from studio.core.errors import (
+    ConsentRefusedError,
+    SealingError,
+    StudioError,
+    UsageError,
+)
+from studio.core.paths import StudioPaths
+from studio.core.tags import KINDS, Tag, Vocabulary
+from studio.generation.derivation import Derivation, write_parent
+from studio.generation.manifest import claim_of
+from studio.generation.progress import OnProgress, Progress, Run, Stage
+from studio.generation.validation import check_human
+from studio.provenance.ledger.private_fields import Personal
+from studio.provenance.release import (
+    GenerationRequest,
+    OutputId,
+    Release,
+    credit_lines,
+    title_of,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from studio.consent.name_screen.screen import NameScreen
+    from studio.generation.staging import Workspace
+    from studio.music.composer import LeadSheet
+    from studio.music.models.config import ModelConfig
+    from studio.music.models.generator import MusicGenerator
+    from studio.provenance.credentials.signing import Credentials, SignedFile
+    from studio.provenance.keys import KeyRing
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.sealer import Sealer
+    from watermark.audio.waveform import Waveform
+    from watermark.coding.message import SealId, SealKey
+    from watermark.fingerprint.haitsma_kalker import Fingerprint
+
+__all__ = ["GenerationRequest", "OnProgress", "Pipeline", "Progress", "Release", "Stage"]
+
+_TERRITORY = re.compile(r"^(WORLD|[A-Z]{2})$")
+_MAX_SEED = 2**31 - 1
+
+MAX_READBACK_OFFSET_S = 0.5
+"""A seal that reads back further from its place is not the one that was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A sealed, encoded, tagged, signed file that was read back."""
+
+    signed: SignedFile
+    decision: Decision  # the one that credits and Content Credentials in the file tell of
+    fingerprint: Fingerprint
+    seal: Mapping[str, Any]
+    audio: Mapping[str, Any]
+
+
+class Pipeline:
+    """Runs requests; safe to call from several threads.
+
+    ``policy`` and ``vocabulary`` are functions because consent can change between two requests and
+    within one. ``consent_unmoved`` is called in the transaction that records a release, with the
+    version of consent that was decided by, and raises
+    :class:`~studio.consent.storage.repository.ConsentMovedError` where consent has changed since.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: StudioConfig,
+        paths: StudioPaths,
+        vocabulary: Callable[[], Vocabulary],
+        policy: Callable[[], ConsentPolicy],
+        models: Mapping[str, ModelConfig],
+        generator: Callable[[str], MusicGenerator],
+        sealer: Callable[[], Sealer],
+        credentials: Callable[[], Credentials],
+        ledger: Ledger,
+        keys: KeyRing,
+        names: Callable[[], NameScreen],
+        consent_unmoved: Callable[[Connection, int], None],
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._config = config
+        self._paths = paths
+        self._vocabulary = vocabulary
+        self._policy = policy
+        self._models = models
+        self._generator = generator
+        self._sealer = sealer
+        self._credentials = credentials
+        self._ledger = ledger
+        self._keys = keys
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._names = names
+        self._consent_unmoved = consent_unmoved
+        self._lock = threading.Lock()
+        self._workspace: Workspace | None = None
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        reserved: Callable[[str], None] | None = None,
+        derivation: Derivation | None = None,
+    ) -> Release:
+        """Carry one request out. On any exception nothing was released; see the module.
+
+        ``derivation`` comes with a request that names a parent, and with no other.
+        ``reserved`` is called with the output's id before any music is made: what it writes (whose
+        the output will be) is there whenever the output is.
+        """
+        run = Run(progress or (lambda _: None), cancel or threading.Event())
+        tags = self.check(request)
+        if request.parent != (None if derivation is None else derivation.parent.output_id):
+            raise UsageError("a parent is named by varying or extending it, and in no other way")
+        if request.seed is None:
+            request = replace(request, seed=secrets.randbelow(_MAX_SEED + 1))
+
+        run.enter(Stage.CONSENT, "Asking the rights holders' grants")
+        decision = self._decide(request, derivation, stage=Stage.CONSENT)
+
+        run.enter(Stage.RESERVE, "Reserving a seal id")
+        seal_id, key = self._reserve()
+        if reserved is not None:
+            reserved(seal_id.hex)
+
+        run.enter(Stage.GENERATE, "Loading the model")
+        waveform, model = self._compose(request, tags, decision, run, derivation)
+        try:
+            sealed = self._seal_readably(request, waveform, model, decision, seal_id, key, run)
+        except SealingError as exc:
+            self._ledger.append(
+                "refusal",
+                {
+                    "stage": str(Stage.SEAL),
+                    "request": request.to_ledger(),
+                    "seal_id": seal_id.hex,
+                    "why": str(exc),
+                },
+            )
+            raise
+
+        run.enter(Stage.RELEASE, "Recording and releasing")
+        release = self._release(request, sealed, model, derivation, seal_id)
+        run.enter(Stage.DONE, "Released", can_cancel=False)
+        return release
+
+    def check(self, request: GenerationRequest) -> tuple[Tag, ...]:
+        """The request's tags, if it is one at all. Free text never gets as far as the ledger.
+
+        Raises :class:`UsageError` and :class:`NameRefusedError`.
+        """
+        limits = self._config.generation
+        if not request.tags:
+            raise UsageError("a request names at least one tag; `studio tags` lists them")
+        tags = self._vocabulary().parse(request.tags)
+        for kind in KINDS:
+            if sum(tag.kind == kind for tag in tags) > 1:
+                raise UsageError(f"a request names at most one {kind} tag")
+        if not (
+            math.isfinite(request.duration_s)
+            and limits.min_duration_s <= request.duration_s <= limits.max_duration_s
+        ):
+            raise UsageError(
+                f"the duration must lie between {limits.min_duration_s:g} s (a shorter one "
+                f"cannot be told by its seal) and {limits.max_duration_s:g} s, "
+                f"not {request.duration_s:g}"
+            )
+        if request.seed is not None and not 0 <= request.seed <= _MAX_SEED:
+            raise UsageError(f"the seed must lie between 0 and {_MAX_SEED}")
+        if request.guidance is not None and not 1.0 <= request.guidance <= 10.0:
+            raise UsageError("the guidance must lie between 1 and 10")
+        if request.use not in GENERATION_USES:
+            uses = ", ".join(GENERATION_USES)
+            raise UsageError(f"the use must be one of {uses}, not {request.use!r}")
+        if not _TERRITORY.match(request.territory):
+            raise UsageError(
+                f"the territory must be WORLD or a two-letter ISO code, not {request.territory!r}"
+            )
+        if request.format not in FORMATS:
+            raise UsageError(f"format {request.format!r} is not one of {', '.join(FORMATS)}")
+        if request.model not in self._models:
+            known = ", ".join(self._models)
+            raise UsageError(f"unknown model {request.model!r}; there are: {known}")
+        check_human(request.human)
+        self._check_typed(request)
+        return tags
+
+    # -- stages -------------------------------------------------------------------------------
+
+    def _check_typed(self, request: GenerationRequest) -> None:
+        """The only texts a person may type carry no artist's name; none of them makes music."""
+        typed = {"title": request.title, "note": request.note}
+        for what, text in typed.items():
+            if text is None:
+                continue
+            if not text.strip():
+                raise UsageError(f"the {what} is empty; leave it out")
+            self._names().check(text, what=what)
+
+    def _decide(
+        self, request: GenerationRequest, derivation: Derivation | None, *, stage: Stage
+    ) -> Decision:
+        """An allowing decision, or a refusal in the ledger and :class:`ConsentRefusedError`."""
+        policy = self._policy()
+        decision = policy.decide(
+            request.tags,
+            use=request.use,
+            territory=request.territory,
+            model=request.model,
+            at=policy.registry.present(self._clock()),
+        )
+        objection = (
+            None
+            if derivation is None
+            else derivation.objection(
+                policy, use=request.use, territory=request.territory, at=decision.at
+            )
+        )
+        if objection is not None or not decision.allowed:
+            self._ledger.append(
+                "refusal",
+                {
+                    "stage": str(stage),
+                    "request": request.to_ledger(),
+                    "decision": decision.to_json(),
+                    # It may name rights holders.
+                    **({} if objection is None else {"why": Personal(objection)}),
+                },
+            )
+            why = decision.explain() if objection is None else objection
+            raise ConsentRefusedError(f"refused: {why}")
+        return decision
+
+    def _reserve(self) -> tuple[SealId, SealKey]:
+        from watermark.coding.message import SealId
+
+        key = self._keys.current
+        seal_id = SealId.random()
+        self._ledger.reserve(seal_id.hex, key.epoch)
+        return seal_id, key
+
+    def _compose(
+        self,
+        request: GenerationRequest,
+        tags: tuple[Tag, ...],
+        decision: Decision,
+        run: Run,
+        derivation: Derivation | None = None,
+    ) -> tuple[Waveform, Mapping[str, Any]]:
+        """The music, by permission of ``decision`` only."""
+        require_permission(decision, tags, model=request.model)  # before a model is even loaded
+        assert request.seed is not None
+        generator = self._generator(request.model)
+        sheet = self._lead_sheet(request, derivation)
+        run.check()
+        waveform = compose_under(
+            decision,
+            generator,
+            tags,
+            model=request.model,
+            duration_s=request.duration_s,
+            seed=request.seed,
+            guidance=request.guidance,
+            prompt=None if derivation is None else derivation.prompt,
+            lead_sheet=sheet,
+            progress=run.generated,
+            cancel=run.cancel,
+        )
+        info = generator.info
+        return waveform, {
+            "id": info.id,
+            "title": info.title,
+            "digest": info.digest,
+            "licence": info.licence,
+            **({} if sheet is None else {"lead_sheet": sheet.text}),
+        }
+
+    def _lead_sheet(
+        self, request: GenerationRequest, derivation: Derivation | None
+    ) -> LeadSheet | None:
+        """What a house model plays from; an extension plays on from its parent's."""
+        if self._models[request.model].kind != "house":
+            return None
+        from studio.music.composer import LeadSheet, write_lead_sheet
+
+        if derivation is not None and derivation.relation == "extend":
+            text = derivation.parent.model.get("lead_sheet")
+            if text is not None:
+                return LeadSheet.parse(text)
+        assert request.seed is not None
+        return write_lead_sheet(request.seed, request.tags)
+
+    def _seal_readably(
+        self,
+        request: GenerationRequest,
+        waveform: Waveform,
+        model: Mapping[str, Any],
+        decision: Decision,
+        seal_id: SealId,
+        key: SealKey,
+        run: Run,
+    ) -> _Sealed:
+        """Seal, encode, tag and read back, stronger each time. Raises :class:`SealingError`."""
+        steps = self._config.seal.strengths
+        for attempt, strength in enumerate(steps, start=1):
+            again = f" (attempt {attempt} of {len(steps)})" if attempt > 1 else ""
+            run.enter(Stage.SEAL, f"Sealing{again}")
+            marked = self._sealer().seal(waveform, seal_id, key, strength=strength)
+            run.enter(Stage.ENCODE, f"Encoding as {request.format.upper()}")
+            content = self._encode(request, marked)
+            run.enter(Stage.TAG, "Writing title and credits")
+            content = self._tag(request, content, model, decision, seal_id)
+            run.enter(Stage.SIGN, "Signing Content Credentials")
+            signed = self._sign(request, content, model, decision, seal_id)
+            run.enter(Stage.READ_BACK, "Reading the seal back from the file")
+            sealed = self._read_back(signed, decision, seal_id, key, strength)
+            if sealed is not None:
+                return sealed
+        raise SealingError(
+            "nothing was released: the seal could not be read back from the encoded file, even at "
+            "the audibility limit; try a longer duration or another seed"
+        )
+
+    def _encode(self, request: GenerationRequest, waveform: Waveform) -> bytes:
+        from watermark.audio.waveform import encode
+        from watermark.errors import AudioError
+
+        bitrate = self._config.generation.mp3_bitrate if request.format == "mp3" else None
+        try:
+            return encode(waveform, request.format, bitrate=bitrate)
+        except AudioError as exc:
+            raise SealingError(f"nothing was released: {exc}") from exc
+
+    def _tag(
+        self,
+        request: GenerationRequest,
+        content: bytes,
+        model: Mapping[str, Any],
+        decision: Decision,
+        seal_id: SealId,
+    ) -> bytes:
+        from studio.provenance.file_tags import write_metadata
+
+        credit = self._credits(decision, model)
+        return write_metadata(
+            content,
+            request.format,
+            title=request.title or title_of(request.tags, seal_id.hex),
+            artist="Consented Music Studio",
+            comment=". ".join((*credit, "Trained algorithmic media", f"Seal {seal_id.hex}")),
+        )
+
+    def _sign(
+        self,
+        request: GenerationRequest,
+        content: bytes,
+        model: Mapping[str, Any],
+        decision: Decision,
+        seal_id: SealId,
+    ) -> SignedFile:
+        """The file with its Content Credentials. Raises :class:`CredentialError`."""
+        basis = self._models[request.model].training_basis.strip()
+        claim = claim_of(
+            request,
+            decision,
+            model={**model, "training_basis": basis},
+            seal_id=seal_id.hex,
+            made_at=self._clock(),
+            parent=None if request.parent is None else self._ledger.release(request.parent),
+        )
+        return self._credentials().sign(content, request.format, claim)
+
+    def _read_back(
+        self,
+        signed: SignedFile,
+        decision: Decision,
+        seal_id: SealId,
+        key: SealKey,
+        strength: float,
+    ) -> _Sealed | None:
+        """What the detector finds in the bytes to be handed out; None if not this seal, surely."""
+        from watermark.audio.waveform import read
+        from watermark.coding.identify import MAX_CHANCE, Codebook, CodebookEntry
+        from watermark.errors import WatermarkError
+        from watermark.fingerprint.haitsma_kalker import fingerprint
+
+        try:
+            decoded = read(signed.content)
+            codebook = Codebook([CodebookEntry(seal_id, key, decoded.duration_s)])
+            detection = self._sealer().read(decoded, codebook)
+            found = detection.identification
+            # One seal was searched here; at the desk every registered one is. The bound grows in
+            # proportion, so this says what the desk will be able to say.
+            registered = self._ledger.output_count() + 1
+            if (
+                found is None
+                or found.seal_id != seal_id
+                or abs(found.offset_s) > MAX_READBACK_OFFSET_S
+                or found.chance_bound * registered > MAX_CHANCE
+            ):
+                return None
+            return _Sealed(
+                signed=signed,
+                decision=decision,
+                fingerprint=fingerprint(decoded),
+                seal={
+                    "id": seal_id.hex,
+                    "epoch": key.epoch,
+                    **self._sealer().describe(),
+                    "strength": strength,
+                    "readback": {
+                        "score": found.score,
+                        "bit_accuracy": found.bit_accuracy,
+                        "chance_bound": found.chance_bound,
+                    },
+                },
+                audio={
+                    "rate": decoded.rate,
+                    "channels": decoded.channels,
+                    "duration_s": decoded.duration_s,
+                },
+            )
+        except WatermarkError as exc:
+            raise SealingError(f"nothing was released: reading back failed: {exc}") from exc
+
+    def _release(
+        self,
+        request: GenerationRequest,
+        sealed: _Sealed,
+        model: Mapping[str, Any],
+        derivation: Derivation | None,
+        seal_id: SealId,
+    ) -> Release:
+        from studio.provenance.credentials.repository import ManifestStore
+
+        def also(decision: Decision, connection: Connection) -> None:
+            self._consent_unmoved(connection, decision.consent_entry)
+            ManifestStore.keep(connection, seal_id.hex, sealed.signed)
+            if derivation is not None:
+                write_parent(connection, seal_id.hex, derivation)
+
+        title: str | Personal = title_of(request.tags, seal_id.hex)
+        if request.title is not None:  # typed by a person, and so erasable
+            title = Personal(request.title)
+        beside: dict[str, Any] = {}
+        if derivation is not None:
+            beside["lineage"] = derivation.record()
+        if request.note is not None:
+            beside["note"] = Personal(request.note)
+        workspace = self._own_workspace()
+        content = sealed.signed.content
+        path = workspace.write(f"{seal_id.hex}.{request.format}", content)
+        try:
+            while True:
+                decision = self._decide(request, derivation, stage=Stage.RELEASE)
+                self._same_grants(request, sealed.decision, decision)
+                # Decided again if consent changes between the decision and the commit.
+                with suppress(ConsentMovedError):
+                    self._ledger.append_release(
+                        {
+                            "request": request.to_ledger(),
+                            "decision": decision.to_json(),
+                            "model": model,
+                            "seal": sealed.seal,
+                            "audio": sealed.audio,
+                            "file": {
+                                "format": request.format,
+                                "bytes": len(content),
+                                "sha256": hashlib.sha256(content).hexdigest(),
+                            },
+                            "c2pa": {
+                                "label": sealed.signed.label,
+                                "manifest_sha256": sealed.signed.manifest_sha256,
+                                **self._credentials().describe(),
+                            },
+                            "title": title,
+                            "credits": list(self._credits(decision, model)),
+                            **beside,
+                        },
+                        file_name=path.name,
+                        fingerprint=sealed.fingerprint.to_bytes(),
+                        also=partial(also, decision),
+                    )
+                    break
+        except BaseException:
+            # An interrupt may arrive just after the commit: a file with an entry is kept, for
+            # recover() to hand out; so is one of which we cannot learn whether it has an entry.
+            if self._surely_unrecorded(seal_id.hex):
+                workspace.discard(path)
+            raise
+        workspace.release(path)
+        release = self._ledger.release(OutputId(seal_id.hex))
+        assert release is not None  # it was just committed
+        return release
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _surely_unrecorded(self, output_id: str) -> bool:
+        try:
+            return self._ledger.release(output_id) is None
+        except StudioError:
+            return False
+
+    def _same_grants(self, request: GenerationRequest, signed: Decision, now: Decision) -> None:
+        """The grants that the signed file names must be those that cover it at release."""
+        if [tag.to_json() for tag in signed.tags] == [tag.to_json() for tag in now.tags]:
+            return
+        why = "the grants behind the tags changed while the music was made; ask again"
+        self._ledger.append(
+            "refusal",
+            {
+                "stage": str(Stage.RELEASE),
+                "request": request.to_ledger(),
+                "decision": now.to_json(),
+                "why": why,
+            },
+        )
+        raise ConsentRefusedError(f"refused: {why}")
+
+    def _credits(self, decision: Decision, model: Mapping[str, Any]) -> tuple[str, ...]:
+        holders = {tag.holder.id: tag.holder.name for tag in decision.tags if tag.holder}
+        return credit_lines(decision.to_json(), holders, model["title"])
+
+    def _own_workspace(self) -> Workspace:
+        from studio.generation.staging import Workspace
+
+        with self._lock:
+            if self._workspace is None:
+                self._workspace = Workspace(self._paths)
+            return self._workspace
+
+    def close(self) -> None:
+        """Give the work folder back."""
+        with self._lock:
+            if self._workspace is not None:
+                self._workspace.close()
+                self._workspace = None

@@ -1,0 +1,92 @@
+"""How far a request is, and whether it shall stop.
+
+>>> seen = []
+>>> run = Run(seen.append, threading.Event())
+>>> run.enter(Stage.GENERATE, "Generating")
+>>> run.generated(5.0, 10.0)
+>>> [(str(step.stage), step.fraction) for step in seen]
+[('generate', 0.02), ('generate', 0.42)]
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from studio.core.errors import GenerationCancelledError
+
+__all__ = ["OnProgress", "Progress", "Run", "Stage"]
+
+
+class Stage(StrEnum):
+    """Where a request stands."""
+
+    CONSENT = "consent"
+    RESERVE = "reserve"
+    GENERATE = "generate"
+    SEAL = "seal"
+    ENCODE = "encode"
+    TAG = "tag"
+    SIGN = "sign"
+    READ_BACK = "read-back"
+    RELEASE = "release"
+    DONE = "done"
+
+
+# How far along a whole request each stage begins; generation takes most of the time.
+_BEGINS = {
+    Stage.CONSENT: 0.0,
+    Stage.RESERVE: 0.01,
+    Stage.GENERATE: 0.02,
+    Stage.SEAL: 0.82,
+    Stage.ENCODE: 0.87,
+    Stage.TAG: 0.89,
+    Stage.SIGN: 0.90,
+    Stage.READ_BACK: 0.91,
+    Stage.RELEASE: 0.98,
+    Stage.DONE: 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step forward; ``fraction`` is of the whole request and never falls."""
+
+    stage: Stage
+    fraction: float
+    text: str
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Run:
+    """Progress and cancellation of one request."""
+
+    def __init__(self, on_progress: OnProgress, cancel: threading.Event) -> None:
+        self._on_progress = on_progress
+        self.cancel = cancel
+        self._fraction = 0.0
+
+    def enter(self, stage: Stage, text: str, *, can_cancel: bool = True) -> None:
+        if can_cancel:
+            self.check()
+        self._report(stage, _BEGINS[stage], text)
+
+    def generated(self, done_s: float, total_s: float) -> None:
+        """The generator's own progress, in seconds of music."""
+        begin, end = _BEGINS[Stage.GENERATE], _BEGINS[Stage.SEAL]
+        share = min(1.0, done_s / total_s) if total_s > 0 else 0.0
+        text = f"Generating: {done_s:.1f} of {total_s:.1f} s"
+        self._report(Stage.GENERATE, begin + (end - begin) * share, text)
+
+    def check(self) -> None:
+        if self.cancel.is_set():
+            raise GenerationCancelledError("cancelled; nothing was kept")
+
+    def _report(self, stage: Stage, fraction: float, text: str) -> None:
+        # A second sealing attempt goes back a stage, the bar does not.
+        self._fraction = max(self._fraction, fraction)
+        self._on_progress(Progress(stage, self._fraction, text))

@@ -1,0 +1,67 @@
+"""Loads a checkpoint: resolve, check the digest, read safely, build, hand over in eval mode.
+
+House checkpoints (:mod:`studio.music.models.house.model`) are safetensors; hub checkpoints
+(:mod:`studio.music.models.hub.loader`) are audiocraft's exports. Both come back as the two
+networks that `audiocraft.models.MusicGen` drives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from studio.core.errors import CheckpointError
+from studio.music.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from audiocraft.models.encodec import CompressionModel
+    from audiocraft.models.lm import LMModel
+
+__all__ = ["Checkpoint", "check_digest", "is_memory_error", "load_checkpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded model. `digest` is the SHA-256 of its weights."""
+
+    codec: CompressionModel
+    lm: LMModel
+    digest: str
+    max_duration_s: float
+
+
+def load_checkpoint(config: ModelConfig, *, offline: bool) -> Checkpoint:
+    """Load the model that `config` names; with `offline` nothing is asked of the network.
+
+    Raises :class:`CheckpointError` (absent, damaged, not the one expected),
+    :class:`HubUnreachableError`, :class:`ModelMemoryError`, :class:`AudiocraftMissingError`.
+    """
+    if config.kind == "hub":
+        from studio.music.models.hub.loader import load_hub_checkpoint
+
+        return load_hub_checkpoint(config, offline=offline)
+    from studio.music.models.house.model import WEIGHTS_NAME, load_house_model
+
+    model = load_house_model(config.path)
+    check_digest(config, WEIGHTS_NAME, model.digest)
+    return Checkpoint(model.codec, model.lm, model.digest, model.config.lm.max_duration_s)
+
+
+def check_digest(config: ModelConfig, name: str, digest: str) -> None:
+    """Raise :class:`CheckpointError` unless `config` expects this digest, or none, of the file."""
+    digests: Mapping[str, str] = config.digests
+    expected = digests.get(name)
+    if expected is not None and digest != expected:
+        raise CheckpointError(
+            f"{name} of model {config.id!r} is not the file its configuration names: SHA-256 "
+            f"{digest[:12]}… instead of {expected[:12]}…; fetch it again or correct the digest"
+        )
+
+
+def is_memory_error(exc: BaseException) -> bool:
+    """Whether `exc` says that memory ran out; torch's CPU allocator raises a bare RuntimeError."""
+    if isinstance(exc, MemoryError):
+        return True
+    signs = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(exc, RuntimeError) and any(sign in str(exc).lower() for sign in signs)

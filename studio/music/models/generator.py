@@ -1,0 +1,372 @@
+"""Makes music from tags: one :class:`MusicGenerator` for the house model and for hub models.
+
+It drives `audiocraft.models.MusicGen` (conditioning, continuation, windows beyond the model's own
+duration, codec) over the decoder of :mod:`studio.music.models.decoding`. One generation runs at a
+time per model; a request has its own random numbers, so its music depends on nothing but the
+request::
+
+    generator = get_generator(configs["house"])
+    music = generator.generate(vocabulary.parse(["genre/waltz"]), duration_s=10, seed=7)
+    longer = generator.generate(tags, duration_s=20, seed=8, prompt=music)   # extend
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studio.core.errors import (
+    GenerationCancelledError,
+    ModelError,
+    ModelMemoryError,
+    UsageError,
+)
+from studio.core.tags import Tag
+from studio.music.models.checkpoints import Checkpoint, is_memory_error, load_checkpoint
+from studio.music.models.config import ModelConfig, ModelInfo, describe
+from watermark.audio.waveform import Waveform
+
+if TYPE_CHECKING:
+    from studio.music.composer.lead_sheet import LeadSheet
+    from studio.music.models.decoding import CachedLM
+
+__all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]
+
+Progress = Callable[[float, float], None]
+"""Called with (seconds of music done, seconds to do)."""
+
+_PEAK = 0.98
+"""Louder music is turned down to this: encoders and the seal need headroom."""
+
+_JOIN_S = 0.02
+"""Cross-fade between a continued recording and what is added to it, seconds."""
+
+
+class MusicGenerator:
+    """One model. Cheap to make: the weights are read at the first use, or by :meth:`load`.
+
+    Args:
+        config: which model.
+        offline: ask nothing of the network; by default as ``HF_HUB_OFFLINE`` says.
+        threads: CPU threads of torch while generating; by default as `config` says.
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, offline: bool | None = None, threads: int | None = None
+    ) -> None:
+        self.config = config
+        self._offline = hub_is_off() if offline is None else offline
+        self._threads = config.threads if threads is None else threads
+        self._turn = threading.Lock()
+        self._loading = threading.Lock()
+        self._model: _Loaded | None = None
+        self._info = describe(config)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model is; `digest` is known at the latest once it is loaded."""
+        return self._info
+
+    def load(self) -> None:
+        """Read the weights unless they are there. Raises the errors of `load_checkpoint`."""
+        self._loaded()
+
+    def generate(
+        self,
+        tags: Sequence[Tag],
+        *,
+        duration_s: float,
+        seed: int,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        prompt: Waveform | None = None,
+        lead_sheet: LeadSheet | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Waveform:
+        """Music for `tags`, exactly `duration_s` seconds of it, at the model's rate and channels.
+
+        The same arguments give the same music. With `prompt` the result begins with that
+        recording and goes on from it; `duration_s` counts the whole. A longer context than the
+        model's is cut to its most recent part. A house model plays from `lead_sheet`, by default
+        the one of :meth:`lead_sheet`; to continue a recording give the one it was played from.
+        `guidance` is the weight of the tags (1 = none
+        beyond the model's own), `temperature` and `top_k` shape the draw of each token.
+
+        Raises:
+            UsageError: a duration, seed, setting or prompt that cannot be; a tag the model does
+                not know.
+            GenerationCancelledError: `cancel` was set; at most one decoding step later.
+            ModelError: the model cannot be loaded, or ran out of memory.
+        """
+        self._check(tags, duration_s, seed, prompt)
+        stop = cancel or threading.Event()
+        with self._my_turn(stop), _memory_errors(self.config.id):
+            model = self._loaded()
+            if stop.is_set():
+                raise GenerationCancelledError("cancelled before the first step")
+            if lead_sheet is None:
+                lead_sheet = self.lead_sheet(tags, seed)
+            samples = model.generate(
+                prompt_text(self.config, tags),
+                lead_sheet,
+                threads=self._threads,
+                duration_s=duration_s,
+                seed=seed,
+                guidance=self.config.guidance if guidance is None else guidance,
+                temperature=self.config.temperature if temperature is None else temperature,
+                top_k=self.config.top_k if top_k is None else top_k,
+                prompt=prompt,
+                progress=progress or (lambda done, total: None),
+                cancel=stop,
+            )
+        if progress is not None:
+            progress(duration_s, duration_s)
+        return Waveform(samples, self.info.rate)
+
+    def lead_sheet(self, tags: Sequence[Tag], seed: int) -> LeadSheet | None:
+        """What `generate` plays from by default: the composer's; None for a hub model."""
+        if self.config.kind != "house":
+            return None
+        from studio.music.composer import write_lead_sheet
+
+        return write_lead_sheet(seed, [tag.id for tag in tags])
+
+    def _check(
+        self, tags: Sequence[Tag], duration_s: float, seed: int, prompt: Waveform | None
+    ) -> None:
+        if not tags:
+            raise UsageError("at least one tag is needed to generate music")
+        kinds = [tag.kind for tag in tags]
+        if len(set(kinds)) != len(kinds):
+            raise UsageError("at most one tag of each kind can be asked for")
+        known = self.info.tags
+        if known is not None:
+            for tag in tags:
+                if tag.id not in known:
+                    raise UsageError(
+                        f"model {self.config.id!r} was not trained on tag {tag.id!r}; "
+                        "choose another tag or a model that takes any wording"
+                    )
+        if not (math.isfinite(duration_s) and duration_s > 0):
+            raise UsageError(f"a duration of {duration_s} s is not possible")
+        if not 0 <= seed < 2**63:
+            raise UsageError("a seed is a whole number from 0 to 2**63 - 1")
+        if prompt is not None and not 0 < prompt.duration_s < duration_s:
+            raise UsageError(
+                f"the recording to continue lasts {prompt.duration_s:.1f} s; the result "
+                f"({duration_s:.1f} s) must be longer than it"
+            )
+
+    @contextmanager
+    def _my_turn(self, stop: threading.Event) -> Iterator[None]:
+        """Hold the model for this generation; a cancelled request stops waiting for it."""
+        while not self._turn.acquire(timeout=0.1):
+            if stop.is_set():
+                raise GenerationCancelledError("cancelled while waiting for the model")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _loaded(self) -> _Loaded:
+        with self._loading, _memory_errors(self.config.id):
+            if self._model is None:
+                checkpoint = load_checkpoint(self.config, offline=self._offline)
+                self._model = _Loaded(checkpoint, self.config)
+                self._info = describe(self.config, digest=checkpoint.digest)
+            return self._model
+
+
+class _Loaded:
+    """MusicGen over a checkpoint. Not thread-safe: :class:`MusicGenerator` takes turns."""
+
+    def __init__(self, checkpoint: Checkpoint, config: ModelConfig) -> None:
+        from audiocraft.models.musicgen import MusicGen
+
+        from studio.music.models.decoding import CachedLM
+
+        self.lm: CachedLM = CachedLM(checkpoint.lm)
+        # MusicGen's constructor checks a stride of 18 s against the duration; the real one follows.
+        language_model: Any = self.lm  # stands in for an LMModel
+        self.musicgen: Any = MusicGen(config.id, checkpoint.codec, language_model, 30.0)
+        self.musicgen.max_duration = checkpoint.max_duration_s
+        self.rate: int = self.musicgen.sample_rate
+        self.channels: int = self.musicgen.audio_channels
+        self.frame_rate = float(self.musicgen.frame_rate)
+        self.window = int(checkpoint.max_duration_s * self.frame_rate)  # frames
+        self.stride = self.window - max(1, int(self.window * config.extend_keep))
+
+    def generate(
+        self,
+        text: str,
+        sheet: LeadSheet | None,
+        *,
+        duration_s: float,
+        seed: int,
+        guidance: float,
+        temperature: float,
+        top_k: int,
+        prompt: Waveform | None,
+        progress: Progress,
+        cancel: threading.Event,
+        threads: int | None,
+    ) -> NDArray[np.float32]:
+        """Samples (channels, duration_s * rate), `prompt` at their beginning."""
+        import torch
+
+        from studio.music.models.house.model import condition_text
+
+        length = round(duration_s * self.rate)
+        head = None if prompt is None else self._adapted(prompt)
+        head_length = 0 if head is None else head.shape[-1]
+        hop = self.rate / self.frame_rate
+        new = math.ceil((length - head_length) / hop)  # frames to generate
+        context = 0
+        if head is not None:
+            context = min(int(head_length / hop), self.window - min(new, self.stride))
+            if context < 1:
+                raise UsageError("the recording to continue is shorter than one codec frame")
+
+        if sheet is not None:
+            # The first frame heard or made lies where the recording's last `context` frames begin.
+            start = round(head_length / hop) - context
+            text = condition_text(text.split(), sheet, start)
+        self.lm.begin([torch.Generator().manual_seed(seed)], stride=self.stride)
+        self._set_parameters(context + new, guidance, temperature, top_k)
+        self._follow(context + new, duration_s, context / self.frame_rate, progress, cancel)
+        threads_before = torch.get_num_threads()
+        torch.set_num_threads(threads or threads_before)
+        try:
+            if head is None:
+                audio = self.musicgen.generate([text], progress=True)
+            else:
+                known = torch.from_numpy(head[:, head_length - round(context * hop) :].copy())
+                audio = self.musicgen.generate_continuation(
+                    known[None], self.rate, [text], progress=True
+                )
+        finally:
+            torch.set_num_threads(threads_before)
+            self.musicgen.set_custom_progress_callback(None)
+        made = _within_peak(audio[0].float().cpu().numpy())
+        if head is not None:
+            made = _joined(head, made, round(context * hop), round(_JOIN_S * self.rate))
+        return _of_length(made, length)
+
+    def _set_parameters(self, frames: int, guidance: float, temperature: float, top_k: int) -> None:
+        # A thousandth of a frame more, for MusicGen truncates duration * frame_rate.
+        duration = (frames + 1e-3) / self.frame_rate
+        if frames <= self.window:
+            duration = min(duration, self.musicgen.max_duration)
+        self.musicgen.set_generation_params(
+            use_sampling=temperature > 0,
+            temperature=temperature,
+            top_k=top_k,
+            duration=duration,
+            cfg_coef=guidance,
+            extend_stride=(self.stride + 1e-3) / self.frame_rate,
+        )
+
+    def _follow(
+        self,
+        frames: int,
+        duration_s: float,
+        context_s: float,
+        progress: Progress,
+        cancel: threading.Event,
+    ) -> None:
+        """Have every decoding step report its progress and look at `cancel`."""
+        steps = 0
+
+        def on_step(_done: int, _total: int) -> None:
+            nonlocal steps
+            steps += 1
+            if cancel.is_set():
+                raise GenerationCancelledError("cancelled; nothing was kept")
+            done_s = context_s + min(steps / self.frame_rate, frames / self.frame_rate)
+            progress(min(done_s, duration_s), duration_s)
+
+        self.musicgen.set_custom_progress_callback(on_step)
+
+    def _adapted(self, prompt: Waveform) -> NDArray[np.float32]:
+        """The recording to continue at the model's rate and channels."""
+        sound = prompt.mono() if self.channels == 1 else prompt
+        samples = sound.resample(self.rate).samples
+        if samples.shape[0] != self.channels:
+            samples = np.broadcast_to(samples[:1], (self.channels, samples.shape[1]))
+        return np.ascontiguousarray(samples, np.float32)
+
+
+def prompt_text(config: ModelConfig, tags: Sequence[Tag]) -> str:
+    """What the model is told: a house model the tag ids, a hub model each tag's own wording."""
+    if config.kind == "house":
+        return " ".join(tag.id for tag in tags)
+    return ", ".join(tag.phrase for tag in tags)
+
+
+def get_generator(
+    config: ModelConfig, *, offline: bool | None = None, threads: int | None = None
+) -> MusicGenerator:
+    """The generator of this configuration, one per process however often it is asked for."""
+    key = (config.model_dump_json(), offline, threads)
+    with _generators_lock:
+        if key not in _generators:
+            _generators[key] = MusicGenerator(config, offline=offline, threads=threads)
+        return _generators[key]
+
+
+_generators: dict[tuple[str, bool | None, int | None], MusicGenerator] = {}
+_generators_lock = threading.Lock()
+
+
+def hub_is_off() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` forbids asking the hub, read now and not at import."""
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in {"1", "TRUE", "YES", "ON"}
+
+
+@contextmanager
+def _memory_errors(model_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as exc:
+        if not is_memory_error(exc):
+            raise
+        raise ModelMemoryError(
+            f"model {model_id!r} ran out of memory; ask for a shorter piece, close other "
+            "programs, or choose a smaller model"
+        ) from exc
+
+
+def _joined(
+    head: NDArray[np.float32], made: NDArray[np.float32], context: int, fade: int
+) -> NDArray[np.float32]:
+    """`head`, then what `made` adds after its first `context` samples, cross-faded over `fade`."""
+    fade = min(fade, context, head.shape[-1])
+    weight = np.linspace(0, 1, fade, dtype=np.float32)
+    seam = (
+        head[:, head.shape[-1] - fade :] * (1 - weight) + made[:, context - fade : context] * weight
+    )
+    return np.concatenate([head[:, : head.shape[-1] - fade], seam, made[:, context:]], axis=1)
+
+
+def _of_length(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    missing = length - samples.shape[-1]
+    return np.pad(samples[:, :length], ((0, 0), (0, max(0, missing)))).astype(
+        np.float32, copy=False
+    )
+
+
+def _within_peak(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turned down to the peak allowed. Raises :class:`ModelError` for samples that are no sound."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not math.isfinite(peak):
+        raise ModelError("the model produced no sound (NaN or infinite); its weights are damaged")
+    return samples * np.float32(_PEAK / peak) if peak > _PEAK else samples

@@ -1,0 +1,1 @@
+"""Train and export the language model that performs scores."""

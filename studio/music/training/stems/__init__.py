@@ -1,0 +1,1 @@
+"""Render stems, measure instruments, train and judge the stem codec."""

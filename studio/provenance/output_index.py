@@ -1,0 +1,90 @@
+"""What the desk searches in: the codebook of all released seals and the index of fingerprints.
+
+Both follow the ledger; a reading never misses an output released before. The fingerprint index is
+kept on disk beside it and only grows by what is new. It is a copy: the note in it names the last
+entry it holds by index and tree head, and where the ledger does not agree it is made again.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studio.core.errors import LedgerError
+from watermark.coding.identify import Codebook, CodebookEntry
+from watermark.coding.message import SealId
+from watermark.errors import FingerprintError
+from watermark.fingerprint.haitsma_kalker import Fingerprint
+from watermark.fingerprint.index import FingerprintIndex
+
+if TYPE_CHECKING:
+    from studio.provenance.keys import KeyRing
+    from studio.provenance.ledger.log import Ledger, StoredOutput
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """Codebook and fingerprint index over every release of the ledger.
+
+    ``folder`` is where the index is kept between runs; None keeps it in memory.
+    """
+
+    def __init__(self, ledger: Ledger, keys: KeyRing, folder: Path | None = None) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._last = -1  # index of the newest entry taken in
+        self.codebook = Codebook()
+        self.index = FingerprintIndex()
+        self._opened = False
+
+    def __len__(self) -> int:
+        return len(self.codebook)
+
+    def refresh(self) -> None:
+        """Take in what was released since. Raises :class:`LedgerError`, also for a lost key."""
+        with self._lock:
+            if not self._opened:
+                self.index = self._open()
+                self._opened = True
+            before = self._last
+            for entry_index, stored in self._ledger.outputs(after=self._last):
+                key = self._keys.of(stored.epoch)
+                seal_id = SealId.parse(stored.seal_id)
+                self.codebook.add([CodebookEntry(seal_id, key, stored.duration_s)])
+                if stored.output_id not in self.index:
+                    self.index.add(stored.output_id, _fingerprint(stored))
+                self._last = entry_index
+            if self._last > before:
+                self._save()
+
+    def _open(self) -> FingerprintIndex:
+        """The index on disk if it is of this very ledger, or an empty one."""
+        if self._folder is None:
+            return FingerprintIndex()
+        with suppress(FingerprintError):
+            index = FingerprintIndex(self._folder)
+            last, _, head = index.note.partition(" ")
+            entry = self._ledger.entry(int(last)) if last.isdigit() else None
+            if entry is not None and entry.tree_head.hex() == head:
+                return index
+        return FingerprintIndex(self._folder, fresh=True)
+
+    def _save(self) -> None:
+        entry = self._ledger.entry(self._last)
+        # Where nothing can be written the index lives in memory, and the next run makes it again.
+        with suppress(OSError):
+            self.index.save("" if entry is None else f"{entry.index} {entry.tree_head.hex()}")
+
+
+def _fingerprint(stored: StoredOutput) -> Fingerprint:
+    try:
+        return Fingerprint.from_bytes(stored.fingerprint)
+    except FingerprintError as exc:
+        raise LedgerError(
+            f"the fingerprint of output {stored.output_id} is damaged; run `studio ledger verify`"
+        ) from exc

@@ -1,0 +1,118 @@
+"""The seal as pipeline and desk use it: one pair of models, writing and reading.
+
+A thin seam over :mod:`watermark`: it turns the watermark package's errors into the studio's, and it
+is what a test replaces to show that an unsealed file is never released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.core.errors import ModelError, SealingError, UsageError
+
+if TYPE_CHECKING:
+    from watermark.audio.waveform import DecodeLimits, Waveform
+    from watermark.coding.identify import Codebook
+    from watermark.coding.message import SealId, SealKey
+    from watermark.detection.detect import Detection
+    from watermark.models.base import SealModel
+
+__all__ = ["MissRate", "Sealer"]
+
+
+@dataclass(frozen=True, slots=True)
+class MissRate:
+    """How often a seal that was there could not be named, as measured for a pair of models."""
+
+    attack: str  # what had been done to the sealed clips; "clean" for nothing
+    seconds: float  # length of each clip
+    missed: int
+    clips: int
+
+
+class Sealer:
+    """Marks and reads with one registered pair of seal models."""
+
+    def __init__(self, model: SealModel) -> None:
+        self._model = model
+
+    @classmethod
+    def load(cls, name: str) -> Sealer:
+        """The pair of that name. Raises :class:`ModelError`."""
+        from watermark.errors import SealModelError
+        from watermark.models.base import load_seal_model
+
+        try:
+            return cls(load_seal_model(name))
+        except SealModelError as exc:
+            raise ModelError(f"the seal model {name!r} cannot be used: {exc}") from exc
+
+    def describe(self) -> Mapping[str, Any]:
+        """Which pair this is, for the ledger."""
+        return {"pair": self._model.id, "digest": self._model.digest}
+
+    def seal(
+        self, waveform: Waveform, seal_id: SealId, key: SealKey, *, strength: float
+    ) -> Waveform:
+        """The waveform with its seal; ``strength`` is a multiple of the pair's own (linear gain).
+
+        What the pair calls its audibility limit is never exceeded.
+
+        Raises :class:`UsageError` for a carrier too short and :class:`SealingError` for one too
+        quiet to hold a seal.
+        """
+        from watermark.embedding.embed import embed
+        from watermark.errors import CarrierTooShortError, WatermarkError
+
+        try:
+            return embed(
+                waveform,
+                seal_id,
+                key,
+                model=self._model,
+                strength=min(strength, self._model.max_strength),
+            )
+        except CarrierTooShortError as exc:
+            raise UsageError(str(exc)) from exc
+        except WatermarkError as exc:
+            raise SealingError(f"nothing was released: {exc}") from exc
+
+    def read(
+        self,
+        source: Waveform | Path | bytes,
+        codebook: Codebook,
+        *,
+        limits: DecodeLimits | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Detection:
+        """What the detector finds; ``progress`` is told the seconds read.
+
+        Raises :class:`watermark.errors.AudioError`.
+        """
+        from watermark.detection.detect import detect
+
+        told = None if progress is None else lambda seconds, _total: progress(seconds)
+        return detect(source, model=self._model, codebook=codebook, limits=limits, progress=told)
+
+    def miss_rates(self) -> tuple[MissRate, ...]:
+        """What the bench measured for this pair (``bench`` in its record); empty if nothing."""
+        bench = self._model.record.get("bench")
+        if not isinstance(bench, dict):
+            return ()
+        try:
+            return tuple(
+                MissRate(
+                    attack=str(row["attack"]),
+                    seconds=float(bench["seconds"]),
+                    missed=int(row["clips"]) - int(row["identified"]),
+                    clips=int(row["clips"]),
+                )
+                for row in bench["results"]
+            )
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ModelError(
+                f"the record of seal model {self._model.id} is damaged: {exc}"
+            ) from exc

@@ -1,0 +1,72 @@
+"""The ledger as a running studio holds it: its keys the recorded ones, its checkpoints kept.
+
+Opening refuses what must not be gone on with: a key that is lost or exchanged, and a ledger that
+does not continue the newest checkpoint signed for it. ``studio ledger verify`` looks at such a
+ledger without any of this.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from studio.core.errors import StudioError
+from studio.core.home import is_read_only
+from studio.provenance.keys import KeyRing, Purpose, SiteKeys, rotate
+from studio.provenance.ledger.checkpointer import Notary
+
+if TYPE_CHECKING:
+    from studio.core.config import LedgerConfig
+    from studio.core.paths import StudioPaths
+    from studio.provenance.ledger.log import Ledger
+
+__all__ = ["Custody", "open_custody", "rotate_key"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Custody:
+    """What belongs together: one ledger, its seal keys, and who signs for it."""
+
+    ledger: Ledger
+    seal_keys: KeyRing
+    notary: Notary
+
+
+def open_custody(ledger: Ledger, paths: StudioPaths, config: LedgerConfig) -> Custody:
+    """Open keys and ledger, held against record and checkpoints.
+
+    Raises :class:`LedgerError` for a lost key and :class:`ProofError` for a ledger that was cut
+    off, exchanged or rewritten.
+    """
+    keys = SiteKeys(paths.keys, ledger, origin=config.origin)
+    notary = Notary(ledger, keys.signing, paths.checkpoints, config)
+    notary.check()
+    if not is_read_only(paths.home):
+        _keep_handovers(notary)
+    ledger.after_append(notary.consider)
+    return Custody(ledger, keys.seal, notary)
+
+
+def rotate_key(custody: Custody, paths: StudioPaths, purpose: Purpose) -> int:
+    """Make the next key and put it on record; its number. Raises :class:`LedgerError`.
+
+    The old ledger key and the new one sign the handover before the new one is used, so that whoever
+    trusts the old key can come to trust the new one. A checkpoint by the new key follows.
+    """
+    number = rotate(paths.keys, custody.ledger, purpose)
+    _keep_handovers(custody.notary)
+    try:
+        custody.notary.checkpoint()
+    except StudioError:  # the rotation is done; the next checkpoint comes with the next entry
+        _log.exception("the key was rotated, but no checkpoint could be signed with it")
+    return number
+
+
+def _keep_handovers(notary: Notary) -> None:
+    try:
+        notary.keep_handovers()
+    except StudioError:  # each stands in its ledger entry as well
+        _log.exception("the handover to the new key could not be kept beside the checkpoints")

@@ -1,0 +1,1 @@
+"""Documents for people and platforms, made from records and verdicts."""

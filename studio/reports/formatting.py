@@ -1,0 +1,129 @@
+"""How the page says things: tag names, dates, durations, numbers, territories; and safe HTML.
+
+Every text that could come from outside (a file name, a note in a grant) passes :func:`esc`.
+
+>>> tag_name("genre/drum-and-bass"), tag_name("genre/lo-fi")
+('drum and bass', 'lo-fi')
+>>> esc("<b>x.wav")
+'&lt;b&gt;x.wav'
+"""
+
+from __future__ import annotations
+
+import html
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+
+__all__ = [
+    "KIND_TITLES",
+    "USE_TITLES",
+    "asset",
+    "chance",
+    "clock",
+    "day",
+    "esc",
+    "moment",
+    "percent",
+    "tag_name",
+    "territories",
+    "territory_name",
+]
+
+KIND_TITLES = {"genre": "Genre", "mood": "Mood", "lead": "Lead instrument", "tempo": "Tempo"}
+USE_TITLES = {
+    "experiment": "Experiment (private, not published)",
+    "noncommercial": "Noncommercial",
+    "commercial": "Commercial",
+}
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_HYPHENATED = {"lo-fi"}  # every other hyphen in a tag stands for a space
+
+
+def esc(text: object) -> str:
+    """Text made safe to stand in HTML, in an attribute too."""
+    return html.escape(str(text), quote=True)
+
+
+def tag_name(tag_id: str) -> str:
+    """The name of a tag as a person says it."""
+    name = tag_id.rsplit("/", 1)[-1]
+    return name if name in _HYPHENATED else name.replace("-", " ")
+
+
+def day(at: datetime) -> str:
+    """A calendar day that nobody can misread.
+
+    >>> day(datetime(2027, 2, 1))
+    '1 Feb 2027'
+    """
+    return f"{at.day} {at:%b %Y}"
+
+
+def moment(at: datetime) -> str:
+    """Day and time of day, with the zone."""
+    return f"{day(at)}, {at:%H:%M:%S} {at.tzname() or ''}".rstrip()
+
+
+def clock(seconds: float) -> str:
+    """A place in a recording.
+
+    >>> clock(3.04), clock(75.5), clock(3671)
+    ('0:03.0', '1:15.5', '1:01:11.0')
+    """
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{tenths // 10:02d}.{tenths % 10}"
+    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
+
+
+def percent(share: float) -> str:
+    """A share as percent with as many digits as it needs.
+
+    >>> percent(0.0003), percent(0.125), percent(1.0)
+    ('0.03 %', '12.5 %', '100 %')
+    """
+    value = share * 100
+    return f"{value:.2g} %" if value < 1 else f"{value:.4g} %"
+
+
+def chance(p: float) -> str:
+    """A small probability in words, as odds and as a power of ten.
+
+    >>> chance(0.02), chance(3e-9), chance(0.0)
+    ('1 in 50', 'less than 1 in 100 million', 'less than 1 in 10¹⁵')
+    """
+    if p >= 1e-3:
+        return f"1 in {1 / p:.3g}" if p < 0.5 else f"{p:.2f}"
+    if p < 1e-15:
+        return "less than 1 in 10¹⁵"
+    power = 3
+    while 10 ** -(power + 1) >= p:
+        power += 1
+    names = {3: "thousand", 6: "million", 9: "billion"}
+    base = max((key for key in names if key <= power), default=3)
+    if power > 11:
+        return f"less than 1 in 10{str(power).translate(_SUPERSCRIPT)}"
+    return f"less than 1 in {10 ** (power - base)} {names[base]}"
+
+
+def asset(name: str) -> str:
+    """The text of a file in ``studio/web/ui/assets``."""
+    return (files("studio.web.ui") / "assets" / name).read_text(encoding="utf-8")
+
+
+@cache
+def territories() -> dict[str, str]:
+    """ISO 3166-1 alpha-2 code -> English name, by name; ``WORLD`` first.
+
+    >>> list(territories())[:3], territories()["AT"]
+    (['WORLD', 'AF', 'AX'], 'Austria')
+    """
+    rows = (line.split("\t") for line in asset("territories.tsv").splitlines())
+    return {"WORLD": "Worldwide"} | {row[0]: row[1] for row in rows}
+
+
+def territory_name(code: str) -> str:
+    """The English name, or the code itself where it is not one of ISO's."""
+    return territories().get(code, code)

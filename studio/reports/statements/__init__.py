@@ -1,0 +1,1 @@
+"""Statements of use for rights holders, their rates and exports."""

@@ -1,0 +1,1 @@
+"""Reports of an examination: page, JSON, timeline, and their texts."""

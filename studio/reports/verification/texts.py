@@ -1,0 +1,247 @@
+"""The words around a verdict, for the Verify tab and for printed reports alike.
+
+A verdict is never worded beyond its evidence: no verdict says that a person made something, and the
+presence of a seal alone never says where the content came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from studio.verification.evidence import PartKind
+from studio.verification.report import odds_text
+from studio.verification.verifier import Verdict
+
+if TYPE_CHECKING:
+    from studio.verification.verifier import VerifyReport
+    from watermark.detection.detect import Detection
+
+__all__ = ["NEXT_STEPS", "PART_WORDS", "READING", "Reading", "evidence_rows", "short_percent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read one verdict."""
+
+    icon: str
+    tone: str  # good | warn | bad | calm: colours of the page's style sheet
+    headline: str
+    means: str
+    means_not: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartWords:
+    """How a kind of part is shown."""
+
+    title: str
+    colour: str
+    means: str
+
+
+PART_WORDS: Mapping[str, PartWords] = {
+    PartKind.SEALED: PartWords("sealed", "#1d6b3a", "our seal, on its own content"),
+    PartKind.OVERLAID: PartWords(
+        "under other sound", "#4f8f8a", "our seal; its content is there, but covered or processed"
+    ),
+    PartKind.COPIED: PartWords("copied seal", "#a3271d", "our seal, on content that is not ours"),
+    PartKind.ALONE: PartWords(
+        "seal alone", "#6b6b7b", "our seal; whether the content is its own cannot be told"
+    ),
+    PartKind.UNSEALED: PartWords(
+        "without a seal", "#c98a1b", "our content; no seal of ours can be read"
+    ),
+}
+
+NEXT_STEPS: Mapping[Verdict, tuple[str, ...]] = {
+    Verdict.SEALED: (
+        "Compare the use you see with the consent below: use, territory and term.",
+        "Keep the examined file unchanged. Its digest ties it to this report.",
+        "Ask the studio for the proof of the ledger entry (`studio ledger prove`), which anyone "
+        "can check without it.",
+    ),
+    Verdict.EXCERPT: (
+        "Use the table of parts: only those seconds are ours. The rest needs its own judgement.",
+        "Compare the use you see with the consent below: use, territory and term.",
+        "Keep the examined file unchanged. Its digest ties it to this report.",
+    ),
+    Verdict.TRANSPLANTED: (
+        "Do not attribute this recording to the studio or to anyone named in the entry.",
+        "Keep the file and tell the studio: somebody had a sealed file of the output named and "
+        "made this one look like it.",
+    ),
+    Verdict.SEAL_ONLY: (
+        "Do not take this for a finding against anyone.",
+        "Look for a longer, louder or less processed copy, and examine that.",
+        "Listen to the output named and to this file at the places given.",
+    ),
+    Verdict.UNSEALED_COPY: (
+        "Listen to both at the places given. Content alone is evidence, not proof.",
+        "Look for an earlier or less processed copy: the seal may have survived in it.",
+        "Do not accuse anyone of removing a seal on this alone; processing destroys seals too.",
+    ),
+    Verdict.FOREIGN_SEAL: (
+        "Take no step on this alone.",
+        "Look for an earlier or less processed copy, and examine that.",
+    ),
+    Verdict.NOT_DETECTED: (
+        "Conclude nothing about who or what made it.",
+        "A longer or less processed copy gives a surer answer.",
+    ),
+    Verdict.UNREADABLE: (
+        "Ask for the original file, or a WAV, FLAC or MP3 of it, and examine that.",
+    ),
+}
+
+READING: Mapping[Verdict, Reading] = {
+    Verdict.SEALED: Reading(
+        "✓",
+        "good",
+        "This is an output of this studio",
+        "The file carries the seal of one registered output, and its content agrees with that "
+        "output's record.",
+        "It does not say who distributed the file, or that a use of it is covered: compare the "
+        "consent below with the use you see.",
+    ),
+    Verdict.EXCERPT: Reading(
+        "✂",
+        "good",
+        "Part of an output of this studio is in this file",
+        "As “sealed”, but for a part: the file is an excerpt of the output, or holds other "
+        "material beside it. The places are given below.",
+        "It says nothing about the rest of the file.",
+    ),
+    Verdict.TRANSPLANTED: Reading(
+        "⚠",
+        "bad",
+        "Our seal, on content that is not ours",
+        "The seal of a registered output was found, but the content is not that output: the seal "
+        "was copied onto other audio, or the content was changed beyond recognition.",
+        "It does not mean that this studio made the audio you hear. Someone made it look so.",
+    ),
+    Verdict.SEAL_ONLY: Reading(
+        "◌",
+        "warn",
+        "Our seal; whether the content is ours cannot be told",
+        "The seal of a registered output was found, but the content is too short, too quiet or too "
+        "much covered to be compared with that output.",
+        "It does not say that the seal was copied here, and not that this is that output.",
+    ),
+    Verdict.UNSEALED_COPY: Reading(
+        "≈",
+        "warn",
+        "Our content, without a readable seal",
+        "The content matches a registered output, but no seal can be read: it was removed or "
+        "destroyed by processing.",
+        "It does not say that somebody removed the seal on purpose; heavy processing does it too.",
+    ),
+    Verdict.FOREIGN_SEAL: Reading(
+        "?",
+        "warn",
+        "The detector alarms, and no output of ours fits",
+        "The sound looks marked in the way that we mark, but the messages in it belong to no "
+        "output in this registry.",
+        "It is a hint, not a finding: anyone can mark with the published weights, a mark put over "
+        "ours hides whose it was, and unmarked music alarms at the rate stated below.",
+    ),
+    Verdict.NOT_DETECTED: Reading(
+        "–",
+        "calm",
+        "No seal of this studio found",
+        "Neither a seal nor registered content of this studio was found in this file.",
+        "It does not mean that a person made it, and not that it is free of generated music: other "
+        "systems leave no trace here, and a seal can be lost in a short or heavily processed clip.",
+    ),
+    Verdict.UNREADABLE: Reading(
+        "✗",
+        "warn",
+        "The file could not be read",
+        "It is not audio this desk can decode, it is damaged, or it is longer or larger than the "
+        "desk accepts.",
+        "It says nothing about the content. Try the original file, or a WAV, FLAC or MP3 of it.",
+    ),
+}
+
+
+def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
+    """The measured numbers behind a verdict, each with what it means."""
+    detection = report.detection
+    if detection is None:
+        return []
+    found = detection.identification
+    rows = [("Detection score", f"{detection.score:.2f} (threshold {detection.threshold:.2f})")]
+    keyed = detection.keyed
+    if detection.p_value is not None and found is None and keyed is None:
+        rows.append(
+            ("p-value", f"{odds_text(detection.p_value)} that unmarked music scores as high")
+        )
+    rows.append(("False-positive rate", _false_positives(detection)))
+    if found is not None:
+        rows += [
+            (
+                "Chance of a wrong name",
+                f"{odds_text(found.chance_bound)} that any wrong seal fits as well, over "
+                f"everything searched ({found.searched:,} alignments of "
+                f"{_registered(report)})",
+            ),
+            ("Bits that agree", f"{short_percent(found.bit_accuracy)} of {found.seconds_used:g} s"),
+        ]
+    if keyed is not None:
+        rows.append(
+            (
+                "Key",
+                f"follows this studio's key of epoch {keyed.epoch}; "
+                f"{odds_text(keyed.chance_bound)} that audio sealed with no key of ours does",
+            )
+        )
+    if report.fingerprint_distance is not None:
+        rows.append(
+            (
+                "Content against the original",
+                f"{short_percent(report.fingerprint_distance)} of the fingerprint's bits differ "
+                "(same recording: up to 25 %; unrelated music: about 50 %, never below 41 % in "
+                "992 pairs)",
+            )
+        )
+    if report.speed != 1.0:
+        rows.append(("Speed", f"{report.speed:.3f} times the original's; undone before reading"))
+    if report.misses:
+        missed = "; ".join(f"{rate.attack} {rate.missed} of {rate.clips}" for rate in report.misses)
+        rows.append((f"Seals missed, {report.misses[0].seconds:g} s clips", missed))
+    credentials = str(report.c2pa.get("state", "absent"))
+    if why := report.c2pa.get("explanation"):
+        credentials += f": {why}"
+    rows += [("Content Credentials", credentials), ("Detector", detection.model)]
+    return rows
+
+
+def short_percent(share: float) -> str:
+    """A share as a person reads it: one decimal, two digits below one percent.
+
+    >>> short_percent(0.0494), short_percent(0.000998)
+    ('4.9 %', '0.1 %')
+    """
+    value = share * 100
+    return f"{value:.2g} %" if value < 1 else f"{value:.1f} %"
+
+
+def _registered(report: VerifyReport) -> str:
+    return (
+        "every registered seal"
+        if report.registered is None
+        else (f"{report.registered:,} registered outputs")
+    )
+
+
+def _false_positives(detection: Detection) -> str:
+    """The rate with the count it was measured on: a rate without its sample says nothing."""
+    counted = detection.alarms
+    if counted is None or detection.false_positive_rate is None:
+        return "nobody has measured it for this detector"
+    return (
+        f"at most {short_percent(detection.false_positive_rate)} at this threshold "
+        f"(95 % confidence; {counted.alarms} alarms in {counted.clips:,} clips of unmarked music, "
+        f"{detection.calibrated_s:g} s each)"
+    )

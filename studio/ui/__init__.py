@@ -1,1 +1,0 @@
-"""The page: Gradio tabs for making and verifying, mounted over the routes of studio.api."""

@@ -1,0 +1,1 @@
+"""Examine a suspect file: evidence, verdict, explanation."""

@@ -1,0 +1,489 @@
+"""What seal and content say about each stretch of a recording, before any verdict.
+
+The **seal** (:mod:`watermark.detection.detect`) says which registered sequence of messages a
+stretch carries; the **content** (:mod:`watermark.fingerprint.matching`) says which registered
+recording it is. Here the two are laid over each other: the whole recording is read first, then
+again every stretch that one of the two points at and the other has not explained, so that an edit
+of several outputs, or of ours and other music, comes apart into its parts.
+
+Content is compared in the mix of the channels, and before anything is held against a file also in
+each channel and in the difference of the first two: what cancels in the mix or is drowned by it is
+still there. That a seal was *copied* is said only where the content is positively another one and
+the seal stands there clearly; a seal that is named without either is just that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from studio.verification.suspect import Recording, clearest, played, speed_spans, views_of
+
+if TYPE_CHECKING:
+    from studio.provenance.output_index import Registry
+    from watermark.audio.waveform import Waveform
+    from watermark.coding.identify import Identification
+    from watermark.detection.detect import Detection
+    from watermark.fingerprint.haitsma_kalker import Fingerprint, FingerprintMatch
+    from watermark.fingerprint.matching import Stretch
+
+__all__ = ["Evidence", "Examiner", "Part", "PartKind", "Reader"]
+
+Reader = Callable[["Recording | Waveform"], "Detection"]
+"""Reads the seal of a recording against the registry."""
+
+_SAME_PLACE_S = 1.5
+"""Seal and fingerprint must place the file within this of each other: both look at whole seconds
+or windows of half a second, and a changed tempo shifts them apart."""
+
+_PLACE_OFF_S = 0.1
+"""A faint seal places the file to a cell of 80 ms: so far the content is looked for around it."""
+
+_LEAST_S = 4.0
+"""A stretch shorter than this is not read again: too few messages to name anything."""
+
+_MOST_STRETCHES = 24
+"""Read again at most, longest first: a hostile file must not cost hours."""
+
+_LONGEST_S = 120.0
+"""Of a stretch that is read again; outputs are shorter."""
+
+_SURELY_AT_SPEED = 0.15
+"""Content this near plays at its own speed: one percent off costs 0.12 and more."""
+
+_DIFFERS = 1e-3
+"""Energy of what the channels differ by against their mix, from which each may show more."""
+
+_DIFFERS_MUCH = 0.05
+"""The same, from which each is looked at where neither seal nor content was found."""
+
+_NEARER = 0.05
+"""By so much of its bits another output must be nearer before the seal's own is doubted."""
+
+
+class PartKind(StrEnum):
+    """What a stretch of the file is."""
+
+    SEALED = "sealed"  # our seal on its own content
+    OVERLAID = "overlaid"  # our seal, and its content under other sound
+    COPIED = "copied seal"  # our seal on other content
+    ALONE = "seal alone"  # our seal; whether the content is its own cannot be told
+    UNSEALED = "unsealed"  # our content without a readable seal
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of the file that is an output's, in one way or another. Seconds throughout."""
+
+    kind: PartKind
+    output_id: str
+    start_s: float
+    end_s: float
+    original_start_s: float
+    distance: float | None = None  # of the content; None: too little sound to compare
+    seal: Identification | None = None
+    speed: float = 1.0  # at which it plays, pitch and tempo alike
+    tempo: float = 1.0  # by how much it was stretched, pitch kept
+    rivals: tuple[tuple[str, float], ...] = ()  # other outputs the content agrees with, and how
+
+    @property
+    def length_s(self) -> float:
+        return self.end_s - self.start_s
+
+    @property
+    def original_end_s(self) -> float:
+        return self.original_start_s + self.length_s * self.speed * self.tempo
+
+    def shared_s(self, start_s: float, end_s: float) -> float:
+        return max(0.0, min(self.end_s, end_s) - max(self.start_s, start_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything found in one file; ``detection`` is of it, or of it with its speed undone."""
+
+    detection: Detection
+    parts: tuple[Part, ...] = ()
+    speed: float = 1.0  # that was undone for ``detection``
+
+    @property
+    def weight(self) -> float:
+        """How much of the file is accounted for, and how well."""
+        both = self.of_kind(PartKind.SEALED, PartKind.OVERLAID)
+        content = self.of_kind(PartKind.UNSEALED)
+        return sum(p.length_s * (0.5 - (p.distance or 0.25)) for p in both) + 0.5 * sum(
+            p.length_s * (0.5 - (p.distance or 0.25)) for p in content
+        )
+
+    def of_kind(self, *kinds: PartKind) -> list[Part]:
+        return [part for part in self.parts if part.kind in kinds]
+
+
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """Gathers the evidence. ``read`` reads a seal; ``max_speed_change`` bounds the speed search."""
+
+    registry: Registry
+    read: Reader
+    max_speed_change: float = 0.0
+    _cache: dict[str, Fingerprint] = field(default_factory=dict)
+
+    def examine(self, recording: Recording) -> Evidence:
+        """Seal and content of a recording; a changed speed is found and undone."""
+        evidence = self._at_this_speed(recording)
+        sealed = evidence.of_kind(PartKind.SEALED)
+        if len(self.registry) == 0 or (sealed and _distance(sealed) <= _SURELY_AT_SPEED):
+            return evidence
+        undone = self._at_another_speed(recording, evidence)
+        if undone is None or undone.weight <= 1.1 * evidence.weight:
+            return evidence
+        return undone
+
+    # -- one speed ----------------------------------------------------------------------------
+
+    def _at_this_speed(self, recording: Recording) -> Evidence:
+        detection = self.read(recording)
+        mix = [] if recording.print is None else [recording.print]
+        evidence = self._compared(recording, detection, mix)
+        if _is_settled(evidence, recording):
+            return evidence
+        others = recording.other_prints()
+        return self._compared(recording, detection, [*mix, *others]) if others else evidence
+
+    def _compared(
+        self, recording: Recording, detection: Detection, prints: Sequence[Fingerprint]
+    ) -> Evidence:
+        """What is said with the content of these views."""
+        from watermark.fingerprint.matching import merged, stretches
+
+        content = merged(s for print_ in prints for s in stretches(print_, self.registry.index))
+        parts: list[Part] = []
+        first = detection.identification
+        if first is not None:
+            parts += self._on_its_content(first, recording, prints, content)
+        todo = self._unexplained(recording, detection, parts, content)
+        for number, waveform in recording.cut(todo):
+            start_s, _ = todo[number]
+            again = self.read(waveform)
+            found = again.identification
+            if found is None:
+                continue
+            # The file's second 0 lies where the stretch's does, less the stretch's start.
+            moved = replace(found, offset_s=found.offset_s - start_s)
+            fresh = self._on_its_content(moved, recording, prints, content)
+            parts += [p for p in fresh if not _covered(p.start_s, p.end_s, parts)]
+            seen = bool(again.segments)
+            parts += self._elsewhere(moved, recording, prints, [todo[number]], parts, seen=seen)
+        if first is not None and all(part.output_id != first.seal_id.hex for part in parts):
+            parts += self._where_read(first, recording, prints, detection, parts)
+        retimed = self._at_another_tempo(recording, parts, content)
+        # What read at its own tempo there is a piece of the same stretch.
+        parts = [p for p in parts if not _covered(p.start_s, p.end_s, retimed)] + retimed
+        parts += [
+            _unsealed(stretch)
+            for stretch in content
+            if not _covered(stretch.start_s, stretch.end_s, parts) and not _weaker(stretch, content)
+        ]
+        return Evidence(detection, tuple(sorted(self._with_rivals(parts, content), key=_in_order)))
+
+    def _at_another_tempo(
+        self, recording: Recording, parts: Sequence[Part], content: Sequence[Stretch]
+    ) -> list[Part]:
+        """Stretches whose tempo was changed, by their content: undone, the seal may read again."""
+        from watermark.detection.retiming import Retiming
+
+        changed = [s for s in content if s.tempo != 1 and not _covered(s.start_s, s.end_s, parts)][
+            :_MOST_STRETCHES
+        ]
+        found: list[Part] = []
+        for number, waveform in recording.cut([(s.start_s, s.end_s) for s in changed]):
+            stretch = changed[number]
+            named = self.read(Retiming("tempo", stretch.tempo).undo(waveform)).identification
+            if named is None or named.seal_id.hex != stretch.key:
+                continue
+            # Second 0 of what was undone is the stretch's start.
+            if abs(named.offset_s - stretch.original_start_s) <= _SAME_PLACE_S:
+                sealed = replace(_unsealed(stretch), kind=PartKind.SEALED, seal=named)
+                found.append(sealed)
+        return found
+
+    def _unexplained(
+        self,
+        recording: Recording,
+        detection: Detection,
+        parts: Sequence[Part],
+        content: Sequence[Stretch],
+    ) -> list[tuple[float, float]]:
+        """Stretches worth a reading of their own."""
+        wanted = [(s.start_s, s.end_s) for s in content] + [
+            (s.start_s, s.end_s) for s in detection.segments
+        ]
+        whole_s = recording.duration_s
+        spans: list[tuple[float, float]] = []
+        for start_s, end_s in wanted:
+            for low_s, high_s in _outside(start_s, end_s, parts):
+                if high_s - low_s < _LEAST_S or high_s - low_s > 0.9 * whole_s:
+                    continue  # too short, or what was read as a whole already
+                if not _covered(low_s, high_s, spans=spans):
+                    spans.append((low_s, min(high_s, low_s + _LONGEST_S)))
+        spans.sort(key=lambda span: span[0] - span[1])
+        return spans[:_MOST_STRETCHES]
+
+    def _on_its_content(
+        self,
+        found: Identification,
+        recording: Recording,
+        prints: Sequence[Fingerprint],
+        content: Sequence[Stretch],
+    ) -> list[Part]:
+        """The stretches where the content is that of the seal's output, where the seal says."""
+        from watermark.fingerprint.matching import agreeing, merged
+
+        output_id = found.seal_id.hex
+        if not prints:
+            return []
+        reference = self._reference(output_id)
+        here = merged(
+            s
+            for print_ in prints
+            for s in agreeing(print_, reference, found.offset_s, within_s=_SAME_PLACE_S)
+        )
+        for s in content:
+            off_s = abs(s.original_start_s - s.start_s - found.offset_s)
+            drift_s = abs(s.tempo - 1) * recording.duration_s
+            known = any(s.shared_s(o.start_s, o.end_s) > 0.5 * s.length_s for o in here)
+            if s.key == output_id and off_s <= _SAME_PLACE_S + drift_s and not known:
+                # What agrees at one tempo inside a stretch of another is a piece of that.
+                here = [o for o in here if s.shared_s(o.start_s, o.end_s) <= 0.5 * o.length_s]
+                here.append(s)
+        return [
+            Part(
+                PartKind.COPIED if self._is_anothers(s, output_id, content) else PartKind.SEALED,
+                output_id,
+                s.start_s,
+                min(s.end_s, recording.duration_s),
+                s.original_start_s,
+                s.distance,
+                found,
+                tempo=s.tempo,
+            )
+            for s in here
+        ]
+
+    def _where_read(
+        self,
+        found: Identification,
+        recording: Recording,
+        prints: Sequence[Fingerprint],
+        detection: Detection,
+        parts: Sequence[Part],
+    ) -> list[Part]:
+        """The stretches that look sealed, under other sound or copied there.
+
+        Under loud other sound only a second here and there looks sealed, too little to compare,
+        though the name was read over all the seconds that file and original share: then all of
+        these are compared.
+        """
+        everywhere = [(0.0, math.inf)]
+        spans = [(s.start_s, s.end_s) for s in detection.segments]
+        looked = self._elsewhere(
+            found, recording, prints, spans or everywhere, parts, seen=bool(spans)
+        )
+        if spans and all(part.distance is None for part in looked):
+            shared = self._elsewhere(found, recording, prints, everywhere, parts, seen=False)
+            if any(part.kind is PartKind.OVERLAID for part in shared):
+                return shared
+        return looked
+
+    def _elsewhere(
+        self,
+        found: Identification,
+        recording: Recording,
+        prints: Sequence[Fingerprint],
+        spans: Sequence[tuple[float, float]],
+        parts: Sequence[Part],
+        *,
+        seen: bool,
+    ) -> list[Part]:
+        """What is left of the spans where the seal was read: under other sound, or copied there.
+
+        ``seen``: the seal stands there clearly, not only in the sum of many seconds. Where other
+        sound drowns the content it drowns the seal as well, so only then is it called copied.
+        """
+        from watermark.fingerprint.matching import COPIED_DISTANCE, OVERLAID_DISTANCE, nearest_at
+
+        output_id = found.seal_id.hex
+        reference = self._reference(output_id)
+        first_s = max(0.0, -found.offset_s)
+        last_s = min(recording.duration_s, reference.duration_s - found.offset_s)
+        fresh: list[Part] = []
+        for low_s, high_s in spans:
+            for start_s, end_s in _outside(max(low_s, first_s), min(high_s, last_s), parts):
+                if end_s - start_s < (_LEAST_S if parts else 0.5):
+                    continue
+                original_s = found.offset_s + start_s
+
+                distance, enough = nearest_at(
+                    [print_.between(start_s, end_s) for print_ in prints],
+                    reference,
+                    original_s,
+                    within_s=_PLACE_OFF_S,
+                )
+                kind = PartKind.ALONE
+                if distance is not None and enough and distance <= OVERLAID_DISTANCE:
+                    kind = PartKind.OVERLAID
+                elif distance is not None and seen and distance >= COPIED_DISTANCE:
+                    kind = PartKind.COPIED
+                fresh.append(Part(kind, output_id, start_s, end_s, original_s, distance, found))
+        return fresh
+
+    def _is_anothers(self, here: Stretch, output_id: str, content: Sequence[Stretch]) -> bool:
+        """Whether the content is clearly that of another output, which only resembles this one."""
+        return any(
+            other.key != output_id
+            and other.distance < here.distance - _NEARER
+            and other.shared_s(here.start_s, here.end_s) > 0.8 * here.length_s
+            for other in content
+        )
+
+    def _with_rivals(self, parts: Sequence[Part], content: Sequence[Stretch]) -> list[Part]:
+        """Each part with the other outputs that its content agrees with too."""
+        named = []
+        for part in parts:
+            rivals: dict[str, float] = {}
+            for other in content:
+                shared_s = other.shared_s(part.start_s, part.end_s)
+                if other.key != part.output_id and shared_s > 0.5 * part.length_s:
+                    rivals[other.key] = min(other.distance, rivals.get(other.key, 1.0))
+            ordered = sorted(rivals.items(), key=lambda item: item[1])
+            named.append(replace(part, rivals=tuple(ordered)))
+        return named
+
+    def _reference(self, output_id: str) -> Fingerprint:
+        if output_id not in self._cache:
+            self._cache[output_id] = self.registry.index.reference(output_id)
+        return self._cache[output_id]
+
+    # -- other speeds -------------------------------------------------------------------------
+
+    def _at_another_speed(self, recording: Recording, evidence: Evidence) -> Evidence | None:
+        """The evidence with a change of speed undone, if the content says that there is one."""
+        limit = self.max_speed_change
+        if limit == 0 or recording.duration_s < 3.0:
+            return None
+        found = evidence.detection.identification
+        spans = speed_spans(recording.duration_s, None if found is None else found.offset_s)
+        for number, waveform in recording.cut(spans):
+            speed = self._speed_of(waveform, found, limit, evidence)
+            if speed is None:
+                continue
+            if recording.whole is not None:
+                return self._undone(Recording.of(played(recording.whole, 1 / speed)), speed, 0.0)
+            # Only the surroundings of a recording of hours.
+            start_s = max(0.0, spans[number][0] - _LONGEST_S / 2)
+            around = [(start_s, spans[number][1] + _LONGEST_S / 2)]
+            for _, part in recording.cut(around):
+                undone = self._undone(Recording.of(played(part, 1 / speed)), speed, start_s)
+                if undone is not None:
+                    return replace(undone, detection=evidence.detection, speed=1.0)
+        return None
+
+    def _speed_of(
+        self, waveform: Waveform, found: Identification | None, limit: float, evidence: Evidence
+    ) -> float | None:
+        from watermark.fingerprint.haitsma_kalker import match
+        from watermark.fingerprint.matching import at_any_speed
+
+        def search(query: Fingerprint) -> FingerprintMatch | None:
+            if found is not None:
+                return match(query, self._reference(found.seal_id.hex))
+            return next(iter(self.registry.index.search(query, limit=1)), None)
+
+        best = at_any_speed(clearest(waveform), search, limit=limit)
+        if best is None and evidence.of_kind(PartKind.COPIED, PartKind.ALONE):
+            # Nothing is held against a file before every view of it was looked at.
+            every = (at_any_speed(view, search, limit=limit) for view in views_of(waveform))
+            best = next((hit for hit in every if hit is not None), None)
+        return None if best is None else best.speed
+
+    def _undone(self, recording: Recording, speed: float, start_s: float) -> Evidence | None:
+        """Evidence of an undone recording, its parts in seconds of the file; None without any."""
+        evidence = self._at_this_speed(recording)
+        parts = [
+            replace(
+                part,
+                start_s=round(start_s + part.start_s / speed, 3),
+                end_s=round(start_s + part.end_s / speed, 3),
+                speed=speed,
+            )
+            for part in evidence.of_kind(PartKind.SEALED, PartKind.OVERLAID, PartKind.UNSEALED)
+        ]
+        return replace(evidence, parts=tuple(parts), speed=speed) if parts else None
+
+
+def _is_settled(evidence: Evidence, recording: Recording) -> bool:
+    """Whether other views of the recording cannot change what its mix shows, or not for less."""
+    if not evidence.parts:
+        return recording.apart <= _DIFFERS_MUCH
+    sealed = all(part.kind is PartKind.SEALED for part in evidence.parts)
+    return sealed or recording.apart <= _DIFFERS
+
+
+def _distance(parts: Sequence[Part]) -> float:
+    """The mean distance of the content, by length."""
+    total_s = sum(part.length_s for part in parts)
+    return sum(part.length_s * (part.distance or 0.0) for part in parts) / total_s
+
+
+def _in_order(part: Part) -> tuple[float, float]:
+    return part.start_s, part.end_s
+
+
+def _unsealed(stretch: Stretch) -> Part:
+    return Part(
+        PartKind.UNSEALED,
+        stretch.key,
+        stretch.start_s,
+        stretch.end_s,
+        stretch.original_start_s,
+        stretch.distance,
+        tempo=stretch.tempo,
+    )
+
+
+def _weaker(stretch: Stretch, content: Sequence[Stretch]) -> bool:
+    """Whether another original explains the same seconds better."""
+    return any(
+        other.key != stretch.key
+        and other.shared_s(stretch.start_s, stretch.end_s) > 0.5 * stretch.length_s
+        and (other.distance, other.key) < (stretch.distance, stretch.key)
+        for other in content
+    )
+
+
+def _covered(
+    start_s: float,
+    end_s: float,
+    parts: Sequence[Part] = (),
+    spans: Sequence[tuple[float, float]] = (),
+) -> bool:
+    """Whether more than half of it lies in one of the parts or spans."""
+    half = 0.5 * (end_s - start_s)
+    return any(part.shared_s(start_s, end_s) > half for part in parts) or any(
+        min(stop, end_s) - max(begin, start_s) > half for begin, stop in spans
+    )
+
+
+def _outside(start_s: float, end_s: float, parts: Sequence[Part]) -> list[tuple[float, float]]:
+    """What of a span no part covers."""
+    left, at = [], start_s
+    for part in sorted(parts, key=_in_order):
+        if part.end_s <= at or part.start_s >= end_s:
+            continue
+        if part.start_s > at:
+            left.append((at, part.start_s))
+        at = max(at, part.end_s)
+    return [*left, (at, end_s)] if at < end_s else left

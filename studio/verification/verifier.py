@@ -1,0 +1,310 @@
+"""The verification desk: which verdict does a suspect file deserve, and why.
+
+:mod:`studio.verification.evidence` combines two independent readings of every stretch, the seal
+and the content. Only both together make a file ours: a seal alone can be copied onto other audio,
+and content alone may have lost its seal, or resemble a twin. Here the evidence becomes one of the
+verdicts, with its outputs from the ledger and their consent as it was and as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studio.consent import ConsentPolicy, Reason
+from studio.consent.types import format_instant
+from studio.core.config import StudioConfig
+from studio.core.errors import DecodingRefusedError
+from studio.verification import explanation
+from studio.verification.evidence import Evidence, Examiner, Part, PartKind
+from studio.verification.report import (
+    ConsentThenNow,
+    Match,
+    MatchedOutput,
+    Verdict,
+    VerifyReport,
+)
+from studio.verification.suspect import Recording
+
+if TYPE_CHECKING:
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.output_index import Registry
+    from studio.provenance.release import Release
+    from studio.provenance.sealer import Sealer
+    from watermark.audio.waveform import DecodeLimits, Waveform
+    from watermark.detection.detect import Detection
+
+__all__ = ["ConsentThenNow", "Match", "Verdict", "Verifier", "VerifyReport"]
+
+OnRead = Callable[[float], None]
+"""Told the seconds of audio that were read; may raise to stop the work."""
+
+_VERDICTS = {
+    PartKind.SEALED: Verdict.EXCERPT,  # or SEALED, where it is the whole
+    PartKind.OVERLAID: Verdict.EXCERPT,
+    PartKind.COPIED: Verdict.TRANSPLANTED,
+    PartKind.ALONE: Verdict.SEAL_ONLY,
+    PartKind.UNSEALED: Verdict.UNSEALED_COPY,
+}
+"""What a file is called for the best kind of part in it, best first."""
+
+
+_RANK = (
+    Verdict.SEALED,
+    Verdict.EXCERPT,
+    Verdict.TRANSPLANTED,
+    Verdict.UNSEALED_COPY,
+    Verdict.FOREIGN_SEAL,
+    Verdict.NOT_DETECTED,
+    Verdict.UNREADABLE,
+)
+"""Of the verdicts on several audio streams of a file, the first of these is the file's."""
+
+
+class Verifier:
+    """Examines files against the registry of everything released."""
+
+    def __init__(
+        self,
+        *,
+        config: StudioConfig,
+        policy: Callable[[], ConsentPolicy],
+        sealer: Callable[[], Sealer],
+        ledger: Ledger,
+        registry: Registry,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._config = config
+        self._policy = policy
+        self._sealer = sealer
+        self._ledger = ledger
+        self._registry = registry
+        self._clock = clock or (lambda: datetime.now(UTC))
+
+    def verify(
+        self,
+        source: str | Path | bytes,
+        *,
+        limits: DecodeLimits | None = None,
+        progress: OnRead | None = None,
+    ) -> VerifyReport:
+        """Examine one file, by path or by content. A file that cannot be decoded is a verdict.
+
+        Args:
+            source: hours long if ``limits`` permit: what is too long to hold is read in passes.
+            limits: on decoding; default those on uploads.
+            progress: told the seconds read, in every pass.
+
+        Raises :class:`~studio.core.errors.LedgerError` and
+        :class:`~studio.core.errors.ModelError`: without registry or detector there is no verdict
+        at all; nor without a sandbox to decode in:
+        :class:`~studio.core.errors.DecodingRefusedError`.
+        """
+        bounds = limits or self._upload_limits()
+        best, streams = self._verify_stream(source, bounds, progress)
+        reports = [best]
+        for number in range(bounds.stream + 1, streams):
+            reports.append(self._verify_stream(source, replace(bounds, stream=number), progress)[0])
+        if len(reports) == 1:
+            return best
+        ranked = sorted(range(len(reports)), key=lambda n: _RANK.index(reports[n].verdict))
+        best, *_ = (reports[n] for n in ranked)
+        notes = [
+            *best.notes,
+            f"{streams} audio streams; this is the verdict on stream "
+            f"{bounds.stream + ranked[0] + 1}",
+        ]
+        for n in ranked[1:]:
+            matched = reports[n].release
+            what = f", output {matched.output_id}" if matched is not None else ""
+            notes.append(f"audio stream {bounds.stream + n + 1}: {reports[n].verdict}{what}")
+        return replace(best, notes=tuple(notes), explanation=_with_notes(best, notes))
+
+    def _verify_stream(
+        self, source: str | Path | bytes, limits: DecodeLimits, progress: OnRead | None
+    ) -> tuple[VerifyReport, int]:
+        """The report on one audio stream of a file, and how many the file has."""
+        from watermark.errors import AudioError, SandboxUnavailableError
+
+        name = None if isinstance(source, bytes) else Path(source).name
+        told = progress or (lambda _seconds: None)
+        try:
+            recording = Recording.open(source, limits, progress=told)
+            self._registry.refresh()
+            examiner = Examiner(
+                self._registry,
+                lambda part: self._read(part, told),
+                self._config.verify.max_speed_change,
+            )
+            evidence = examiner.examine(recording)
+        except SandboxUnavailableError as exc:  # nothing about the file, so no verdict on it
+            raise DecodingRefusedError(str(exc)) from exc
+        except (AudioError, OSError) as exc:
+            why = exc.strerror or "unreadable" if isinstance(exc, OSError) else str(exc)
+            return VerifyReport(
+                verdict=Verdict.UNREADABLE,
+                explanation=f"The file could not be decoded: {why}",
+                file=name,
+                error=why,
+            ), 1
+        report = replace(
+            self._judge(evidence, recording),
+            file=name,
+            duration_s=recording.duration_s,
+            sha256=recording.sha256,
+            registered=len(self._registry),
+            notes=recording.notes,
+        )
+        report = replace(report, explanation=_with_notes(report, recording.notes))
+        return report, recording.streams
+
+    def _upload_limits(self) -> DecodeLimits:
+        from watermark.audio.waveform import DecodeLimits
+
+        uploads = self._config.uploads
+        return DecodeLimits(
+            max_duration_s=uploads.max_duration_s,
+            max_bytes=uploads.max_bytes,
+            deadline_s=uploads.deadline_s,
+            isolated=uploads.isolate,
+            unfiltered=uploads.allow_unfiltered,
+        )
+
+    def _read(self, part: Recording | Waveform, progress: OnRead) -> Detection:
+        sealer, codebook = self._sealer(), self._registry.codebook
+        if not isinstance(part, Recording):
+            return sealer.read(part, codebook)
+        if part.whole is not None:
+            return sealer.read(part.whole, codebook, progress=progress)
+        return sealer.read(part.source, codebook, limits=part.limits, progress=progress)
+
+    # -- the table of verdicts ----------------------------------------------------------------
+
+    def _judge(self, evidence: Evidence, recording: Recording) -> VerifyReport:
+        detection, duration_s, peak = evidence.detection, recording.duration_s, recording.peak
+        releases: dict[str, Release] = {}
+        for part in evidence.parts:
+            release = self._ledger.release(part.output_id)
+            if release is not None:
+                releases[part.output_id] = release
+        parts = [part for part in evidence.parts if part.output_id in releases]
+        if not parts:
+            return self._nothing_of_ours(detection, peak)
+        kind = next(kind for kind in _VERDICTS if any(part.kind is kind for part in parts))
+        main = max((p for p in parts if p.kind is kind), key=lambda part: part.length_s)
+        release = releases[main.output_id]
+        consents = {key: self._consent_of(value) for key, value in releases.items()}
+        whole = len(parts) == 1 and self._is_whole(main, release, duration_s)
+        verdict = _VERDICTS[kind]
+        if kind is PartKind.SEALED and whole:
+            verdict = Verdict.SEALED
+        consent = consents[main.output_id]
+        if len(parts) > 1:
+            text = explanation.mixed(parts, releases, consents)
+        elif kind is PartKind.COPIED:
+            text = explanation.transplanted(main, release, consent)
+        elif kind is PartKind.ALONE:
+            text = explanation.seal_only(main, release, consent)
+        elif kind is PartKind.UNSEALED:
+            text = explanation.unsealed_copy(
+                main, release, consent, detection, whole=whole, peak=peak
+            )
+        else:
+            text = explanation.sealed(main, release, consent, whole=verdict is Verdict.SEALED)
+        return VerifyReport(
+            verdict=verdict,
+            explanation=text,
+            file=None,
+            detection=detection,
+            release=release,
+            offset_s=round(main.original_start_s - main.start_s * main.speed * main.tempo, 3),
+            fingerprint_distance=main.distance,
+            speed=evidence.speed,
+            matches=tuple(Match.of(part) for part in parts),
+            consent=consent,
+            others=_others(releases, consents, main.output_id, parts),
+        )
+
+    def _is_whole(self, part: Part, release: Release, duration_s: float) -> bool:
+        """Whether the part is (nearly) all of the file and all of the original."""
+        share = self._config.verify.whole_share
+        original_s = part.original_end_s - part.original_start_s
+        return part.length_s >= share * duration_s and original_s >= share * release.duration_s
+
+    def _nothing_of_ours(self, detection: Detection, peak: float) -> VerifyReport:
+        # Without a measured rate of false alarms "somebody's mark" would be an unfounded claim.
+        if detection.detected and detection.alarms is not None:
+            return VerifyReport(
+                verdict=Verdict.FOREIGN_SEAL,
+                explanation=explanation.foreign(detection),
+                file=None,
+                detection=detection,
+            )
+        misses = self._sealer().miss_rates()
+        return VerifyReport(
+            verdict=Verdict.NOT_DETECTED,
+            misses=misses,
+            explanation=explanation.not_detected(misses, detection.duration_s, peak),
+            file=None,
+            detection=detection,
+        )
+
+    def _consent_of(self, release: Release) -> tuple[ConsentThenNow, ...]:
+        """Each grant relied on at release, and whether the same grant would still do."""
+        policy = self._policy()
+        request = release.request
+        at = policy.registry.present(self._clock())
+        lines = []
+        for then in release.decision["tags"]:
+            grant_id = then["grant"]
+            verdict = policy.standing(
+                grant_id,
+                use=request.use,
+                territory=request.territory,
+                model=request.model,
+                at=at,
+            )
+            state, since, effect = "granted", None, None
+            if verdict is None:
+                state = "no-grant"  # the registry has lost it
+            elif not verdict.covers:
+                state = str(verdict.failures[0])
+                if verdict.failures[0] is Reason.REVOKED:
+                    since = policy.registry.revoked_at(grant_id)
+                    effect = str(verdict.grant.on_revocation)
+                elif verdict.failures[0] is Reason.EXPIRED:
+                    since = verdict.grant.valid_until
+            holder = policy.registry.holders.get(then["holder"])
+            lines.append(
+                ConsentThenNow(
+                    tag=then["tag"],
+                    grant=grant_id,
+                    holder=then["holder"] if holder is None else holder.name,
+                    now=state,
+                    since=None if since is None else format_instant(since),
+                    effect=effect,
+                )
+            )
+        return tuple(lines)
+
+
+def _with_notes(report: VerifyReport, notes: Sequence[str]) -> str:
+    """The explanation, and what the reader of the verdict should know of the file."""
+    missing = [note for note in notes if note not in report.explanation]
+    if not missing:
+        return report.explanation
+    return f"{report.explanation} About the file: {'; '.join(missing)}."
+
+
+def _others(
+    releases: dict[str, Release],
+    consents: dict[str, tuple[ConsentThenNow, ...]],
+    main: str,
+    parts: Sequence[Part],
+) -> tuple[MatchedOutput, ...]:
+    """The outputs beside the main one, in the order in which they stand in the file."""
+    ids = dict.fromkeys(part.output_id for part in parts if part.output_id != main)
+    return tuple(MatchedOutput(releases[key], consents[key]) for key in ids)

@@ -1,0 +1,1 @@
+"""Everything served over HTTP: the page, the REST interface, and what guards them."""

@@ -1,0 +1,132 @@
+"""The routes beside the page, behind the door.
+
+=========================  ======================================================================
+``GET /healthz``           ``{"status": "ok", "warnings": []}`` as long as the ledger can be read
+``GET /outputs/ID``        the record of an output (JSON): what a verdict would show as well
+``GET /outputs/ID/audio``  the file that was handed out, byte for byte
+``/api/v1``                the REST layer, :mod:`studio.web.api.routes`
+=========================  ======================================================================
+
+An output is named by its id and nothing else: no route takes a path, and the file that is sent is
+the one the ledger names, if it lies in the studio's folder of released outputs. Its audio is for
+the account that made it; in a studio without accounts it needs the ``?claim=`` of the page that
+made it, because any copy of a file gives its id away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.responses import FileResponse
+
+from studio.accounts.permissions import LOCAL_OWNER, Actor
+from studio.core.errors import LedgerError, NotYoursError, StudioError, UsageError
+from studio.core.isolation import weakness
+from studio.web.api.routes import create_v1
+from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
+from studio.web.download_tokens import Claims
+from studio.web.errors import answer_of
+from studio.web.jobs import JobRunner
+from studio.web.middleware.auth import Door, actor_of
+from studio.web.middleware.page_gate import PageGate, PageRules
+from studio.web.middleware.proxy_headers import TrustedProxies
+from studio.web.middleware.security_headers import HouseRules
+from studio.web.uploads import Budget, Uploads
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+
+__all__ = ["create_api"]
+
+_NOT_FOUND = "no such output, or not yours"
+
+
+def create_api(
+    studio: Studio,
+    claims: Claims,
+    *,
+    making: JobRunner,
+    checking: JobRunner,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """The routes over one studio. The page is mounted on the result by :mod:`studio.web.server`.
+
+    ``making`` and ``checking`` run the two kinds of work, the page's and the REST layer's alike.
+    """
+    app = FastAPI(
+        title="Consented Music Studio",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+    )
+    limits = studio.config.uploads
+    uploads = Uploads(
+        studio.paths.uploads,
+        Budget(max_bytes=limits.max_bytes, held=limits.held_bytes, hourly=limits.hourly_bytes),
+    )
+    app.state.page_rules = rules = PageRules(
+        uploads, events_per_minute=studio.config.accounts.page_events_per_minute
+    )
+    # The last one added is the first to see a request.
+    app.add_middleware(PageGate, rules=rules)
+    app.add_middleware(Door, studio=studio)
+    app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
+    app.add_middleware(HouseRules)
+    app.mount("/api/v1", create_v1(studio, making=making, checking=checking))
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, Any]:
+        try:
+            studio.recent(1)
+        except LedgerError as exc:
+            raise HTTPException(503, "the ledger cannot be read") from exc
+        weak = weakness(studio.config.uploads)
+        return {"status": "ok", "warnings": [] if weak is None else [weak]}
+
+    @app.get("/outputs/{output_id}")
+    def record(request: Request, output_id: str) -> dict[str, Any]:
+        actor = _admitted(request, output_id)
+        try:
+            return record_of(studio.acting_as(actor).release(output_id))
+        except StudioError as exc:
+            raise _refused(exc) from exc
+
+    @app.get("/outputs/{output_id}/audio")
+    def audio(
+        request: Request, output_id: str, claim: Annotated[str, Query(max_length=64)] = ""
+    ) -> FileResponse:
+        actor = _admitted(request, output_id)
+        # Checked first: without a claim, an id that exists and one that does not look alike.
+        if actor is LOCAL_OWNER and not claims.accepts(output_id, claim):
+            raise HTTPException(404, _NOT_FOUND)
+        try:
+            path = studio.acting_as(actor).audio_file(output_id)
+        except StudioError as exc:
+            raise _refused(exc) from exc
+        return FileResponse(
+            path,
+            media_type=MEDIA_TYPES[path.suffix.removeprefix(".")],
+            filename=path.name,
+            headers={"Cache-Control": "private, no-store"},
+        )
+
+    return app
+
+
+def _admitted(request: Request, output_id: str) -> Actor:
+    actor = actor_of(request.scope)
+    if actor is None or not OUTPUT_ID.fullmatch(output_id):
+        raise HTTPException(404, _NOT_FOUND)
+    return actor
+
+
+def _refused(error: StudioError) -> HTTPException:
+    if type(error) is UsageError or isinstance(error, NotYoursError):
+        return HTTPException(404, _NOT_FOUND)
+    if isinstance(error, LedgerError):
+        return HTTPException(503, "the ledger cannot be read")
+    return HTTPException(answer_of(error)[0], str(error))

@@ -1,0 +1,490 @@
+"""The REST layer, version 1: what the page does, for programs. ``docs/accounts.md`` has examples.
+
+It is an application of its own under ``/api/v1``, with its OpenAPI description in
+``/api/v1/openapi.json``. Callers sign in with a token (``POST /session``); each call goes through
+the actor's own view of the studio (:mod:`studio.accounts.permissions`), so that no route has
+rights of its own. Every refusal is ``{"error": {"code", "message"}}``.
+"""
+
+# No `from __future__ import annotations` here: FastAPI reads the annotations inside create_v1.
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission, Role
+from studio.core.errors import NotYoursError, OutputGoneError, SignInError, StudioError, UsageError
+from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
+from studio.web.errors import TooManyRequestsError, refuse
+from studio.web.job_store import JobBook
+from studio.web.jobs import JobRunner
+from studio.web.middleware.auth import actor_of, address_of, error_body, token_of
+from studio.web.middleware.rate_limit import Buckets
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+
+__all__ = ["create_v1"]
+
+_STATEMENT_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
+_MAX_DOCUMENT = 1 << 20  # bytes of a signed consent file
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Credentials(_Body):
+    """What signing in takes."""
+
+    name: str = Field(max_length=64)
+    password: str = Field(max_length=256)
+
+
+class Token(BaseModel):
+    """What signing in gives: send it as ``Authorization: Bearer``."""
+
+    token: str
+    expires_at: str
+
+
+class Caller(BaseModel):
+    """Who the caller is, and what the role permits."""
+
+    name: str
+    role: Role
+    permissions: list[Permission]
+    single_user: bool
+
+
+class Scope(_Body):
+    """What consent is asked for. Left out: the studio's defaults."""
+
+    use: str | None = Field(None, max_length=32)
+    territory: str | None = Field(None, max_length=8)
+    model: str | None = Field(None, max_length=128)
+
+
+class Choice(Scope):
+    """Tags and their scope."""
+
+    tags: list[Annotated[str, Field(max_length=64)]] = Field(max_length=16)
+
+
+class Order(Choice):
+    """A request for music."""
+
+    duration_s: float | None = None
+    seed: int | None = None
+    guidance: float | None = None
+    format: str | None = Field(None, max_length=8)
+    title: str | None = Field(None, max_length=300, description="screened for artists' names")
+    note: str | None = Field(None, max_length=300, description="as the title, and private")
+    human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
+
+
+class JobState(BaseModel):
+    """How a request for music stands."""
+
+    id: str
+    state: str = Field(description="queued, running, cancelling, done, cancelled or failed")
+    ahead: int = Field(description="requests that start before this one")
+    progress: float = Field(description="of the whole, from 0 to 1")
+    text: str
+    output_id: str | None
+    error: dict[str, str] | None
+
+
+class NewAccount(_Body):
+    """An account to be added."""
+
+    name: str = Field(max_length=64)
+    role: Role
+    password: str = Field(max_length=256)
+
+
+class AccountChange(_Body):
+    """What of an account shall change; the rest stays."""
+
+    role: Role | None = None
+    disabled: bool | None = None
+    password: str | None = Field(None, max_length=256)
+
+
+def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> FastAPI:
+    """The application to mount at ``/api/v1``, behind the door."""
+    limits = studio.config.accounts
+    app = FastAPI(
+        title="Consented Music Studio",
+        version="1",
+        description="Generation on consented tags, verification, consent, accounts.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_exception_handler(StudioError, refuse)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    book = JobBook(making, at_a_time=limits.jobs_at_a_time)
+    buckets = Buckets(limits.requests_per_minute)
+
+    def bounded(request: Request) -> Actor | None:
+        actor = actor_of(request.scope)
+        account = None if actor is None else actor.account_id
+        wait_s = buckets.take(account or f"address {address_of(request)}")
+        if wait_s:
+            raise TooManyRequestsError("too many requests; slow down", wait_s)
+        return actor
+
+    def caller(actor: Annotated[Actor | None, Depends(bounded)]) -> Actor:
+        if actor is None:  # the door lets nobody through to these; this is the second lock
+            raise SignInError("sign in first")
+        return actor
+
+    def acting(actor: Annotated[Actor, Depends(caller)]) -> Any:
+        return studio.acting_as(actor)
+
+    Who = Annotated[Actor, Depends(caller)]
+    Mine = Annotated[Any, Depends(acting)]
+
+    # -- who ------------------------------------------------------------------------------------
+
+    @app.post("/session", status_code=201, tags=["session"])
+    def sign_in(
+        request: Request, body: Credentials, _: Annotated[Actor | None, Depends(bounded)]
+    ) -> Token:
+        """Sign in; the token is for later calls."""
+        session = studio.accounts().sign_in(
+            body.name, body.password, address=address_of(request), kind="token"
+        )
+        return Token(token=session.token, expires_at=session.expires_at.isoformat())
+
+    @app.delete("/session", status_code=204, tags=["session"])
+    def sign_out(request: Request, actor: Who) -> None:
+        """End the session whose token is sent."""
+        studio.accounts().sign_out(token_of(request)[0])
+
+    @app.get("/me", tags=["session"])
+    def me(actor: Who) -> Caller:
+        """Who I am and what I may do."""
+        return Caller(
+            name=actor.name,
+            role=actor.role,
+            permissions=sorted(actor.role.permissions),
+            single_user=actor is LOCAL_OWNER,
+        )
+
+    # -- what there is --------------------------------------------------------------------------
+
+    @app.get("/tags", tags=["catalogue"])
+    def tags(
+        mine: Mine,
+        use: Annotated[str | None, Query(max_length=32)] = None,
+        territory: Annotated[str | None, Query(max_length=8)] = None,
+        model: Annotated[str | None, Query(max_length=128)] = None,
+    ) -> list[dict[str, Any]]:
+        """Every tag: granted for this use or not, by whom and until when."""
+        return [
+            {
+                "tag": status.tag.id,
+                "kind": status.tag.kind,
+                "granted": status.granted,
+                "holders": list(status.holders),
+                "grants": list(status.grants),
+                "valid_until": status.valid_until,
+                "reason": status.reason,
+                "explanation": status.explanation,
+                "known_to_model": status.known_to_model,
+            }
+            for status in mine.tag_status(model=model, use=use, territory=territory)
+        ]
+
+    @app.get("/models", tags=["catalogue"])
+    def models(mine: Mine) -> list[dict[str, Any]]:
+        """The generation models, their licences and what they were trained on."""
+        return [
+            {
+                "id": model.id,
+                "title": model.title,
+                "licence": model.licence,
+                "licence_uses": sorted(model.licence_uses),
+                "training_basis": model.training_basis.strip(),
+            }
+            for model in mine.models().values()
+        ]
+
+    @app.post("/decisions", tags=["catalogue"])
+    def decide(mine: Mine, body: Choice) -> dict[str, Any]:
+        """What a request would be answered now, per tag, by which grant or why not."""
+        decision = mine.decide(body.tags, use=body.use, territory=body.territory, model=body.model)
+        return dict(decision.to_json())
+
+    # -- making ---------------------------------------------------------------------------------
+
+    @app.post("/jobs", status_code=202, tags=["making"])
+    def order(mine: Mine, actor: Who, body: Order, response: Response) -> JobState:
+        """Ask for music; consent is asked when the job runs, and again at its release."""
+        job = book.book(mine, actor, mine.request(**body.model_dump(exclude_unset=True)))
+        response.headers["Location"] = f"jobs/{job.id}"
+        return JobState(**job.to_json())
+
+    @app.get("/jobs", tags=["making"])
+    def jobs(mine: Mine, actor: Who) -> list[JobState]:
+        """My jobs of the last hour, newest first."""
+        return [JobState(**job.to_json()) for job in book.of(actor)]
+
+    @app.get("/jobs/{job_id}", tags=["making"])
+    def job(actor: Who, job_id: str) -> JobState:
+        """How my job stands."""
+        return JobState(**book.find(actor, job_id).to_json())
+
+    @app.delete("/jobs/{job_id}", tags=["making"])
+    def cancel(actor: Who, job_id: str) -> JobState:
+        """Stop my job; it has ended when its state says so."""
+        booked = book.find(actor, job_id)
+        booked.job.cancel()
+        return JobState(**booked.to_json())
+
+    # -- outputs --------------------------------------------------------------------------------
+
+    @app.get("/outputs", tags=["outputs"])
+    def outputs(
+        mine: Mine, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    ) -> list[dict[str, Any]]:
+        """What I have made, newest first."""
+        return [record_of(release) for release in mine.outputs(limit)]
+
+    @app.get("/outputs/{output_id}", tags=["outputs"])
+    def record(mine: Mine, output_id: str) -> dict[str, Any]:
+        """The record of an output: request, consent, seal, model, digest, credits."""
+        return record_of(_of_output(mine, output_id))
+
+    @app.get("/outputs/{output_id}/audio", tags=["outputs"], response_class=FileResponse)
+    def audio(mine: Mine, output_id: str) -> FileResponse:
+        """The file that was handed out, byte for byte."""
+        release = _of_output(mine, output_id, "audio_file")
+        return FileResponse(
+            release,
+            media_type=MEDIA_TYPES[release.suffix.removeprefix(".")],
+            filename=release.name,
+            headers={"Cache-Control": "private, no-store"},
+        )
+
+    @app.get("/outputs/{output_id}/proof", tags=["outputs"])
+    def proof(mine: Mine, output_id: str) -> dict[str, Any]:
+        """The offline proof that the release is in the ledger."""
+        return dict(_of_output(mine, output_id, "proof"))
+
+    @app.get("/outputs/{output_id}/receipt", tags=["outputs"])
+    def receipt(
+        request: Request,
+        mine: Mine,
+        output_id: str,
+        format: Annotated[Literal["html", "pdf"], Query()] = "html",
+    ) -> Response:
+        """One page about the output that a person can show: consent, seal, ledger, credentials."""
+        url = str(request.url.replace(path="/", query=""))  # of the Verify tab
+        page = _of_output(mine, output_id, "receipt", format=format, url=url)
+        shown = "inline" if format == "html" else "attachment"
+        return Response(
+            page,
+            media_type="text/html" if format == "html" else "application/pdf",
+            headers={"Content-Disposition": f'{shown}; filename="{output_id}.receipt.{format}"'},
+        )
+
+    # -- the desk -------------------------------------------------------------------------------
+
+    @app.post(
+        "/verifications",
+        tags=["desk"],
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                },
+            }
+        },
+    )
+    async def verify(
+        request: Request,
+        mine: Mine,
+        actor: Who,
+        name: Annotated[str, Query(max_length=128)] = "upload",
+    ) -> dict[str, Any]:
+        """Examine a recording: the body is the file. The verdict becomes a ledger entry."""
+        mine.require("verify")
+        examine = mine.verify
+        suffix = Path(name).suffix[:8]
+        with _spooled(suffix) as path:
+            await _receive(request, path, studio.config.uploads.max_bytes)
+            job = checking.submit(lambda _report, _cancel: examine(path))
+            report = await run_in_threadpool(job.result)
+        return {**report.to_json(), "file": Path(name).name}
+
+    # -- consent --------------------------------------------------------------------------------
+
+    @app.get("/consent/site", tags=["consent"])
+    def site(mine: Mine) -> dict[str, Any]:
+        """The id by which rights holders address this studio in what they sign."""
+        return {"site": mine.site_id(), "name": studio.config.consent.studio}
+
+    @app.get("/consent/holders", tags=["consent"])
+    def holders(mine: Mine) -> list[dict[str, Any]]:
+        """Every rights holder with its key."""
+        return [holder.to_json() for holder in mine.holders()]
+
+    @app.get("/consent/holders/{holder_id}/statement", tags=["consent"])
+    def statement(
+        mine: Mine,
+        holder_id: str,
+        first: Annotated[str, Query(alias="from", max_length=32)],
+        last: Annotated[str, Query(alias="to", max_length=32)],
+        format: Annotated[Literal["json", "csv", "html"], Query()] = "json",
+    ) -> Response:
+        """What was made under a holder's grants from one day to another, both included."""
+        from studio.reports.statements.export import write
+        from studio.reports.statements.statement import parse_period
+
+        made = mine.statement(holder_id, parse_period(first, last))
+        name = f"statement-{made.holder}-{made.period.start:%Y%m%d}-{made.period.end:%Y%m%d}"
+        shown = "inline" if format == "html" else "attachment"
+        return Response(
+            write(made, format),
+            media_type=_STATEMENT_TYPES[format],
+            headers={"Content-Disposition": f'{shown}; filename="{name}.{format}"'},
+        )
+
+    @app.get("/consent/grants", tags=["consent"])
+    def grants(mine: Mine) -> list[dict[str, Any]]:
+        """Every grant, its state, and what was made under it."""
+        return [grant.to_json() for grant in mine.grants()]
+
+    @app.get("/consent/grants/{grant_id}/revocation", tags=["consent"])
+    def preview(mine: Mine, grant_id: str) -> dict[str, Any]:
+        """What a revocation would do if it came now. Nothing happens."""
+        return dict(mine.preview_revocation(grant_id).to_json())
+
+    @app.get("/consent/grants/{grant_id}/outputs", tags=["consent"])
+    def affected(mine: Mine, grant_id: str) -> list[dict[str, Any]]:
+        """The outputs that rest on a grant, oldest first."""
+        return [output.to_json() for output in mine.affected_outputs(grant_id)]
+
+    @app.post(
+        "/consent/documents",
+        tags=["consent"],
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            }
+        },
+    )
+    async def import_consent(request: Request, mine: Mine, actor: Who) -> dict[str, Any]:
+        """Record the signed documents of a file; of each refused one the reason."""
+        mine.require("import_consent")
+        with _spooled(".json") as path:
+            await _receive(request, path, _MAX_DOCUMENT)
+            report = await run_in_threadpool(mine.import_consent, path.read_bytes())
+        return dict(report.to_json())
+
+    # -- accounts -------------------------------------------------------------------------------
+
+    @app.get("/accounts", tags=["accounts"])
+    def accounts(mine: Mine) -> list[dict[str, Any]]:
+        """Every account."""
+        return [account.to_json() for account in mine.accounts().all()]
+
+    @app.post("/accounts", status_code=201, tags=["accounts"])
+    def add_account(mine: Mine, actor: Who, body: NewAccount) -> dict[str, Any]:
+        """Add an account. The first one makes signing in a must."""
+        added = mine.accounts().add(body.name, body.role, body.password, by=actor.account_id)
+        return dict(added.to_json())
+
+    @app.patch("/accounts/{name}", tags=["accounts"])
+    def change_account(mine: Mine, actor: Who, name: str, body: AccountChange) -> dict[str, Any]:
+        """Change role or password, disable or enable; each signs the account out everywhere."""
+        directory, by = mine.accounts(), actor.account_id
+        if body.role is not None:
+            directory.set_role(name, body.role, by=by)
+        if body.password is not None:
+            directory.set_password(name, body.password, by=by)
+        if body.disabled is not None:
+            (directory.disable if body.disabled else directory.enable)(name, by=by)
+        return dict(directory.named(name).to_json())
+
+    @app.delete("/accounts/{name}", status_code=204, tags=["accounts"])
+    def delete_account(mine: Mine, actor: Who, name: str) -> None:
+        """Delete a disabled account for good; its outputs and ledger entries stay."""
+        mine.accounts().delete(name, by=actor.account_id)
+
+    # -- the security log -----------------------------------------------------------------------
+
+    @app.get("/audit", tags=["audit"])
+    def audit(
+        mine: Mine,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before: Annotated[int | None, Query(ge=1)] = None,
+        event: Annotated[str | None, Query(max_length=32)] = None,
+    ) -> list[dict[str, Any]]:
+        """Security events, newest first: who, what, when, from where."""
+        events = mine.security_log().events(limit=limit, before=before, event=event)
+        return [found.to_json() for found in events]
+
+    @app.get("/audit/export", tags=["audit"])
+    def export_audit(mine: Mine) -> Response:
+        """Every security event kept, one JSON object a line; the last says if the log is sound."""
+        lines = mine.security_log().export(mine.ledger())
+        return Response(
+            "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines),
+            media_type="application/x-ndjson",
+            headers={"Content-Disposition": 'attachment; filename="security-log.jsonl"'},
+        )
+
+    return app
+
+
+def _malformed(_request: Request, error: Exception) -> JSONResponse:
+    """A body or a parameter of the wrong shape, without what was sent."""
+    assert isinstance(error, RequestValidationError)
+    faults = "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        for fault in error.errors()[:5]
+    )
+    return JSONResponse(error_body("malformed", faults), 422)
+
+
+def _of_output(mine: Any, output_id: str, method: str = "release", **options: Any) -> Any:
+    """What ``method`` says of an output; no difference between another's and one that is not."""
+    if not OUTPUT_ID.fullmatch(output_id):
+        raise NotYoursError("no such output, or not yours")
+    try:
+        return getattr(mine, method)(output_id, **options)
+    except OutputGoneError:
+        raise
+    except UsageError as exc:
+        raise NotYoursError("no such output, or not yours") from exc
+
+
+@contextmanager
+def _spooled(suffix: str) -> Iterator[Path]:
+    """A file for a body that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="studio-upload-") as folder:
+        yield Path(folder) / f"upload{suffix}"
+
+
+async def _receive(request: Request, path: Path, max_bytes: int) -> None:
+    """Write the body into the file. Raises :class:`UsageError` where it is longer."""
+    received = 0
+    with path.open("wb") as file:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > max_bytes:
+                raise UsageError(f"more than {max_bytes} bytes are not examined")
+            file.write(chunk)

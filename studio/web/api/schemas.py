@@ -1,0 +1,41 @@
+"""The public record of an output: what the routes say about it, and nothing of the machine."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from studio.consent.types import format_instant
+
+if TYPE_CHECKING:
+    from studio.app.container import Release
+
+__all__ = ["MEDIA_TYPES", "OUTPUT_ID", "record_of"]
+
+MEDIA_TYPES = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "m4a": "audio/mp4",
+}
+OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
+
+
+def record_of(release: Release) -> dict[str, Any]:
+    """The public record of an output: no path, nothing of the machine."""
+    return {
+        "output_id": release.output_id,
+        "title": release.title,
+        "created_at": format_instant(release.created_at),
+        "sha256": release.sha256,
+        "duration_s": release.duration_s,
+        "rate": release.rate,
+        "channels": release.channels,
+        "seal_id": release.seal_id,
+        "seal": dict(release.seal),
+        "entry": {"index": release.entry_index, "hash": release.entry_hash},
+        "request": release.request.to_json(),
+        "decision": dict(release.decision),
+        "model": dict(release.model),
+        "credits": list(release.credits),
+    }

@@ -1,0 +1,139 @@
+"""Requests for music that came in through the REST layer: whose they are and how they stand."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from studio.accounts.permissions import Actor
+from studio.core.errors import GenerationCancelledError, NotYoursError, StudioError
+from studio.web.errors import TooManyRequestsError, answer_of
+from studio.web.jobs import Job, JobRunner
+from studio.web.middleware.rate_limit import log_failure
+
+if TYPE_CHECKING:
+    from studio.app.container import GenerationRequest, Release, Studio
+
+__all__ = ["BookedJob", "JobBook"]
+
+_KEPT_S = 3600.0  # an ended job can be asked for so long
+
+
+@dataclass(frozen=True, slots=True)
+class BookedJob:
+    """One request with its place in the queue."""
+
+    id: str
+    account_id: str | None
+    booked_at: float  # monotonic, s
+    job: Job[Release]
+
+    def to_json(self) -> dict[str, Any]:
+        """How it stands; ``state`` is queued, running, cancelling, done, cancelled or failed."""
+        now = self.job.moment()
+        progress = now.news
+        body: dict[str, Any] = {
+            "id": self.id,
+            "state": "queued" if now.ahead or progress is None else "running",
+            "ahead": now.ahead,
+            "progress": 0.0 if progress is None else round(progress.fraction, 3),
+            "text": "" if progress is None else progress.text,
+            "output_id": None,
+            "error": None,
+        }
+        if now.cancelling:
+            body["state"] = "cancelling"
+        if self.job.ended:
+            body |= self._end()
+        return body
+
+    def _end(self) -> dict[str, Any]:
+        try:
+            release = self.job.result()
+        except (GenerationCancelledError, CancelledError):
+            return {"state": "cancelled"}
+        except StudioError as exc:
+            return {
+                "state": "failed",
+                "error": {"code": answer_of(exc)[1], "message": str(exc)},
+            }
+        except Exception:  # noqa: BLE001 - the work logged it; a stranger gets a reference
+            reference = self.id[:8]
+            return {
+                "state": "failed",
+                "error": {"code": "failed", "message": f"our fault; reference {reference}"},
+            }
+        return {"state": "done", "progress": 1.0, "output_id": release.output_id}
+
+
+class JobBook:
+    """Books jobs in a :class:`~studio.web.jobs.JobRunner` that the page uses as well."""
+
+    def __init__(self, runner: JobRunner, *, at_a_time: int) -> None:
+        self._runner = runner
+        self._at_a_time = at_a_time
+        self._lock = threading.Lock()
+        self._jobs: dict[str, BookedJob] = {}
+
+    def book(self, studio: Studio, actor: Actor, request: GenerationRequest) -> BookedJob:
+        """Put a request in line. ``studio`` is the actor's own view of it.
+
+        Raises :class:`TooManyRequestsError` and :class:`~studio.web.jobs.BusyError`.
+        """
+        with self._lock:
+            self._forget_old()
+            live = sum(
+                booked.account_id == actor.account_id and not booked.job.ended
+                for booked in self._jobs.values()
+            )
+            if live >= self._at_a_time:
+                raise TooManyRequestsError(
+                    f"{live} of your requests are in line; let one of them end first", 10.0
+                )
+            id_ = secrets.token_hex(16)
+            booked = BookedJob(
+                id=id_,
+                account_id=actor.account_id,
+                booked_at=time.monotonic(),
+                job=self._runner.submit(
+                    lambda report, cancel: _logged(id_, studio, request, report, cancel)
+                ),
+            )
+            self._jobs[id_] = booked
+            return booked
+
+    def find(self, actor: Actor, id_: str) -> BookedJob:
+        """The actor's own job of that id. Raises :class:`NotYoursError`."""
+        with self._lock:
+            booked = self._jobs.get(id_)
+        if booked is None or booked.account_id != actor.account_id:
+            raise NotYoursError("no such job, or not yours")
+        return booked
+
+    def of(self, actor: Actor) -> list[BookedJob]:
+        """The actor's jobs, newest first."""
+        with self._lock:
+            mine = [job for job in self._jobs.values() if job.account_id == actor.account_id]
+        return mine[::-1]
+
+    def _forget_old(self) -> None:
+        since = time.monotonic() - _KEPT_S
+        for booked in [job for job in self._jobs.values() if job.booked_at < since]:
+            if booked.job.ended:
+                del self._jobs[booked.id]
+
+
+def _logged(
+    id_: str, studio: Studio, request: GenerationRequest, report: Any, cancel: threading.Event
+) -> Release:
+    try:
+        return studio.generate(request, progress=report, cancel=cancel)
+    except StudioError:
+        raise
+    except Exception:
+        log_failure("generation", id_[:8])
+        raise

@@ -1,0 +1,1 @@
+"""ASGI middleware: who is calling, limits, security headers, proxy headers."""

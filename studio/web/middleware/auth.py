@@ -1,0 +1,158 @@
+"""Who is at the door: every request gets an :class:`~studio.accounts.permissions.Actor`, or goes
+no further.
+
+It stands in front of the page and of every route, because Gradio's own sign-in covers Gradio's
+routes only. A studio without accounts belongs to whoever sits at the machine: everyone is
+:data:`~studio.accounts.permissions.LOCAL_OWNER`, and only requests to this machine's own names are
+answered, so that no web site can reach in through a name that it points at 127.0.0.1. From the
+first account on there is no such owner any more: a request carries the cookie of a browser session
+or ``Authorization: Bearer`` with a token.
+
+A request that changes something and comes from another site's page is refused in both cases; the
+cookie is ``SameSite=Lax`` besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from studio.accounts.origin import calling
+from studio.accounts.permissions import LOCAL_OWNER, Actor
+from studio.core.errors import StudioError
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+
+__all__ = ["COOKIE", "Door", "actor_of", "address_in", "address_of", "error_body", "token_of"]
+
+COOKIE = "studio_session"
+
+_ACTOR = "studio.actor"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN = frozenset({"/login", "/healthz", "/api/v1/session", "/api/v1/openapi.json"})
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Door:
+    """ASGI middleware. Plain ASGI, because the page's event stream must not be buffered."""
+
+    def __init__(self, app: ASGIApp, studio: Studio) -> None:
+        self.app = app
+        self._studio = studio
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            address = address_in(scope)
+            with calling(None, address):
+                refusal = await self._admit(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+            actor = actor_of(scope)
+            with calling(None if actor is None else actor.account_id, address):
+                await self.app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            return  # nothing here speaks it
+        await self.app(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> Response | None:
+        """Put the actor into the scope; or the answer that ends the request."""
+        headers = Headers(scope=scope)
+        if scope["method"] not in _SAFE and _from_another_site(headers):
+            await run_in_threadpool(self._note, "cross-site")
+            return _refused(403, "cross-site", "this request comes from another site's page")
+        try:
+            exist = await run_in_threadpool(self._studio.accounts().exist)
+            if not exist:
+                if _host_name(headers.get("host", "")) not in _LOCAL_HOSTS:
+                    return _refused(421, "wrong-host", "this studio answers as localhost only")
+                scope[_ACTOR] = LOCAL_OWNER
+                return None
+            scope[_ACTOR] = await run_in_threadpool(self._bearer, scope)
+        except StudioError:
+            return _refused(503, "unavailable", "the studio's database cannot be read")
+        if scope[_ACTOR] is not None or scope["path"] in _OPEN:
+            return None
+        if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse(f"{scope.get('root_path', '')}/login", 303)
+        return _refused(401, "sign-in", "sign in first", {"WWW-Authenticate": "Bearer"})
+
+    def _bearer(self, scope: Scope) -> Actor | None:
+        token, kind = token_of(HTTPConnection(scope))
+        if not token:
+            return None
+        actor = self._studio.accounts().actor_of(token, kind=kind)
+        if actor is None and kind == "token":  # a cookie that has ended is everyday life
+            self._note("token")
+        return actor
+
+    def _note(self, event: str) -> None:
+        with suppress(StudioError):  # the database cannot be opened: the caller is told so
+            self._studio.security_log().record(event, outcome="refused")
+
+
+def actor_of(scope: Scope) -> Actor | None:
+    """Whom the door let in; None on the few paths that are open to strangers."""
+    return cast("Actor | None", scope.get(_ACTOR))
+
+
+def token_of(connection: HTTPConnection) -> tuple[str, Literal["page", "token"]]:
+    """The token the request carries (empty: none), and which kind of session it may be of."""
+    scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip(), "token"
+    return connection.cookies.get(COOKIE, ""), "page"
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Where the request comes from, for slowing down failed logins and for the security log."""
+    return address_in(connection.scope)
+
+
+def address_in(scope: Mapping[str, Any]) -> str:
+    """As :func:`address_of`, from the ASGI scope."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+def error_body(code: str, message: str) -> dict[str, dict[str, str]]:
+    """The shape of every refusal of the REST layer."""
+    return {"error": {"code": code, "message": message}}
+
+
+def _refused(
+    status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse(error_body(code, message), status, headers)
+
+
+def _from_another_site(headers: Headers) -> bool:
+    """Whether a browser says that another site's page sent this.
+
+    ``Sec-Fetch-Site`` is set by every current browser and by no script; older ones send ``Origin``.
+    A client without both is no browser and carries no cookie that it was not given on purpose.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def _host_name(host: str) -> str:
+    """The name without the port.
+
+    >>> _host_name("localhost:7860"), _host_name("[::1]:7860")
+    ('localhost', '::1')
+    """
+    return urlsplit(f"//{host}").hostname or ""

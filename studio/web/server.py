@@ -1,0 +1,170 @@
+"""The served studio: routes and page as one application, and the server that runs it.
+
+``studio serve`` calls :func:`serve`. It listens on this machine only unless told otherwise, and
+asks nothing of any other host: no fonts, no analytics.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from studio.core.errors import ConfigError, StudioError
+from studio.core.isolation import warn_of_weakness
+from studio.reports.formatting import asset
+from studio.web.api.app import create_api
+from studio.web.download_tokens import Claims
+from studio.web.jobs import JobRunner
+from studio.web.middleware.auth import actor_of
+from studio.web.ui.login import login_routes
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from studio.app.container import Studio
+    from studio.web.middleware.page_gate import PageRules
+
+__all__ = ["create_app", "serve"]
+
+_logger = logging.getLogger(__name__)
+
+# Making music uses a core for seconds; examining is bounded by the upload limits.
+_MAKING = {"running": 1, "waiting": 15}
+_CHECKING = {"running": 2, "waiting": 30}
+
+
+def create_app(studio: Studio) -> FastAPI:
+    """Routes and page over one studio, as an ASGI application."""
+    # Read by Gradio when it is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    import gradio as gr
+
+    from studio.web.ui.page import build_page, theme
+
+    # Uploads lie in the home, so that users of one machine do not share a folder of Gradio's.
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.paths.uploads)
+    claims = Claims()
+    making, checking = JobRunner(**_MAKING), JobRunner(**_CHECKING)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        rules.uploads.prepare()
+        yield
+        making.close()
+        checking.close()
+        rules.uploads.close()
+
+    api = create_api(studio, claims, making=making, checking=checking, lifespan=lifespan)
+    rules: PageRules = api.state.page_rules
+    api.include_router(login_routes(studio))
+    page = build_page(
+        studio, claims, making=making, checking=checking, discard=rules.uploads.discard
+    )
+    rules.functions = {number: len(handler.inputs) for number, handler in page.fns.items()}
+    # Gradio checks the paths in a request only of a page that was "launched", and mounting one does
+    # not say so: the second lock, behind studio.web.middleware.page_gate.
+    page.has_launched = True
+    app: FastAPI = gr.mount_gradio_app(
+        api,
+        page,
+        path="/",
+        auth_dependency=_name_of,  # the door has been passed by now; this is the second lock
+        theme=theme(),
+        css=asset("style.css"),
+        head=asset("head.html"),
+        favicon_path=str(files("studio.web.ui") / "assets" / "seal.svg"),
+        max_file_size=studio.config.uploads.max_bytes,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        show_error=False,
+    )
+    return app
+
+
+def _name_of(request: Request) -> str | None:
+    actor = actor_of(request.scope)
+    return None if actor is None else actor.name
+
+
+def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -> None:
+    """Serve until interrupted.
+
+    Raises :class:`ConfigError` where the address cannot be had, or where a studio without accounts
+    would be open to other machines.
+    """
+    import uvicorn
+
+    host = host or studio.config.server.host
+    port = studio.config.server.port if port is None else port
+    _check_openness(studio, host)
+    _check_address(host, port)
+    warn_of_weakness(studio.config.uploads)
+    studio.security_log().anchor(studio.ledger())
+    # The page promises to ask no other host; a hub model's files then have to be here already.
+    # HF_HUB_OFFLINE=0 in the environment allows fetching them.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    threading.Thread(target=_warm_up, args=[studio], name="studio-warm-up", daemon=True).start()
+    uvicorn.run(
+        create_app(studio),
+        host=host,
+        port=port,
+        log_level="warning",
+        proxy_headers=False,  # studio.web.middleware.proxy_headers believes named proxies only
+        server_header=False,
+        timeout_graceful_shutdown=3,  # an open page keeps an event stream; do not wait for it
+    )
+
+
+def _warm_up(studio: Studio) -> None:
+    """Load the default model and the seal while the first visitor is still choosing."""
+    try:
+        studio.sealer()
+        studio.generator(studio.config.generation.model).load()
+    except StudioError as exc:  # the visitor who needs it is told what to do
+        _logger.warning("not loaded ahead: %s", exc)
+
+
+def _check_openness(studio: Studio, host: str) -> None:
+    """A studio without accounts lets everybody do everything: on this machine only."""
+    if not _is_loopback(host) and not studio.accounts().exist():
+        raise ConfigError(
+            f"listening on {host} would let anybody who reaches it in, because there are no "
+            "accounts yet; make one with: studio account add NAME --role administrator"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address.
+
+    >>> [_is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")]
+    [True, True, True, False, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_address(host: str, port: int) -> None:
+    """Fail before the models are built, with a text that says what to do."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({exc.strerror}); choose another with --port"
+        ) from exc

@@ -1,0 +1,37 @@
+"""Who pressed the button: the actor of a Gradio request, and the studio as that actor may use it.
+
+Gradio lets every visitor call every event of the page, whatever tabs he is shown. So each handler
+that does more than show the catalogue goes through :func:`acting`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from studio.accounts.origin import declare
+from studio.accounts.permissions import Actor
+from studio.core.errors import AccessDeniedError
+from studio.web.middleware.auth import actor_of, address_in
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+
+__all__ = ["acting", "caller"]
+
+
+def caller(request: gr.Request) -> Actor:
+    """Raises :class:`AccessDeniedError` where the door let nobody in."""
+    actor = None if request.request is None else actor_of(request.request.scope)
+    if actor is None:
+        raise AccessDeniedError("sign in first")
+    assert request.request is not None
+    # Gradio runs events in threads of its own, which know nothing of the request.
+    declare(actor.account_id, address_in(request.request.scope))
+    return actor
+
+
+def acting(studio: Studio, request: gr.Request) -> Studio:
+    """The studio as the one who sent ``request`` may use it."""
+    return studio.acting_as(caller(request))

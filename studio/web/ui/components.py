@@ -1,0 +1,109 @@
+"""Gradio parts that keep the studio's rules: audio from the studio's route, uploads only from disk.
+
+Importing this module imports Gradio; the server imports it when it starts, nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+from gradio import component_meta
+from gradio.data_classes import FileData
+
+from studio.web.middleware.rate_limit import log_failure
+
+__all__ = [
+    "PRIVATE",
+    "QuietBlocks",
+    "RoutedAudio",
+    "UploadedFile",
+    "absolute_url",
+    "delete_file",
+    "log_failure",
+]
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""For every event: not an endpoint of Gradio's own API, and no overlay over our own status."""
+
+
+_REFUSED = "The studio could not carry this out. Reload the page and try again."
+
+
+@contextmanager
+def _without_stub_file() -> Iterator[None]:
+    """Gradio writes a ``.pyi`` beside any module that subclasses a component; ours stays clean."""
+    original = component_meta.create_or_modify_pyi
+    component_meta.create_or_modify_pyi = lambda *_: None
+    try:
+        yield
+    finally:
+        component_meta.create_or_modify_pyi = original
+
+
+with _without_stub_file():
+
+    class RoutedAudio(gr.Audio):
+        """A player whose value is a URL of this studio.
+
+        Gradio would copy a file into its cache and serve it there to anyone with the path; with the
+        URL the browser fetches the released bytes, untouched, from the route that checks the claim.
+        """
+
+        is_template = True  # Gradio's word for "drawn by the parent class's front end"
+
+        def postprocess(self, value: Any) -> FileData | None:
+            """``value``: an absolute URL, or None for an empty player."""
+            if value is None:
+                return None
+            name = Path(urlsplit(str(value)).path).parent.name
+            return FileData(path=str(value), url=str(value), orig_name=name)
+
+    class UploadedFile(gr.File):
+        """A file that was uploaded, left where :mod:`studio.web.uploads` put it.
+
+        Gradio would hash it on the event loop and copy it. A URL is refused instead of fetched.
+        """
+
+        is_template = True
+
+        async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
+            """The path itself. Raises :class:`gradio.Error` for what is no file of the uploads."""
+            path = Path(str(url_or_file_path))
+            uploads = Path(self.GRADIO_CACHE).resolve()
+            if path.is_symlink() or not path.is_file() or uploads not in path.resolve().parents:
+                raise gr.Error(_REFUSED, print_exception=False)
+            return str(path)
+
+    class QuietBlocks(gr.Blocks):
+        """A page whose errors repeat nothing: neither to the browser nor at length in the log."""
+
+        async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            """As Gradio's; whatever fails becomes one fixed text."""
+            try:
+                return await super().process_api(*args, **kwargs)
+            except Exception as exc:
+                log_failure("an event of the page")
+                raise gr.Error(_REFUSED, print_exception=False) from exc
+
+
+def delete_file(path: Path) -> None:
+    """Delete an upload that was examined."""
+    path.unlink(missing_ok=True)
+
+
+def absolute_url(request: gr.Request, path: str) -> str:
+    """The URL of ``path`` as the browser that sent ``request`` reaches this studio.
+
+    Gradio leaves absolute URLs alone and routes any other value through its cache.
+    """
+    http = request.request
+    assert http is not None  # only absent where a function is called without a browser
+    # What a proxy said, if it is a trusted one, studio.web.middleware.proxy_headers has put into
+    # the request.
+    root = str(http.scope.get("root_path", "")).rstrip("/")
+    return f"{http.url.scheme}://{http.headers.get('host')}{root}/{path}"

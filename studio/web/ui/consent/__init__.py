@@ -1,0 +1,1 @@
+"""The Consent tab: rights holders, grants and revocations."""

@@ -1,0 +1,238 @@
+"""The Consent tab: for registrars, what is granted, by whom, and what a revocation would do.
+
+Nothing is granted or revoked by a click: both are signed by the holder and arrive as a file. The
+tab records such files, shows what stands, and says beforehand what a revocation takes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import gradio as gr
+
+from studio.accounts.permissions import Permission
+from studio.core.errors import StudioError
+from studio.reports.formatting import esc
+from studio.web.ui.callers import acting, caller
+from studio.web.ui.components import PRIVATE, UploadedFile, delete_file, log_failure
+from studio.web.ui.consent import view as views
+from studio.web.ui.create.view import failure_panel, unexpected_panel
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+
+__all__ = ["ConsentTab", "statement_links"]
+
+_State = dict[Any, Any]  # component -> update, as Gradio wants it
+_MAX_FILE = 1 << 20  # bytes of a signed consent file
+
+
+class ConsentTab:
+    """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
+
+    def __init__(self, studio: Studio, discard: Callable[[Path], None] = delete_file) -> None:
+        self._studio = studio
+        self._discard = discard
+        with gr.Row(equal_height=False, elem_classes="desk"):
+            with gr.Column(scale=7, min_width=320):
+                with gr.Column(elem_classes="section"):
+                    gr.HTML(
+                        "<h2>What is live on which tag</h2><p>Right now. The studio asks again "
+                        "when music is released.</p>"
+                    )
+                    self.live = gr.HTML()
+                with gr.Column(elem_classes="section"):
+                    gr.HTML("<h2>Rights holders</h2><p>Compare a fingerprint by telephone.</p>")
+                    self.holders = gr.HTML()
+                self._build_statement()
+            with gr.Column(scale=5, min_width=320):
+                self._build_import()
+                self._build_grant()
+        self._connect()
+
+    # -- layout -------------------------------------------------------------------------------
+
+    def _build_import(self) -> None:
+        with gr.Column(elem_classes="section"):
+            gr.HTML(
+                "<h2>Record a signed file</h2><p>Holders, keys, tags, grants and revocations as "
+                "the holder signed them. A revocation takes effect at once.</p>"
+            )
+            self.fingerprint = gr.Textbox(
+                label="Fingerprint of a new holder's key",
+                info="Only for a holder nobody knows here yet: as the holder read it to you",
+                max_lines=1,
+                max_length=200,
+            )
+            self.file = UploadedFile(
+                label="Signed consent file",
+                type="filepath",
+                elem_classes="drop",
+                height=130,
+            )
+            self.imported = gr.HTML()
+
+    def _build_grant(self) -> None:
+        with gr.Column(elem_classes="section"):
+            gr.HTML("<h2>One grant</h2>")
+            self.grant = gr.Dropdown(choices=[], label="Grant", filterable=True)
+            self.card = gr.HTML()
+            self.preview = gr.Button("What would a revocation do?", size="md")
+        self.effect = gr.HTML()
+
+    def _build_statement(self) -> None:
+        with gr.Column(elem_classes="section"):
+            gr.HTML(
+                "<h2>Statement for a holder</h2><p>Uses, seconds and share of a period; both days "
+                "count, UTC.</p>"
+            )
+            with gr.Row():
+                self.statement_of = gr.Dropdown(choices=[], label="Rights holder", min_width=180)
+                self.first = gr.Textbox(
+                    label="From", placeholder="2026-11-01", max_length=10, min_width=110
+                )
+                self.last = gr.Textbox(
+                    label="To", placeholder="2026-11-30", max_length=10, min_width=110
+                )
+            self.statement = gr.HTML()
+
+    # -- events -------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self.grant.change(self._on_grant, self.grant, [self.card, self.effect], **PRIVATE)
+        self.preview.click(self._on_preview, self.grant, self.effect, **PRIVATE)
+        self.file.upload(
+            self._on_file,
+            [self.file, self.fingerprint],
+            [self.imported, self.file, *self._tables],
+            concurrency_limit=1,
+            **PRIVATE,
+        )
+        gr.on(
+            [self.statement_of.change, self.first.change, self.last.change],
+            self._on_statement,
+            [self.statement_of, self.first, self.last],
+            self.statement,
+            **PRIVATE,
+        )
+
+    def connect(self, tab: gr.Tab, page: gr.Blocks) -> None:
+        """Read everything anew whenever the tab is opened; for some it is open from the start."""
+        shown = [*self._tables, self.first, self.last]
+        tab.select(self._on_open, None, shown, **PRIVATE)
+        page.load(self._on_load, None, shown, **PRIVATE)
+
+    @property
+    def _tables(self) -> list[Any]:
+        return [self.live, self.holders, self.grant, self.statement_of]
+
+    def _on_load(self, request: gr.Request) -> _State:
+        return self._on_open(request) if caller(request).may(Permission.CONSENT) else {}
+
+    def _on_open(self, request: gr.Request) -> _State:
+        today = datetime.now(UTC)
+        try:
+            tables = self._standing(request)
+        except StudioError as exc:
+            return {self.live: failure_panel(exc)}
+        return {
+            **tables,
+            self.first: f"{today:%Y-%m}-01",
+            self.last: f"{today:%Y-%m-%d}",
+        }
+
+    def _standing(self, request: gr.Request) -> _State:
+        studio = acting(self._studio, request)
+        grants, holders = studio.grants(), studio.holders()
+        choices = views.grant_choices(grants)
+        return {
+            self.live: views.live_table(grants, list(studio.vocabulary())),
+            self.holders: views.site_line(studio.site_id()) + views.holders_table(holders),
+            self.grant: gr.update(choices=choices, value=choices[0][1] if choices else None),
+            self.statement_of: gr.update(
+                choices=[(known.holder.name, known.holder.id) for known in holders]
+            ),
+        }
+
+    def _on_grant(self, grant_id: str | None, request: gr.Request) -> tuple[str, str]:
+        def card() -> str:
+            grants = acting(self._studio, request).grants()
+            return "".join(views.grant_card(s) for s in grants if s.grant.id == grant_id)
+
+        return self._told(card), ""
+
+    def _on_preview(self, grant_id: str | None, request: gr.Request) -> str:
+        if not grant_id:
+            return ""
+        return self._told(
+            lambda: views.preview_panel(acting(self._studio, request).preview_revocation(grant_id))
+        )
+
+    def _on_file(self, uploaded: str | None, fingerprint: str, request: gr.Request) -> _State:
+        if uploaded is None:
+            return {self.imported: ""}
+        path = Path(uploaded)
+        told = self._told(lambda: self._record(path, fingerprint.strip(), request))
+        self._discard(path)
+        answer: _State = {self.imported: told, self.file: None}
+        try:
+            return {**answer, **self._standing(request)}
+        except StudioError:
+            return answer
+
+    def _record(self, path: Path, fingerprint: str, request: gr.Request) -> str:
+        studio = acting(self._studio, request)
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            return '<div class="banner warn"><strong>Too large for a consent file</strong></div>'
+        if fingerprint:
+            return views.import_panel(studio.admit_holder(data, fingerprint))
+        return views.import_panel(studio.import_consent(data))
+
+    def _on_statement(self, holder: str | None, first: str, last: str, request: gr.Request) -> str:
+        return self._told(lambda: self._statement(holder, first, last, request)) if holder else ""
+
+    def _statement(self, holder: str | None, first: str, last: str, request: gr.Request) -> str:
+        from studio.reports.statements.statement import parse_period
+
+        assert holder is not None
+        made = acting(self._studio, request).statement(holder, parse_period(first, last))
+        sums = made.sums
+        return (
+            f'<p role="status">{esc(made.holder_name)}: <b>{sums.outputs} outputs</b>, '
+            f"{float(sums.seconds):.0f} s. Rates {esc(', '.join(made.rates) or 'none used')}."
+            f"</p>{statement_links(holder, first, last)}"
+        )
+
+    def _told(self, work: Callable[[], str]) -> str:
+        """What the work says, or why there is nothing to say."""
+        try:
+            return work()
+        except StudioError as exc:
+            return failure_panel(exc)
+        except Exception:  # noqa: BLE001 - the person gets a reference, the log a traceback
+            return unexpected_panel(log_failure("the Consent tab"))
+
+
+def statement_links(holder: str, first: str, last: str) -> str:
+    """Links that download a statement in each of its forms.
+
+    >>> 'statement?from=2026-01-01&amp;to=2026-01-31&amp;format=csv"' in statement_links(
+    ...     "ada", "2026-01-01", "2026-01-31")
+    True
+    """
+    links = []
+    for form, title in (("html", "Open"), ("csv", "Download CSV"), ("json", "Download JSON")):
+        query = urlencode({"from": first, "to": last, "format": form})
+        path = f"/api/v1/consent/holders/{quote(holder)}/statement?{query}"
+        download = "" if form == "html" else " download"
+        links.append(
+            f'<a class="button-link" href="{esc(path)}" target="_blank" rel="noopener"{download}>'
+            f"{title}</a>"
+        )
+    return f'<div class="button-row">{"".join(links)}</div>'

@@ -1,0 +1,1 @@
+"""The Create tab: choose tags, generate, listen, download."""

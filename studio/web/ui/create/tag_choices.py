@@ -1,0 +1,41 @@
+"""The chips of the Create tab: one kind of tag each, with an objection on what cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from studio.reports.formatting import tag_name
+
+if TYPE_CHECKING:
+    from studio.app.container import TagStatus
+
+__all__ = ["chip_choices", "chosen_tags", "first_usable", "objection"]
+
+
+def chosen_tags(choice: Sequence[str | None]) -> list[str]:
+    """The tags chosen: a kind left at "any" has the empty string."""
+    return [tag for tag in choice if tag]
+
+
+def objection(status: TagStatus) -> str:
+    """Why the tag cannot be used as things stand, in two words; empty if it can."""
+    if not status.granted:
+        return "not granted"
+    return "" if status.known_to_model else "not for this model"
+
+
+def chip_choices(kind: str, statuses: Sequence[TagStatus]) -> list[tuple[str, str]]:
+    """Labels and values of one kind's chips; the label of a tag that cannot be used says so."""
+    offered = [
+        (" – ".join(filter(None, (tag_name(status.tag.id), objection(status)))), status.tag.id)
+        for status in statuses
+        if status.tag.kind == kind
+    ]
+    return [("any", ""), *offered]
+
+
+def first_usable(kind: str, statuses: Sequence[TagStatus]) -> str:
+    """So that the first click on Generate makes music."""
+    usable = (s.tag.id for s in statuses if s.tag.kind == kind and not objection(s))
+    return next(usable, "")

@@ -1,0 +1,128 @@
+"""The page: masthead and tabs over one studio, as ``gr.Blocks``.
+
+Everybody is served the same page; when it is loaded, the tabs that the role has no use for are
+taken away. That is a courtesy: what a role may do is decided with every event, by
+:mod:`studio.accounts.permissions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
+from studio.reports.formatting import asset, esc
+from studio.web.ui.about_tab import build_about
+from studio.web.ui.accounts_tab import AccountsTab
+from studio.web.ui.callers import caller
+from studio.web.ui.components import PRIVATE, QuietBlocks, delete_file
+from studio.web.ui.consent.tab import ConsentTab
+from studio.web.ui.create.tab import CreateTab
+from studio.web.ui.verify_tab import VerifyTab
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+    from studio.web.download_tokens import Claims
+    from studio.web.jobs import JobRunner
+
+__all__ = ["build_page", "signed_in_line", "theme"]
+
+_UPLOADS_LIVE_S = 600  # uploads a closed browser left behind are deleted after this
+
+_ACCENT = "#1f5f5b"  # --accent of the style sheet
+
+_MASTHEAD = """
+<header class="masthead">{seal}<div><h1>Consented Music Studio</h1>
+<p>Music from styles whose rights holders agreed. Every output is sealed, recorded, and recognised
+again.</p></div></header>
+"""
+
+
+def theme() -> gr.themes.Base:
+    """System fonts and our accent: the page asks no font server for anything."""
+    sans = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "DejaVu Sans", "sans-serif"]
+    mono = ["ui-monospace", "DejaVu Sans Mono", "Consolas", "monospace"]
+    base = gr.themes.Base(
+        primary_hue="teal", neutral_hue="stone", radius_size="md", font=sans, font_mono=mono
+    )
+    return base.set(slider_color=_ACCENT, color_accent=_ACCENT, checkbox_label_shadow="none")
+
+
+def build_page(
+    studio: Studio,
+    claims: Claims,
+    *,
+    making: JobRunner,
+    checking: JobRunner,
+    discard: Callable[[Path], None] = delete_file,
+) -> gr.Blocks:
+    """The whole page. ``making`` and ``checking`` run the two kinds of work.
+
+    ``discard`` deletes an upload once it was examined.
+    """
+    page: gr.Blocks = QuietBlocks(
+        title="Consented Music Studio",
+        analytics_enabled=False,
+        delete_cache=(_UPLOADS_LIVE_S, _UPLOADS_LIVE_S),
+        fill_width=True,
+    )
+    with page:
+        gr.HTML(_MASTHEAD.format(seal=asset("seal.svg")))
+        who = gr.HTML(elem_classes="who")
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
+            with gr.Tab("Create", id="create"):
+                create = CreateTab(studio, claims, making)
+            with gr.Tab("Verify", id="verify"):
+                VerifyTab(studio, checking, discard)
+            with gr.Tab("Consent", id="consent") as consent_tab:
+                ConsentTab(studio, discard).connect(consent_tab, page)
+            with gr.Tab("Accounts", id="accounts") as accounts_tab:
+                AccountsTab(studio).connect(accounts_tab)
+            with gr.Tab("Models and limits", id="about"):
+                build_about(studio)
+        create.connect_load(page)
+
+        def greet(request: gr.Request) -> dict[Any, Any]:
+            actor = caller(request)
+            return {who: signed_in_line(actor), tabs: gr.update(selected=_first_tab(actor))}
+
+        page.load(greet, None, [who, tabs], **PRIVATE)
+    page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
+    return page
+
+
+_TABS = {
+    Permission.GENERATE: "create",
+    Permission.VERIFY: "verify",
+    Permission.CONSENT: "consent",
+    Permission.ADMINISTER: "accounts",
+}
+
+
+def _first_tab(actor: Actor) -> str:
+    return next((tab for right, tab in _TABS.items() if actor.may(right)), "about")
+
+
+def signed_in_line(actor: Actor) -> str:
+    """Who is signed in and the way out; or that nobody has to be. Hides the tabs of other roles.
+
+    By a style sheet, because Gradio 6 draws a tab once and for all.
+    """
+    if actor is LOCAL_OWNER:
+        return (
+            '<p class="who-line"><b>Single-user mode.</b> Whoever sits at this machine may do '
+            "everything. The first account makes signing in a must.</p>"
+        )
+    others = ",".join(
+        f'button[data-tab-id="{tab}"]' for right, tab in _TABS.items() if not actor.may(right)
+    )
+    hidden = f"<style>{others}{{display:none !important}}</style>" if others else ""
+    return (
+        f'{hidden}<div class="who-line"><span>Signed in as <b>{esc(actor.name)}</b> '
+        f"({esc(actor.role)})</span> "
+        '<a href="password">Change password</a>'
+        '<form method="post" action="logout"><button type="submit">Sign out</button></form></div>'
+    )

@@ -1,0 +1,113 @@
+"""A whole studio in a temporary folder, with as little of it replaced as a test wants."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from studio.app.container import Studio, open_studio
+from studio.core.paths import StudioPaths, resolve_paths
+from studio.music.models.config import ModelInfo
+from studio.provenance.sealer import Sealer
+from tests.support.consent import file_of, revocation, sign_shipped
+from tests.support.seals import TonalSeal
+from watermark.audio.waveform import Waveform
+from watermark.models.base import SealModel
+
+CONFIGS = resolve_paths(environ={}).configs
+
+
+@lru_cache(maxsize=32)
+def music(seed: int, duration_s: float, rate: int = 16_000, channels: int = 1) -> Waveform:
+    """Notes with attack and decay over soft noise: enough like music to seal and to fingerprint."""
+    rng = np.random.default_rng(seed)
+    length = round(duration_s * rate)
+    out = 0.01 * rng.standard_normal((channels, length))
+    t = np.arange(rate) / rate  # a note sounds for a second
+    for start in range(0, length, rate // 4):
+        note = 220 * 2 ** (rng.integers(0, 30) / 12)
+        sound = sum(np.sin(2 * np.pi * note * partial * t) / partial for partial in (1, 2, 3))
+        out[:, start : start + rate] += (0.1 * np.exp(-4 * t) * sound)[: length - start]
+    return Waveform((0.5 * out / np.abs(out).max()).astype(np.float32), rate)
+
+
+class PlainGenerator:
+    """Stands where :class:`studio.music.models.generator.MusicGenerator` does; needs no torch."""
+
+    def __init__(self, waveform: Waveform | None = None) -> None:
+        self._waveform = waveform
+        self.calls = 0
+        self.info = ModelInfo(
+            id="house",
+            kind="house",
+            title="Plain test model",
+            licence="MIT",
+            licence_uses=frozenset({"experiment", "noncommercial", "commercial"}),
+            training_basis="none",
+            digest="0" * 64,
+            rate=16_000,
+            channels=1,
+            max_duration_s=60.0,
+            tags=None,
+        )
+
+    def generate(self, tags: Sequence[object], *, duration_s, seed, progress, cancel, **_):
+        from studio.core.errors import GenerationCancelledError
+
+        self.calls += 1
+        for step in range(5):
+            if cancel.is_set():
+                raise GenerationCancelledError("cancelled")
+            progress(duration_s * (step + 1) / 5, duration_s)
+        return self._waveform or music(seed, duration_s)
+
+
+def make_studio(
+    folder: Path,
+    *,
+    seal: SealModel | None = None,
+    generator: PlainGenerator | None = None,
+    isolate: bool = False,
+) -> Studio:
+    """A studio with its own home and its own copy of the configuration, in ``folder``.
+
+    Suspect files are decoded in this process, which is quicker, unless ``isolate`` is given.
+    """
+    configs = folder / "configs"
+    if not configs.exists():
+        configs.mkdir(parents=True)
+        shutil.copy(CONFIGS / "studio.yaml", configs)
+        shutil.copytree(CONFIGS / "consent", configs / "consent")
+        sign_shipped(configs / "consent")
+        for part in ("models", "names", "rates"):
+            shutil.copytree(CONFIGS / part, configs / part)
+    studio = open_studio(paths=StudioPaths(home=folder / "home", configs=configs))
+    if not isolate:
+        studio.trust_uploads()
+    # Studio builds its parts on first use and keeps them under these names.
+    vars(studio)["_sealer"] = Sealer(seal or TonalSeal())
+    if generator is not None:
+        vars(studio)["generator"] = lambda _model: generator
+    return studio
+
+
+def revoke(studio: Studio, grant: str = "house-catalogue-2026") -> None:
+    """Take a grant back, from now on."""
+    assert studio.import_consent(file_of(revocation(grant))).ok
+
+
+def events(studio: Studio) -> list[str]:
+    """Kinds of the ledger's entries after those of the consent that ships with the studio."""
+    kinds = [entry.kind for entry in studio.ledger().entries()]
+    return kinds[kinds.index("consent-start") + 1 :] if "consent-start" in kinds else kinds
+
+
+def left_over(studio: Studio) -> list[str]:
+    """Files in outputs/ and work files in tmp/: what a failed request must not leave."""
+    home = studio.paths.home
+    found = [*(home / "outputs").rglob("*"), *(home / "tmp").rglob("*")]
+    return [path.name for path in found if path.is_file() and path.name != "lock"]

@@ -1,0 +1,1 @@
+"""Many files: process pools, journals, resumable scans."""

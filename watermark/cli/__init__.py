@@ -1,0 +1,1 @@
+"""The `watermark` command: parse arguments, call the library, print the answer."""

@@ -1,0 +1,1 @@
+"""From a seal id and a key to message bits, and back."""

@@ -1,0 +1,1 @@
+"""Find a watermark in audio, and say how sure that is."""

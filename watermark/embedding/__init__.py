@@ -1,0 +1,1 @@
+"""Put a watermark into audio, in memory or from file to file."""

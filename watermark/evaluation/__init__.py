@@ -1,0 +1,1 @@
+"""Measure the watermark: clips, distortions, attacks, reports."""

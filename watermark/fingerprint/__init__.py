@@ -1,0 +1,1 @@
+"""Recognise a recording by its content, without a watermark."""

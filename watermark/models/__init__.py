@@ -1,0 +1,1 @@
+"""Watermark models, their weights and their calibration."""

@@ -1,0 +1,1 @@
+"""Small helpers without audio: files written whole or not at all."""
