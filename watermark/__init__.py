@@ -7,8 +7,7 @@ output, say which seconds of it a clip shows, and bound the chance that it is wr
 ::
 
     from watermark import Codebook, CodebookEntry, SealId, SealKey, load_seal_model, read, write
-    from watermark.detection import detect
-    from watermark.embedding import embed
+    from watermark import detect, embed
 
     model, key, seal_id = load_seal_model(), SealKey.create(epoch=1), SealId.random()
     sealed = embed(read("song.wav"), seal_id, key, model=model)

@@ -1,7 +1,7 @@
 """The one door to a generation model: it opens for a decision that allows exactly what is asked.
 
-Nothing else in the studio calls a model's ``generate`` (``tests/unit/test_consent_door.py`` reads
-every module to see that), and the door believes only a decision that
+Nothing else in the studio calls a model's ``generate`` (``tests/unit/consent/test_enforcement.py``
+reads every module to see that), and the door believes only a decision that
 :class:`~studio.consent.policy.ConsentPolicy` took itself: one put together by hand, or changed with
 ``dataclasses.replace``, opens nothing.
 """

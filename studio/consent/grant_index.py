@@ -6,7 +6,7 @@ demonstration) are the same for all grants of the same scope, and conditions on 
 valid, expired, revoked) change only at known instants. So per scope the best grant is a step
 function of time, worked out once by a sweep over those instants, O(n log n); for a request the
 functions of the scopes it fits are merged into one, which is kept and read by bisection.
-``tests/unit/test_consent_index.py`` compares the answers with looking at every grant.
+``tests/unit/consent/test_grant_index.py`` compares the answers with looking at every grant.
 """
 
 from __future__ import annotations

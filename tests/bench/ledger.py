@@ -6,8 +6,9 @@
     python -m tests.bench.ledger --entries 1000000 --database postgresql --audit
 
 The entries are written by a bulk path of this bench, which fills the very tables that as many
-appends would have (``tests/unit/test_ledger_bench.py`` compares them row by row); what is measured
-is then done by the studio's own code: durable appends, proofs, a checkpoint, a bundle, the audit.
+appends would have (``tests/unit/provenance/test_ledger_bench.py`` compares them row by row); what
+is measured is then done by the studio's own code: durable appends, proofs, a checkpoint, a bundle,
+the audit.
 """
 
 from __future__ import annotations

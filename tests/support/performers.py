@@ -17,7 +17,7 @@ import torch
 from studio.music.composer.score import Chord, Mix, Note, Part, Score, Section
 from studio.music.models.house.language_model import PerformerConfig, build_language_model
 from studio.music.models.house.performer import save_performer
-from tests.unit.test_stem_codec import small_codec
+from tests.unit.music.test_stem_codec import small_codec
 
 __all__ = ["small_score", "tiny_config", "tiny_lm", "tiny_performer"]
 

@@ -6,7 +6,7 @@ process's random numbers (utils/utils.py:104), and lets the padding of a batch m
 softmax (modules/conditioners.py:1386). :class:`CachedLM` stands where MusicGen expects an `LMModel`
 and runs the same weights without these: a static key and value cache, cross-attention computed
 once, a `torch.Generator` and a text length per request. For one request it gives audiocraft's own
-tokens (tests/unit/test_music_decoding.py holds both to it).
+tokens (tests/unit/music/test_decoding.py holds both to it).
 
 The exponential trick: ``argmax(p / e)`` with e ~ Exp(1) draws from p (Gumbel-max with another
 noise); `torch.multinomial` does just that, so equal noise gives equal tokens.

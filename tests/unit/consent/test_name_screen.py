@@ -19,7 +19,7 @@ from studio.provenance.release import title_of
 from tests.support.consent import CONSENT
 
 CONFIGS = resolve_paths(environ={}).configs
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def vocabulary() -> Vocabulary:

@@ -31,9 +31,9 @@ from studio.music.training.performer.training import (
     train_performer,
 )
 from tests.support.performers import small_score, tiny_config, tiny_lm
-from tests.unit.test_stem_codec import small_codec
+from tests.unit.music.test_stem_codec import small_codec
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "train"
 TINY = PerformerTrainingConfig(
     model={"dim": 32, "layers": 1, "heads": 2, "hidden_scale": 2, "context": 20},
     bf16=False,

@@ -56,7 +56,7 @@ def vocabulary_names() -> dict[str, set[str]]:
 
     from studio.core.tags import KINDS, Vocabulary
 
-    path = Path(__file__).parents[2] / "configs" / "consent" / "tags.yaml"
+    path = Path(__file__).parents[3] / "configs" / "consent" / "tags.yaml"
     vocabulary = Vocabulary.load(path)
     return {kind: {tag.name for tag in vocabulary.of_kind(kind)} for kind in KINDS}
 

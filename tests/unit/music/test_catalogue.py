@@ -21,7 +21,7 @@ from studio.music.training.catalogue import (
 )
 
 needs_synth = pytest.mark.needs("fluidsynth", "soundfont")
-CONFIG = Path(__file__).parents[2] / "configs" / "train" / "catalogue.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "train" / "catalogue.yaml"
 
 
 def tags(row) -> tuple[str, str, str, str]:

@@ -19,13 +19,13 @@ from watermark import (
     SealModel,
     WatermarkError,
     Waveform,
+    detect,
+    embed,
     encode,
+    identify,
     load_seal_model,
     write,
 )
-from watermark.coding import identify
-from watermark.detection import detect
-from watermark.embedding import embed
 
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 SEAL = SealId(bytes(range(8)))

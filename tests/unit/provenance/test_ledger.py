@@ -18,7 +18,7 @@ from studio.provenance.ledger.merkle import EMPTY_HEAD, leaf_hash, tree_head
 from studio.provenance.ledger.private_fields import Opening, Personal, committed_fields
 from tests.support.ledgers import fill, release_body
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 TABLES = ("ledger_entry", "ledger_node", "seal_reservation", "output")
 
 

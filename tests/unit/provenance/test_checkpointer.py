@@ -21,7 +21,7 @@ from studio.provenance.ledger.signed_note import SignerKey
 from tests.support.authority import Authority
 from tests.support.ledgers import fill, notary_of
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from studio.core.errors import CheckpointError, ConfigError
 from studio.music.models.config import HOUSE_WEIGHTS, ModelConfig, describe, load_model_configs
 from tests.support.models import house_tags, tiny_house_model
 
-CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs" / "models"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "models"
 
 HUB = {
     "id": "a/b",

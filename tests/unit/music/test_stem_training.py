@@ -30,10 +30,10 @@ from studio.music.training.stems.evaluation import (
 )
 from studio.music.training.stems.instrument_tables import measure_drum, measure_note, measure_tables
 from studio.music.training.stems.rendering import StemRenderer
-from tests.unit.test_stem_codec import score, tables
+from tests.unit.music.test_stem_codec import score, tables
 
 needs_synth = pytest.mark.needs("fluidsynth", "soundfont")
-RECIPE = Path(__file__).parents[2] / "configs" / "train" / "stem-codec.yaml"
+RECIPE = Path(__file__).parents[3] / "configs" / "train" / "stem-codec.yaml"
 MODEL = StemCodecConfig(dim=16, predictor_layers=1, encoder_layers=1, decoder_layers=1, bins=16)
 CONFIG = StemTrainingConfig(
     MODEL,

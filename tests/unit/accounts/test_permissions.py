@@ -119,7 +119,7 @@ def test_the_roles_are_what_the_documentation_says():
     assert not VERIFIER.permissions & {Permission.GENERATE, Permission.CONSENT}
     assert not REGISTRAR.permissions & {Permission.GENERATE, Permission.VERIFY}
     assert ADMINISTRATOR.permissions == frozenset(Permission)
-    text = (Path(__file__).parents[2] / "docs" / "accounts.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "accounts.md").read_text()
     for permission in Permission:
         (line,) = [row for row in text.splitlines() if row.startswith(f"| `{permission}` ")]
         ticks = [cell.strip() == "yes" for cell in line.split("|")[2:6]]

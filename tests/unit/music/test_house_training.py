@@ -36,7 +36,7 @@ from studio.music.training.lm import (
 )
 from studio.music.training.tokens import Heard, SegmentPlan, TokenStore, encode_track, tokens_digest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TAGS = (
     ("genre/waltz", "mood/calm", "lead/piano", "tempo/slow"),
     ("genre/techno", "mood/dark", "lead/synth", "tempo/fast"),

@@ -15,17 +15,11 @@ from studio.consent.types import TagDecision, Terms
 from studio.core.errors import ConsentRefusedError
 from studio.core.tags import Tag, TagId
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STUDIO = ROOT / "studio"
 
 CALLS = {
-    (
-        "consent/enforcement.py",
-        "compose_under",
-    ): "the model, after the decision was looked at",
-        "consent/enforcement.py",
-        "compose_under",
-    ): "the door: the model, after the decision was looked at",
+    ("consent/enforcement.py", "compose_under"): "the model, after the decision",
 }
 ALLOWED_RECEIVERS = {
     "studio", "self._pipeline", "self._studio",  # the facade and the pipeline: they decide

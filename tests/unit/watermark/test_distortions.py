@@ -14,7 +14,7 @@ from watermark.evaluation.bench import synthetic_clips
 from watermark.evaluation.distortions import ATTACKS, AttackSpec, load_attacks, with_recordings
 from watermark.evaluation.metrics import log_spectral_distance
 
-CONFIG = Path(__file__).parents[2] / "configs" / "attacks.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "attacks.yaml"
 
 
 @pytest.fixture(scope="module")

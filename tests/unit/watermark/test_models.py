@@ -15,8 +15,8 @@ from watermark.embedding.embed import embed
 from watermark.errors import SealModelError
 from watermark.models.base import BUILTIN, SealModel, SealModelConfig, load_seal_model
 
-WEIGHTS = Path(__file__).parents[2] / "watermark" / "models" / "weights"
-CONFIGS = Path(__file__).parents[2] / "configs" / "watermark"
+WEIGHTS = Path(__file__).parents[3] / "watermark" / "models" / "weights"
+CONFIGS = Path(__file__).parents[3] / "configs" / "watermark"
 
 
 def test_the_embedded_model():

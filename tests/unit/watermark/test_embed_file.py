@@ -14,7 +14,7 @@ import soundfile
 
 from tests.inputs.files import PICTURE
 from tests.unit.seal_carriers import music
-from tests.unit.test_file_kinds import two_streams
+from tests.unit.watermark.test_file_kinds import two_streams
 from watermark.audio.channels import USUAL
 from watermark.audio.tags import Picture, Tags, read_tags
 from watermark.audio.waveform import AudioInfo, DecodeLimits, Encoder, Waveform, encode, read

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.unit.test_bench import KEY, toy_read, toy_seal
+from tests.unit.watermark.test_bench import KEY, toy_read, toy_seal
 from watermark.audio.waveform import Waveform
 from watermark.errors import BenchError
 from watermark.evaluation.bench import Bench, Clip, run, synthetic_clips

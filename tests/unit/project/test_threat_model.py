@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODEL = ROOT / "docs" / "threat-model.md"
 _NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
@@ -37,5 +37,5 @@ def test_every_row_has_a_test_or_says_that_there_is_none():
 
 
 def test_the_check_itself_notices_a_test_that_is_not_there():
-    assert not _exists("tests/unit/test_threat_model.py", "test_that_nobody_wrote")
+    assert not _exists("tests/unit/project/test_threat_model.py", "test_that_nobody_wrote")
     assert not _exists("tests/unit/test_nothing.py", "test_every_named_test_exists")
