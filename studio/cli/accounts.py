@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from studio.accounts.origin import declare
 from studio.accounts.permissions import Permission, Role
 from studio.cli.caller import (
     ADDRESS,
@@ -20,6 +19,7 @@ from studio.cli.caller import (
     keep_token,
     open_as_caller,
     open_with,
+    say_who_calls,
     stored_token,
 )
 from studio.cli.output import emit, json_option
@@ -72,7 +72,7 @@ def logout() -> None:
     from studio.app.container import open_studio
 
     with open_studio() as studio:
-        declare(None, ADDRESS)
+        say_who_calls(None)
         token = stored_token(studio.paths.home)
         if token:
             studio.accounts().sign_out(token)

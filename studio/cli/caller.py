@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from studio.accounts.origin import declare
+from studio.accounts.origin import calling
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission, Role
 from studio.core.errors import AccessDeniedError, ConfigError
 from watermark.util.files import sweep, write_file
@@ -32,6 +32,7 @@ __all__ = [
     "keep_token",
     "open_as_caller",
     "open_with",
+    "say_who_calls",
     "stored_token",
 ]
 
@@ -99,14 +100,19 @@ def forget_token(home: Path) -> None:
         _write(kept)
 
 
+def say_who_calls(account_id: str | None) -> None:
+    """Name the caller to the security log until the command ends."""
+    click.get_current_context().find_root().with_resource(calling(account_id, ADDRESS))
+
+
 def _opened() -> tuple[Studio, Actor]:
     from studio.app.container import open_studio
 
     studio = open_studio()
-    declare(None, ADDRESS)
+    say_who_calls(None)
     try:
         actor = caller_of(studio)
-        declare(actor.account_id, ADDRESS)
+        say_who_calls(actor.account_id)
         return studio, actor
     except BaseException:
         studio.close()

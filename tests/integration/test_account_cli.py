@@ -177,9 +177,9 @@ def test_no_command_opens_the_studio_behind_the_access_layers_back():
     root = Path(__file__).parents[2] / "studio"
     opening = {
         path.name: path.read_text().count("open_studio()")
-        for path in root.glob("cli*.py")
+        for path in (root / "cli").glob("*.py")
         if "open_studio()" in path.read_text()
     }
     # login, logout and whoami come before there is a caller; serve asks each visitor instead; the
     # worker of a long verification trusts the parent that asked.
-    assert opening == {"cli.py": 1, "cli_accounts.py": 3, "cli_session.py": 1, "cli_verify.py": 1}
+    assert opening == {"main.py": 1, "accounts.py": 3, "caller.py": 1, "verify.py": 1}

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import json
 
+import click
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete, text, update
 
 import studio.app.container
 from studio.accounts import Accounts
-from studio.accounts.origin import calling
+from studio.accounts.origin import calling, current
 from studio.accounts.permissions import Role
 from studio.accounts.security_log import SecurityLog
+from studio.cli.caller import say_who_calls
 from studio.cli.main import cli
 from studio.core.config import SecurityLogConfig, load_config
 from studio.core.db.database import Database
@@ -355,3 +357,17 @@ def test_the_page_shows_the_newest_events(house):
     shown = events_table(house.security_log().events())
     assert HERE in shown
     assert "<script>" not in shown
+
+
+def test_a_command_names_its_caller_until_it_ends():
+    """A process that runs several commands, as these tests do, keeps nothing of the last one."""
+    seen = []
+
+    @click.command
+    def command():
+        say_who_calls("0" * 32)
+        seen.append(current())
+
+    assert CliRunner().invoke(command).exit_code == 0
+    assert [origin.address for origin in seen] == ["command line"]
+    assert current().address == "this process"
