@@ -112,6 +112,8 @@ def test_keys_rotate(run):
     assert len(run("key").stdout.splitlines()) == 1
     assert run("rotate-key", "ledger").exit_code == 0
     assert run("rotate-key", "seal").exit_code == 0
-    assert len(run("key").stdout.splitlines()) == 2
+    lines = run("key").stdout.splitlines()
+    assert sum(not line.startswith("#") for line in lines) == 2
+    assert [line for line in lines if line.startswith("# retired")], "the old key has an end"
     assert "seal key 2" in run("show", "--kind", "key-rotation").stdout
     assert run("verify").exit_code == 0

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from watermark.audio.waveform import read, write
-from watermark.cli import main
+from watermark.cli.main import main
 from watermark.detection.retiming import Retiming
 from watermark.evaluation.bench import synthetic_clips
 from watermark.evaluation.identify_bench import main as identify_bench

@@ -189,7 +189,7 @@ def unhurried(*arguments):  # or all files are done before the interrupt comes
 watermark.batch.pool._answer = unhurried
 from tests.support.seals import TonalSeal
 watermark.cli.main._load_model = lambda name: TonalSeal()
-watermark.cli.main(sys.argv[1:])
+watermark.cli.main.main(sys.argv[1:])
 """
 
 
