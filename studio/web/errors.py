@@ -27,6 +27,7 @@ from studio.core.errors import (
 )
 from studio.web.jobs import BusyError
 from studio.web.middleware.auth import error_body
+from studio.web.uploads import UploadTooLargeError
 
 __all__ = ["TooManyRequestsError", "answer_of", "refuse"]
 
@@ -49,6 +50,7 @@ _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
     (ConsentRefusedError, 409, "consent-missing"),
     (QuotaExceededError, 429, "quota"),
     (RequestRefusedError, 409, "declined"),
+    (UploadTooLargeError, 413, "too-large"),
     (UsageError, 422, "impossible"),
     (ConsentFileError, 422, "not-consent"),
     (BusyError, 503, "busy"),

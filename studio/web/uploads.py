@@ -30,7 +30,15 @@ from starlette.concurrency import run_in_threadpool
 
 from studio.core.errors import StudioError, UsageError
 
-__all__ = ["Budget", "Upload", "UploadBudgetError", "UploadTooLargeError", "Uploads", "receive"]
+__all__ = [
+    "Budget",
+    "Upload",
+    "UploadBudgetError",
+    "UploadTooLargeError",
+    "Uploads",
+    "receive",
+    "receive_file",
+]
 
 _LIVE_S = 600.0  # an upload nobody asked about is deleted after so long
 _HOUR_S = 3600.0
@@ -119,6 +127,7 @@ class Uploads:
         with self._lock:
             self._held[upload.path] = upload
         try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700)
             yield upload
             upload.close()
@@ -338,3 +347,18 @@ async def receive(
         if not form.ended:
             raise UsageError("the form ended too early")
     return done
+
+
+async def receive_file(
+    uploads: Uploads, owner: str, name: str, stream: AsyncIterator[bytes], *, account: str
+) -> Upload:
+    """Write a body that is one file to disk as it comes in; the caller discards it."""
+    with uploads.receiving(owner, name, account=account) as upload:
+        gathered: list[bytes] = []
+        async for chunk in stream:
+            gathered.append(chunk)
+            if sum(map(len, gathered)) >= _AT_ONCE:
+                await run_in_threadpool(upload.write, b"".join(gathered))
+                gathered = []
+        await run_in_threadpool(upload.write, b"".join(gathered))
+    return upload

@@ -31,6 +31,7 @@ from studio.web.download_tokens import Claims
 from studio.web.errors import answer_of
 from studio.web.jobs import JobRunner
 from studio.web.middleware.auth import Door, actor_of
+from studio.web.middleware.body_limit import BodyLimit, limits_of
 from studio.web.middleware.page_gate import PageGate, PageRules
 from studio.web.middleware.proxy_headers import TrustedProxies
 from studio.web.middleware.security_headers import HouseRules
@@ -75,8 +76,9 @@ def create_api(
     app.add_middleware(PageGate, rules=rules)
     app.add_middleware(Door, studio=studio)
     app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
+    app.add_middleware(BodyLimit, limits=lambda: limits_of(studio.config.uploads))
     app.add_middleware(HouseRules)
-    app.mount("/api/v1", create_v1(studio, making=making, checking=checking))
+    app.mount("/api/v1", create_v1(studio, uploads, making=making, checking=checking))
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:

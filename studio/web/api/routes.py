@@ -8,9 +8,6 @@ rights of its own. Every refusal is ``{"error": {"code", "message"}}``.
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside create_v1.
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,8 +23,9 @@ from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.web.errors import TooManyRequestsError, refuse
 from studio.web.job_store import JobBook
 from studio.web.jobs import JobRunner
-from studio.web.middleware.auth import actor_of, address_of, error_body, token_of
+from studio.web.middleware.auth import account_of, actor_of, address_of, error_body, token_of
 from studio.web.middleware.rate_limit import Buckets
+from studio.web.uploads import Uploads, receive_file
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["create_v1"]
 
 _STATEMENT_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
-_MAX_DOCUMENT = 1 << 20  # bytes of a signed consent file
 
 
 class _Body(BaseModel):
@@ -119,7 +116,9 @@ class AccountChange(_Body):
     password: str | None = Field(None, max_length=256)
 
 
-def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> FastAPI:
+def create_v1(
+    studio: "Studio", uploads: Uploads, *, making: JobRunner, checking: JobRunner
+) -> FastAPI:
     """The application to mount at ``/api/v1``, behind the door."""
     limits = studio.config.accounts
     app = FastAPI(
@@ -136,8 +135,7 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
 
     def bounded(request: Request) -> Actor | None:
         actor = actor_of(request.scope)
-        account = None if actor is None else actor.account_id
-        wait_s = buckets.take(account or f"address {address_of(request)}")
+        wait_s = buckets.take(account_of(request, actor))
         if wait_s:
             raise TooManyRequestsError("too many requests; slow down", wait_s)
         return actor
@@ -321,11 +319,18 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
         """Examine a recording: the body is the file. The verdict becomes a ledger entry."""
         mine.require("verify")
         examine = mine.verify
-        suffix = Path(name).suffix[:8]
-        with _spooled(suffix) as path:
-            await _receive(request, path, studio.config.uploads.max_bytes)
-            job = checking.submit(lambda _report, _cancel: examine(path))
+        upload = await receive_file(
+            uploads,
+            "rest",
+            f"upload{Path(name).suffix[:8]}",
+            request.stream(),
+            account=account_of(request, actor),
+        )
+        try:
+            job = checking.submit(lambda _report, _cancel: examine(upload.path))
             report = await run_in_threadpool(job.result)
+        finally:
+            uploads.discard(upload.path)
         return {**report.to_json(), "file": Path(name).name}
 
     # -- consent --------------------------------------------------------------------------------
@@ -389,9 +394,8 @@ def create_v1(studio: "Studio", *, making: JobRunner, checking: JobRunner) -> Fa
     async def import_consent(request: Request, mine: Mine, actor: Who) -> dict[str, Any]:
         """Record the signed documents of a file; of each refused one the reason."""
         mine.require("import_consent")
-        with _spooled(".json") as path:
-            await _receive(request, path, _MAX_DOCUMENT)
-            report = await run_in_threadpool(mine.import_consent, path.read_bytes())
+        data = await request.body()  # of MAX_DOCUMENT bytes at most, see BodyLimit
+        report = await run_in_threadpool(mine.import_consent, data)
         return dict(report.to_json())
 
     # -- accounts -------------------------------------------------------------------------------
@@ -470,21 +474,3 @@ def _of_output(mine: Any, output_id: str, method: str = "release", **options: An
         raise
     except UsageError as exc:
         raise NotYoursError("no such output, or not yours") from exc
-
-
-@contextmanager
-def _spooled(suffix: str) -> Iterator[Path]:
-    """A file for a body that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="studio-upload-") as folder:
-        yield Path(folder) / f"upload{suffix}"
-
-
-async def _receive(request: Request, path: Path, max_bytes: int) -> None:
-    """Write the body into the file. Raises :class:`UsageError` where it is longer."""
-    received = 0
-    with path.open("wb") as file:
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > max_bytes:
-                raise UsageError(f"more than {max_bytes} bytes are not examined")
-            file.write(chunk)

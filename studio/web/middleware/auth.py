@@ -32,7 +32,16 @@ from studio.core.errors import StudioError
 if TYPE_CHECKING:
     from studio.app.container import Studio
 
-__all__ = ["COOKIE", "Door", "actor_of", "address_in", "address_of", "error_body", "token_of"]
+__all__ = [
+    "COOKIE",
+    "Door",
+    "account_of",
+    "actor_of",
+    "address_in",
+    "address_of",
+    "error_body",
+    "token_of",
+]
 
 COOKIE = "studio_session"
 
@@ -112,6 +121,12 @@ def token_of(connection: HTTPConnection) -> tuple[str, Literal["page", "token"]]
     if scheme.lower() == "bearer":
         return credentials.strip(), "token"
     return connection.cookies.get(COOKIE, ""), "page"
+
+
+def account_of(connection: HTTPConnection, actor: Actor | None) -> str:
+    """Who pays for a request: the account, or the address where nobody has one."""
+    account = None if actor is None else actor.account_id
+    return account or f"address {address_of(connection)}"
 
 
 def address_of(connection: HTTPConnection) -> str:

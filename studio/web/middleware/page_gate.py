@@ -33,7 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.accounts.permissions import Actor
 from studio.core.errors import UsageError
-from studio.web.middleware.auth import actor_of, address_of, token_of
+from studio.web.middleware.auth import account_of, actor_of, token_of
 from studio.web.middleware.rate_limit import Buckets
 from studio.web.strict_json import NotStrictJsonError, parse
 from studio.web.uploads import UploadBudgetError, Uploads, UploadTooLargeError, receive
@@ -144,7 +144,7 @@ class PageGate:
 
     async def _api(self, request: Request, name: str, actor: Actor) -> Response | bytes | None:
         rules, owner = self._rules, owner_of(request, actor)
-        account = actor.account_id or f"address {address_of(request)}"
+        account = account_of(request, actor)
         get = request.method == "GET"
         if get and _READ.fullmatch(name):
             if name == "queue/data":
