@@ -11,7 +11,7 @@ import click
 from studio.cli.caller import open_as_caller
 from studio.cli.output import emit, json_option
 from studio.core.config import FORMATS
-from studio.core.errors import GenerationCancelledError, UsageError
+from studio.core.errors import UsageError
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _make(studio: Studio, making: Callable[[], Release], out: Path | None, as_js
     try:
         release = making()
     except KeyboardInterrupt:
-        raise GenerationCancelledError("cancelled; nothing was kept") from None
+        raise KeyboardInterrupt("cancelled; nothing was kept") from None
     if out is not None:
         _copy(release.path, out)
     if as_json:

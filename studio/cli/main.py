@@ -7,9 +7,7 @@ configuration; 3 unreadable input; 4 the studio itself failed (model, ledger, di
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,7 +25,7 @@ from studio.cli.generate import (
     vary,
 )
 from studio.cli.ledger import ledger
-from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE
+from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE, emit
 from studio.cli.reports import disclosure, names, statement, usage
 from studio.cli.training import house
 from studio.cli.verify import scan, verify
@@ -45,6 +43,7 @@ from studio.core.errors import (
     UnreadableProofError,
     UsageError,
 )
+from watermark.cli.process import CommandGroup
 
 if TYPE_CHECKING:
     from studio.app.container import Studio, TagStatus
@@ -71,15 +70,13 @@ def exit_code(error: StudioError) -> int:
     return FAILED
 
 
-class _StudioGroup(click.Group):
-    """Turns the studio's errors into a line on stderr and an exit code."""
+class _StudioGroup(CommandGroup):
+    """Gives the studio's errors a line on stderr and an exit code."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StudioError as exc:
-            click.echo(f"studio: {exc}", err=True)
-            ctx.exit(exit_code(exc))
+    error_label = "studio"
+
+    def explained(self, error: BaseException) -> tuple[int, str] | None:
+        return (exit_code(error), str(error)) if isinstance(error, StudioError) else None
 
 
 @click.group(cls=_StudioGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -126,10 +123,6 @@ def _open() -> Studio:
     return open_as_caller()
 
 
-def _emit(body: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(body, ensure_ascii=False, sort_keys=True))
-
-
 # -- commands --------------------------------------------------------------------------------------
 
 
@@ -157,7 +150,7 @@ def tags(use: str | None, territory: str | None, model: str | None, as_json: boo
     with _open() as studio:
         for status in studio.tag_status(model=model, use=use, territory=territory):
             if as_json:
-                _emit(_tag_json(status))
+                emit(_tag_json(status))
             else:
                 mark = "+" if status.granted else "-"
                 click.echo(f"{mark} {status.tag.id:22} {status.explanation.split(': ', 1)[1]}")
@@ -175,7 +168,7 @@ def models_list(as_json: bool) -> None:
     with _open() as studio:
         for config in studio.models().values():
             if as_json:
-                _emit(_model_json(config))
+                emit(_model_json(config))
             else:
                 uses = ", ".join(sorted(config.licence_uses))
                 click.echo(f"{config.id:32} {config.licence:16} {uses}")
@@ -201,7 +194,7 @@ def models_info(model: str, as_json: bool) -> None:
         "tags": None if info.tags is None else sorted(info.tags),
     }
     if as_json:
-        _emit(body)
+        emit(body)
         return
     for name, value in body.items():
         if name == "tags":

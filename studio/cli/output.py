@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from watermark.cli import process
 
 if TYPE_CHECKING:
     from studio.accounts.permissions import Permission
@@ -25,14 +26,14 @@ __all__ = [
     "read_bytes",
 ]
 
-DONE, NEGATIVE, WRONG_USAGE, UNREADABLE, FAILED = 0, 1, 2, 3, 4
+DONE, NEGATIVE, WRONG_USAGE, UNREADABLE, FAILED = 0, 1, 2, 3, process.FAILED
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 def emit(body: Mapping[str, Any]) -> None:
     """One JSON object on a line of its own."""
-    click.echo(json.dumps(body, ensure_ascii=False, sort_keys=True))
+    process.emit(body, sort_keys=True)
 
 
 def open_local(permission: Permission) -> Studio:

@@ -21,15 +21,14 @@ from studio.core.errors import StudioError, UsageError
 from watermark.batch.files import ColumnKind
 from watermark.batch.pool import Failure, Report
 from watermark.cli.batch import (
-    INTERRUPTED,
     answers,
     failure_record,
     many_files,
     paths_of,
-    printable,
     run_scan,
     scan_options,
 )
+from watermark.cli.process import INTERRUPTED, printable
 
 if TYPE_CHECKING:
     from studio.app.container import Studio, VerifyReport

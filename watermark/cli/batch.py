@@ -7,7 +7,6 @@ it with what is done.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
@@ -29,22 +28,17 @@ from watermark.batch.files import (
     write_table,
 )
 from watermark.batch.pool import Failure, Report, in_order
+from watermark.cli.process import INTERRUPTED, printable
 
 __all__ = [
-    "INTERRUPTED",
     "Meter",
     "answers",
-    "emit",
     "failure_record",
     "many_files",
     "paths_of",
-    "printable",
     "run_scan",
     "scan_options",
 ]
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 _UNREADABLE = 3
 _TERMINAL_S, _LOG_S = 0.5, 10.0  # between two lines of progress
@@ -256,16 +250,3 @@ def run_scan(
 def failure_record(file: str, failure: Failure) -> dict[str, Any]:
     """What stands where a file's answer should: the process that examined it gave none."""
     return {"file": file, "error": failure.why, "kind": "Failure"}
-
-
-def printable(file: str) -> str:
-    """A file's name for a terminal: no control character, no half a code point."""
-    return "".join(
-        ch if ch.isprintable() else ch.encode("unicode_escape", "surrogatepass").decode()
-        for ch in file
-    )
-
-
-def emit(record: Mapping[str, Any]) -> None:
-    """One JSON object a line on stdout."""
-    click.echo(json.dumps(record, ensure_ascii=False))

@@ -2,8 +2,9 @@
 
 Results go to stdout, with ``--json`` as one object a line; messages go to stderr. Exit codes: 0
 done, 1 a negative verdict (nothing detected, nothing identified, a carrier that cannot hold a
-seal), 2 usage, 3 an input could not be read. Of many files, one that cannot be read never stops the
-run: its line says why, and the exit code is 3 in the end.
+seal), 2 usage, 3 an input could not be read, 4 the program or its machine failed
+(:mod:`watermark.cli.process`). Of many files, one that cannot be read never stops the run: its line
+says why, and the exit code is 3 in the end.
 """
 
 from __future__ import annotations
@@ -20,13 +21,10 @@ import click
 
 from watermark.batch.pool import Failure, Report
 from watermark.cli.batch import (
-    INTERRUPTED,
     answers,
-    emit,
     failure_record,
     many_files,
     paths_of,
-    printable,
     run_scan,
     scan_options,
 )
@@ -40,12 +38,8 @@ from watermark.cli.common import (
     ids_digest,
     unreadable,
 )
-from watermark.errors import (
-    AudioError,
-    BenchError,
-    CarrierError,
-    WatermarkError,
-)
+from watermark.cli.process import INTERRUPTED, CommandGroup, emit, printable
+from watermark.errors import AudioError, BenchError, CarrierError, WatermarkError
 
 if TYPE_CHECKING:
     from watermark.audio.waveform import Waveform
@@ -67,19 +61,11 @@ def exit_code(error: WatermarkError) -> int:
     return NEGATIVE if isinstance(error, CarrierError) else USAGE
 
 
-class _Group(click.Group):
-    """Turns the package's errors into a line on stderr and an exit code."""
+class _Group(CommandGroup):
+    """Gives the package's errors a line on stderr and an exit code."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except WatermarkError as exc:
-            code, text = exit_code(exc), str(exc)
-        except OSError as exc:  # writing a result: reading raises AudioError
-            name = f"{Path(str(exc.filename)).name}: " if exc.filename else ""
-            code, text = USAGE, name + (exc.strerror or str(exc)).lower()
-        click.echo(f"Error: {text}", err=True)
-        ctx.exit(code)
+    def explained(self, error: BaseException) -> tuple[int, str] | None:
+        return (exit_code(error), str(error)) if isinstance(error, WatermarkError) else None
 
 
 _model_option = click.option(
@@ -190,7 +176,7 @@ def embed(
         record = {"file": printable(target), "seal_id": chosen.hex, "epoch": seal_key.epoch}
         record |= {"model": networks.id, "duration_s": made.duration_s, "score": made.found.score}
         record |= {"identified": made.found.identification is not None, "notes": list(made.notes)}
-        click.echo(json.dumps(record))
+        emit(record)
     else:
         click.echo(f"{printable(target)}: sealed as {chosen.hex} ({made.duration_s:.1f} s)")
     for note in made.notes:
@@ -439,8 +425,7 @@ def bench(
             progress=lambda name: say(f"threat: {name}"),
         )
     except KeyboardInterrupt:
-        click.echo("stopped; no report was written", err=True)
-        sys.exit(INTERRUPTED)
+        raise KeyboardInterrupt("stopped; no report was written") from None
     text, data = as_text(report), json.dumps(report.to_json(), allow_nan=False)
     if out:
         folder = Path(out)
