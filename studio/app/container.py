@@ -31,6 +31,7 @@ from studio.consent.administration import (
     Registrar,
     RevocationPreview,
 )
+from studio.consent.types import format_instant
 from studio.core.config import FORMATS, StudioConfig, load_config
 from studio.core.errors import ModelError, OutputGoneError, ParentRefusedError, UsageError
 from studio.core.home import locked
@@ -486,9 +487,15 @@ class Studio:
         """
         report = self._with_lineage(self._verifier.verify(source, limits=limits, progress=progress))
         report = self._with_credentials(report, source)
-        if record:
-            self.ledger().append("verification", report.to_ledger())
-        return report
+        if not record:
+            return report
+        entry = self.ledger().append("verification", report.to_ledger())
+        recorded = {
+            "entry": entry.index,
+            "leaf_hash": entry.leaf_hash.hex(),
+            "at": format_instant(entry.at),
+        }
+        return replace(report, recorded=recorded)
 
     def _with_lineage(self, report: VerifyReport) -> VerifyReport:
         if report.release is None:

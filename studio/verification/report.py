@@ -165,6 +165,7 @@ class VerifyReport:
     )
     registered: int | None = None  # outputs that were searched
     notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart
+    recorded: Mapping[str, Any] | None = None  # the ledger entry of this verdict: entry, hash, at
 
     @property
     def seal_id(self) -> str | None:
@@ -207,6 +208,7 @@ class VerifyReport:
             "misses": [asdict(rate) for rate in self.misses],
             "lineage": None if self.lineage is None else dict(self.lineage),
             "error": self.error,
+            "recorded": None if self.recorded is None else dict(self.recorded),
         }
 
     def to_ledger(self) -> dict[str, Any]:

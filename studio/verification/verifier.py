@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from studio.consent import ConsentPolicy, Reason
 from studio.consent.types import format_instant
 from studio.core.config import StudioConfig
-from studio.core.errors import DecodingRefusedError
+from studio.core.errors import DecodingRefusedError, UsageError
 from studio.verification import explanation
 from studio.verification.evidence import Evidence, Examiner, Part, PartKind
 from studio.verification.report import (
@@ -101,7 +101,8 @@ class Verifier:
         Raises :class:`~studio.core.errors.LedgerError` and
         :class:`~studio.core.errors.ModelError`: without registry or detector there is no verdict
         at all; nor without a sandbox to decode in:
-        :class:`~studio.core.errors.DecodingRefusedError`.
+        :class:`~studio.core.errors.DecodingRefusedError`; nor on a file that is not there:
+        :class:`~studio.core.errors.UsageError`.
         """
         bounds = limits or self._upload_limits()
         best, streams = self._verify_stream(source, bounds, progress)
@@ -143,6 +144,9 @@ class Verifier:
         except SandboxUnavailableError as exc:  # nothing about the file, so no verdict on it
             raise DecodingRefusedError(str(exc)) from exc
         except (AudioError, OSError) as exc:
+            if not isinstance(source, bytes) and not Path(source).exists():
+                # A file that is gone says nothing about its sound, so there is no verdict on it.
+                raise UsageError(f"{name}: there is no such file, or it is no longer here") from exc
             why = exc.strerror or "unreadable" if isinstance(exc, OSError) else str(exc)
             return VerifyReport(
                 verdict=Verdict.UNREADABLE,

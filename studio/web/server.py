@@ -23,6 +23,7 @@ from studio.core.isolation import warn_of_weakness
 from studio.reports.formatting import asset
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
+from studio.web.examinations import Examinations
 from studio.web.jobs import JobRunner
 from studio.web.middleware.auth import actor_of
 from studio.web.ui.login import login_routes
@@ -40,6 +41,7 @@ _logger = logging.getLogger(__name__)
 # Making music uses a core for seconds; examining is bounded by the upload limits.
 _MAKING = {"running": 1, "waiting": 15}
 _CHECKING = {"running": 2, "waiting": 30}
+_LONG = {"running": 1, "waiting": 30}  # recordings longer than an upload may be
 
 
 def create_app(studio: Studio) -> FastAPI:
@@ -49,11 +51,12 @@ def create_app(studio: Studio) -> FastAPI:
     import gradio as gr
 
     from studio.web.ui.page import build_page, theme
+    from studio.web.ui.verify_routes import verify_routes
 
     # Uploads lie in the home, so that users of one machine do not share a folder of Gradio's.
     os.environ["GRADIO_TEMP_DIR"] = str(studio.paths.uploads)
     claims = Claims()
-    making, checking = JobRunner(**_MAKING), JobRunner(**_CHECKING)
+    making, checking, long = (JobRunner(**line) for line in (_MAKING, _CHECKING, _LONG))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -61,13 +64,16 @@ def create_app(studio: Studio) -> FastAPI:
         yield
         making.close()
         checking.close()
+        long.close()
         rules.uploads.close()
 
     api = create_api(studio, claims, making=making, checking=checking, lifespan=lifespan)
     rules: PageRules = api.state.page_rules
     api.include_router(login_routes(studio))
+    examinations = Examinations(checking, long, rules.uploads)
+    api.include_router(verify_routes(examinations))
     page = build_page(
-        studio, claims, making=making, checking=checking, discard=rules.uploads.discard
+        studio, claims, making=making, examinations=examinations, discard=rules.uploads.discard
     )
     rules.functions = {number: len(handler.inputs) for number, handler in page.fns.items()}
     # Gradio checks the paths in a request only of a page that was "launched", and mounting one does

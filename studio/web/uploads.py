@@ -15,6 +15,7 @@ upload is believed from a client (:mod:`studio.web.middleware.page_gate`).
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import secrets
 import shutil
@@ -173,6 +174,14 @@ class Uploads:
         """Whether ``path`` is anybody's upload."""
         with self._lock:
             return Path(path) in self._held
+
+    def hold(self, path: Path) -> bool:
+        """Keep an upload until it is discarded, however long it waits; whether there is one."""
+        with self._lock:
+            upload = self._held.get(path)
+            if upload is not None:
+                upload.at = math.inf
+        return upload is not None
 
     def discard(self, path: Path) -> None:
         """Delete an upload; a path that is none stays untouched."""

@@ -58,7 +58,11 @@ def upload(client, content=b"RIFF", name="song.wav"):
 def file_handlers(client):
     """Handlers that take a file: the page must have some, or the walk shows nothing."""
     config = client.get("/config").json()
-    files = {each["id"] for each in config["components"] if each["type"] == "file"}
+    files = {
+        each["id"]
+        for each in config["components"]
+        if each["type"] == "file" or each["props"].get("elem_id") == "drop"
+    }
     found = {
         each["id"]: [number in files for number in each["inputs"]]
         for each in config["dependencies"]
@@ -106,21 +110,18 @@ def _file(path):
 def test_what_one_uploaded_oneself_reaches_the_handler_and_is_deleted(studio, url):
     with visit(url) as client:
         config = client.get("/config").json()
-        verify = next(
-            function
-            for function, places in file_handlers(client).items()
-            if len(places) == 1
-            and any(each["id"] == function and each["targets"] for each in config["dependencies"])
-        )
+        (drop,) = (c["id"] for c in config["components"] if c["props"].get("elem_id") == "drop")
+        (verify,) = (e["id"] for e in config["dependencies"] if e["inputs"] == [drop])
         path = upload(client, name="../../my song.wav")
         assert Path(path).parent.parent == studio.paths.uploads
         assert Path(path).name == "my song.wav"
-        text = events(client, verify, [[_file(path)]])
+        text = events(client, verify, [[{"file": _file(path), "seconds": 1}]])
         assert text.startswith("200")
         assert '"success":true' in text
         assert "my song.wav" in text
         assert not Path(path).exists()
-        assert events(client, verify, [[_file(path)]]).startswith("403"), "once"
+        again = events(client, verify, [[{"file": _file(path), "seconds": 1}]])
+        assert again.startswith("403"), "once"
 
 
 def test_the_second_lock_holds_where_the_first_is_open(studio, monkeypatch):

@@ -6,7 +6,6 @@ in it forbids them), and whatever came from outside, file names above all, is es
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from studio.reports.formatting import asset, esc, moment
 from studio.reports.verification import view as views
-from studio.reports.verification.json import as_json, versions
+from studio.reports.verification.json import versions
 
 if TYPE_CHECKING:
     from studio.verification.verifier import VerifyReport
 
-__all__ = ["downloads", "report_page"]
+__all__ = ["report_links", "report_page"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -90,43 +89,22 @@ def report_page(reports: Sequence[VerifyReport], *, made_at: datetime | None = N
     )
 
 
-def downloads(reports: Sequence[VerifyReport]) -> str:
-    """Links that hold the reports themselves: nothing is kept on the server for them."""
-    stem = (reports[0].file or "file").rsplit(".", 1)[0] if len(reports) == 1 else "verification"
+def report_links(id_: str, name: str) -> str:
+    """Links to the reports on one examined file, named after it."""
+    stem = name.rsplit(".", 1)[0] or "file"
     links = "".join(
-        f'<a class="button-link" href="data:{kind};charset=utf-8;base64,'
-        f'{base64.b64encode(text.encode()).decode()}" download="{esc(stem)}.verdict.{ending}">'
-        f"Download report ({title})</a>"
-        for kind, ending, title, text in (
-            ("text/html", "html", "HTML, to print", report_page(reports)),
-            ("application/json", "json", "JSON", as_json(reports)),
-        )
+        f'<a class="button-link" href="examinations/report.{kind}?id={esc(id_)}" '
+        f'download="{esc(stem)}.verdict.{kind}">Report on this file ({title})</a>'
+        for kind, title in (("html", "HTML, to print"), ("json", "JSON"))
     )
     return f'<div class="button-row">{links}</div>'
 
 
 def _article(report: VerifyReport) -> str:
     return (
-        f"<article>{views.verdict_card(report)}{_examined(report)}{views.parts_card(report)}"
+        f"<article>{views.verdict_card(report)}{views.examined_card(report)}{views.parts_card(report)}"
         f"{views.output_cards(report)}{views.evidence_card(report)}"
         f"{views.next_steps_card(report)}</article>"
-    )
-
-
-def _examined(report: VerifyReport) -> str:
-    """What this report is about: the file, so that no other can be passed off for it."""
-    rows = [("File name as given", report.file or "none")]
-    if report.sha256:
-        rows.append(("SHA-256 of the file", report.sha256))
-    if report.registered is not None:
-        rows.append(("Compared with", f"{report.registered:,} registered outputs"))
-    listing = "".join(
-        f'<dt>{esc(name)}</dt><dd class="{"mono" if "SHA" in name else ""}">{esc(value)}</dd>'
-        for name, value in rows
-    )
-    return (
-        '<section class="card"><h2>What was examined</h2>'
-        f'<dl class="facts">{listing}</dl></section>'
     )
 
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from watermark.detection.detect import Detection
 
 __all__ = [
-    "checking_panel",
-    "drill_down",
     "empty_desk",
     "evidence_card",
+    "examined_card",
+    "found_in",
     "next_steps_card",
     "output_cards",
     "overview",
@@ -48,24 +48,9 @@ def empty_desk() -> str:
     """What stands in place of a verdict before a file was dropped."""
     return (
         '<section class="card" role="status"><h2>No file yet</h2><p class="soft">Drop recordings '
-        "in the box. You will learn whether they came from this studio, which output and which "
-        "seconds of it, how sure that is, and who had consented. Files are examined on this "
+        "anywhere on the page. You will learn whether they came from this studio, which output and "
+        "which seconds of it, how sure that is, and who had consented. Files are examined on this "
         "machine and are not kept.</p></section>"
-    )
-
-
-def checking_panel(file_name: str, elapsed_s: float, ahead: int, news: object = None) -> str:
-    """While the desk is at work; ``news``: seconds of the file read so far."""
-    if ahead:
-        doing = f"Waiting: {ahead} before it"
-    elif isinstance(news, float):
-        doing = f"Decoding, reading the seal, comparing content: {clock(news)} read"
-    else:
-        doing = "Decoding, reading the seal, comparing content"
-    return (
-        '<section class="card">'
-        f"<h2>Examining {esc(file_name)}</h2>"
-        f'<p class="soft">{doing} … {elapsed_s:.0f} s</p></section>'
     )
 
 
@@ -77,6 +62,7 @@ def report_view(report: VerifyReport) -> str:
             parts_card(report),
             evidence_card(report),
             output_cards(report),
+            examined_card(report),
             next_steps_card(report),
         )
     )
@@ -87,7 +73,7 @@ def overview(reports: Sequence[VerifyReport]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{esc(report.file or "a file")}</th>'
         f'<td class="nowrap"><span aria-hidden="true">{READING[report.verdict].icon}</span> '
-        f"{esc(report.verdict)}</td><td>{_found_in(report)}</td></tr>"
+        f"{esc(report.verdict)}</td><td>{esc(found_in(report))}</td></tr>"
         for report in reports
     )
     return (
@@ -97,27 +83,12 @@ def overview(reports: Sequence[VerifyReport]) -> str:
     )
 
 
-def drill_down(name: str, answer: VerifyReport | str) -> str:
-    """One of several files: a line with its verdict that opens to the whole answer."""
-    if isinstance(answer, str):  # a panel that says why there is none
-        line, body = '<span class="chip bad">no answer</span>', answer
-    else:
-        reading = READING[answer.verdict]
-        line = (
-            f'<span class="chip {reading.tone}"><span aria-hidden="true">{reading.icon}</span> '
-            f'{esc(answer.verdict)}</span> <span class="small soft">{_found_in(answer)}</span>'
-        )
-        body = report_view(answer)
-    return f'<details class="answer"><summary><b>{esc(name)}</b> {line}</summary>{body}</details>'
-
-
-def _found_in(report: VerifyReport) -> str:
+def found_in(report: VerifyReport) -> str:
+    """One line: the outputs found, or what else is to be said."""
     if not report.outputs:
-        return esc(report.error or READING[report.verdict].headline)
+        return report.error or READING[report.verdict].headline
     return "; ".join(
-        f'{esc(output.release.title)} <span class="mono soft">{esc(output.release.output_id)}'
-        "</span>"
-        for output in report.outputs
+        f"{output.release.title} ({output.release.output_id})" for output in report.outputs
     )
 
 
@@ -186,15 +157,17 @@ def _parts_table(report: VerifyReport) -> str:
     titles = {str(o.release.output_id): o.release.title for o in report.outputs}
     rows = "".join(
         f'<tr><th scope="row" class="nowrap">{clock(part.start_s)} to {clock(part.end_s)}</th>'
-        f'<td><span class="swatch" style="--swatch:{PART_WORDS[part.kind].colour}"></span>'
+        '<td data-head="What they are"><span class="swatch" '
+        f'style="--swatch:{PART_WORDS[part.kind].colour}"></span>'
         f"{esc(PART_WORDS[part.kind].title)}<br><span class='soft small'>"
         f"{esc(PART_WORDS[part.kind].means)}</span></td>"
-        f"<td>{esc(titles.get(part.output_id or '', ''))}<br><span class='small'>"
-        f"{_place_text(part)}</span></td><td>{_sureness(part)}</td></tr>"
+        f'<td data-head="Place in the original">{esc(titles.get(part.output_id or "", ""))}<br>'
+        f"<span class='small'>{_place_text(part)}</span></td>"
+        f'<td data-head="How sure">{_sureness(part)}</td></tr>'
         for part in report.matches
     )
     return (
-        '<div class="table-scroll"><table class="plain wide"><thead><tr>'
+        '<div class="table-scroll"><table class="plain wide stack"><thead><tr>'
         '<th scope="col">Seconds of the file</th><th scope="col">What they are</th>'
         '<th scope="col">Place in the original</th><th scope="col">How sure</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -242,6 +215,28 @@ def _curve(detection: Detection, speed: float) -> list[tuple[float, float]]:
     ]
 
 
+def examined_card(report: VerifyReport) -> str:
+    """What this is about, so that no other file can be passed off for it, and where it is noted."""
+    rows = [("File name as given", esc(report.file or "none"))]
+    if report.sha256:
+        rows.append(("SHA-256 of the file", f'<span class="mono">{esc(report.sha256)}</span>'))
+    if report.registered is not None:
+        rows.append(("Compared with", f"{report.registered:,} registered outputs"))
+    if report.recorded is not None:
+        rows.append(
+            (
+                "This verdict in the ledger",
+                f"entry no. {report.recorded['entry']} "
+                f'<span class="mono soft">{esc(str(report.recorded["leaf_hash"])[:16])}…</span>',
+            )
+        )
+    listing = "".join(f"<dt>{esc(name)}</dt><dd>{value}</dd>" for name, value in rows)
+    return (
+        '<section class="card" aria-label="What was examined"><h2>What was examined</h2>'
+        f'<dl class="facts">{listing}</dl></section>'
+    )
+
+
 def output_cards(report: VerifyReport) -> str:
     """Every output found in the file, with its place and its consent then and now."""
     return "".join(
@@ -283,14 +278,14 @@ def _consent_table(output: MatchedOutput) -> str:
             tag_name(line.tag)
         )
     rows = "".join(
-        f'<tr><th scope="row">{esc(", ".join(tags))}</th><td>{esc(holder)}<br>'
-        f'<span class="mono soft">{esc(grant)}</span></td><td>granted</td>'
-        f"<td>{_now(now, since)}</td></tr>"
+        f'<tr><th scope="row">{esc(", ".join(tags))}</th><td data-head="Granted by">{esc(holder)}'
+        f'<br><span class="mono soft">{esc(grant)}</span></td>'
+        f'<td data-head="At release">granted</td><td data-head="Now">{_now(now, since)}</td></tr>'
         for (holder, grant, now, since), tags in alike.items()
     )
     return (
         "<h3 class='small'>Consent, as it was and as it is</h3>"
-        '<div class="table-scroll"><table class="plain"><thead><tr><th scope="col">Tags</th>'
+        '<div class="table-scroll"><table class="plain stack"><thead><tr><th scope="col">Tags</th>'
         '<th scope="col">Granted by</th><th scope="col">At release</th><th scope="col">Now</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></div>"
     )

@@ -19,6 +19,7 @@ from studio.web.middleware.rate_limit import log_failure
 
 __all__ = [
     "PRIVATE",
+    "FilesFromScript",
     "QuietBlocks",
     "RoutedAudio",
     "UploadedFile",
@@ -73,11 +74,16 @@ with _without_stub_file():
 
         async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
             """The path itself. Raises :class:`gradio.Error` for what is no file of the uploads."""
-            path = Path(str(url_or_file_path))
-            uploads = Path(self.GRADIO_CACHE).resolve()
-            if path.is_symlink() or not path.is_file() or uploads not in path.resolve().parents:
-                raise gr.Error(_REFUSED, print_exception=False)
-            return str(path)
+            return _upload_in(self.GRADIO_CACHE, url_or_file_path)
+
+    class FilesFromScript(gr.HTML):
+        """A drop target drawn by a script of ours; its value are files that were uploaded."""
+
+        is_template = True
+
+        async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
+            """As :class:`UploadedFile`'s."""
+            return _upload_in(self.GRADIO_CACHE, url_or_file_path)
 
     class QuietBlocks(gr.Blocks):
         """A page whose errors repeat nothing: neither to the browser nor at length in the log."""
@@ -89,6 +95,14 @@ with _without_stub_file():
             except Exception as exc:
                 log_failure("an event of the page")
                 raise gr.Error(_REFUSED, print_exception=False) from exc
+
+
+def _upload_in(folder: str, url_or_file_path: Any) -> str:
+    """The path of an upload. Raises :class:`gradio.Error` for anything else."""
+    path, uploads = Path(str(url_or_file_path)), Path(folder).resolve()
+    if path.is_symlink() or not path.is_file() or uploads not in path.resolve().parents:
+        raise gr.Error(_REFUSED, print_exception=False)
+    return str(path)
 
 
 def delete_file(path: Path) -> None:

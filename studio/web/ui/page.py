@@ -26,6 +26,7 @@ from studio.web.ui.verify_tab import VerifyTab
 if TYPE_CHECKING:
     from studio.app.container import Studio
     from studio.web.download_tokens import Claims
+    from studio.web.examinations import Examinations
     from studio.web.jobs import JobRunner
 
 __all__ = ["build_page", "signed_in_line", "theme"]
@@ -56,10 +57,10 @@ def build_page(
     claims: Claims,
     *,
     making: JobRunner,
-    checking: JobRunner,
+    examinations: Examinations,
     discard: Callable[[Path], None] = delete_file,
 ) -> gr.Blocks:
-    """The whole page. ``making`` and ``checking`` run the two kinds of work.
+    """The whole page. ``making`` runs the work of the Create tab.
 
     ``discard`` deletes an upload once it was examined.
     """
@@ -76,7 +77,7 @@ def build_page(
             with gr.Tab("Create", id="create"):
                 create = CreateTab(studio, claims, making)
             with gr.Tab("Verify", id="verify"):
-                VerifyTab(studio, checking, discard)
+                verify = VerifyTab(studio, examinations)
             with gr.Tab("Consent", id="consent") as consent_tab:
                 ConsentTab(studio, discard).connect(consent_tab, page)
             with gr.Tab("Accounts", id="accounts") as accounts_tab:
@@ -84,6 +85,7 @@ def build_page(
             with gr.Tab("Models and limits", id="about"):
                 build_about(studio)
         create.connect_load(page)
+        verify.connect_load(page)
 
         def greet(request: gr.Request) -> dict[Any, Any]:
             actor = caller(request)

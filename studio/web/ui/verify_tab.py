@@ -1,197 +1,193 @@
-"""The Verify tab: drop files, read a verdict on each with its evidence."""
+"""The Verify tab: drop files anywhere on the page, read a verdict on each with its evidence.
+
+The list of files lives on the server (:mod:`studio.web.examinations`): a new drop adds to it, and a
+reload shows it again. The browser uploads the files and draws the list (``assets/drop.js``,
+``assets/board.js``); :mod:`studio.web.ui.verify_routes` serves the answers and the reports.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from studio.core.errors import StudioError
+from studio.accounts.permissions import Permission
+from studio.reports.formatting import asset, clock
 from studio.reports.verification import view as views
-from studio.reports.verification.page import downloads
-from studio.web.ui.callers import acting
-from studio.web.ui.components import PRIVATE, UploadedFile, delete_file, log_failure
-from studio.web.ui.create.view import failure_panel, unexpected_panel
-from watermark.errors import WatermarkError
+from studio.reports.verification.texts import READING
+from studio.verification.report import Verdict
+from studio.web.examinations import Examination, Examinations, ExaminationState, owner_key
+from studio.web.ui.callers import acting, caller
+from studio.web.ui.components import PRIVATE, FilesFromScript
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio, VerifyReport
-    from studio.web.jobs import Job, JobRunner
+    from studio.app.container import Studio
 
-__all__ = ["VerifyTab"]
+__all__ = ["VerifyTab", "rows_of"]
 
-_MOST_FILES = 25
-"""Examined at once; catalogues are for ``studio scan``."""
+_TONES = {ExaminationState.FAILED: "bad"}
+_UNRANKED = len(Verdict)
 
+_BOARD = """
+<div class="board" aria-label="Files examined">
+<div class="board-empty">{empty}</div>
+<p class="tally" role="heading" aria-level="2"></p>
+<div class="board-tools" hidden>
+<label>Sort by <select name="sort"><option value="">order of the files</option>
+<option value="name">name</option><option value="verdict">verdict</option></select></label>
+<label>Show <select name="filter"><option value="">all</option></select></label>
+<label>Find <input name="find" type="search" placeholder="name or title"></label>
+</div>
+<div class="answers"></div>
+<div class="board-downloads button-row" hidden>
+<a class="button-link" href="examinations/report.html" download>Download report (HTML, to print)</a>
+<a class="button-link" href="examinations/report.json" download>Download report (JSON)</a>
+<a class="button-link" href="examinations/report.csv" download>Download table (CSV)</a>
+</div>
+<p class="board-live sr-only" role="status" aria-live="polite"></p>
+</div>
+"""
 
-@dataclass(slots=True)
-class _Batch:
-    """What one drop has come to so far."""
-
-    names: list[str]
-    done: list[VerifyReport | str] = field(default_factory=list)  # a panel where it failed
-    job: Job[VerifyReport] | None = None  # at work now
-    stopped: bool = False
-
-    def stop(self) -> None:
-        """No further file; the one at work is given up."""
-        self.stopped = True
-        if self.job is not None:
-            self.job.cancel()
-
-    @property
-    def reports(self) -> list[VerifyReport]:
-        return [answer for answer in self.done if not isinstance(answer, str)]
+_DROP = """
+<div class="drop-zone" data-max-bytes="{max_bytes}">
+<label class="drop-label"><b>Drop recordings anywhere on this page</b>
+<span>or choose files</span>
+<input type="file" multiple accept="audio/*,video/*,.wav,.flac,.mp3,.m4a,.opus,.ogg"></label>
+</div>
+<p class="small soft" role="status"></p>
+<div class="drop-refused small" role="alert"></div>
+"""
 
 
 class VerifyTab:
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(
-        self, studio: Studio, runner: JobRunner, discard: Callable[[Path], None] = delete_file
-    ) -> None:
+    def __init__(self, studio: Studio, examinations: Examinations) -> None:
         self._studio = studio
-        self._runner = runner
-        self._discard = discard
-        self._batches: dict[str, _Batch] = {}  # at work, by session
+        self._examinations = examinations
         limits = studio.config.uploads
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=4, min_width=280, elem_classes="section desk-side"):
                 gr.HTML(
                     "<h2>Which recordings?</h2><p>WAV, FLAC, MP3, M4A, Opus or Ogg; a clip of ten "
-                    f"seconds is enough. Up to {_MOST_FILES} files of {limits.max_bytes // 2**20} "
-                    f"MB and {limits.max_duration_s / 60:g} minutes each.</p>"
+                    f"seconds is enough. Up to {limits.max_bytes // 2**20} MB each. A recording "
+                    f"over {limits.max_duration_s / 60:g} minutes is examined as a long job.</p>"
                 )
-                self.files = UploadedFile(
-                    label="Recordings to verify",
-                    type="filepath",
-                    file_count="multiple",
-                    elem_classes="drop",
-                    height=170,
+                self.files = FilesFromScript(
+                    html_template=_DROP.format(max_bytes=limits.max_bytes),
+                    js_on_load=asset("drop.js"),
+                    elem_id="drop",
                 )
-                self.stop = gr.Button("Cancel", variant="stop", visible=False)
+                with gr.Row():
+                    self.stop = gr.Button("Cancel", variant="stop", visible=False)
+                    self.clear = gr.Button("Clear the list", visible=False)
                 gr.HTML(
                     '<p class="small soft">Examined on this machine only. Each verdict is noted in '
-                    "the ledger; no file is kept.</p>"
+                    "the ledger; no file is kept. The list stays until you clear it or the studio "
+                    "is restarted.</p>"
                 )
             with gr.Column(scale=8, min_width=320):
-                self.report = gr.HTML(views.empty_desk())
+                self.board = gr.HTML(
+                    value={"rows": []},
+                    html_template=_BOARD.format(empty=views.empty_desk()),
+                    js_on_load=asset("board.js"),
+                    elem_id="board",
+                )
+        self._shown = [self.board, self.stop, self.clear]
         self.files.upload(
             self._on_files,
             self.files,
-            [self.report, self.stop],
-            concurrency_limit=None,  # the runner bounds the work and says so in words
+            self._shown,
+            concurrency_limit=None,  # the runners bound the work
+            trigger_mode="multiple",
             **PRIVATE,
         )
-        self.files.clear(views.empty_desk, None, self.report, **PRIVATE)
         self.stop.click(self._on_stop, None, None, concurrency_limit=None, **PRIVATE)
+        self.clear.click(self._on_clear, None, self._shown, concurrency_limit=None, **PRIVATE)
+
+    def connect_load(self, page: gr.Blocks) -> None:
+        """Show the list again when a page is opened, and follow what is still at work."""
+        page.load(self._on_load, None, self._shown, concurrency_limit=None, **PRIVATE)
 
     def _on_files(
-        self, uploaded: list[str] | None, request: gr.Request
+        self, uploaded: list[dict[str, Any]], request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
-        paths = [Path(path) for path in uploaded or ()]
-        if not paths:
-            yield {self.report: views.empty_desk(), self.stop: gr.update(visible=False)}
-            return
-        batch, session = _Batch([path.name for path in paths]), str(request.session_hash)
-        try:
-            if len(paths) > _MOST_FILES:
-                yield {self.report: _too_many(len(paths))}
-                return
-            self._batches[session] = batch
-            for path in paths:
-                if not batch.stopped:
-                    for panel in self._examine(path, batch, request):
-                        yield {self.report: panel, self.stop: gr.update(visible=True)}
-            yield {self.report: _finished(batch), self.stop: gr.update(visible=False)}
-        finally:
-            self._batches.pop(session, None)
-            for path in paths:
-                self._discard(path)
+        owner, studio = owner_key(caller(request)), acting(self._studio, request)
+        for each in uploaded:
+            path, seconds = Path(str(each["file"]["path"])), each.get("seconds")
+            limit_s = self._studio.config.uploads.max_duration_s
+            long = isinstance(seconds, int | float) and seconds > limit_s  # by the browser's word
+            self._examinations.add(owner, studio, path, name=path.name, long=long)
+        yield from self._watch(request)
 
-    def _examine(self, path: Path, batch: _Batch, request: gr.Request) -> Iterator[str]:
-        """Panels while one file is at work; its answer joins the batch, unless it was stopped."""
-        try:
-            studio = acting(self._studio, request)
-            job = self._runner.submit(
-                lambda report, cancel: studio.verify(path, progress=_watched(report, cancel))
-            )
-            batch.job = job
-            if batch.stopped:  # pressed while the file before it ended
-                job.cancel()
-            for now in job.watch():
-                panel = views.checking_panel(path.name, now.elapsed_s, now.ahead, now.news)
-                yield _running(batch, panel)
-            batch.done.append(job.result())
-        except CancelledError:
-            return
-        except (StudioError, WatermarkError) as exc:
-            batch.done.append(failure_panel(exc))
-        except Exception:  # noqa: BLE001 - the person gets a reference, the log a traceback
-            batch.done.append(unexpected_panel(log_failure("verification")))
+    def _on_load(self, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        if caller(request).may(Permission.VERIFY):
+            yield from self._watch(request)
+        else:
+            yield self._state([])
+
+    def _watch(self, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        owner = owner_key(caller(request))
+        for items in self._examinations.watch(owner, str(request.session_hash)):
+            yield self._state(items)
 
     def _on_stop(self, request: gr.Request) -> None:
-        batch = self._batches.get(str(request.session_hash))
-        if batch is not None:
-            batch.stop()
+        self._examinations.stop(owner_key(caller(request)))
+
+    def _on_clear(self, request: gr.Request) -> dict[Any, Any]:
+        owner = owner_key(caller(request))
+        self._examinations.clear(owner)
+        return self._state(self._examinations.folder(owner).items)
+
+    def _state(self, items: list[Examination]) -> dict[Any, Any]:
+        busy = any(not item.state.ended for item in items)
+        return {
+            self.board: {"rows": rows_of(items)},
+            self.stop: gr.update(visible=busy),
+            self.clear: gr.update(visible=bool(items) and not busy),
+        }
 
 
-def _watched(report: Callable[[Any], None], cancel: threading.Event) -> Callable[[float], None]:
-    """Passes on the seconds read, and stops the work once ``cancel`` is set."""
-
-    def told(seconds: float) -> None:
-        if cancel.is_set():
-            raise CancelledError
-        report(seconds)
-
-    return told
+def rows_of(items: list[Examination]) -> list[dict[str, Any]]:
+    """What the script draws of each file: one line."""
+    return [_row(item) for item in items]
 
 
-def _running(batch: _Batch, panel: str) -> str:
-    if len(batch.names) == 1:
-        return panel
-    left = len(batch.names) - len(batch.done) - 1
-    waiting = f'<p class="small soft">{left} more to examine.</p>' if left else ""
-    return f"{panel}{waiting}{_answers(batch)}"
+def _row(item: Examination) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": item.id,
+        "name": item.name,
+        "state": str(item.state),
+        "ended": item.state.ended,
+        "verdict": "",
+        "icon": "",
+        "tone": _TONES.get(item.state, ""),
+        "rank": _UNRANKED,
+        "note": _doing(item),
+    }
+    if item.report is not None:
+        reading = READING[item.report.verdict]
+        row |= {
+            "verdict": str(item.report.verdict),
+            "icon": reading.icon,
+            "tone": reading.tone,
+            "rank": list(Verdict).index(item.report.verdict),
+            "note": views.found_in(item.report),
+        }
+    return row
 
 
-def _finished(batch: _Batch) -> str:
-    missing = len(batch.names) - len(batch.done)
-    stopped = (
-        f'<div class="banner warn" role="status"><strong>Cancelled.</strong> {len(batch.done)} of '
-        f"{len(batch.names)} files were examined.</div>"
-        if missing
-        else ""
-    )
-    if len(batch.names) == 1:
-        body = "".join(
-            answer if isinstance(answer, str) else views.report_view(answer)
-            for answer in batch.done
-        )
-    else:
-        body = _answers(batch)
-    return stopped + body + (downloads(batch.reports) if batch.reports else "")
-
-
-def _answers(batch: _Batch) -> str:
-    """The answers of several files, each to be opened."""
-    if not batch.done:
-        return ""
-    rows = "".join(
-        views.drill_down(name, answer)
-        for name, answer in zip(batch.names, batch.done, strict=False)
-    )
-    return f'<div class="answers" aria-label="Files examined">{rows}</div>'
-
-
-def _too_many(count: int) -> str:
-    return (
-        '<section class="card" role="status"><h2>Too many at once</h2><p>'
-        f"{count} files were dropped; the desk takes {_MOST_FILES}. For a catalogue there is "
-        '<span class="mono">studio scan</span> on the command line.</p></section>'
-    )
+def _doing(item: Examination) -> str:
+    """In words, how a file without an answer stands."""
+    long = "Long recording: this takes a while. You can close the page meanwhile. "
+    prefix = long if item.long else ""
+    if item.state is ExaminationState.FAILED:
+        return "Open the line for the reason."
+    if item.state is not ExaminationState.WORKING:
+        return prefix
+    if item.ahead:
+        return f"{prefix}{item.ahead} of other people before it"
+    read = "" if item.read_s is None else f", {clock(item.read_s)} read"
+    return f"{prefix}Decoding, reading the seal, comparing content{read} … {item.elapsed_s:.0f} s"

@@ -22,7 +22,7 @@ from studio.core.errors import GenerationCancelledError, SealingError, UsageErro
 from studio.music.composer import LeadSheet
 from studio.provenance.sealer import MissRate
 from studio.reports.verification import view as verdict_views
-from studio.reports.verification.page import downloads, report_page
+from studio.reports.verification.page import report_page
 from studio.reports.verification.texts import READING
 from studio.reports.verification.timeline import score_timeline
 from studio.verification.verifier import ConsentThenNow, Match
@@ -218,7 +218,6 @@ def test_nothing_from_outside_gets_into_the_html_as_markup():
     report = VerifyReport(Verdict.UNREADABLE, explanation=evil, file=evil + ".wav", error=evil)
     for html in (
         verdict_views.report_view(report),
-        verdict_views.checking_panel(evil, 1.0, 0),
         create_views.failure_panel(UsageError(evil)),
     ):
         assert "<img" not in html
@@ -328,18 +327,6 @@ def test_a_detector_nobody_calibrated_claims_no_rate(report):
     view = verdict_views.report_view(replace(report, detection=raw))
     assert "nobody has measured it" in view
     assert "p-value" not in view
-
-
-def test_the_reports_can_be_taken_along(report):
-    import base64
-
-    links = re.findall(r"base64,([^\"]+)\" download=\"([^\"]+)\"", downloads([report]))
-    assert [name for _, name in links] == ["clip.verdict.html", "clip.verdict.json"]
-    page, data = (base64.b64decode(encoded).decode() for encoded, _ in links)
-    assert page.startswith("<!doctype html>")
-    (body,) = json.loads(data)["files"]
-    assert body["verdict"] == "excerpt"
-    assert body["seal_id"] == report.seal_id
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -503,70 +490,6 @@ def test_the_first_click_can_make_music(tab, studio):
     chosen = [chip.value for chip in tab.chips.values()]
     assert all(chosen)
     assert studio.decide(chosen).allowed
-
-
-@pytest.fixture
-def desk(studio):
-    """A Verify tab, outside any server."""
-    from studio.web.ui.verify_tab import VerifyTab
-
-    with JobRunner(running=1, waiting=3) as runner:
-        yield in_blocks(lambda: VerifyTab(studio, runner))
-
-
-@pytest.fixture
-def uploads(tmp_path):
-    paths = [tmp_path / f"{name}.wav" for name in ("one", "two", "<b>three")]
-    for path in paths:
-        path.write_bytes(b"RIFF")
-    return paths
-
-
-def test_verify_shows_the_report_and_removes_the_upload(desk, studio, report, uploads):
-    studio.report = replace(report, file="one.wav")
-    *_, final = desk._on_files([str(uploads[0])], request())
-    assert 'data-verdict="excerpt"' in final[desk.report]
-    assert "<details" not in final[desk.report]
-    assert 'download="one.verdict.html"' in final[desk.report]
-    assert not uploads[0].exists()
-
-
-def test_verify_takes_several_files_and_each_can_be_opened(desk, studio, report, uploads):
-    studio.report = report
-    *states, final = desk._on_files([str(path) for path in uploads], request())
-    assert "1 more to examine" in "".join(state[desk.report] for state in states)
-    html = final[desk.report]
-    assert html.count("<details") == html.count('data-verdict="excerpt"') == 3
-    assert "&lt;b&gt;three.wav" in html
-    assert "<b>three" not in html
-    assert html.count("download=") == 2
-    assert not any(path.exists() for path in uploads)
-
-
-def test_cancel_on_the_desk_keeps_what_was_answered(desk, studio, report, uploads):
-    studio.report = report
-    states = desk._on_files([str(path) for path in uploads], request("mine"))
-    next(state for state in states if "2 more" not in state[desk.report])
-    studio.takes_s = 30.0
-    begin = time.monotonic()
-    desk._on_stop(request("somebody else"))
-    desk._on_stop(request("mine"))
-    *_, final = states
-    assert time.monotonic() - begin < 5
-    assert re.search(r"Cancelled.</strong> [012] of 3 files were examined", final[desk.report])
-    assert not any(path.exists() for path in uploads)
-
-
-def test_too_many_files_are_sent_to_the_command_line(desk, tmp_path):
-    *_, final = desk._on_files([str(tmp_path / f"{n}.wav") for n in range(26)], request())
-    assert "studio scan" in final[desk.report]
-
-
-def test_verify_survives_a_fault_of_ours(desk, studio, tmp_path):
-    studio.failure = RuntimeError("secret")
-    *_, final = desk._on_files([str(tmp_path / "x.wav")], request())
-    assert "Something went wrong on our side" in final[desk.report]
-    assert "secret" not in final[desk.report]
 
 
 # -- the printed report ---------------------------------------------------------------------------
