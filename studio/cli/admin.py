@@ -1,4 +1,4 @@
-"""``studio backup`` and ``studio restore``."""
+"""``studio init``, ``studio backup`` and ``studio restore``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,32 @@ import click
 
 from studio.cli.output import emit, json_option, open_local, read_bytes
 
-__all__ = ["backup", "restore"]
+__all__ = ["backup", "init", "restore"]
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("init")
+@click.argument("target", metavar="[DIR]", required=False, type=_FOLDER)
+@json_option
+def init(target: Path | None, as_json: bool) -> None:
+    """Write a copy of the configuration into DIR, to be edited there.
+
+    DIR is by default $STUDIO_CONFIGS or, where that is not set, `configs` in the studio's home.
+    Both are found without further ado; for any other DIR set STUDIO_CONFIGS. Nothing is
+    overwritten.
+    """
+    from studio.core.paths import default_configs, resolve_paths, write_configs
+
+    found = default_configs(resolve_paths().home)
+    target = target or found
+    write_configs(target)
+    if as_json:
+        emit({"configs": str(target.resolve())})
+        return
+    click.echo(f"wrote {target}; edit {target / 'studio.yaml'} and what lies beside it")
+    if target.resolve() != found.resolve():
+        click.echo(f"for the studio to use it: export STUDIO_CONFIGS={target.resolve()}")
 
 
 @click.command("backup")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from studio.cli.accounts import account, login, logout, whoami
-from studio.cli.admin import backup, restore
+from studio.cli.admin import backup, init, restore
 from studio.cli.audit import audit
 from studio.cli.consent import consent
 from studio.cli.credentials import credentials, receipt
@@ -106,6 +106,7 @@ cli.add_command(receipt)
 cli.add_command(scan)
 cli.add_command(verify)
 cli.add_command(audit)
+cli.add_command(init)
 cli.add_command(backup)
 cli.add_command(restore)
 

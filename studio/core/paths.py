@@ -10,15 +10,17 @@ Nothing is read from the environment at import; :func:`resolve_paths` does it wh
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.core.errors import ConfigError
+from studio.core.errors import ConfigError, UsageError
 from studio.core.home import check_whole, is_open, is_read_only, make_private
 from watermark.util.files import sweep
 
-__all__ = ["StudioPaths", "resolve_paths"]
+__all__ = ["StudioPaths", "default_configs", "resolve_paths", "shipped_configs", "write_configs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,41 @@ class StudioPaths:
             ) from exc
 
 
+def shipped_configs() -> Path:
+    """The configuration that comes with the studio: in the package, or in its checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"  # an installed wheel carries it there (pyproject.toml)
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def default_configs(home: Path, *, environ: Mapping[str, str] | None = None) -> Path:
+    """Where a site keeps its own configuration: ``$STUDIO_CONFIGS``, or ``configs`` in its home."""
+    env = os.environ if environ is None else environ
+    if env.get("STUDIO_CONFIGS"):
+        return Path(env["STUDIO_CONFIGS"]).expanduser()
+    return home / "configs"
+
+
+def write_configs(target: Path) -> None:
+    """Copy the shipped configuration into ``target``, which is made or empty.
+
+    Raises:
+        UsageError: ``target`` is not empty.
+        ConfigError: it cannot be written.
+    """
+    source = shipped_configs()
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise UsageError(f"{target} is not empty; nothing was written")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".configs-") as folder:
+            copy = Path(folder) / "configs"
+            shutil.copytree(source, copy, copy_function=shutil.copyfile)
+            copy.replace(target)  # whole or not at all
+    except OSError as exc:
+        raise ConfigError(f"cannot write {target}: {exc.strerror}") from exc
+
+
 def resolve_paths(
     home: Path | None = None,
     configs: Path | None = None,
@@ -119,8 +156,9 @@ def resolve_paths(
 ) -> StudioPaths:
     """Find the roots: argument, then ``$STUDIO_HOME``/``$STUDIO_CONFIGS``, then the defaults.
 
-    The default home is ``~/.local/share/consented-music-studio`` (``$XDG_DATA_HOME`` is honoured),
-    the default configuration is the checkout's ``configs/``. Nothing is created or checked here.
+    The default home is ``~/.local/share/consented-music-studio`` (``$XDG_DATA_HOME`` is honoured).
+    The default configuration is ``configs`` in the home, where ``studio init`` writes it, and where
+    there is none the one that comes with the studio. Nothing is created or read here.
     """
     env = os.environ if environ is None else environ
     if home is None:
@@ -130,8 +168,7 @@ def resolve_paths(
             data = env.get("XDG_DATA_HOME") or "~/.local/share"
             home = Path(data).expanduser() / "consented-music-studio"
     if configs is None:
-        if env.get("STUDIO_CONFIGS"):
-            configs = Path(env["STUDIO_CONFIGS"]).expanduser()
-        else:
-            configs = Path(__file__).resolve().parents[2] / "configs"
+        configs = default_configs(home, environ=env)
+        if not env.get("STUDIO_CONFIGS") and not configs.is_dir():
+            configs = shipped_configs()
     return StudioPaths(home=home, configs=configs)

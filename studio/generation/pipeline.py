@@ -151,6 +151,7 @@ class Pipeline:
         run.enter(Stage.CONSENT, "Asking the rights holders' grants")
         decision = self._decide(request, derivation, stage=Stage.CONSENT)
 
+        self._generator(request.model).require()  # without what plays it, no id is used up
         run.enter(Stage.RESERVE, "Reserving a seal id")
         seal_id, key = self._reserve()
         if reserved is not None:

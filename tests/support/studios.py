@@ -55,6 +55,9 @@ class PlainGenerator:
             tags=None,
         )
 
+    def require(self) -> None:
+        """Nothing is needed."""
+
     def generate(self, tags: Sequence[object], *, duration_s, seed, progress, cancel, **_):
         from studio.core.errors import GenerationCancelledError
 

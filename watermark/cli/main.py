@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -319,7 +320,9 @@ def scan(
 
 
 @main.command()
-@click.option("--attacks", type=click.Path(dir_okay=False), help="Default: configs/attacks.yaml.")
+@click.option(
+    "--attacks", type=click.Path(dir_okay=False), help="Default: the list that is shipped."
+)
 @click.option("--only", metavar="TEXT", help="Only attacks whose name or kind holds TEXT.")
 @click.option("--audio", type=click.Path(), metavar="DIR", help="Music to seal; default: made up.")
 @click.option("--noise", type=click.Path(), metavar="DIR", help="Recordings of noise, to mix in.")
@@ -367,19 +370,28 @@ def bench(
     from watermark.embedding.embed import embed as embed_seal
     from watermark.evaluation import bench as benching
     from watermark.evaluation.adversarial import all_threats
-    from watermark.evaluation.distortions import load_attacks, with_recordings
+    from watermark.evaluation.attack_list import (
+        default_attacks,
+        load_attacks,
+        with_recordings,
+        without_missing_plugins,
+    )
     from watermark.evaluation.parallel import BenchSetting, attack_all
     from watermark.evaluation.report import as_html, as_png, as_text
 
-    specs, without = with_recordings(load_attacks(attacks or _default_attacks()), noise)
+    specs, without = with_recordings(load_attacks(attacks or default_attacks()), noise)
     if only:
         specs = tuple(s for s in specs if only in s.name or only in s.family)
         without = tuple(name for name in without if only in name)
+    specs, lacking = without_missing_plugins(specs)
+    missing = {"left out (no --noise DIR)": ", ".join(without)} if without else {}
+    for name, modules in lacking.items():
+        missing[f"left out ({modules} not installed)"] = name
+        click.echo(f"left out: {name} needs {modules}", err=True)
     if not specs:
-        raise BenchError(f"no attack whose name or kind holds {only!r}")
+        raise BenchError(f"no attack whose name or kind holds {only!r} can run here")
     for spec in specs:
         spec.check()
-    missing = {"left out (no --noise DIR)": ", ".join(without)} if without else {}
     for name in without:
         click.echo(f"left out: {name} needs --noise DIR", err=True)
     if audio:
@@ -433,7 +445,10 @@ def bench(
         (folder / "bench.txt").write_text(text + "\n", encoding="utf-8")
         (folder / "bench.json").write_text(data + "\n", encoding="utf-8")
         (folder / "bench.html").write_text(as_html(report), encoding="utf-8")
-        (folder / "bench.png").write_bytes(as_png(report))
+        if find_spec("matplotlib") is None:
+            say("left out: bench.png needs matplotlib")
+        else:
+            (folder / "bench.png").write_bytes(as_png(report))
     click.echo(data if as_json else text)
 
 
@@ -447,14 +462,6 @@ def _model_config(name: str) -> str | SealModelConfig:
     from watermark.models.base import SealModelConfig
 
     return SealModelConfig.load(name) if name.endswith((".yaml", ".yml")) else name
-
-
-def _default_attacks() -> Path:
-    """configs/attacks.yaml of the working directory, or of the checkout this package lies in."""
-    for folder in (Path.cwd(), Path(__file__).parents[2]):
-        if (path := folder / "configs" / "attacks.yaml").exists():
-            return path
-    raise BenchError("no configs/attacks.yaml here; name an attack list with --attacks")
 
 
 def _start(

@@ -29,6 +29,8 @@ from typing import Any, TextIO
 import click
 from click.exceptions import Abort
 
+from watermark.util.extras import install_hint
+
 __all__ = ["FAILED", "INTERRUPTED", "PIPE_CLOSED", "CommandGroup", "emit", "printable"]
 
 USAGE = 2
@@ -125,7 +127,7 @@ class CommandGroup(click.Group):
             with suppress(OSError):
                 error.show()
             return USAGE if error.exit_code == 1 else error.exit_code
-        told = self.explained(error) or _of_the_system(error)
+        told = self.explained(error) or _of_the_system(error) or _of_a_missing_part(error)
         if told is None:
             traceback.print_exception(error, file=sys.stderr)
             told = FAILED, f"internal error ({type(error).__name__}); please report what is above"
@@ -146,6 +148,12 @@ class CommandGroup(click.Group):
 
     def _say(self, text: str) -> None:
         click.echo(f"{self.error_label}: {_visible(text)}", err=True)
+
+
+def _of_a_missing_part(error: BaseException) -> tuple[int, str] | None:
+    """A library that an extra of the package brings, and that is not installed."""
+    hint = install_hint(error) if isinstance(error, ModuleNotFoundError) else None
+    return None if hint is None else (USAGE, hint)
 
 
 class _PipeClosedError(Exception):

@@ -1,10 +1,10 @@
 """Attacks: what happens to music on its way, each a small deterministic function.
 
 Every attack is a function ``(waveform, rng, **parameters) -> waveform`` under a name; a list of
-them with parameters, such as ``configs/attacks.yaml``, is what :mod:`watermark.evaluation.bench`
-runs. All run in memory, codecs through FFmpeg's libraries, and depend on nothing but their input,
-parameters and the generator they are given. The classes follow AudioMarkBench (Liu et al., 2024)
-and RAW-Bench (Özer et al., 2025).
+them with parameters (:mod:`watermark.evaluation.attack_list`) is what
+:mod:`watermark.evaluation.bench` runs. All run in memory, codecs through FFmpeg's libraries, and
+depend on nothing but their input, parameters and the generator they are given. The classes follow
+AudioMarkBench (Liu et al., 2024) and RAW-Bench (Özer et al., 2025).
 
 >>> import numpy as np
 >>> tone = Waveform(0.1 * np.sin(np.arange(16_000, dtype=np.float32) / 8)[None], rate=16_000)
@@ -17,9 +17,8 @@ and RAW-Bench (Özer et al., 2025).
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +32,7 @@ from watermark.audio.waveform import CHILD_LIMITS, AudioFormat, Waveform, encode
 from watermark.errors import BenchError, WatermarkError
 from watermark.evaluation.clips import synthetic_clips
 
-__all__ = ["ATTACKS", "AttackSpec", "load_attacks", "with_recordings"]
+__all__ = ["ATTACKS", "AttackSpec", "recordings_in"]
 
 AttackFunction = Callable[..., Waveform]
 
@@ -50,6 +49,7 @@ class AttackSpec:
         family: what kind of edit it is, to group by.
         apply: the function's name in :data:`ATTACKS`.
         parameters: its keyword arguments.
+        needs: modules without which it cannot run.
 
     Raises:
         BenchError: no such function, or it does not take these parameters.
@@ -59,6 +59,7 @@ class AttackSpec:
     family: str
     apply: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.apply not in ATTACKS:
@@ -86,61 +87,6 @@ class AttackSpec:
     def run(self, waveform: Waveform, rng: np.random.Generator) -> Waveform:
         """The waveform after the attack."""
         return ATTACKS[self.apply](waveform, rng, **self.parameters)
-
-
-def load_attacks(path: str | os.PathLike[str]) -> tuple[AttackSpec, ...]:
-    """Read a list of attacks: under ``attacks``, per entry ``name``, ``family``, ``apply``, and
-    the function's parameters beside them.
-
-    Raises:
-        BenchError: no such file, not YAML, an unknown function or parameter, a name used twice.
-    """
-    import yaml
-
-    name = Path(path).name
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        entries = [dict(entry) for entry in loaded["attacks"]]
-        specs = tuple(
-            AttackSpec(str(e.pop("name")), str(e.pop("family")), str(e.pop("apply")), e)
-            for e in entries
-        )
-    except OSError as exc:
-        raise BenchError(f"attack list {name}: {(exc.strerror or 'unreadable').lower()}") from exc
-    except yaml.YAMLError as exc:
-        raise BenchError(f"attack list {name}: not YAML") from exc
-    except (KeyError, TypeError, ValueError) as exc:
-        raise BenchError(
-            f"attack list {name}: entries need name, family and apply under 'attacks'"
-        ) from exc
-    names = [spec.name for spec in specs]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice or not specs:
-        raise BenchError(f"attack list {name}: " + (f"{twice[0]!r} twice" if twice else "empty"))
-    return specs
-
-
-def with_recordings(
-    specs: Sequence[AttackSpec], folder: str | os.PathLike[str] | None
-) -> tuple[tuple[AttackSpec, ...], tuple[str, ...]]:
-    """Attacks that mix recordings in, with those of ``folder``; without one, they are left out.
-
-    Returns: the attacks, and the names of those left out.
-
-    Raises:
-        BenchError: a folder without a wav, ogg or flac file.
-    """
-    needs = {spec.name for spec in specs if spec.apply == "recorded-noise"}
-    if folder is None:
-        kept = tuple(spec for spec in specs if spec.name not in needs)
-        return kept, tuple(spec.name for spec in specs if spec.name in needs)
-    if needs and not _recordings(str(folder)):
-        raise BenchError(f"no wav, ogg or flac file in {Path(folder).name}; name another --noise")
-    given = {"folder": str(folder)}
-    return tuple(
-        replace(spec, parameters={**spec.parameters, **given}) if spec.name in needs else spec
-        for spec in specs
-    ), ()
 
 
 def _attack(name: str) -> Callable[[AttackFunction], AttackFunction]:
@@ -291,7 +237,7 @@ def _recorded_noise(
     waveform: Waveform, rng: np.random.Generator, *, snr_db: float, folder: str | None = None
 ) -> Waveform:
     """Under recordings of a folder, drawn one after another until they are long enough."""
-    paths = _recordings(folder) if folder is not None else ()
+    paths = recordings_in(folder) if folder is not None else ()
     if not paths:
         raise BenchError("this attack needs a folder of recordings (--noise DIR)")
     noise = np.zeros((1, 0))
@@ -308,7 +254,8 @@ def _recorded_noise(
 
 
 @cache
-def _recordings(folder: str) -> tuple[Path, ...]:
+def recordings_in(folder: str) -> tuple[Path, ...]:
+    """The wav, ogg and flac files below a folder, in order of their paths."""
     kinds = {".wav", ".ogg", ".flac"}
     return tuple(sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in kinds))
 

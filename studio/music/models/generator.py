@@ -31,6 +31,7 @@ from studio.core.errors import (
 from studio.core.tags import Tag
 from studio.music.models.checkpoints import Checkpoint, is_memory_error, load_checkpoint
 from studio.music.models.config import ModelConfig, ModelInfo, describe
+from studio.music.models.hub.audiocraft_compat import require_audiocraft
 from watermark.audio.waveform import Waveform
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class MusicGenerator:
     def info(self) -> ModelInfo:
         """What the model is; `digest` is known at the latest once it is loaded."""
         return self._info
+
+    def require(self) -> None:
+        """Raise :class:`ModelError` where what runs the model is not installed; loads nothing."""
+        require_audiocraft()
 
     def load(self) -> None:
         """Read the weights unless they are there. Raises the errors of `load_checkpoint`."""

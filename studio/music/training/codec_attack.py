@@ -1,7 +1,7 @@
 """The house codec as an attack on sealed music: what a neural codec leaves of a seal.
 
-``configs/attacks.yaml`` names :func:`codec_round_trip`, so that ``watermark bench`` runs it without
-``watermark/`` knowing of ``studio/``.
+``configs/watermark/attacks.yaml`` names :func:`codec_round_trip`, so that ``watermark bench`` runs
+it without ``watermark/`` knowing of ``studio/``.
 """
 
 from __future__ import annotations

@@ -10,11 +10,18 @@ import soundfile
 
 from watermark.audio.waveform import Waveform
 from watermark.errors import BenchError
+from watermark.evaluation.attack_list import (
+    default_attacks,
+    load_attacks,
+    shipped_attacks,
+    with_recordings,
+    without_missing_plugins,
+)
 from watermark.evaluation.bench import synthetic_clips
-from watermark.evaluation.distortions import ATTACKS, AttackSpec, load_attacks, with_recordings
+from watermark.evaluation.distortions import ATTACKS, AttackSpec
 from watermark.evaluation.metrics import log_spectral_distance
 
-CONFIG = Path(__file__).parents[3] / "configs" / "attacks.yaml"
+CONFIG = shipped_attacks()
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +230,27 @@ class TestList:
     def test_missing(self, tmp_path):
         with pytest.raises(BenchError, match="no such file"):
             load_attacks(tmp_path / "none.yaml")
+
+    def test_a_list_of_the_working_directory_goes_before_the_shipped_one(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert default_attacks() == shipped_attacks()
+        older, own = tmp_path / "configs/attacks.yaml", tmp_path / "configs/watermark/attacks.yaml"
+        for path in (older, own):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("attacks: []")
+            assert default_attacks() == path
+
+    def test_an_attack_whose_modules_are_missing_is_left_out_by_name(self, tmp_path):
+        path = tmp_path / "list.yaml"
+        entry = "{name: %s, family: x, apply: plugin, function: 'm:f', needs: [%s]}"
+        path.write_text(
+            f"attacks: [{entry % ('can', 'json')}, {entry % ('cannot', 'json, no_such_module')}]"
+        )
+        kept, left_out = without_missing_plugins(load_attacks(path))
+        assert [spec.name for spec in kept] == ["can"]
+        assert left_out == {"cannot": "no_such_module"}
 
 
 class TestRecordings:

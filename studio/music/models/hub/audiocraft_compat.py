@@ -27,8 +27,9 @@ from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
 
 from studio.core.errors import AudiocraftMissingError
+from watermark.util.extras import EXTRAS
 
-__all__ = ["INERT", "INSTALL_HINT", "load_audiocraft"]
+__all__ = ["INERT", "INSTALL_HINT", "load_audiocraft", "require_audiocraft"]
 
 INERT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -48,7 +49,12 @@ INERT: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Module name -> the attributes audiocraft takes from it at import or in inference."""
 
-INSTALL_HINT = "run `make setup`, or `pip install --no-deps audiocraft==1.3.0`"
+INSTALL_HINT = (
+    "run `make setup` in a checkout, or beside an installed package "
+    "`pip install 'consented-music-studio[generation]'` and then "
+    "`pip install --no-deps audiocraft==1.3.0`"
+)
+_NEEDED = ("audiocraft", *EXTRAS["generation"])
 
 _KEPT = ("xformers", "xformers.ops")
 _SOLVERS = ("audiocraft.solvers", "audiocraft.solvers.compression")
@@ -70,10 +76,25 @@ def load_audiocraft() -> ModuleType:
         return _loaded
 
 
+def require_audiocraft() -> None:
+    """Look, without importing anything, whether audiocraft and what it needs are installed.
+
+    Raises :class:`AudiocraftMissingError`, which says what to run.
+    """
+    # find_spec, not a try around the import: what is installed and broken is another fault.
+    missing = [
+        name
+        for name in _NEEDED
+        if name not in sys.modules and importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise AudiocraftMissingError(
+            f"making music needs {', '.join(missing)}, not installed here; {INSTALL_HINT}"
+        )
+
+
 def _import() -> ModuleType:
-    # find_spec, not a try around the import: a missing part of audiocraft's needs is another fault.
-    if "audiocraft" not in sys.modules and importlib.util.find_spec("audiocraft") is None:
-        raise AudiocraftMissingError(f"audiocraft is not installed; {INSTALL_HINT}")
+    require_audiocraft()
     try:
         # Before the finder stands: transformers asks which packages exist and remembers the answer.
         importlib.import_module("flashy")
