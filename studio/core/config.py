@@ -66,13 +66,15 @@ class GenerationConfig(_Frozen):
     """What a request that leaves something open gets, and the limits of any request."""
 
     model: str = "house"
-    duration_s: float = Field(10.0, gt=0)
-    min_duration_s: float = Field(3.0, ge=2.0)  # the seal needs two seconds of carrier at the least
-    max_duration_s: float = Field(60.0, gt=0)
+    duration_s: float = Field(default=10.0, gt=0)
+    min_duration_s: float = Field(
+        default=3.0, ge=2.0
+    )  # the seal needs two seconds of carrier at the least
+    max_duration_s: float = Field(default=60.0, gt=0)
     use: Literal["experiment", "noncommercial", "commercial"] = "noncommercial"
-    territory: str = Field("WORLD", pattern=r"^(WORLD|[A-Z]{2})$")
+    territory: str = Field(default="WORLD", pattern=r"^(WORLD|[A-Z]{2})$")
     format: OutputFormat = "wav"
-    mp3_bitrate: int = Field(192_000, ge=64_000, le=320_000)  # bit/s
+    mp3_bitrate: int = Field(default=192_000, ge=64_000, le=320_000)  # bit/s
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -85,7 +87,7 @@ class SealConfig(_Frozen):
     """Which seal model marks outputs, and when a seal counts as readable."""
 
     model: str = "house"
-    strengths: tuple[PositiveFloat, ...] = Field((1.0, 1.25, 1.6), min_length=1)
+    strengths: tuple[PositiveFloat, ...] = Field(default=(1.0, 1.25, 1.6), min_length=1)
     """Multiples of the pair's own strength (linear gain), tried in this order."""
 
     @model_validator(mode="after")
@@ -98,21 +100,21 @@ class SealConfig(_Frozen):
 class VerifyConfig(_Frozen):
     """Operating points of the desk."""
 
-    max_speed_change: float = Field(0.06, ge=0, le=0.1)
+    max_speed_change: float = Field(default=0.06, ge=0, le=0.1)
     """Speeds up to so far from 1 are searched and undone where the content does not match."""
-    whole_share: float = Field(0.9, gt=0, le=1)
+    whole_share: float = Field(default=0.9, gt=0, le=1)
     """Share of file and of original that must overlap for `sealed`; below it is an `excerpt`."""
 
 
 class UploadConfig(_Frozen):
     """Limits on files from outside."""
 
-    max_duration_s: float = Field(1200.0, gt=0)
-    max_bytes: int = Field(209_715_200, gt=0)
-    deadline_s: float = Field(120.0, gt=0)
-    held_bytes: int = Field(1_073_741_824, gt=0)
+    max_duration_s: float = Field(default=1200.0, gt=0)
+    max_bytes: int = Field(default=209_715_200, gt=0)
+    deadline_s: float = Field(default=120.0, gt=0)
+    held_bytes: int = Field(default=1_073_741_824, gt=0)
     """Uploads of one account on disk at a time."""
-    hourly_bytes: int = Field(8_589_934_592, gt=0)
+    hourly_bytes: int = Field(default=8_589_934_592, gt=0)
     """Uploads of one account within an hour."""
     isolate: bool = True
     """Decode them in a child process with limits, which costs about 0.2 s a file."""
@@ -123,7 +125,9 @@ class UploadConfig(_Frozen):
 class CredentialsConfig(_Frozen):
     """Who signs Content Credentials; paths are relative to the configuration folder."""
 
-    namespace: str = Field("org.consented-music-studio", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")
+    namespace: str = Field(
+        default="org.consented-music-studio", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$"
+    )
     """Reverse-DNS name of the site: the prefix of its soft binding and of its own assertions."""
     certificate_chain: str | None = None
     """PEM, leaf first; none: a development chain is made at first start."""
@@ -133,7 +137,7 @@ class CredentialsConfig(_Frozen):
     """Instead of a key file: ``package.module:function``, which asks a hardware module."""
     trust_anchors: tuple[str, ...] = ()
     """PEM files of roots that are trusted beside the studio's own."""
-    timestamp_authority: str | None = Field(None, pattern=r"^https?://")
+    timestamp_authority: str | None = Field(default=None, pattern=r"^https?://")
     """RFC 3161 service asked at every signature; none: no outside request is ever made."""
 
     @model_validator(mode="after")
@@ -148,7 +152,7 @@ class ServerConfig(_Frozen):
     """Where `studio serve` listens."""
 
     host: str = "127.0.0.1"
-    port: int = Field(7860, ge=1, le=65535)
+    port: int = Field(default=7860, ge=1, le=65535)
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-For, -Proto and -Host are believed; of no other."""
 
@@ -163,17 +167,17 @@ class ServerConfig(_Frozen):
 class AccountsConfig(_Frozen):
     """How long a login lasts, and how much one account may ask of the REST layer."""
 
-    session_hours: float = Field(12.0, gt=0, le=168)
+    session_hours: float = Field(default=12.0, gt=0, le=168)
     """A browser session ends after so long, used or not."""
-    idle_minutes: float = Field(120.0, gt=0)
+    idle_minutes: float = Field(default=120.0, gt=0)
     """A browser session ends when nobody used it for so long."""
-    token_days: float = Field(30.0, gt=0, le=366)
+    token_days: float = Field(default=30.0, gt=0, le=366)
     """A token for the REST layer or the command line ends after so long."""
-    requests_per_minute: int = Field(120, ge=1)
+    requests_per_minute: int = Field(default=120, ge=1)
     """Of one account (one address where nobody is signed in) to the REST layer."""
-    page_events_per_minute: int = Field(300, ge=1)
+    page_events_per_minute: int = Field(default=300, ge=1)
     """Events and uploads of one account to the page."""
-    jobs_at_a_time: int = Field(4, ge=1)
+    jobs_at_a_time: int = Field(default=4, ge=1)
     """Requests for music that one account may have running or in line."""
 
 
@@ -188,21 +192,21 @@ class DatabaseConfig(_Frozen):
 class LedgerConfig(_Frozen):
     """Checkpoints of the ledger: what they are signed as, how often, and where they are kept."""
 
-    origin: str | None = Field(None, pattern=r"^[^\s+]+$")
+    origin: str | None = Field(default=None, pattern=r"^[^\s+]+$")
     """Name of the ledger in its checkpoints, settled with the first signing key; none: random."""
-    checkpoint_every_entries: int = Field(100, ge=1)
-    checkpoint_every_minutes: float = Field(10.0, gt=0)
+    checkpoint_every_entries: int = Field(default=100, ge=1)
+    checkpoint_every_minutes: float = Field(default=10.0, gt=0)
     """At the latest so long after an entry was appended."""
     second_folder: str | None = None
     """Where every checkpoint is also written: best on another machine, in another hand."""
-    timestamp_authority: str | None = Field(None, pattern=r"^https?://")
+    timestamp_authority: str | None = Field(default=None, pattern=r"^https?://")
     """RFC 3161 service asked for every checkpoint; none: no outside request is ever made."""
 
 
 class ConsentConfig(_Frozen):
     """How rights holders address this studio."""
 
-    studio: str | None = Field(None, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
+    studio: str | None = Field(default=None, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)
     """A name that counts in a signed document's `audience` beside the site id; none: only the id.
     ``local-studio``, which every studio once was called, is no name."""
 
@@ -210,25 +214,25 @@ class ConsentConfig(_Frozen):
 class QuotaConfig(_Frozen):
     """How much one account may have made; without accounts the whole studio is one."""
 
-    outputs_per_day: int = Field(300, ge=1)
+    outputs_per_day: int = Field(default=300, ge=1)
     """Per UTC day."""
-    seconds_per_day: float = Field(5400.0, gt=0)
+    seconds_per_day: float = Field(default=5400.0, gt=0)
     """Seconds of music per UTC day."""
-    bulk_requests: int = Field(60, ge=1)
+    bulk_requests: int = Field(default=60, ge=1)
     """Requests within `bulk_window_minutes`; more are generation in bulk."""
-    bulk_window_minutes: float = Field(10.0, gt=0, le=1440)
-    near_duplicates_per_day: int = Field(20, ge=1)
+    bulk_window_minutes: float = Field(default=10.0, gt=0, le=1440)
+    near_duplicates_per_day: int = Field(default=20, ge=1)
     """Outputs of an account that are nearly an earlier output, per UTC day."""
-    near_duplicate_distance: float = Field(0.2, gt=0, le=0.35)
+    near_duplicate_distance: float = Field(default=0.2, gt=0, le=0.35)
     """Fingerprint bit error rate up to which an output is nearly another."""
 
 
 class SecurityLogConfig(_Frozen):
     """How much the log of security events keeps; the oldest events go first."""
 
-    keep_events: int = Field(100_000, ge=1)
+    keep_events: int = Field(default=100_000, ge=1)
     """Of each of its two chains."""
-    keep_days: float = Field(400.0, gt=0)
+    keep_days: float = Field(default=400.0, gt=0)
 
 
 class StudioConfig(BaseSettings):
