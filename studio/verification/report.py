@@ -9,7 +9,7 @@ True
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "Verdict",
     "VerifyReport",
     "bits_text",
+    "common_misses",
     "consent_text",
     "miss_text",
     "odds_text",
@@ -165,6 +166,7 @@ class VerifyReport:
     )
     registered: int | None = None  # outputs that were searched
     notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart
+    too_long: bool = False  # over a limit on length, size or time: nothing was found out
     recorded: Mapping[str, Any] | None = None  # the ledger entry of this verdict: entry, hash, at
 
     @property
@@ -272,13 +274,28 @@ _TOLD = ("clean", "mp3 128k", "mp3 64k", "opus 48k", "white noise 20 dB", "resam
 """Of all attacks of the bench, those whose miss rates stand in the explanation."""
 
 
-def miss_text(misses: tuple[MissRate, ...], duration_s: float) -> str:
-    """At which measured rate a seal that is there is missed."""
+def common_misses(misses: tuple[MissRate, ...]) -> MissRate | None:
+    """Of clips left as they were or processed in common ways: how many seals were missed."""
     told = [rate for rate in misses if rate.attack in _TOLD]
     if not told:
+        return None
+    return replace(
+        told[0],
+        attack="common",
+        missed=sum(rate.missed for rate in told),
+        clips=sum(rate.clips for rate in told),
+    )
+
+
+def miss_text(misses: tuple[MissRate, ...], duration_s: float) -> str:
+    """At which measured rate a seal that is there is missed."""
+    common = common_misses(misses)
+    if common is None:
         return "How often this reader misses a seal that is there has not been measured."
-    rates = ", ".join(f"{rate.attack} {rate.missed} of {rate.clips}" for rate in told)
-    text = f"Of sealed clips of {told[0].seconds:g} s it misses: {rates}."
-    if duration_s < 0.95 * told[0].seconds:  # encoders and cutters are a few milliseconds off
+    text = (
+        f"Of {common.clips} sealed clips of {common.seconds:g} s, untouched or after common "
+        f"processing (MP3, Opus, noise, resampling), it missed {common.missed}."
+    )
+    if duration_s < 0.95 * common.seconds:  # encoders and cutters are a few milliseconds off
         text += " This file is shorter, and more is missed."
     return text

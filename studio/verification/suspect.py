@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from watermark.audio.waveform import DecodeLimits, Waveform
     from watermark.fingerprint.haitsma_kalker import Fingerprint, Fingerprinter
 
-__all__ = ["Recording", "clearest", "played", "speed_spans", "views_of"]
+__all__ = ["Recording", "clearest", "played", "sha256_of", "speed_spans", "views_of"]
 
 _BLOCK_S = 10.0
 _HOLD_S = 1200.0  # of a recording that is held in memory
@@ -82,7 +82,7 @@ class Recording:
         from watermark.fingerprint.haitsma_kalker import Fingerprinter
 
         source = source if isinstance(source, bytes) else Path(source)
-        digest = _sha256(source, limits.max_bytes)
+        digest = sha256_of(source, limits.max_bytes)
         printer, levels, duration_s, values = Fingerprinter(), _Levels(), 0.0, 0
         held: list[Waveform] = []
         info = AudioInfo()
@@ -289,7 +289,8 @@ def _joined(blocks: Sequence[Waveform]) -> Waveform:
     return Waveform(np.concatenate([block.samples for block in blocks], axis=1), blocks[0].rate)
 
 
-def _sha256(source: Path | bytes, max_bytes: int) -> str:
+def sha256_of(source: Path | bytes, max_bytes: int) -> str:
+    """The digest of a file; empty where it is no file, or larger than ``max_bytes``."""
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
     if not source.is_file() or source.stat().st_size > max_bytes:

@@ -27,7 +27,7 @@ from studio.verification.report import (
     Verdict,
     VerifyReport,
 )
-from studio.verification.suspect import Recording
+from studio.verification.suspect import Recording, sha256_of
 
 if TYPE_CHECKING:
     from studio.provenance.ledger.log import Ledger
@@ -128,7 +128,7 @@ class Verifier:
         self, source: str | Path | bytes, limits: DecodeLimits, progress: OnRead | None
     ) -> tuple[VerifyReport, int]:
         """The report on one audio stream of a file, and how many the file has."""
-        from watermark.errors import AudioError, SandboxUnavailableError
+        from watermark.errors import AudioError, AudioTooLongError, SandboxUnavailableError
 
         name = None if isinstance(source, bytes) else Path(source).name
         told = progress or (lambda _seconds: None)
@@ -150,9 +150,15 @@ class Verifier:
             why = exc.strerror or "unreadable" if isinstance(exc, OSError) else str(exc)
             return VerifyReport(
                 verdict=Verdict.UNREADABLE,
-                explanation=f"The file could not be decoded: {why}",
+                explanation=(
+                    f"The file is over a limit of this page or service: {why}"
+                    if isinstance(exc, AudioTooLongError)
+                    else f"The file could not be decoded: {why}"
+                ),
                 file=name,
                 error=why,
+                sha256=_digest(source, limits.max_bytes),
+                too_long=isinstance(exc, AudioTooLongError),
             ), 1
         report = replace(
             self._judge(evidence, recording),
@@ -293,6 +299,14 @@ class Verifier:
                 )
             )
         return tuple(lines)
+
+
+def _digest(source: str | Path | bytes, max_bytes: int) -> str | None:
+    """The SHA-256 of a file without another finding; None of one that is too large or no file."""
+    try:
+        return sha256_of(source if isinstance(source, bytes) else Path(source), max_bytes) or None
+    except OSError:
+        return None
 
 
 def _with_notes(report: VerifyReport, notes: Sequence[str]) -> str:

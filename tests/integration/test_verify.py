@@ -10,7 +10,7 @@ import pytest
 
 from studio.app.container import Verdict
 from studio.core.errors import DecodingRefusedError
-from studio.reports.verification.texts import evidence_rows
+from studio.reports.verification.evidence import evidence_rows
 from studio.verification.verifier import VerifyReport
 from tests.support.seals import TonalSeal
 from tests.support.studios import PlainGenerator, make_studio, music, revoke

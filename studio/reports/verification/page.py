@@ -29,6 +29,7 @@ _SHARED = (
     ".small",
     ".mono",
     "dl.facts",
+    "dl.figures",
     ".table-scroll",
     "table.plain",
     ".verdict",
@@ -103,7 +104,7 @@ def report_links(id_: str, name: str) -> str:
 def _article(report: VerifyReport) -> str:
     return (
         f"<article>{views.verdict_card(report)}{views.examined_card(report)}{views.parts_card(report)}"
-        f"{views.output_cards(report)}{views.evidence_card(report)}"
+        f"{views.output_cards(report)}{views.evidence_card(report, opened=True)}"
         f"{views.next_steps_card(report)}</article>"
     )
 

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.verification.evidence import PartKind
-from studio.verification.report import odds_text
 from studio.verification.verifier import Verdict
 
 if TYPE_CHECKING:
     from studio.verification.verifier import VerifyReport
-    from watermark.detection.detect import Detection
 
-__all__ = ["NEXT_STEPS", "PART_WORDS", "READING", "Reading", "evidence_rows", "short_percent"]
+__all__ = ["PART_WORDS", "READING", "Reading", "next_steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ PART_WORDS: Mapping[str, PartWords] = {
     ),
 }
 
-NEXT_STEPS: Mapping[Verdict, tuple[str, ...]] = {
+_NEXT_STEPS: Mapping[Verdict, tuple[str, ...]] = {
     Verdict.SEALED: (
         "Compare the use you see with the consent below: use, territory and term.",
         "Keep the examined file unchanged. Its digest ties it to this report.",
@@ -158,90 +156,19 @@ READING: Mapping[Verdict, Reading] = {
         "✗",
         "warn",
         "The file could not be read",
-        "It is not audio this desk can decode, it is damaged, or it is longer or larger than the "
-        "desk accepts.",
-        "It says nothing about the content. Try the original file, or a WAV, FLAC or MP3 of it.",
+        "It is not audio that can be decoded here, it is damaged, or it is longer or larger than "
+        "is examined here.",
+        "It says nothing about the content.",
     ),
 }
 
 
-def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
-    """The measured numbers behind a verdict, each with what it means."""
-    detection = report.detection
-    if detection is None:
-        return []
-    found = detection.identification
-    rows = [("Detection score", f"{detection.score:.2f} (threshold {detection.threshold:.2f})")]
-    keyed = detection.keyed
-    if detection.p_value is not None and found is None and keyed is None:
-        rows.append(
-            ("p-value", f"{odds_text(detection.p_value)} that unmarked music scores as high")
-        )
-    rows.append(("False-positive rate", _false_positives(detection)))
-    if found is not None:
-        rows += [
-            (
-                "Chance of a wrong name",
-                f"{odds_text(found.chance_bound)} that any wrong seal fits as well, over "
-                f"everything searched ({found.searched:,} alignments of "
-                f"{_registered(report)})",
-            ),
-            ("Bits that agree", f"{short_percent(found.bit_accuracy)} of {found.seconds_used:g} s"),
-        ]
-    if keyed is not None:
-        rows.append(
-            (
-                "Key",
-                f"follows this studio's key of epoch {keyed.epoch}; "
-                f"{odds_text(keyed.chance_bound)} that audio sealed with no key of ours does",
-            )
-        )
-    if report.fingerprint_distance is not None:
-        rows.append(
-            (
-                "Content against the original",
-                f"{short_percent(report.fingerprint_distance)} of the fingerprint's bits differ "
-                "(same recording: up to 25 %; unrelated music: about 50 %, never below 41 % in "
-                "992 pairs)",
-            )
-        )
-    if report.speed != 1.0:
-        rows.append(("Speed", f"{report.speed:.3f} times the original's; undone before reading"))
-    if report.misses:
-        missed = "; ".join(f"{rate.attack} {rate.missed} of {rate.clips}" for rate in report.misses)
-        rows.append((f"Seals missed, {report.misses[0].seconds:g} s clips", missed))
-    credentials = str(report.c2pa.get("state", "absent"))
-    if why := report.c2pa.get("explanation"):
-        credentials += f": {why}"
-    rows += [("Content Credentials", credentials), ("Detector", detection.model)]
-    return rows
+_TOO_LONG = (
+    "Examine a part of it: the sections that you suspect, as files of their own.",
+    "`studio verify` on the command line of the studio's machine takes longer and larger files.",
+)
 
 
-def short_percent(share: float) -> str:
-    """A share as a person reads it: one decimal, two digits below one percent.
-
-    >>> short_percent(0.0494), short_percent(0.000998)
-    ('4.9 %', '0.1 %')
-    """
-    value = share * 100
-    return f"{value:.2g} %" if value < 1 else f"{value:.1f} %"
-
-
-def _registered(report: VerifyReport) -> str:
-    return (
-        "every registered seal"
-        if report.registered is None
-        else (f"{report.registered:,} registered outputs")
-    )
-
-
-def _false_positives(detection: Detection) -> str:
-    """The rate with the count it was measured on: a rate without its sample says nothing."""
-    counted = detection.alarms
-    if counted is None or detection.false_positive_rate is None:
-        return "nobody has measured it for this detector"
-    return (
-        f"at most {short_percent(detection.false_positive_rate)} at this threshold "
-        f"(95 % confidence; {counted.alarms} alarms in {counted.clips:,} clips of unmarked music, "
-        f"{detection.calibrated_s:g} s each)"
-    )
+def next_steps(report: VerifyReport) -> tuple[str, ...]:
+    """What a person with this verdict does now."""
+    return _TOO_LONG if report.too_long else _NEXT_STEPS[report.verdict]

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from studio.reports.formatting import clock, esc, moment, tag_name, territory_name
-from studio.reports.verification.texts import (
-    NEXT_STEPS,
-    PART_WORDS,
-    READING,
+from studio.reports.verification.evidence import (
     evidence_rows,
+    key_figures,
+    miss_rows,
     short_percent,
 )
+from studio.reports.verification.texts import PART_WORDS, READING, next_steps
 from studio.reports.verification.timeline import parts_strip, place_in_original, score_timeline
 from studio.verification.report import odds_text
 
@@ -194,15 +194,39 @@ def _sureness(part: Match) -> str:
     return "<br>".join(f"<span class='small'>{esc(line)}</span>" for line in lines)
 
 
-def evidence_card(report: VerifyReport) -> str:
-    """The measured numbers behind the verdict."""
+def evidence_card(report: VerifyReport, *, opened: bool = False) -> str:
+    """The three numbers that matter first, then all of them; folded unless ``opened``."""
     rows = evidence_rows(report)
     if not rows:
         return ""
+    figures = "".join(
+        f"<div><dt>{esc(figure.title)}</dt><dd><b>{esc(figure.value)}</b> {esc(figure.means)}"
+        "</dd></div>"
+        for figure in key_figures(report)
+    )
     listing = "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in rows)
+    shown = " open" if opened else ""
     return (
         '<section class="card" aria-label="Evidence"><h2>Evidence</h2>'
-        f'<dl class="facts wide">{listing}</dl></section>'
+        f'<dl class="figures">{figures}</dl>'
+        f"<details{shown}><summary>All measured numbers</summary>"
+        f'<dl class="facts wide">{listing}</dl></details>{_miss_table(report, shown)}</section>'
+    )
+
+
+def _miss_table(report: VerifyReport, shown: str) -> str:
+    if not report.misses:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{esc(attack)}</th><td>{esc(count)}</td></tr>'
+        for attack, count in miss_rows(report)
+    )
+    return (
+        f"<details{shown}><summary>How often a seal is missed, by kind of processing</summary>"
+        f"<p class='small soft'>Sealed clips of {report.misses[0].seconds:g} s, each treated as "
+        "named; how many of them were not found again.</p>"
+        '<table class="plain narrow"><thead><tr><th scope="col">Processing</th>'
+        f'<th scope="col">Seals missed</th></tr></thead><tbody>{rows}</tbody></table></details>'
     )
 
 
@@ -300,7 +324,7 @@ def _now(state: str, since: str | None) -> str:
 
 def next_steps_card(report: VerifyReport) -> str:
     """What a person with this verdict does now."""
-    steps = "".join(f"<li>{esc(step)}</li>" for step in NEXT_STEPS[report.verdict])
+    steps = "".join(f"<li>{esc(step)}</li>" for step in next_steps(report))
     return (
         '<section class="card" aria-label="What to do next"><h2>What to do next</h2>'
         f"<ul>{steps}</ul></section>"

@@ -22,9 +22,11 @@ from studio.core.errors import GenerationCancelledError, SealingError, UsageErro
 from studio.music.composer import LeadSheet
 from studio.provenance.sealer import MissRate
 from studio.reports.verification import view as verdict_views
+from studio.reports.verification.evidence import evidence_rows, key_figures
 from studio.reports.verification.page import report_page
 from studio.reports.verification.texts import READING
 from studio.reports.verification.timeline import score_timeline
+from studio.verification import explanation
 from studio.verification.verifier import ConsentThenNow, Match
 from studio.web.jobs import BusyError, JobRunner
 from studio.web.ui.create import view as create_views
@@ -315,11 +317,45 @@ def test_a_changed_speed_is_told_and_places_are_in_seconds_of_the_file(report):
     assert "Detection score over 0:03.2" in view
 
 
-def test_the_share_of_missed_seals_is_told_with_its_count(report):
-    misses = (MissRate("clean", 10.0, 0, 120), MissRate("mp3 64 kbit/s", 10.0, 3, 120))
-    view = verdict_views.report_view(replace(report, misses=misses))
-    assert "Seals missed, 10 s clips" in view
-    assert "clean 0 of 120; mp3 64 kbit/s 3 of 120" in view
+def test_a_negative_leads_with_three_numbers_and_folds_the_rest():
+    misses = tuple(MissRate(f"kind {n}", 10.0, n, 20) for n in range(1, 20))
+    misses += (MissRate("clean", 10.0, 0, 20), MissRate("mp3 64k", 10.0, 1, 20))
+    nothing = VerifyReport(
+        Verdict.NOT_DETECTED,
+        explanation.not_detected(misses, 9.99),
+        "song.wav",
+        duration_s=9.99,
+        detection=detection(detected=False, score=0.91, identification=None),
+        misses=misses,
+    )
+    assert [figure.title for figure in key_figures(nothing)] == [
+        "Seal in the sound",
+        "False alarms",
+        "Missed seals",
+    ]
+    view = verdict_views.report_view(nothing)
+    shown = re.sub("<details>.*?</details>", "", view)
+    assert "0.91, below 4.00" in shown
+    assert "at most 0.1 %" in shown
+    assert "1 of 40" in shown
+    assert "kind 7" not in shown
+    assert "shorter" not in shown, "9.99 s is no shorter than ten"
+    assert view.index("kind 19") < view.index("kind 18") < view.index("clean")
+    assert "<details open>" in report_page([nothing]), "on paper nothing is folded"
+
+
+def test_the_share_of_agreeing_bits_names_no_length_beyond_the_files(report):
+    rows = dict(evidence_rows(report))
+    assert rows["Message bits that agree"].startswith("97.0 % (a wrong seal: about 50 %)")
+    assert " s" not in rows["Message bits that agree"].split("(")[0]
+
+
+def test_a_file_over_a_limit_is_not_sent_for_its_original():
+    long = VerifyReport(Verdict.UNREADABLE, "", "x.wav", error="longer than 1200 s", too_long=True)
+    view = verdict_views.report_view(long)
+    assert "original" not in view
+    assert "Examine a part of it" in view
+    assert "original file" in verdict_views.report_view(replace(long, too_long=False))
 
 
 def test_a_detector_nobody_calibrated_claims_no_rate(report):
