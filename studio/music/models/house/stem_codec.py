@@ -17,6 +17,7 @@ neural source-filter models (arXiv:1904.12088).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -308,6 +309,22 @@ class StemCodec(nn.Module):
         return _COHERENCE * gated_frames(np.asarray(power))
 
     # Files ------------------------------------------------------------------------------------
+
+    def encoding_digest(self) -> str:
+        """SHA-256 of all that decides about tokens: tables, predictor, encoder and codebooks.
+
+        Codecs that differ in their decoder alone share it: their tokens mean the same.
+        """
+        found = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode("ascii"))
+        decides = ("predictor.", "encoder.", "codebooks")
+        for name, value in sorted(self.state_dict().items()):
+            if name.startswith(decides):
+                found.update(name.encode("ascii"))
+                found.update(value.detach().cpu().half().numpy().tobytes())
+        for name, array in sorted(self.excitation.tables.to_arrays().items()):
+            found.update(name.encode("ascii"))
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write weights (fp16) and instrument tables as one safetensors file."""

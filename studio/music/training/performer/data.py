@@ -5,7 +5,7 @@ folder holds::
 
     manifest.jsonl      one line per track: id, split, tags, seed, duration, digest, grant, holder
     <id>.npz            the score's JSON and the tokens, (4 stems x 2 codebooks, frames) uint16
-    codec.txt           digest of the codec that made the tokens; others are refused
+    codec.txt           what made the tokens (`StemCodec.encoding_digest`); others are refused
 
 Tracks already there are kept, so that an interrupted encoding goes on where it stopped. What a
 track is follows from the recipe's seed, the split and its number alone.
@@ -13,7 +13,6 @@ track is follows from the recipe's seed, the split and its number alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -124,12 +123,12 @@ def encode_tracks(
     :class:`HouseError` where the folder holds tokens of another codec.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(codec_path.read_bytes()).hexdigest()
+    codec = StemCodec.load(codec_path)
+    digest = codec.encoding_digest()
     mark = folder / "codec.txt"
     if mark.exists() and mark.read_text(encoding="ascii").strip() != digest:
         raise HouseError(f"{folder} holds tokens of another codec; choose an empty folder")
     mark.write_text(digest + "\n", encoding="ascii")
-    codec = StemCodec.load(codec_path)
     counts = {split: int(getattr(config, split)) for split in SPLITS}
     jobs = [(split, n) for split in reversed(SPLITS) for n in range(counts[split])][:limit]
     known = {track.id for track in read_manifest(folder)}

@@ -14,7 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from studio.core.errors import ConfigError
-from studio.music.composer import GENRES, LEADS, MOODS, TEMPI, compose
+from studio.music.composer.arrange import compose_score
+from studio.music.composer.palette import LEADS, MOODS
+from studio.music.composer.plan import TEMPO_BANDS
+from studio.music.composer.styles import STYLES
 from studio.music.models.house.excitation import InstrumentTables
 from studio.music.models.house.notes import TimedScore
 from studio.music.models.house.stem_codec import StemCodec, StemCodecConfig
@@ -53,14 +56,14 @@ class StemDataConfig:
 def draw_score(config: StemDataConfig, split: str, number: int) -> TimedScore:
     """The score of a track; the same recipe, split and number give the same score."""
     rng = random.Random(f"{config.seed}/{split}/{number}")
-    piece = compose(
-        seed=rng.randrange(2**31),
-        genre=rng.choice(sorted(GENRES)),
-        mood=rng.choice(sorted(MOODS)),
-        lead=rng.choice(sorted(LEADS)),
-        tempo=rng.choice(sorted(TEMPI)),
+    tags = (
+        f"genre/{rng.choice(sorted(STYLES))}",
+        f"mood/{rng.choice(sorted(MOODS))}",
+        f"lead/{rng.choice(sorted(LEADS))}",
+        f"tempo/{rng.choice(sorted(TEMPO_BANDS))}",
     )
-    score = TimedScore.from_composition(piece)
+    length_s = round(config.seconds * rng.uniform(1.0, 2.0), 2)
+    score = TimedScore.from_score(compose_score(tags, rng.randrange(2**31), length_s))
     if split == "train" and rng.random() < config.varied:
         score = varied(score, rng)
     spare = max(0.0, score.duration_s - config.seconds)
