@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from studio.accounts.security_log import SecurityLog
     from studio.consent.name_screen.screen import NameScreen
     from studio.core.db.database import Database
-    from studio.generation.derivation import Derivation
+    from studio.generation.derivation import Derivation, Keep
     from studio.generation.staging import RecoveryReport
     from studio.music.models.config import ModelConfig
     from studio.music.models.generator import MusicGenerator
@@ -117,6 +117,12 @@ class Studio:
     def models(self) -> Mapping[str, ModelConfig]:
         """Every configured generation model by id; nothing is loaded."""
         return self._models
+
+    def performs_scores(self, model: str) -> bool:
+        """Whether a model plays a composed score; False for one that is not configured."""
+        from studio.music.models.config import performs_scores
+
+        return model in self._models and performs_scores(self._models[model])
 
     def consent(self) -> ConsentRegistry:
         """The consent registry as it is now, whichever process changed it last."""
@@ -316,17 +322,21 @@ class Studio:
         tags: Sequence[str] | None = None,
         seed: int | None = None,
         changes: Mapping[str, Any] | None = None,
+        keep: Keep | None = None,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
         account: str | None = None,
     ) -> Release:
         """Make a variation of one of this studio's outputs: an output id, or a file that carries
         its seal. ``changes`` replaces fields of the parent's request; the seed is drawn anew.
+        ``keep="notes"`` performs the parent's own score anew.
 
         Raises as :meth:`generate` does, and :class:`ParentRefusedError`.
         """
         parent = self._parent(source, account)
-        request, derivation = self._lineage.vary(parent, tags=tags, seed=seed, changes=changes)
+        request, derivation = self._lineage.vary(
+            parent, tags=tags, seed=seed, changes=changes, keep=keep
+        )
         return self._make(request, derivation, progress, cancel, account)
 
     def extend(
@@ -778,6 +788,7 @@ class Studio:
             sealer=self.sealer,
             verify=self.verify,
             require_distribution=self.registrar().require_distribution,
+            performs_scores=self.performs_scores,
         )
 
     @cached_property

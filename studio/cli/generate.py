@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -86,6 +86,11 @@ def generate(
 @click.argument("source")
 @click.option("--tags", metavar="TAG,TAG,...", help="Other tags; the parent's by default.")
 @click.option("--seconds", type=float, help="Another duration.")
+@click.option(
+    "--keep",
+    type=click.Choice(["notes"]),
+    help="Keep the parent's notes: the same score, performed anew (house model).",
+)
 @_making_options
 @scope_options
 @json_option
@@ -93,6 +98,7 @@ def vary(
     source: str,
     tags: str | None,
     seconds: float | None,
+    keep: Literal["notes"] | None,
     seed: int | None,
     out: Path | None,
     as_json: bool,
@@ -111,6 +117,7 @@ def vary(
                 tags=split_tags(tags) if tags else None,
                 seed=seed,
                 changes=changes,
+                keep=keep,
                 progress=_Meter(),
             ),
             out,

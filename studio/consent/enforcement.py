@@ -1,9 +1,9 @@
 """The one door to a generation model: it opens for a decision that allows exactly what is asked.
 
-Nothing else in the studio calls a model's ``generate`` (``tests/unit/consent/test_enforcement.py``
-reads every module to see that), and the door believes only a decision that
-:class:`~studio.consent.policy.ConsentPolicy` took itself: one put together by hand, or changed with
-``dataclasses.replace``, opens nothing.
+Nothing else in the studio calls a model's ``generate`` or ``perform``
+(``tests/unit/consent/test_enforcement.py`` reads every module to see that), and the door believes
+only a decision that :class:`~studio.consent.policy.ConsentPolicy` took itself: one put together by
+hand, or changed with ``dataclasses.replace``, opens nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from studio.core.errors import ConsentRefusedError
 
 if TYPE_CHECKING:
     from studio.core.tags import Tag
+    from studio.music.composer.score import Score
     from studio.music.models.generator import MusicGenerator
+    from studio.music.models.house.performer import Performance
     from watermark.audio.waveform import Waveform
 
-__all__ = ["compose_under", "require_permission"]
+__all__ = ["compose_under", "perform_under", "require_permission"]
 
 
 def compose_under(
@@ -36,6 +38,24 @@ def compose_under(
     """
     require_permission(decision, tags, model=model)
     return generator.generate(tags, **options)
+
+
+def perform_under(
+    decision: Decision,
+    generator: MusicGenerator,
+    tags: Sequence[Tag],
+    score: Score,
+    *,
+    model: str,
+    **options: Any,
+) -> Performance:
+    """``generator.perform(tags, score, **options)``: mix and stems, by permission of ``decision``.
+
+    Raises :class:`ConsentRefusedError` as :func:`require_permission` does; the generator refuses a
+    score of other tags.
+    """
+    require_permission(decision, tags, model=model)
+    return generator.perform(tags, score, **options)
 
 
 def require_permission(decision: object, tags: Sequence[Tag], *, model: str) -> None:

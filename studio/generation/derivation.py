@@ -21,11 +21,15 @@ from studio.provenance.release import Release
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from studio.music.composer.score import Score
     from watermark.audio.waveform import Waveform
 
-__all__ = ["Derivation", "Relation", "grants_of", "write_parent"]
+__all__ = ["Derivation", "Keep", "Relation", "grants_of", "write_parent"]
 
 Relation = Literal["vary", "extend"]
+
+Keep = Literal["notes"]
+"""What a variation keeps: ``notes``, the parent's score, performed anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Derivation:
     relation: Relation
     forebears: tuple[Release, ...]  # the parent first, then its parent, ...; at least one
     prompt: Waveform | None = None  # the music to go on from, without any seal
+    score: Score | None = None  # what the parent was performed from
+    keep: Keep | None = None  # what of the parent's score a variation keeps; None: nothing
 
     @property
     def parent(self) -> Release:
@@ -89,6 +95,7 @@ class Derivation:
             "depth": len(self.forebears),
             "grants": sorted(set().union(*map(grants_of, self.forebears))),
             **({"continued_at_s": self.parent.duration_s} if self.relation == "extend" else {}),
+            **({} if self.keep is None else {"kept": self.keep}),
         }
 
 

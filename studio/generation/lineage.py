@@ -1,7 +1,9 @@
 """Varying and extending: music made from this studio's own outputs, with their consent and record.
 
-* :meth:`Lineage.vary`: the parent's tags (or others) and settings, with another seed.
-* :meth:`Lineage.extend`: the parent's music, and what the model adds after its end.
+* :meth:`Lineage.vary`: the parent's tags (or others) and settings, with another seed; or the
+  parent's own notes in another performance.
+* :meth:`Lineage.extend`: the parent's music, and what comes after its end. The house model plays
+  the parent's recorded score on; a hub model goes on from the parent's sound.
 
 The parent is named by its output id, or given as a file, in which its seal must read and its
 content must agree: a verdict of `sealed` or `excerpt`. What the child is made from is always the
@@ -25,10 +27,12 @@ from sqlalchemy import select
 from studio.core.config import FORMATS, OutputFormat
 from studio.core.db.tables.lineage import output_parent
 from studio.core.errors import LedgerError, ParentRefusedError, UsageError
-from studio.generation.derivation import Derivation, Relation
+from studio.generation.derivation import Derivation, Keep, Relation
+from studio.generation.scores import ScoreStore
 from studio.provenance.release import GenerationRequest, Release
 
 if TYPE_CHECKING:
+    from studio.music.composer.score import Score
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.sealer import Sealer
@@ -104,7 +108,11 @@ class Lineage:
         sealer: Callable[[], Sealer],
         verify: Callable[[Source], VerifyReport],
         require_distribution: Callable[[str], None],
+        performs_scores: Callable[[str], bool],
     ) -> None:
+        """`performs_scores` says of a model's id whether it plays from a score."""
+        self._performs_scores = performs_scores
+        self._scores = ScoreStore(ledger)
         self._ledger = ledger
         self._keys = keys
         self._sealer = sealer
@@ -174,13 +182,29 @@ class Lineage:
         tags: Sequence[str] | None = None,
         seed: int | None = None,
         changes: Mapping[str, Any] | None = None,
+        keep: Keep | None = None,
     ) -> tuple[GenerationRequest, Derivation]:
         """A request like the parent's with another seed, and its derivation.
 
-        ``changes`` replaces further fields of the parent's request where they are not None.
+        ``changes`` replaces further fields of the parent's request where they are not None. With
+        ``keep="notes"`` the parent's score is performed anew: tags and duration stay. Raises
+        :class:`UsageError` where they are to change, and :class:`ParentRefusedError` where the
+        parent has no score.
         """
         chosen = tuple(tags) if tags else parent.request.tags
         request = _changed(parent, {"tags": chosen, "seed": seed, **(changes or {})})
+        if keep is not None:
+            if (
+                request.tags != parent.request.tags
+                or request.duration_s != parent.request.duration_s
+            ):
+                raise UsageError(
+                    "a new performance of the same notes has the parent's tags and duration"
+                )
+            score = self._score_of(parent, request.model, "played again note by note")
+            if seed is not None and seed == parent.model["performance_seed"]:
+                raise UsageError(f"seed {seed} would make the parent again; leave the seed out")
+            return request, Derivation("vary", self._line(parent), score=score, keep=keep)
         if request.seed == parent.request.seed and request.tags == parent.request.tags:
             raise UsageError(
                 f"seed {seed} and the same tags would make the parent again; leave the seed out"
@@ -197,13 +221,34 @@ class Lineage:
     ) -> tuple[GenerationRequest, Derivation]:
         """A request for the parent's music and ``seconds`` more, and its derivation.
 
-        Raises :class:`ParentRefusedError` where the parent's file is gone or not as released.
+        Raises :class:`ParentRefusedError` where the parent's file is gone or not as released, or,
+        for the house model, where the parent was not performed from a score.
         """
         if seconds <= 0:
             raise UsageError("an extension adds more than 0 seconds")
         duration_s = parent.duration_s + seconds
         request = _changed(parent, {"seed": seed, "duration_s": duration_s, **(changes or {})})
-        return request, Derivation("extend", self._line(parent), prompt=self._music_of(parent))
+        line = self._line(parent)
+        if self._performs_scores(request.model):
+            score = self._score_of(parent, request.model, "extended")
+            request = replace(request, duration_s=score.duration_s + seconds)
+            return request, Derivation("extend", line, score=score)
+        return request, Derivation("extend", line, prompt=self._music_of(parent))
+
+    def _score_of(self, parent: Release, model: str, wish: str) -> Score:
+        """The parent's score. Raises :class:`ParentRefusedError` where it has none."""
+        score = self._scores.of_output(parent) if self._performs_scores(model) else None
+        if score is not None:
+            return score
+        if not self._performs_scores(model):
+            why = f"model {model!r} performs no scores"
+        elif parent.request.model == model:
+            why = "it was made by an earlier design of the house model, which kept no score"
+        else:
+            why = f"it was made by model {parent.request.model!r}, which plays from no score"
+        raise ParentRefusedError(
+            f"output {parent.output_id} cannot be {wish}: {why}; it can be varied"
+        )
 
     def _music_of(self, release: Release) -> Waveform:
         """The output's music as it was before it was sealed."""

@@ -38,7 +38,9 @@ from studio.core.tags import KINDS, Tag, Vocabulary
 from studio.generation.derivation import Derivation, write_parent
 from studio.generation.manifest import claim_of
 from studio.generation.progress import OnProgress, Progress, Run, Stage
+from studio.generation.scores import ScoreStore, genre_for, score_record
 from studio.generation.validation import check_human
+from studio.music.models.config import describe, performs_scores
 from studio.provenance.ledger.private_fields import Personal
 from studio.provenance.release import (
     GenerationRequest,
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 
     from studio.consent.name_screen.screen import NameScreen
     from studio.generation.staging import Workspace
-    from studio.music.composer import LeadSheet
+    from studio.music.composer.score import Score
     from studio.music.models.config import ModelConfig
     from studio.music.models.generator import MusicGenerator
     from studio.provenance.credentials.signing import Credentials, SignedFile
@@ -142,11 +144,13 @@ class Pipeline:
         the output will be) is there whenever the output is.
         """
         run = Run(progress or (lambda _: None), cancel or threading.Event())
-        tags = self.check(request)
+        self.check(request)
         if request.parent != (None if derivation is None else derivation.parent.output_id):
             raise UsageError("a parent is named by varying or extending it, and in no other way")
         if request.seed is None:
             request = replace(request, seed=secrets.randbelow(_MAX_SEED + 1))
+        request = self._with_genre(request)
+        tags = self._vocabulary().parse(request.tags)
 
         run.enter(Stage.CONSENT, "Asking the rights holders' grants")
         decision = self._decide(request, derivation, stage=Stage.CONSENT)
@@ -158,7 +162,7 @@ class Pipeline:
             reserved(seal_id.hex)
 
         run.enter(Stage.GENERATE, "Loading the model")
-        waveform, model = self._compose(request, tags, decision, run, derivation)
+        waveform, model, score = self._compose(request, tags, decision, run, derivation)
         try:
             sealed = self._seal_readably(request, waveform, model, decision, seal_id, key, run)
         except SealingError as exc:
@@ -174,7 +178,7 @@ class Pipeline:
             raise
 
         run.enter(Stage.RELEASE, "Recording and releasing")
-        release = self._release(request, sealed, model, derivation, seal_id)
+        release = self._release(request, sealed, model, derivation, seal_id, score)
         run.enter(Stage.DONE, "Released", can_cancel=False)
         return release
 
@@ -265,6 +269,36 @@ class Pipeline:
             raise ConsentRefusedError(f"refused: {why}")
         return decision
 
+    def _with_genre(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with a genre, which every score has: drawn among those permitted for it.
+
+        So that consent is asked for, and credited, for the genre that is heard. Raises
+        :class:`UsageError` where no genre is permitted.
+        """
+        config = self._models[request.model]
+        if any(tag.startswith("genre/") for tag in request.tags) or not performs_scores(config):
+            return request
+        assert request.seed is not None
+        policy, vocabulary = self._policy(), self._vocabulary()
+        known = describe(config).tags or frozenset()
+
+        def allowed(tag: str) -> bool:
+            return policy.decide(
+                [tag],
+                use=request.use,
+                territory=request.territory,
+                model=request.model,
+                at=policy.registry.present(self._clock()),
+            ).allowed
+
+        genres = [tag for tag in vocabulary if tag.startswith("genre/") and tag in known]
+        genre = genre_for(request.seed, genres, allowed)
+        if genre is None:
+            raise UsageError(
+                "no genre is permitted for this use at present; nothing can be composed"
+            )
+        return replace(request, tags=(genre, *request.tags))
+
     def _reserve(self) -> tuple[SealId, SealKey]:
         from watermark.coding.message import SealId
 
@@ -280,12 +314,12 @@ class Pipeline:
         decision: Decision,
         run: Run,
         derivation: Derivation | None = None,
-    ) -> tuple[Waveform, Mapping[str, Any]]:
-        """The music, by permission of ``decision`` only."""
+    ) -> tuple[Waveform, Mapping[str, Any], Score | None]:
+        """The music, by permission of ``decision`` only; what made it; what it was played from."""
         require_permission(decision, tags, model=request.model)  # before a model is even loaded
         assert request.seed is not None
         generator = self._generator(request.model)
-        sheet = self._lead_sheet(request, derivation)
+        score, seed = self._score(request, derivation)
         run.check()
         waveform = compose_under(
             decision,
@@ -293,36 +327,44 @@ class Pipeline:
             tags,
             model=request.model,
             duration_s=request.duration_s,
-            seed=request.seed,
+            seed=seed,
             guidance=request.guidance,
             prompt=None if derivation is None else derivation.prompt,
-            lead_sheet=sheet,
+            score=score,
             progress=run.generated,
             cancel=run.cancel,
         )
         info = generator.info
-        return waveform, {
+        record = {
             "id": info.id,
             "title": info.title,
             "digest": info.digest,
             "licence": info.licence,
-            **({} if sheet is None else {"lead_sheet": sheet.text}),
+            **({} if score is None else score_record(score, seed)),
         }
+        return waveform, record, score
 
-    def _lead_sheet(
+    def _score(
         self, request: GenerationRequest, derivation: Derivation | None
-    ) -> LeadSheet | None:
-        """What a house model plays from; an extension plays on from its parent's."""
-        if self._models[request.model].kind != "house":
-            return None
-        from studio.music.composer import LeadSheet, write_lead_sheet
+    ) -> tuple[Score | None, int]:
+        """What the house model performs, and the seed of the performance.
 
-        if derivation is not None and derivation.relation == "extend":
-            text = derivation.parent.model.get("lead_sheet")
-            if text is not None:
-                return LeadSheet.parse(text)
+        A variation that keeps the notes plays its parent's score; an extension plays on from it, as
+        its parent was performed. A hub model has no score.
+        """
         assert request.seed is not None
-        return write_lead_sheet(request.seed, request.tags)
+        if not performs_scores(self._models[request.model]):
+            return None, request.seed
+        from studio.music.composer.arrange import compose_score
+        from studio.music.composer.continuation import continued
+
+        parent = None if derivation is None else derivation.score
+        if derivation is None or parent is None:
+            return compose_score(request.tags, request.seed, request.duration_s), request.seed
+        if derivation.relation == "vary":
+            return parent, request.seed
+        performed = derivation.parent.model["performance_seed"]
+        return continued(parent, request.duration_s, request.seed), int(performed)
 
     def _seal_readably(
         self,
@@ -464,6 +506,7 @@ class Pipeline:
         model: Mapping[str, Any],
         derivation: Derivation | None,
         seal_id: SealId,
+        score: Score | None,
     ) -> Release:
         from studio.provenance.credentials.repository import ManifestStore
 
@@ -472,6 +515,8 @@ class Pipeline:
             ManifestStore.keep(connection, seal_id.hex, sealed.signed)
             if derivation is not None:
                 write_parent(connection, seal_id.hex, derivation)
+            if score is not None:
+                ScoreStore.keep(connection, seal_id.hex, score)
 
         title: str | Personal = title_of(request.tags, seal_id.hex)
         if request.title is not None:  # typed by a person, and so erasable

@@ -53,9 +53,9 @@ def without_tags(score: Score) -> Score:
     return replace(score, tags=())
 
 
-def tiny_config(**changes: int) -> PerformerConfig:
+def tiny_config(tags: tuple[str, ...] = TAGS, **changes: int) -> PerformerConfig:
     shape = {"dim": 32, "layers": 2, "heads": 2, "hidden_scale": 2, "context": 20, **changes}
-    return PerformerConfig(tags=TAGS, **shape)
+    return PerformerConfig(tags=tags, **shape)
 
 
 def tiny_lm(config: PerformerConfig, seed: int = 0):
@@ -68,9 +68,9 @@ def tiny_lm(config: PerformerConfig, seed: int = 0):
     return lm
 
 
-def tiny_performer(directory: Path, **card: object) -> Path:
+def tiny_performer(directory: Path, *, tags: tuple[str, ...] = TAGS, **card: object) -> Path:
     """Write a checkpoint of the third design to `directory`."""
-    config = tiny_config()
+    config = tiny_config(tags)
     directory.mkdir(parents=True, exist_ok=True)
     small_codec().save(directory / "codec.part")
     save_performer(

@@ -44,7 +44,9 @@ def compose_score(
     """Compose a whole piece.
 
     Args:
-        tags: At most one tag of each kind (``genre/jazz``); the seed draws what none says.
+        tags: At most one tag of each kind (``genre/jazz``). The seed draws a genre where none is
+            asked for; without a mood the genre stays as it is, without a lead one of its own
+            instruments plays.
         seed: The same request and seed give the same score.
         duration_s: Length in seconds, 3 to 600; that of the fixed form, or 32, where it is None.
         fixed: What the artist fixes; nothing by default.
@@ -253,13 +255,13 @@ class _Arranger(Stage):
 
     def _accompaniment(self, lead: Part) -> list[Part]:
         plan = self.plan
-        colour = plan.mood.colour
-        colour = replace(
-            colour, patterns=tuple(recut(p, "4/4", plan.style.metre) for p in colour.patterns)
-        )
+        layers = list(plan.style.layers)
+        if colour := plan.mood.colour:
+            fitting = tuple(recut(p, "4/4", plan.style.metre) for p in colour.patterns)
+            layers.append(replace(colour, patterns=fitting))
         parts: list[Part] = []
         taken = [lead.program]
-        for layer in (*plan.style.layers, colour):
+        for layer in layers:
             program = layer.program
             while program in taken and program in _INSTEAD:
                 program = _INSTEAD[program]

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 
 from studio.music.composer.styles.idiom import Layer
 
-__all__ = ["LEADS", "MOODS", "Lead", "Mood"]
+__all__ = ["LEADS", "MOODS", "PLAIN", "Lead", "Mood", "plain_mood", "usual_leads"]
+
+PLAIN = "plain"
+"""The name of the mood where none is asked for: the genre as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Mood:
     brightness_db: float
     reverb: float
     drums_db: float
-    colour: Layer
+    colour: Layer | None
     percussion: Mapping[str, str] = field(default_factory=dict)
     place: float = 0.5
 
@@ -151,3 +154,35 @@ LEADS = {
         Lead("voice", 53, 52, 69, 84, 3.5),
     )
 }
+
+_USUAL_LEADS = {
+    "afrobeat": ("saxophone", "trumpet"), "ambient": ("synth", "piano"),
+    "baroque": ("violin", "oboe", "flute"), "blues": ("guitar", "harmonica"),
+    "bossa-nova": ("flute", "guitar"), "celtic": ("violin", "flute"), "chiptune": ("synth",),
+    "cinematic": ("violin", "cello", "trumpet"), "country": ("violin", "guitar", "banjo"),
+    "deep-house": ("synth", "piano"), "disco": ("violin", "trumpet"), "drum-and-bass": ("synth",),
+    "flamenco": ("guitar",), "folk": ("guitar", "violin", "flute"), "funk": ("saxophone", "organ"),
+    "gospel": ("organ", "voice", "piano"), "hip-hop": ("piano", "synth"),
+    "jazz": ("saxophone", "trumpet", "piano"), "klezmer": ("clarinet", "violin"),
+    "lo-fi": ("piano", "guitar"), "march": ("trumpet", "flute"), "metal": ("guitar",),
+    "reggae": ("organ", "trombone"), "rock": ("guitar",), "salsa": ("trumpet", "piano"),
+    "ska": ("trumpet", "trombone", "saxophone"), "soul": ("saxophone", "organ"),
+    "synthwave": ("synth",), "tango": ("accordion", "violin"), "techno": ("synth",),
+    "waltz": ("violin", "flute", "clarinet"),
+}  # fmt: skip
+
+
+def usual_leads(genre: str) -> tuple[str, ...]:
+    """The instruments that lead in a genre where the request names none.
+
+    They belong to the genre: no tag of another holder is behind them.
+
+    >>> usual_leads("klezmer")
+    ('clarinet', 'violin')
+    """
+    return _USUAL_LEADS.get(genre, ("piano",))
+
+
+def plain_mood(major: bool) -> Mood:
+    """The genre as it is, in major or minor: no layer, stroke or shading of any mood tag."""
+    return Mood(PLAIN, major, 1, 0, 1.0, 1.0, 0.0, 0.0, 0.0, None)

@@ -15,7 +15,15 @@ from studio.core.errors import ConfigError, HouseError
 from studio.music.composer.changes import Changes
 from studio.music.composer.fixed import BPM_RANGE, Fixed
 from studio.music.composer.harmony import SCALES
-from studio.music.composer.palette import LEADS, MOODS, Lead, Mood
+from studio.music.composer.palette import (
+    LEADS,
+    MOODS,
+    PLAIN,
+    Lead,
+    Mood,
+    plain_mood,
+    usual_leads,
+)
 from studio.music.composer.rhythm import Feel
 from studio.music.composer.score import METRES, TICKS_PER_BEAT, Chord, Metre, Section
 from studio.music.composer.styles import STYLES, Style
@@ -81,31 +89,38 @@ class Plan:
 
 
 def names_of(seed: int, tags: Iterable[str]) -> dict[str, str]:
-    """Genre, mood and lead for a request; what no tag says is drawn by the seed.
+    """Genre, mood and lead for a request.
+
+    Where no tag says, the seed draws a genre and one of the genre's usual leads, and the mood is
+    :data:`PLAIN`: a mood or an instrument that nobody asked for is never taken from its tag.
 
     Raises :class:`HouseError` for a tag that the composer does not know.
 
-    >>> names_of(3, ["genre/waltz"])["genre"]
-    'waltz'
+    >>> names_of(3, ["genre/waltz"])
+    {'genre': 'waltz', 'mood': 'plain', 'lead': 'clarinet'}
     """
-    draw = random.Random(f"{seed}/names")
-    known = {"genre": tuple(STYLES), "mood": tuple(MOODS), "lead": tuple(LEADS)}
-    # Drawn in any case, so that naming one thing does not change what is drawn for another.
-    names = {kind: draw.choice(rows) for kind, rows in known.items()}
-    known["tempo"] = tuple(TEMPO_BANDS)
+    rows: tuple[tuple[str, Iterable[str]], ...] = (
+        ("genre", STYLES), ("mood", MOODS), ("lead", LEADS), ("tempo", TEMPO_BANDS),
+    )  # fmt: skip
+    known = {kind: frozenset(names) for kind, names in rows}
+    asked: dict[str, str] = {}
     for tag in tags:
         kind, _, name = tag.partition("/")
         if name not in known.get(kind, ()):
             raise HouseError(f"the composer does not know {tag[:60]!r}")
-        names[kind] = name
-    return names
+        asked[kind] = name
+    draw = random.Random(f"{seed}/names")
+    genre = asked.get("genre") or draw.choice(tuple(STYLES))
+    lead = random.Random(f"{seed}/lead").choice(usual_leads(genre))
+    return {"genre": genre, "mood": PLAIN, "lead": lead, **asked}
 
 
 def plan_piece(tags: Sequence[str], seed: int, duration_s: float | None, fixed: Fixed) -> Plan:
     """Plan a piece. Raises :class:`HouseError` or :class:`ConfigError` for what cannot be."""
     names = names_of(seed, tags)
-    style, mood, lead = STYLES[names["genre"]], MOODS[names["mood"]], LEADS[names["lead"]]
+    style, lead = STYLES[names["genre"]], LEADS[names["lead"]]
     draw = random.Random(f"{seed}/plan")
+    mood = MOODS.get(names["mood"]) or plain_mood(random.Random(f"{seed}/mood").random() < 0.65)
     metre = METRES[fixed.metre or style.metre]
     feel = Feel("straight" if metre.compound else fixed.feel or style.feel)
     tonic = draw.choice(style.keys) if fixed.tonic is None else fixed.tonic

@@ -156,7 +156,8 @@ class Score:
     """A whole piece. The same request gives an equal score, on any machine.
 
     ``tags`` are the tags that were asked for. ``genre``, ``mood``, ``lead`` and ``tempo`` are the
-    names that the composer followed: those of the tags, and drawn by the seed where no tag says.
+    names that the composer followed: those of the tags, and where no tag says, what it chose
+    (:func:`~studio.music.composer.plan.names_of`).
     ``duration_s`` is the length of the piece with the last chord's ring; no note ends later.
     """
 
@@ -192,6 +193,17 @@ class Score:
     @property
     def bars(self) -> int:
         return sum(section.bars for section in self.sections)
+
+    @property
+    def words(self) -> str:
+        """Key, metre, tempo and form in one line of plain words."""
+        from studio.music.composer.spelling import tonic_name
+
+        form = ", ".join(f"{section.kind} {section.bars}" for section in self.sections)
+        return (
+            f"{tonic_name(self.tonic, self.mode)} {self.mode}, {self.metre}, "
+            f"{self.bpm:g} beats a minute; {form} bars"
+        )
 
     def seconds(self, tick: float) -> float:
         """The instant of a tick, in seconds from the start."""

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.core.errors import CheckpointError
-from studio.music.models.config import ModelConfig
+from studio.music.models.config import HOUSE_WEIGHTS, ModelConfig
 
 if TYPE_CHECKING:
     from audiocraft.models.encodec import CompressionModel
     from audiocraft.models.lm import LMModel
 
-__all__ = ["Checkpoint", "check_digest", "is_memory_error", "load_checkpoint"]
+    from studio.music.models.house.performer import HousePerformer
+
+__all__ = ["Checkpoint", "check_digest", "is_memory_error", "load_checkpoint", "load_performer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,19 @@ def load_checkpoint(config: ModelConfig, *, offline: bool) -> Checkpoint:
     model = load_house_model(config.path)
     check_digest(config, WEIGHTS_NAME, model.digest)
     return Checkpoint(model.codec, model.lm, model.digest, model.config.lm.max_duration_s)
+
+
+def load_performer(config: ModelConfig) -> HousePerformer:
+    """Load the house model of the third design that `config` names.
+
+    Raises :class:`CheckpointError`, :class:`ModelMemoryError`, :class:`AudiocraftMissingError`.
+    """
+    from studio.music.models.house.performer import HousePerformer
+
+    model = HousePerformer.load(config.path or HOUSE_WEIGHTS)
+    for name, digest in model.card["files"].items():
+        check_digest(config, name, digest)
+    return model
 
 
 def check_digest(config: ModelConfig, name: str, digest: str) -> None:

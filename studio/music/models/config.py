@@ -23,12 +23,23 @@ from pydantic import model_validator as _model_validator
 from studio.core.errors import CheckpointError, ConfigError
 from studio.core.tags import TagId
 
-__all__ = ["HOUSE_WEIGHTS", "ModelConfig", "ModelInfo", "Use", "describe", "load_model_configs"]
+__all__ = [
+    "HOUSE_WEIGHTS",
+    "ModelConfig",
+    "ModelInfo",
+    "Use",
+    "describe",
+    "load_model_configs",
+    "performs_scores",
+]
 
 Use = Literal["experiment", "noncommercial", "commercial"]
 
 HOUSE_WEIGHTS = Path(__file__).resolve().parent / "house" / "weights"
 """The embedded house checkpoint: where a house configuration without a `path` looks."""
+
+LONGEST_S = 600.0
+"""The longest piece that the composer writes, in seconds."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -103,6 +114,8 @@ class ModelInfo:
     channels: int
     max_duration_s: float
     tags: frozenset[TagId] | None
+    scored: bool = False
+    """Whether the model performs a composed score (stereo, in stems)."""
 
 
 def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
@@ -112,19 +125,23 @@ def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
     """
     rate, channels, max_duration_s = config.rate, config.channels, config.max_duration_s
     tags: frozenset[TagId] | None = None
+    scored = False
     if config.kind == "house":
         card_path = (config.path or HOUSE_WEIGHTS) / "card.json"
         try:
             card = json.loads(card_path.read_text(encoding="utf-8"))
             shape = card["config"]
-            rate, channels = int(shape["codec"]["sample_rate"]), 1
-            max_duration_s = float(shape["lm"]["max_duration_s"])
-            tags = frozenset(TagId(str(tag)) for tag in shape["tags"])
+            scored = "performer" in shape  # the third design: music from a composed score
+            rate = int(shape["codec"]["sample_rate"])
+            channels = int(shape["codec"]["channels"]) if scored else 1
+            max_duration_s = LONGEST_S if scored else float(shape["lm"]["max_duration_s"])
+            known = shape["performer"]["tags"] if scored else shape["tags"]
+            tags = frozenset(TagId(str(tag)) for tag in known)
             digest = digest or str(card["digest"])
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise CheckpointError(
                 f"the card of model {config.id!r} cannot be read ({exc}); restore {card_path.name} "
-                "from the repository, or train with `studio house train-codec` and `train-lm`"
+                "from the repository, or train by docs/house-model.md"
             ) from exc
     assert rate and channels and max_duration_s  # ModelConfig requires them of hub models
     return ModelInfo(
@@ -139,7 +156,13 @@ def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
         channels=channels,
         max_duration_s=max_duration_s,
         tags=tags,
+        scored=scored,
     )
+
+
+def performs_scores(config: ModelConfig) -> bool:
+    """Whether the model performs a composed score, as its card says. Raises as `describe` does."""
+    return config.kind == "house" and describe(config).scored
 
 
 def load_model_configs(directory: Path) -> dict[str, ModelConfig]:

@@ -1,13 +1,15 @@
 """Makes music from tags: one :class:`MusicGenerator` for the house model and for hub models.
 
-It drives `audiocraft.models.MusicGen` (conditioning, continuation, windows beyond the model's own
-duration, codec) over the decoder of :mod:`studio.music.models.decoding`. One generation runs at a
-time per model; a request has its own random numbers, so its music depends on nothing but the
-request::
+A hub model is driven by `audiocraft.models.MusicGen` (conditioning, continuation, windows beyond
+the model's own duration, codec) over the decoder of :mod:`studio.music.models.decoding`. The house
+model performs a score of the composer (:mod:`studio.music.models.house.performer`). One generation
+runs at a time per model; a request has its own random numbers, so its music depends on nothing but
+the request::
 
     generator = get_generator(configs["house"])
     music = generator.generate(vocabulary.parse(["genre/waltz"]), duration_s=10, seed=7)
-    longer = generator.generate(tags, duration_s=20, seed=8, prompt=music)   # extend
+    score = generator.score(tags, seed=7, duration_s=20)  # what the house model plays
+    played = generator.perform(tags, score, seed=8)  # another performance of it, in stems
 """
 
 from __future__ import annotations
@@ -29,14 +31,22 @@ from studio.core.errors import (
     UsageError,
 )
 from studio.core.tags import Tag
-from studio.music.models.checkpoints import Checkpoint, is_memory_error, load_checkpoint
+from studio.music.models.checkpoints import (
+    Checkpoint,
+    is_memory_error,
+    load_checkpoint,
+    load_performer,
+)
 from studio.music.models.config import ModelConfig, ModelInfo, describe
 from studio.music.models.hub.audiocraft_compat import require_audiocraft
 from watermark.audio.waveform import Waveform
 
 if TYPE_CHECKING:
+    from studio.music.composer.fixed import Fixed
     from studio.music.composer.lead_sheet import LeadSheet
+    from studio.music.composer.score import Score
     from studio.music.models.decoding import CachedLM
+    from studio.music.models.house.performer import HousePerformer, Performance
 
 __all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]
 
@@ -45,6 +55,8 @@ Progress = Callable[[float, float], None]
 
 _PEAK = 0.98
 """Louder music is turned down to this: encoders and the seal need headroom."""
+
+_NO_SOUND = "the model produced no sound (NaN or infinite); its weights are damaged"
 
 _JOIN_S = 0.02
 """Cross-fade between a continued recording and what is added to it, seconds."""
@@ -67,7 +79,7 @@ class MusicGenerator:
         self._threads = config.threads if threads is None else threads
         self._turn = threading.Lock()
         self._loading = threading.Lock()
-        self._model: _Loaded | None = None
+        self._model: _Loaded | HousePerformer | None = None
         self._info = describe(config)
 
     @property
@@ -94,6 +106,7 @@ class MusicGenerator:
         top_k: int | None = None,
         prompt: Waveform | None = None,
         lead_sheet: LeadSheet | None = None,
+        score: Score | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> Waveform:
@@ -101,10 +114,11 @@ class MusicGenerator:
 
         The same arguments give the same music. With `prompt` the result begins with that
         recording and goes on from it; `duration_s` counts the whole. A longer context than the
-        model's is cut to its most recent part. A house model plays from `lead_sheet`, by default
-        the one of :meth:`lead_sheet`; to continue a recording give the one it was played from.
-        `guidance` is the weight of the tags (1 = none
+        model's is cut to its most recent part. `guidance` is the weight of the tags (1 = none
         beyond the model's own), `temperature` and `top_k` shape the draw of each token.
+
+        The house model performs `score`, by default the one of :meth:`score`, and knows neither
+        `prompt` nor `guidance`; weights of its second design play from `lead_sheet` instead.
 
         Raises:
             UsageError: a duration, seed, setting or prompt that cannot be; a tag the model does
@@ -113,9 +127,22 @@ class MusicGenerator:
             ModelError: the model cannot be loaded, or ran out of memory.
         """
         self._check(tags, duration_s, seed, prompt)
+        if self.info.scored:
+            if prompt is not None or guidance not in (None, 1.0):
+                raise UsageError(
+                    f"model {self.config.id!r} performs a score; it takes no recording to go on "
+                    "from and no guidance"
+                )
+            score = score or self.score(tags, seed=seed, duration_s=duration_s)
+            if abs(score.duration_s - duration_s) > 0.001:
+                raise UsageError(f"the score lasts {score.duration_s:g} s, not {duration_s:g} s")
+            return self.perform(
+                tags, score, seed=seed, temperature=temperature, top_k=top_k,
+                progress=progress, cancel=cancel,
+            ).mix  # fmt: skip
         stop = cancel or threading.Event()
         with self._my_turn(stop), _memory_errors(self.config.id):
-            model = self._loaded()
+            model = self._sampler()
             if stop.is_set():
                 raise GenerationCancelledError("cancelled before the first step")
             if lead_sheet is None:
@@ -137,9 +164,67 @@ class MusicGenerator:
             progress(duration_s, duration_s)
         return Waveform(samples, self.info.rate)
 
+    def perform(
+        self,
+        tags: Sequence[Tag],
+        score: Score,
+        *,
+        seed: int,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Performance:
+        """`score` as the house model plays it with `seed`: the stereo mix and its four stems.
+
+        `tags` are those that consent was given for: a score of any other tag is refused. Raises as
+        :meth:`generate` does, and :class:`UsageError` for a model that does not perform scores.
+        """
+        from studio.music.models.house.token_stream import Drawing
+
+        self._check(tags, score.duration_s, seed, None)
+        if strange := sorted(set(score.tags) - {tag.id for tag in tags}):
+            raise UsageError(f"the score follows {', '.join(strange)}, which was not asked for")
+        total = score.duration_s
+        stop = cancel or threading.Event()
+        with self._my_turn(stop), _memory_errors(self.config.id):
+            model = self._performer()
+            if stop.is_set():
+                raise GenerationCancelledError("cancelled before the first step")
+            how = Drawing(
+                self.config.temperature if temperature is None else temperature,
+                self.config.top_k if top_k is None else top_k,
+            )
+            with _threads(self._threads):
+                (played,) = model.perform(
+                    [(score, seed)],
+                    how=how,
+                    progress=progress and (lambda done: progress(min(done, total), total)),
+                    cancel=stop,
+                )
+        if not np.isfinite(played.mix.samples).all():
+            raise ModelError(_NO_SOUND)
+        if progress is not None:
+            progress(total, total)
+        return played
+
+    def score(
+        self, tags: Sequence[Tag], *, seed: int, duration_s: float, fixed: Fixed | None = None
+    ) -> Score:
+        """The score that the composer writes for a request.
+
+        Raises :class:`UsageError` for a model that does not perform scores, and for what `fixed`
+        holds and cannot be.
+        """
+        from studio.music.composer.arrange import compose_score
+
+        if not self.info.scored:
+            raise UsageError(f"model {self.config.id!r} plays from tags, not from a score")
+        return compose_score([tag.id for tag in tags], seed, duration_s, fixed)
+
     def lead_sheet(self, tags: Sequence[Tag], seed: int) -> LeadSheet | None:
-        """What `generate` plays from by default: the composer's; None for a hub model."""
-        if self.config.kind != "house":
+        """What weights of the second house design play from; None for every other model."""
+        if self.config.kind != "house" or self.info.scored:
             return None
         from studio.music.composer import write_lead_sheet
 
@@ -182,13 +267,28 @@ class MusicGenerator:
         finally:
             self._turn.release()
 
-    def _loaded(self) -> _Loaded:
+    def _loaded(self) -> _Loaded | HousePerformer:
         with self._loading, _memory_errors(self.config.id):
             if self._model is None:
-                checkpoint = load_checkpoint(self.config, offline=self._offline)
-                self._model = _Loaded(checkpoint, self.config)
-                self._info = describe(self.config, digest=checkpoint.digest)
+                if self.info.scored:
+                    performer = load_performer(self.config)
+                    self._model, digest = performer, performer.digest
+                else:
+                    checkpoint = load_checkpoint(self.config, offline=self._offline)
+                    self._model, digest = _Loaded(checkpoint, self.config), checkpoint.digest
+                self._info = describe(self.config, digest=digest)
             return self._model
+
+    def _performer(self) -> HousePerformer:
+        model = self._loaded()
+        if isinstance(model, _Loaded):
+            raise UsageError(f"model {self.config.id!r} plays from tags, not from a score")
+        return model
+
+    def _sampler(self) -> _Loaded:
+        model = self._loaded()
+        assert isinstance(model, _Loaded)  # `generate` sends scores elsewhere
+        return model
 
 
 class _Loaded:
@@ -248,18 +348,16 @@ class _Loaded:
         self.lm.begin([torch.Generator().manual_seed(seed)], stride=self.stride)
         self._set_parameters(context + new, guidance, temperature, top_k)
         self._follow(context + new, duration_s, context / self.frame_rate, progress, cancel)
-        threads_before = torch.get_num_threads()
-        torch.set_num_threads(threads or threads_before)
         try:
-            if head is None:
-                audio = self.musicgen.generate([text], progress=True)
-            else:
-                known = torch.from_numpy(head[:, head_length - round(context * hop) :].copy())
-                audio = self.musicgen.generate_continuation(
-                    known[None], self.rate, [text], progress=True
-                )
+            with _threads(threads):
+                if head is None:
+                    audio = self.musicgen.generate([text], progress=True)
+                else:
+                    known = torch.from_numpy(head[:, head_length - round(context * hop) :].copy())
+                    audio = self.musicgen.generate_continuation(
+                        known[None], self.rate, [text], progress=True
+                    )
         finally:
-            torch.set_num_threads(threads_before)
             self.musicgen.set_custom_progress_callback(None)
         made = _within_peak(audio[0].float().cpu().numpy())
         if head is not None:
@@ -338,6 +436,19 @@ def hub_is_off() -> bool:
 
 
 @contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Torch with so many CPU threads; None leaves their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def _memory_errors(model_id: str) -> Iterator[None]:
     try:
         yield
@@ -373,5 +484,5 @@ def _within_peak(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Turned down to the peak allowed. Raises :class:`ModelError` for samples that are no sound."""
     peak = float(np.abs(samples).max(initial=0.0))
     if not math.isfinite(peak):
-        raise ModelError("the model produced no sound (NaN or infinite); its weights are damaged")
+        raise ModelError(_NO_SOUND)
     return samples * np.float32(_PEAK / peak) if peak > _PEAK else samples

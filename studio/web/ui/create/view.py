@@ -317,7 +317,9 @@ def release_card(release: Release, audio_url: str) -> str:
 
 
 def _played_from(release: Release) -> str:
-    """The lead sheet in words, where the model played from one."""
+    """What the model played from, in words: a score, or a lead sheet where it is of before."""
+    if words := release.model.get("score"):
+        return f"<dt>Score</dt><dd>{esc(words)}</dd>"
     text = release.model.get("lead_sheet")
     if not text:
         return ""

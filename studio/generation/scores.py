@@ -1,0 +1,90 @@
+"""The scores of outputs: chosen, recorded with the release, read back to vary and extend.
+
+An output of the house model is a performance of a score. The release's ledger entry keeps under
+``model`` the score's SHA-256 (``score_sha256``), a line of words about it (``score``) and the seed
+it was performed with (``performance_seed``); the score itself is a row of ``output_score``.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from studio.core.db.tables.scores import output_score
+from studio.core.errors import LedgerError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from studio.music.composer.score import Score
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.release import Release
+
+__all__ = ["ScoreStore", "genre_for", "score_record"]
+
+
+class ScoreStore:
+    """Keeps and finds scores in the ledger's database."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    @staticmethod
+    def keep(connection: Connection, output_id: str, score: Score) -> None:
+        """Write a score; in the transaction that appends its output's entry."""
+        content = zlib.compress(score.to_json().encode("ascii"), 9)
+        connection.execute(output_score.insert().values(output_id=output_id, content=content))
+
+    def of_output(self, release: Release) -> Score | None:
+        """What an output was performed from; None where it was made without a score.
+
+        Raises :class:`LedgerError` where the entry names a score that is not there or is another.
+        """
+        from studio.core.errors import ConfigError
+        from studio.music.composer.score import Score
+
+        expected = release.model.get("score_sha256")
+        if expected is None:
+            return None
+        query = select(output_score.c.content).where(output_score.c.output_id == release.output_id)
+        with self._ledger.database.reading() as connection:
+            content = connection.execute(query).scalar_one_or_none()
+        try:
+            score = None if content is None else Score.from_json(_text(content))
+        except (zlib.error, UnicodeDecodeError, ConfigError):
+            score = None
+        if score is None or score.digest() != expected:
+            raise LedgerError(
+                f"the score of output {release.output_id} is missing or not the one its ledger "
+                "entry names; run `studio ledger verify`"
+            )
+        return score
+
+
+def _text(content: bytes) -> str:
+    unpacker = zlib.decompressobj()
+    return unpacker.decompress(content, 16 * 1024 * 1024).decode("ascii")
+
+
+def score_record(score: Score, performance_seed: int) -> dict[str, Any]:
+    """What a ledger entry keeps of a score, under ``model``."""
+    return {
+        "score_sha256": score.digest(),
+        "score": score.words,
+        "performance_seed": performance_seed,
+    }
+
+
+def genre_for(seed: int, genres: Iterable[str], allowed: Callable[[str], bool]) -> str | None:
+    """The genre tag for a request that names none: drawn by its seed from those allowed.
+
+    >>> genre_for(7, ["genre/jazz", "genre/waltz"], lambda tag: tag != "genre/jazz")
+    'genre/waltz'
+    """
+    known = sorted(genres)
+    order = random.Random(f"{seed}/genre").sample(known, len(known))
+    return next((tag for tag in order if allowed(tag)), None)

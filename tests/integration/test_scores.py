@@ -1,0 +1,141 @@
+"""Outputs of the house model are performances of a score that is recorded and played again."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import c2pa
+import numpy as np
+import pytest
+import yaml
+
+from studio.core.db.tables.scores import output_score
+from studio.core.errors import ConsentRefusedError, LedgerError, ParentRefusedError, UsageError
+from studio.generation.scores import ScoreStore
+from studio.music.composer.arrange import compose_score
+from tests.support.models import house_tags
+from tests.support.performers import tiny_performer
+from tests.support.studios import PlainGenerator, make_studio
+from watermark.audio.waveform import read
+
+TAGS = ("genre/jazz", "mood/calm")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Configuration whose house model is a tiny performer, and a home."""
+    folder = tmp_path_factory.mktemp("scores")
+    make_studio(folder).close()
+    tiny_performer(folder / "weights", tags=house_tags())
+    file = folder / "configs" / "models" / "house.yaml"
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    file.write_text(yaml.safe_dump({**config, "path": str(folder / "weights")}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def studio(folder):
+    with make_studio(folder) as studio:
+        yield studio
+
+
+@pytest.fixture
+def parent(studio):
+    return studio.generate(studio.request(TAGS, duration_s=5, seed=1))
+
+
+def test_an_output_is_stereo_and_its_score_is_recorded(studio, parent):
+    assert (parent.rate, parent.channels) == (48_000, 2)
+    assert parent.duration_s == 5
+    score = ScoreStore(studio.ledger()).of_output(parent)
+    assert score == compose_score(TAGS, 1, 5)
+    assert parent.model["score_sha256"] == score.digest()
+    assert parent.model["performance_seed"] == 1
+    assert "beats a minute" in parent.model["score"]
+
+
+def test_the_signed_manifest_tells_the_score(studio, parent):
+    with c2pa.Reader("audio/wav", io.BytesIO(parent.path.read_bytes())) as reader:
+        assert parent.model["score_sha256"] in reader.json()
+
+
+def test_a_changed_or_lost_score_is_found(studio, parent):
+    store = ScoreStore(studio.ledger())
+    other = replace(parent, model={**parent.model, "score_sha256": "0" * 64})
+    with pytest.raises(LedgerError, match="is missing or not the one"):
+        store.of_output(other)
+    with studio.ledger().database.writing() as connection:
+        connection.execute(output_score.delete())
+    with pytest.raises(LedgerError, match="is missing or not the one"):
+        store.of_output(parent)
+
+
+def test_a_variation_that_keeps_the_notes_performs_the_parents_score_anew(studio, parent):
+    child = studio.vary(parent.output_id, keep="notes")
+    assert child.model["score_sha256"] == parent.model["score_sha256"]
+    assert child.model["performance_seed"] == child.request.seed != 1
+    assert child.lineage["kept"] == "notes"
+    assert not np.array_equal(read(child.path).samples, read(parent.path).samples)
+    plain = studio.vary(parent.output_id)
+    assert plain.model["score_sha256"] != parent.model["score_sha256"]
+    assert "kept" not in plain.lineage
+
+
+def test_notes_are_not_kept_under_other_tags_or_another_length(studio, parent):
+    with pytest.raises(UsageError, match="parent's tags and duration"):
+        studio.vary(parent.output_id, tags=["genre/waltz"], keep="notes")
+    with pytest.raises(UsageError, match="parent's tags and duration"):
+        studio.vary(parent.output_id, changes={"duration_s": 7.0}, keep="notes")
+    with pytest.raises(UsageError, match="would make the parent again"):
+        studio.vary(parent.output_id, seed=1, keep="notes")
+
+
+def test_an_extension_begins_as_its_parent_and_goes_on(studio, parent):
+    child = studio.extend(parent.output_id, 4)
+    assert child.duration_s == 9
+    assert child.model["performance_seed"] == 1
+    score, before = (ScoreStore(studio.ledger()).of_output(r) for r in (child, parent))
+    cut = before.chords[-1].start // before.bar_ticks * before.bar_ticks
+    for stem in ("bass", "lead"):
+        kept = [
+            [(n.start, n.pitch) for p in s.stem(stem) for n in p.notes if n.start < cut]
+            for s in (score, before)
+        ]
+        assert kept[0] == kept[1]
+    assert score.seconds(max(n.start for p in score.parts for n in p.notes)) > 5
+
+
+def test_a_genre_that_nobody_named_is_drawn_asked_for_and_credited(studio):
+    release = studio.generate(studio.request(["mood/dark"], duration_s=4, seed=3))
+    genre = release.request.tags[0]
+    assert genre.startswith("genre/")
+    assert release.request.tags[1:] == ("mood/dark",)
+    assert [tag["tag"] for tag in release.decision["tags"]] == [genre, "mood/dark"]
+    assert ScoreStore(studio.ledger()).of_output(release).genre == genre.split("/")[1]
+
+
+def test_only_permitted_genres_are_drawn(studio):
+    assert not studio.decide(["genre/choral"], model="house").allowed
+    for seed in range(6):
+        release = studio.generate(studio.request(["tempo/fast"], duration_s=3, seed=seed))
+        assert studio.decide(release.request.tags, model="house").allowed
+
+
+def test_a_parent_without_a_score_is_not_extended_by_the_house_model(studio):
+    vars(studio)["generator"] = lambda _model: PlainGenerator()
+    hub = studio.generate(
+        studio.request(TAGS, duration_s=4, seed=2, model="facebook/musicgen-small")
+    )
+    with pytest.raises(ParentRefusedError, match="plays from no score; it can be varied"):
+        studio.extend(hub.output_id, 3, changes={"model": "house"})
+    with pytest.raises(ParentRefusedError, match="performs no scores"):
+        studio.vary(hub.output_id, keep="notes")
+
+
+def test_consent_is_asked_before_anything_is_composed(studio, monkeypatch):
+    monkeypatch.setattr(
+        "studio.music.composer.arrange.compose_score", lambda *_, **__: pytest.fail("composed")
+    )
+    with pytest.raises(ConsentRefusedError):
+        studio.generate(studio.request(["genre/choral"], duration_s=4))
