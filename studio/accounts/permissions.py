@@ -133,6 +133,8 @@ PERMISSIONS: Mapping[str, Rule] = {
     "generate": Rule(Permission.GENERATE),
     "vary": Rule(Permission.GENERATE),
     "extend": Rule(Permission.GENERATE),
+    "existing": Rule(Permission.OWN_OUTPUTS),
+    "repeats_today": Rule(Permission.GENERATE),
     # figures
     "statement": Rule(Permission.CONSENT),
     "reconcile": Rule(Permission.CONSENT),

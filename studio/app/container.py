@@ -33,7 +33,13 @@ from studio.consent.administration import (
 )
 from studio.consent.types import format_instant
 from studio.core.config import FORMATS, StudioConfig, load_config
-from studio.core.errors import ModelError, OutputGoneError, ParentRefusedError, UsageError
+from studio.core.errors import (
+    ConsentRefusedError,
+    ModelError,
+    OutputGoneError,
+    ParentRefusedError,
+    UsageError,
+)
 from studio.core.home import locked
 from studio.core.paths import StudioPaths, resolve_paths
 from studio.core.tags import Tag, Vocabulary
@@ -47,6 +53,7 @@ from studio.generation.pipeline import (
     Stage,
 )
 from studio.generation.quota import LOCAL_ACCOUNT, Quotas, Usage
+from studio.generation.repeats import identical, same_music
 from studio.verification.verifier import Verdict, Verifier, VerifyReport
 
 if TYPE_CHECKING:
@@ -82,6 +89,8 @@ __all__ = [
     "VerifyReport",
     "open_studio",
 ]
+
+_LOOKED_BACK = 300  # latest outputs among which a request is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +383,14 @@ class Studio:
     ) -> Release:
         """The one way to the pipeline: within the quota, and looked at for near-duplicates."""
         self._pipeline.check(request)
-        with self._quotas.place(account or LOCAL_ACCOUNT, request.duration_s) as place:
+
+        def repeats() -> bool:
+            mine = self.outputs(_LOOKED_BACK, account=account)
+            return any(same_music(earlier.request, request) for earlier in mine)
+
+        with self._quotas.place(
+            account or LOCAL_ACCOUNT, request.duration_s, repeats=repeats
+        ) as place:
             release = self._pipeline.generate(
                 request,
                 progress=progress,
@@ -385,9 +401,54 @@ class Studio:
             place.output_id = release.output_id
         besides = () if derivation is None else [f.output_id for f in derivation.forebears]
         self._quotas.look_for_alike(
-            account or LOCAL_ACCOUNT, release.output_id, self._registry, besides=besides
+            account or LOCAL_ACCOUNT,
+            release.output_id,
+            self._registry,
+            besides=besides,
+            excused=lambda other: self._is_other_format(other, release.request),
         )
         return release
+
+    def _is_other_format(self, output_id: str, request: GenerationRequest) -> bool:
+        """Whether that output is the same music, written in another file format."""
+        other = self.ledger().release(output_id)
+        return (
+            other is not None
+            and other.request.format != request.format
+            and same_music(other.request, request)
+        )
+
+    def existing(self, request: GenerationRequest, *, account: str | None = None) -> Release | None:
+        """What ``account`` has made by the very same request, if it may still be handed out.
+
+        A request without a seed has none: its seed is drawn.
+        """
+        decision = self.decide(
+            request.tags, use=request.use, territory=request.territory, model=request.model
+        )
+        if not decision.allowed:
+            return None
+        for earlier in self.outputs(_LOOKED_BACK, account=account):
+            if identical(earlier.request, request) and self._is_current(earlier):
+                return earlier
+        return None
+
+    def _is_current(self, release: Release) -> bool:
+        """Whether an output can be had and its model would play it again just so."""
+        known = self.generator(release.request.model).info.digest
+        if known and release.model.get("digest") not in (None, known):
+            return False
+        try:
+            self.registrar().require_distribution(release.output_id)
+            self._file_of(release)
+        except (UsageError, ConsentRefusedError):  # gone, or withdrawn
+            return False
+        return True
+
+    def repeats_today(self, *, account: str | None = None) -> tuple[int, int]:
+        """Near-duplicates of earlier outputs that ``account`` made today, and how many it may."""
+        limit = self.config.quotas.near_duplicates_per_day
+        return self._quotas.near_duplicates(account or LOCAL_ACCOUNT), limit
 
     def _owned_by(self, account: str | None) -> Callable[[str], None] | None:
         """Writes down whose a reserved output will be; the local owner's need no owner."""

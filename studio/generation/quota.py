@@ -9,7 +9,8 @@ generation), and near-duplicates per day. A refusal says which limit it was and 
 again.
 
 A near-duplicate is an output whose fingerprint is that of an earlier output which is not among its
-forebears: the same music under another seal.
+forebears: the same music under another seal. The same music in another file format is none. Over
+the limit of near-duplicates only requests that repeat earlier music are refused.
 """
 
 from __future__ import annotations
@@ -107,8 +108,12 @@ class Quotas:
         self._clock = clock or (lambda: datetime.now(UTC))
 
     @contextmanager
-    def place(self, account: str, seconds: float) -> Iterator[Place]:
+    def place(
+        self, account: str, seconds: float, *, repeats: Callable[[], bool] = lambda: True
+    ) -> Iterator[Place]:
         """Take a place for a request of ``seconds``; set its ``output_id`` once released.
+
+        ``repeats`` says whether the request makes music again that the account has already.
 
         Raises :class:`QuotaExceededError` where there is none. A block left by a refusal keeps the
         place, one that was cancelled keeps it for the window; any other without an output id gives
@@ -116,8 +121,10 @@ class Quotas:
         """
         use_id = secrets.token_hex(16)
         now = self._clock().astimezone(UTC)
+        spent = self.near_duplicates(account) >= self._limits.near_duplicates_per_day
+        repeated = spent and repeats()
         with self._database.writing() as connection:
-            self._require_room(connection, account, seconds, now)
+            self._require_room(connection, account, seconds, now, repeated=repeated)
             connection.execute(
                 generation_use.insert().values(
                     use_id=use_id,
@@ -164,23 +171,43 @@ class Quotas:
             )
 
     def look_for_alike(
-        self, account: str, output_id: str, registry: Registry, *, besides: Collection[str]
+        self,
+        account: str,
+        output_id: str,
+        registry: Registry,
+        *,
+        besides: Collection[str],
+        excused: Callable[[str], bool] = lambda _other: False,
     ) -> None:
         """Count a released output if it is nearly an earlier one.
 
-        The output stands either way, so that a failure here is logged and no more.
+        ``excused`` says of an earlier output whether this one may sound like it. The output
+        stands either way, so that a failure here is logged and no more.
         """
         try:
             alike = nearest_alike(
                 registry,
                 output_id,
                 besides=besides,
+                excused=excused,
                 max_distance=self._limits.near_duplicate_distance,
             )
             if alike is not None:
                 self.record_near_duplicate(account, output_id, *alike)
         except LedgerError:
             _logger.exception("output %s was not compared with earlier ones", output_id)
+
+    def near_duplicates(self, account: str) -> int:
+        """How many the account has made today."""
+        begin, _ = _day(self._clock())
+        with self._database.reading() as connection:
+            found = connection.scalar(
+                select(func.count()).where(
+                    near_duplicate.c.account_id == account,
+                    near_duplicate.c.found_at >= format_instant(begin),
+                )
+            )
+        return int(found or 0)
 
     def usage(self, day: datetime | None = None) -> Usage:
         """Figures of one day, today if left out."""
@@ -245,7 +272,13 @@ class Quotas:
         )
 
     def _require_room(
-        self, connection: Connection, account: str, seconds: float, now: datetime
+        self,
+        connection: Connection,
+        account: str,
+        seconds: float,
+        now: datetime,
+        *,
+        repeated: bool,
     ) -> None:
         limits = self._limits
         begin, tomorrow = _day(now)
@@ -263,15 +296,10 @@ class Quotas:
             raise _refused(f"{limits.outputs_per_day} outputs a day", tomorrow, now)
         if float(today.seconds or 0) + seconds > limits.seconds_per_day:
             raise _refused(f"{limits.seconds_per_day:g} seconds of music a day", tomorrow, now)
-        alike = connection.scalar(
-            select(func.count()).where(
-                near_duplicate.c.account_id == account,
-                near_duplicate.c.found_at >= format_instant(begin),
-            )
-        )
-        if int(alike or 0) >= limits.near_duplicates_per_day:
+        if repeated:
             raise _refused(
-                f"{limits.near_duplicates_per_day} near-duplicates of earlier outputs a day",
+                f"{limits.near_duplicates_per_day} near-duplicates of earlier outputs a day, and "
+                "this request makes the same music again; another seed makes new music at once",
                 tomorrow,
                 now,
             )
@@ -299,11 +327,16 @@ _ALIKE_SHARE = 0.8  # of an output's sound that must be in the other one
 
 
 def nearest_alike(
-    registry: Registry, output_id: str, *, besides: Collection[str], max_distance: float
+    registry: Registry,
+    output_id: str,
+    *,
+    besides: Collection[str],
+    max_distance: float,
+    excused: Callable[[str], bool] = lambda _other: False,
 ) -> tuple[str, float] | None:
     """The earlier output whose sound this one's nearly is, and how many bits differ; or None.
 
-    ``besides`` are outputs that it may sound like: its forebears.
+    ``besides`` are outputs that it may sound like: its forebears. ``excused`` names further ones.
     """
     registry.refresh()
     query = registry.index.reference(output_id)
@@ -314,6 +347,7 @@ def nearest_alike(
         and match.key not in besides
         and match.distance <= max_distance
         and match.overlap_s >= _ALIKE_SHARE * query.duration_s
+        and not excused(str(match.key))
     ]
     if not alike:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,8 +217,6 @@ def test_music_of_a_noncommercial_model_does_not_become_commercial_by_extension(
 
 
 def test_a_parent_cannot_be_claimed_in_a_request(studio, parent):
-    from dataclasses import replace
-
     request = replace(studio.request(TAGS, duration_s=5), parent=parent.output_id)
     with pytest.raises(UsageError, match="parent"):
         studio.generate(request)
@@ -255,6 +254,39 @@ def test_the_same_music_again_is_a_near_duplicate_and_counted(studio):
     studio.generate(studio.request(TAGS, duration_s=6, seed=12))
     assert studio.usage().near_duplicates_ever == 1
     assert first.output_id != again.output_id
+
+
+def test_one_piece_in_three_formats_is_no_near_duplicate(studio):
+    request = studio.request(TAGS, duration_s=6, seed=11)
+    for format in ("wav", "flac", "mp3"):
+        studio.generate(replace(request, format=format))
+    assert studio.usage().near_duplicates_ever == 0
+    studio.generate(replace(request, format="flac"))
+    assert studio.repeats_today() == (1, studio.config.quotas.near_duplicates_per_day)
+
+
+def test_an_identical_request_finds_the_output_that_it_made(studio):
+    request = studio.request(TAGS, duration_s=6, seed=11)
+    assert studio.existing(request) is None
+    made = studio.generate(request)
+    assert studio.existing(request) == made
+    for other in (
+        replace(request, seed=12),
+        replace(request, seed=None),
+        replace(request, format="mp3"),
+        replace(request, title="Another"),
+        replace(request, note="private"),
+    ):
+        assert studio.existing(other) is None
+    made.path.unlink()
+    assert studio.existing(request) is None
+
+
+def test_a_withdrawn_consent_gives_no_existing_output(studio):
+    request = studio.request(TAGS, duration_s=6, seed=11)
+    studio.generate(request)
+    revoke(studio)
+    assert studio.existing(request) is None
 
 
 def test_an_extension_is_no_near_duplicate_of_its_parent(studio, parent):

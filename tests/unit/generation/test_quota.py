@@ -186,3 +186,24 @@ def test_usage_of_another_day_is_empty_and_names_the_limits(quotas, clock):
     usage = quotas.usage(clock.now - timedelta(days=1))
     assert (usage.day, usage.accounts, usage.outputs_ever) == ("2026-11-21", (), 1)
     assert usage.to_json()["limits"]["outputs_per_day"] == 7
+
+
+def test_over_the_limit_of_near_duplicates_only_repeats_are_refused(quotas, monkeypatch):
+    quotas = quotas(near_duplicates_per_day=2)
+    assert quotas.near_duplicates("ada") == 0
+    monkeypatch.setattr(quotas, "near_duplicates", lambda account: 2)
+    with quotas.place("ada", 1.0, repeats=lambda: False) as place:
+        place.output_id = "a" * 16
+    with (
+        pytest.raises(QuotaExceededError, match="another seed makes new music at once"),
+        quotas.place("ada", 1.0, repeats=lambda: True),
+    ):
+        pass
+
+
+def test_whether_a_request_repeats_is_asked_over_the_limit_only(quotas):
+    def never() -> bool:
+        raise AssertionError("it costs a look at every output")
+
+    with quotas(near_duplicates_per_day=1).place("ada", 1.0, repeats=never) as place:
+        place.output_id = "a" * 16
