@@ -8,14 +8,13 @@ from pathlib import Path
 import click
 
 from studio.cli.output import emit, json_option, open_local, read_bytes
+from watermark.cli.paths import INPUT, OutputFolder
 
 __all__ = ["backup", "init", "restore"]
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-
 
 @click.command("init")
-@click.argument("target", metavar="[DIR]", required=False, type=_FOLDER)
+@click.argument("target", metavar="[DIR]", required=False, type=OutputFolder())
 @json_option
 def init(target: Path | None, as_json: bool) -> None:
     """Write a copy of the configuration into DIR, to be edited there.
@@ -38,7 +37,7 @@ def init(target: Path | None, as_json: bool) -> None:
 
 
 @click.command("backup")
-@click.argument("target", metavar="DIR", type=_FOLDER)
+@click.argument("target", metavar="DIR", type=OutputFolder())
 @click.option("--with-keys", is_flag=True, help="Put the secret keys in as well.")
 @json_option
 def backup(target: Path, with_keys: bool, as_json: bool) -> None:
@@ -65,10 +64,10 @@ def backup(target: Path, with_keys: bool, as_json: bool) -> None:
 
 
 @click.command("restore")
-@click.argument("source", metavar="DIR", type=_FOLDER)
+@click.argument("source", metavar="DIR", type=INPUT)
 @click.option(
     "--public-key",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=INPUT,
     help="The backup's checkpoint must be signed by a key of this file.",
 )
 @json_option

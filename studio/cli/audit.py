@@ -10,6 +10,7 @@ import click
 
 from studio.cli.caller import open_as_caller
 from studio.cli.output import DONE, NEGATIVE, emit, json_option
+from watermark.cli.paths import OutputFile
 
 if TYPE_CHECKING:
     from studio.accounts.security_log import SecurityEvent
@@ -56,7 +57,7 @@ def _line(found: SecurityEvent) -> str:
 @audit.command()
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     help="The file to write; standard output by default.",
 )
 def export(out: Path | None) -> None:

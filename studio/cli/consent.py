@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from studio.cli.generate import scope_options, split_tags, tags_option
-from studio.cli.output import DONE, NEGATIVE, emit, json_option, read_bytes
+from studio.cli.output import DONE, NEGATIVE, UNREADABLE, emit, json_option, read_bytes
 from studio.cli.signing import (
     fingerprint,
     grant,
@@ -22,6 +22,9 @@ from studio.cli.signing import (
     sign_shipped,
     tags,
 )
+from studio.core.errors import ConsentFileError, UnreadableProofError
+from watermark.cli.paths import INPUT, OutputFile
+from watermark.cli.process import printable
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["consent"]
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = INPUT
 
 
 def _open() -> Studio:
@@ -117,17 +120,26 @@ def check(
 @json_option
 @click.pass_context
 def import_files(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
-    """Record the signed documents in FILES; exits with 1 where one is refused, and says why."""
+    """Record the signed documents in FILES; exits with 1 where one is refused, and says why.
+
+    A file that cannot be read does not stop the others; the exit code is 3 then.
+    """
     code = DONE
     with _open() as studio:
         for path in files:
-            code = max(code, _report(studio.import_consent(read_bytes(path)), as_json))
+            try:
+                report = studio.import_consent(read_bytes(path))
+            except (UnreadableProofError, ConsentFileError) as exc:
+                click.echo(f"studio: {printable(path.name)}: {exc}", err=True)
+                code = UNREADABLE
+                continue
+            code = max(code, _report(report, as_json))
     ctx.exit(code)
 
 
 @consent.command()
 @click.option("--holder", help="Only the documents of this rights holder.")
-@click.option("--out", required=True, type=_FILE, help="Where the file goes.")
+@click.option("--out", required=True, type=OutputFile(), help="Where the file goes.")
 def export(holder: str | None, out: Path) -> None:
     """Write the signed documents to a file, for another studio or a backup."""
     from studio.cli.signing import write_out

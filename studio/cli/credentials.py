@@ -7,13 +7,12 @@ from pathlib import Path
 import click
 
 from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local
-from studio.core.errors import UsageError
+from studio.core.errors import UnreadableProofError, UsageError
+from watermark.cli.paths import INPUT, OutputFile
 
 __all__ = ["credentials", "receipt"]
 
-_out_option = click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where to put it."
-)
+_out_option = click.option("--out", required=True, type=OutputFile(), help="Where to put it.")
 
 
 @click.command()
@@ -44,7 +43,7 @@ def credentials_root() -> None:
 
 
 @credentials.command("show")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=INPUT)
 @json_option
 @click.pass_context
 def credentials_show(ctx: click.Context, file: Path, as_json: bool) -> None:
@@ -55,7 +54,7 @@ def credentials_show(ctx: click.Context, file: Path, as_json: bool) -> None:
         try:
             found = studio.examine_credentials(file)
         except OSError as exc:
-            raise UsageError(f"cannot read {file.name}: {exc.strerror}") from exc
+            raise UnreadableProofError(f"cannot read {file.name}: {exc.strerror}") from exc
     body = found.to_json() | {"file": file.name, "claims": dict(found.reading.claims)}
     if as_json:
         emit(body)

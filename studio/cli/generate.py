@@ -13,6 +13,7 @@ from studio.cli.output import emit, json_option
 from studio.core.config import FORMATS
 from studio.core.errors import UsageError
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
+from watermark.cli.paths import OutputFile
 
 if TYPE_CHECKING:
     from studio.app.container import Progress, Release, Studio
@@ -53,7 +54,7 @@ _making_options = _with(
     click.option("--format", type=click.Choice(FORMATS), help="Format of the file."),
     click.option(
         "--out",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=OutputFile(),
         help="Copy the released file here; its extension chooses the format.",
     ),
     click.option("--title", help="Title of the output, without artists' names."),

@@ -13,6 +13,7 @@ import click
 
 from studio.accounts.permissions import Permission
 from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local, read_bytes
+from watermark.cli.paths import INPUT, OutputFile
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ledger"]
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = INPUT
 _public_key_option = click.option(
     "--public-key", type=_FILE, help="File of public keys; `studio ledger key` prints ours."
 )
@@ -138,7 +139,7 @@ def _against_checkpoints(
 
 
 @ledger.command("checkpoint")
-@click.option("--out", type=_FILE, help="Also write the checkpoint here.")
+@click.option("--out", type=OutputFile(), help="Also write the checkpoint here.")
 @json_option
 def checkpoint(out: Path | None, as_json: bool) -> None:
     """Sign the ledger's size and head as they are now; print the signed note."""
@@ -171,7 +172,7 @@ def key() -> None:
 
 @ledger.command("prove")
 @click.argument("what", metavar="OUTPUT_ID|ENTRY")
-@click.option("--out", type=_FILE, help="Write the bundle here instead of stdout.")
+@click.option("--out", type=OutputFile(), help="Write the bundle here instead of stdout.")
 @click.option("--disclose", is_flag=True, help="Open the entry's personal values in it.")
 def prove(what: str, out: Path | None, disclose: bool) -> None:
     """Make the offline proof that an output's release, or any entry, is in the ledger."""

@@ -12,6 +12,7 @@ import click
 from studio.cli.caller import open_as_caller
 from studio.cli.output import DONE, NEGATIVE, emit, json_option
 from studio.core.errors import UsageError
+from watermark.cli.paths import INPUT, OutputFile
 from watermark.util.files import write_file
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ __all__ = ["disclosure", "names", "statement", "usage"]
     "--format", type=click.Choice(["csv", "json", "html"]), default="csv", show_default=True
 )
 @click.option("--as-of", type=click.IntRange(0), help="Count the first so many ledger entries.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead."
-)
+@click.option("--out", type=OutputFile(), help="Write to this file instead.")
 @click.pass_context
 def statement(
     ctx: click.Context,
@@ -116,7 +115,7 @@ def names_check(ctx: click.Context, texts: tuple[str, ...], as_json: bool) -> No
 
 
 @names.command("measure")
-@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("table", type=INPUT)
 @json_option
 def names_measure(table: Path, as_json: bool) -> None:
     """Measure recall and false refusals on TABLE: lines of refuse|allow, kind, text, with tabs."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from studio.core.errors import UsageError
+from watermark.cli.paths import INPUT, OutputFile
 
 if TYPE_CHECKING:
     from studio.consent.signed.documents import Document
@@ -29,11 +30,13 @@ __all__ = [
     "write_out",
 ]
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = INPUT
 _Kind = TypeVar("_Kind", bound="Document")
 _key_option = click.option("--key", required=True, type=_FILE, help="The holder's signing key.")
 _holder_option = click.option("--holder", required=True, metavar="ID", help="Id of the holder.")
-_out_option = click.option("--out", required=True, type=_FILE, help="Where the signed file goes.")
+_out_option = click.option(
+    "--out", required=True, type=OutputFile(), help="Where the signed file goes."
+)
 
 
 _ONE_OR_EVERY = "its site id (`studio consent site`), or '*' for every studio"
@@ -64,7 +67,7 @@ def _envelope_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("out", type=_FILE)
+@click.argument("out", type=OutputFile())
 @click.option("--protect", is_flag=True, help="Ask for a password and encrypt the key with it.")
 def keygen(out: Path, protect: bool) -> None:
     """Make a signing key in OUT and print its fingerprint. Whoever has the file can sign."""

@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import click
 
+from watermark.cli.paths import INPUT, OutputFile, OutputFolder
+
 __all__ = ["house"]
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -53,7 +55,7 @@ def house() -> None:
 
 
 @house.command("compose")
-@click.option("--out", required=True, type=_FOLDER, help="Folder of the catalogue.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder of the catalogue.")
 @_limit_option
 def compose(out: Path, limit: int | None) -> None:
     """Compose every track of configs/train/catalogue.yaml; deterministic by seed."""
@@ -65,7 +67,7 @@ def compose(out: Path, limit: int | None) -> None:
 
 
 @house.command("render")
-@click.option("--out", required=True, type=_FOLDER, help="Folder that `compose` made.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder that `compose` made.")
 @_limit_option
 def render(out: Path, limit: int | None) -> None:
     """Render what is composed and not rendered yet, with FluidSynth."""
@@ -169,7 +171,7 @@ def refine_decoder(
     type=_FOLDER,
     help="Instead of a run: finished weights, whose sampling alone is changed.",
 )
-@click.option("--out", required=True, type=_FOLDER, help="Folder for weights and card.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder for weights and card.")
 @click.option("--notes", default="", help="A remark for the card.")
 @click.option("--guidance", type=click.FloatRange(1), help="Weight of what is asked for.")
 @click.option("--top-k", type=click.IntRange(1), help="Draw among so many tokens.")
@@ -289,14 +291,14 @@ def evaluate(
 
 
 _tables_option = click.option(
-    "--tables", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    "--tables", required=True, type=INPUT,
     help="Instrument tables, written by `measure-instruments`.",
 )  # fmt: skip
 
 
 @house.command("measure-instruments")
 @click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    "--out", required=True, type=OutputFile(),
     help="File of the tables (.npz).",
 )  # fmt: skip
 def measure_instruments(out: Path) -> None:
@@ -311,7 +313,7 @@ def measure_instruments(out: Path) -> None:
 
 
 @house.command("render-stems")
-@click.option("--out", required=True, type=_FOLDER, help="Folder for train/ and test/.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder for train/ and test/.")
 @_tables_option
 @_limit_option
 def render_stems(out: Path, tables: Path, limit: int | None) -> None:
@@ -365,7 +367,7 @@ def train_stem_codec(
 @house.command("evaluate-stem-codec")
 @click.option("--tracks", required=True, type=_FOLDER, help="Folder that `render-stems` made.")
 @click.option(
-    "--codec", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    "--codec", required=True, type=INPUT,
     help="File that `train-stem-codec` wrote.",
 )  # fmt: skip
 def evaluate_stem_codec(tracks: Path, codec: Path) -> None:
@@ -406,7 +408,7 @@ def _evaluate_performer(
 
 @house.command("encode-scores")
 @_codec_option
-@click.option("--out", required=True, type=_FOLDER, help="Folder of the encoded tracks.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder of the encoded tracks.")
 @_limit_option
 def encode_scores(codec: Path, out: Path, limit: int | None) -> None:
     """Compose, render and encode the performer's tracks; goes on where it stopped."""
@@ -452,7 +454,7 @@ def train_performer(
 @_codec_option
 @_encoded_option
 @_run_option
-@click.option("--out", required=True, type=_FOLDER, help="Folder for weights and card.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder for weights and card.")
 @click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True)
 @click.option("--top-k", type=click.IntRange(0), default=0, help="0 draws from all tokens.")
 @click.option("--notes", default="", help="A remark for the card.")

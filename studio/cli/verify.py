@@ -28,6 +28,7 @@ from watermark.cli.batch import (
     run_scan,
     scan_options,
 )
+from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, printable
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ _COLUMNS: dict[str, ColumnKind] = {
 @click.option(
     "--report",
     "report_path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Also write a report on all files: .html to read and print, or .json.",
 )

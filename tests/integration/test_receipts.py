@@ -156,6 +156,6 @@ def test_the_commands(studio, release, tmp_path, monkeypatch):
     assert shown["state"] == "trusted"
     assert shown["claims"]["c2pa.soft-binding"]["blocks"][0]["value"] == release.seal_id
     call("credentials", "show", __file__, code=1)
-    call("credentials", "show", tmp_path / "none.wav", code=2)
+    call("credentials", "show", tmp_path / "none.wav", code=3)
     call("credentials", "export", release.output_id, "--out", tmp_path / "x.c2pa")
     assert (tmp_path / "x.c2pa").read_bytes() in release.path.read_bytes()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import watermark.cli.common
 import watermark.cli.main
 from tests.support.seals import SilentSeal, TonalSeal
 from watermark.audio.waveform import Waveform, read, write
@@ -19,13 +20,13 @@ from watermark.coding.message import SealKey
 from watermark.evaluation.bench import synthetic_clips
 
 SEAL = "00112233aabbccdd"
-LOAD_MODEL = watermark.cli.main._load_model
+LOAD_MODEL = watermark.cli.common.load_model
 
 
 @pytest.fixture(autouse=True)
 def tonal_model(monkeypatch):
     monkeypatch.delenv("WATERMARK_KEY_FILE", raising=False)
-    monkeypatch.setattr(watermark.cli.main, "_load_model", lambda name: TonalSeal())
+    monkeypatch.setattr(watermark.cli.common, "load_model", lambda name: TonalSeal())
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ class TestEmbed:
         call("embed", folder / "song.wav", folder / "x.wav", "--seal-id", SEAL)
 
     def test_a_seal_that_cannot_be_read_back_is_not_handed_out(self, folder, monkeypatch):
-        monkeypatch.setattr(watermark.cli.main, "_load_model", lambda name: SilentSeal())
+        monkeypatch.setattr(watermark.cli.common, "load_model", lambda name: SilentSeal())
         result = embed(folder, "sealed.wav", code=1)
         assert "nothing was written" in result.stderr
         assert sorted(p.name for p in folder.iterdir()) == ["ids.txt", "key.json", "song.wav"]
@@ -294,7 +295,7 @@ class TestBench:
 
     def test_the_figures_do_not_depend_on_the_number_of_processes(self, tmp_path, monkeypatch):
         """With the house model: what is put in place of one here does not reach the workers."""
-        monkeypatch.setattr(watermark.cli.main, "_load_model", LOAD_MODEL)
+        monkeypatch.setattr(watermark.cli.common, "load_model", LOAD_MODEL)
         attacks = tmp_path / "list.yaml"
         attacks.write_text(
             "attacks:\n"

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+import watermark.cli.common
 import watermark.cli.main
 from tests.integration.test_watermark_cli import SEAL, call
 from tests.support.seals import TonalSeal
@@ -27,7 +28,7 @@ KEY = SealKey(1, b"k" * 32)
 @pytest.fixture(autouse=True)
 def tonal_model(monkeypatch):
     monkeypatch.delenv("WATERMARK_KEY_FILE", raising=False)
-    monkeypatch.setattr(watermark.cli.main, "_load_model", lambda name: TonalSeal())
+    monkeypatch.setattr(watermark.cli.common, "load_model", lambda name: TonalSeal())
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def unhurried(*arguments):  # or all files are done before the interrupt comes
     return answer(*arguments)
 watermark.batch.pool._answer = unhurried
 from tests.support.seals import TonalSeal
-watermark.cli.main._load_model = lambda name: TonalSeal()
+watermark.cli.common.load_model = lambda name: TonalSeal()
 watermark.cli.main.main(sys.argv[1:])
 """
 

@@ -28,6 +28,7 @@ from watermark.batch.files import (
     write_table,
 )
 from watermark.batch.pool import Failure, Report, in_order
+from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, printable
 
 __all__ = [
@@ -71,7 +72,7 @@ def many_files(command: _Command) -> _Command:
             metavar="LIST",
             help="Also the files named in LIST, one a line; - is standard input.",
         ),
-        click.argument("files", metavar="FILE...", nargs=-1, type=click.Path()),
+        click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(readable=False)),
     ):
         command = option(command)
     return command
@@ -93,7 +94,7 @@ def scan_options(command: _Command) -> _Command:
         click.option(
             "--out",
             required=True,
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=OutputFile(),
             metavar="REPORT",
             help="Report: .jsonl, .csv or (with pyarrow) .parquet. A report that is there is "
             "continued.",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from watermark.coding.identify import Codebook, Identification
     from watermark.coding.message import SealKey
     from watermark.detection.detect import Detection
+    from watermark.models.base import SealModel, SealModelConfig
 
 __all__ = [
     "COLUMNS",
@@ -25,8 +26,19 @@ __all__ = [
     "describe_identity",
     "identity",
     "ids_digest",
+    "load_model",
+    "model_config",
+    "model_option",
     "unreadable",
 ]
+
+model_option = click.option(
+    "--model",
+    default="house",
+    show_default=True,
+    metavar="house|hub|FILE.yaml",
+    help="Seal model: the embedded one, Meta's from the hub, or a configuration file.",
+)
 
 COLUMNS: dict[str, ColumnKind] = {
     "file": "text",
@@ -81,8 +93,10 @@ def codebook_of(ids: str, key_files: Iterable[str]) -> Codebook:
     name = Path(ids).name
     try:
         lines = Path(ids).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise click.UsageError(f"list of ids {name}: unreadable") from exc
+    except UnicodeDecodeError as exc:
+        raise click.UsageError(f"list of ids {name}: not UTF-8 text") from exc
+    except OSError as exc:
+        raise _no_ids(name, exc) from exc
     entries = []
     for number, line in enumerate(lines, 1):
         fields = line.split("#")[0].split()
@@ -118,7 +132,11 @@ def ids_digest(ids: str) -> str:
     try:
         return "ids " + hashlib.sha256(Path(ids).read_bytes()).hexdigest()[:16]
     except OSError as exc:
-        raise click.UsageError(f"list of ids {Path(ids).name}: unreadable") from exc
+        raise _no_ids(Path(ids).name, exc) from exc
+
+
+def _no_ids(name: str, error: OSError) -> click.UsageError:
+    return click.UsageError(f"list of ids {name}: {(error.strerror or 'unreadable').lower()}")
 
 
 def identity(named: Identification | None) -> dict[str, Any] | None:
@@ -163,3 +181,17 @@ def describe_identity(named: Identification) -> str:
         f"seal {named.seal_id.hex}, from {named.offset_s:.1f} s of the original "
         f"(chance of any wrong seal fitting as well: at most {named.chance_bound:.1g})"
     )
+
+
+def load_model(name: str) -> SealModel:
+    """The seal model that ``--model`` names."""
+    from watermark.models.base import load_seal_model
+
+    return load_seal_model(model_config(name))
+
+
+def model_config(name: str) -> str | SealModelConfig:
+    """What ``--model`` names, without its weights."""
+    from watermark.models.base import SealModelConfig
+
+    return SealModelConfig.load(name) if name.endswith((".yaml", ".yml")) else name

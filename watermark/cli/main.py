@@ -9,18 +9,17 @@ says why, and the exit code is 3 in the end.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from watermark.batch.pool import Failure, Report
+from watermark.cli import common
 from watermark.cli.batch import (
     answers,
     failure_record,
@@ -29,6 +28,7 @@ from watermark.cli.batch import (
     run_scan,
     scan_options,
 )
+from watermark.cli.bench import bench
 from watermark.cli.common import (
     COLUMNS,
     BitRate,
@@ -37,16 +37,15 @@ from watermark.cli.common import (
     describe_identity,
     identity,
     ids_digest,
+    model_option,
     unreadable,
 )
+from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, CommandGroup, emit, printable
-from watermark.errors import AudioError, BenchError, CarrierError, WatermarkError
+from watermark.errors import AudioError, CarrierError, WatermarkError
 
 if TYPE_CHECKING:
-    from watermark.audio.waveform import Waveform
-    from watermark.coding.message import SealId
     from watermark.detection.detect import Detection
-    from watermark.models.base import SealModel, SealModelConfig
 
 __all__ = ["main"]
 
@@ -69,16 +68,10 @@ class _Group(CommandGroup):
         return (exit_code(error), str(error)) if isinstance(error, WatermarkError) else None
 
 
-_model_option = click.option(
-    "--model",
-    default="house",
-    show_default=True,
-    metavar="house|hub|FILE.yaml",
-    help="Seal model: the embedded one, Meta's from the hub, or a configuration file.",
-)
+_PATH = click.Path(readable=False)  # what is wrong with it, the command says
 _ids_option = click.option(
     "--ids",
-    type=click.Path(dir_okay=False),
+    type=_PATH,
     help="Registered seals, one a line: 16 hexadecimal digits, then, if known, the track's seconds "
     "and the key's epoch.",
 )
@@ -105,7 +98,7 @@ def _key_option(*, required: bool) -> Callable[[_Command], _Command]:
         multiple=not required,
         required=required,
         envvar="WATERMARK_KEY_FILE",
-        type=click.Path(dir_okay=False),
+        type=_PATH,
         help="Seal key, made by `watermark key create`"
         + ("" if required else "; repeat for several epochs")
         + ". Default: $WATERMARK_KEY_FILE.",
@@ -124,22 +117,24 @@ def key() -> None:
 
 
 @key.command("create")
-@click.argument("path", type=click.Path(dir_okay=False))
+@click.argument("path", type=OutputFile())
 @click.option("--epoch", type=click.IntRange(min=1), default=1, show_default=True)
-def key_create(path: str, epoch: int) -> None:
+def key_create(path: Path, epoch: int) -> None:
     """Make a new key in PATH, readable by its owner only. Never overwrites."""
     from watermark.coding.message import SealKey
 
     SealKey.create(epoch).save(path)
-    click.echo(f"made a key of epoch {epoch} in {Path(path).name}; keep it secret and keep a copy")
+    click.echo(
+        f"made a key of epoch {epoch} in {printable(path.name)}; keep it secret and keep a copy"
+    )
 
 
 @main.command()
-@click.argument("source", metavar="IN", type=click.Path())
-@click.argument("target", metavar="OUT", type=click.Path())
+@click.argument("source", metavar="IN", type=_PATH)
+@click.argument("target", metavar="OUT", type=OutputFile())
 @click.option("--seal-id", metavar="HEX", help="16 hexadecimal digits; a new one if not given.")
 @_key_option(required=True)
-@_model_option
+@model_option
 @click.option("--strength", type=float, help="Strength of the mark; default: the model's own.")
 @click.option(
     "--bitrate",
@@ -150,7 +145,7 @@ def key_create(path: str, epoch: int) -> None:
 @_json_option
 def embed(
     source: str,
-    target: str,
+    target: Path,
     seal_id: str | None,
     key_file: str,
     model: str,
@@ -169,17 +164,17 @@ def embed(
 
     chosen = SealId.parse(seal_id) if seal_id else SealId.random()
     seal_key = SealKey.load(key_file)
-    networks = _load_model(model)
+    networks = common.load_model(model)
     made = embed_file(
         source, target, chosen, seal_key, model=networks, strength=strength, bitrate=bitrate
     )
     if as_json:
-        record = {"file": printable(target), "seal_id": chosen.hex, "epoch": seal_key.epoch}
+        record = {"file": printable(str(target)), "seal_id": chosen.hex, "epoch": seal_key.epoch}
         record |= {"model": networks.id, "duration_s": made.duration_s, "score": made.found.score}
         record |= {"identified": made.found.identification is not None, "notes": list(made.notes)}
         emit(record)
     else:
-        click.echo(f"{printable(target)}: sealed as {chosen.hex} ({made.duration_s:.1f} s)")
+        click.echo(f"{printable(str(target))}: sealed as {chosen.hex} ({made.duration_s:.1f} s)")
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
     if made.found.identification is None:
@@ -194,7 +189,7 @@ def embed(
 )
 @_ids_option
 @_key_option(required=False)
-@_model_option
+@model_option
 @_speed_option
 @_in_process_option
 def detect(
@@ -233,7 +228,7 @@ def detect(
 @many_files
 @_ids_option
 @_key_option(required=False)
-@_model_option
+@model_option
 @_speed_option
 @_in_process_option
 @_json_option
@@ -272,12 +267,15 @@ def identify(
     sys.exit(_show_all(paths_of(files, files_from, skip), start, jobs, show, as_json))
 
 
+main.add_command(bench)
+
+
 @main.command()
 @many_files
 @scan_options
 @_ids_option
 @_key_option(required=False)
-@_model_option
+@model_option
 @_in_process_option
 def scan(
     files: tuple[str, ...],
@@ -296,7 +294,7 @@ def scan(
 
     Exit code 0 when all was examined, whatever was found; 3 if files could not be read.
     """
-    reader = _load_model(model).id + (f", {ids_digest(ids)}" if ids else "")
+    reader = common.load_model(model).id + (f", {ids_digest(ids)}" if ids else "")
 
     def record_of(file: str, answer: Detection | AudioError) -> dict[str, Any]:
         if isinstance(answer, AudioError):
@@ -319,151 +317,6 @@ def scan(
     sys.exit(code)
 
 
-@main.command()
-@click.option(
-    "--attacks", type=click.Path(dir_okay=False), help="Default: the list that is shipped."
-)
-@click.option("--only", metavar="TEXT", help="Only attacks whose name or kind holds TEXT.")
-@click.option("--audio", type=click.Path(), metavar="DIR", help="Music to seal; default: made up.")
-@click.option("--noise", type=click.Path(), metavar="DIR", help="Recordings of noise, to mix in.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes that share the work; the figures do not depend on it.",
-)
-@click.option("--speed-search", is_flag=True, help="Read at speeds up to 5 % off, too; slow.")
-@click.option("--clips", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--seconds", type=click.FloatRange(min=2), default=10.0, show_default=True)
-@click.option("--decoys", type=click.IntRange(min=0), default=10_000, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--strength", type=float, help="Strength of the mark; default: the model's own.")
-@_model_option
-@click.option(
-    "--out", type=click.Path(file_okay=False), metavar="DIR", help="Where to put reports."
-)
-@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object on stdout.")
-def bench(
-    attacks: str | None,
-    only: str | None,
-    audio: str | None,
-    noise: str | None,
-    jobs: int,
-    speed_search: bool,
-    clips: int,
-    seconds: float,
-    decoys: int,
-    seed: int,
-    strength: float | None,
-    model: str,
-    out: str | None,
-    as_json: bool,
-) -> None:
-    """Measure how the seal holds: detection, false alarms and identification after every attack.
-
-    With --out, bench.json, bench.txt, bench.html and bench.png are written there.
-    """
-    import torch
-
-    from watermark.coding.message import SealKey
-    from watermark.embedding.embed import embed as embed_seal
-    from watermark.evaluation import bench as benching
-    from watermark.evaluation.adversarial import all_threats
-    from watermark.evaluation.attack_list import (
-        default_attacks,
-        load_attacks,
-        with_recordings,
-        without_missing_plugins,
-    )
-    from watermark.evaluation.parallel import BenchSetting, attack_all
-    from watermark.evaluation.report import as_html, as_png, as_text
-
-    specs, without = with_recordings(load_attacks(attacks or default_attacks()), noise)
-    if only:
-        specs = tuple(s for s in specs if only in s.name or only in s.family)
-        without = tuple(name for name in without if only in name)
-    specs, lacking = without_missing_plugins(specs)
-    missing = {"left out (no --noise DIR)": ", ".join(without)} if without else {}
-    for name, modules in lacking.items():
-        missing[f"left out ({modules} not installed)"] = name
-        click.echo(f"left out: {name} needs {modules}", err=True)
-    if not specs:
-        raise BenchError(f"no attack whose name or kind holds {only!r} can run here")
-    for spec in specs:
-        spec.check()
-    for name in without:
-        click.echo(f"left out: {name} needs --noise DIR", err=True)
-    if audio:
-        music, left_out = benching.load_clips(audio, count=clips, seconds=seconds)
-        for reason in left_out:
-            click.echo(f"left out: {reason}", err=True)
-        kind = f"{len(music)} files of {Path(audio).resolve().name}"
-    else:
-        music = benching.synthetic_clips(count=clips, seconds=seconds, seed=seed)
-        kind = "made up on the spot (no --audio given); a smoke test, not a measurement"
-    # One thread, as in every process of --jobs: then their sums are the same to the last digit.
-    torch.set_num_threads(1)
-    # The key is thrown away: it is derived from the seed so that a run can be repeated.
-    key = SealKey(1, seed.to_bytes(32, "big", signed=True))
-    networks = _load_model(model)
-    setting = BenchSetting(music, _model_config(model), key, decoys, seed, strength, speed_search)
-    stranger_key = SealKey(1, bytes(31) + b"s")
-
-    def stranger(waveform: Waveform, seal_id: SealId) -> Waveform:
-        return embed_seal(waveform, seal_id, stranger_key, model=networks)
-
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
-    ready = setting.bench(networks)
-    try:
-        results = attack_all(
-            setting.start if jobs > 1 else lambda: ready,
-            specs,
-            [clip.name for clip in music],
-            jobs=jobs if jobs > 1 else 0,
-            progress=say,
-        )
-        report = ready.report(
-            results,
-            threats=() if only else all_threats(stranger),
-            setting={
-                "model": networks.id,
-                "audio": kind,
-                "speed search": "yes" if speed_search else "no",
-                **missing,
-            },
-            progress=lambda name: say(f"threat: {name}"),
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped; no report was written") from None
-    text, data = as_text(report), json.dumps(report.to_json(), allow_nan=False)
-    if out:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "bench.txt").write_text(text + "\n", encoding="utf-8")
-        (folder / "bench.json").write_text(data + "\n", encoding="utf-8")
-        (folder / "bench.html").write_text(as_html(report), encoding="utf-8")
-        if find_spec("matplotlib") is None:
-            say("left out: bench.png needs matplotlib")
-        else:
-            (folder / "bench.png").write_bytes(as_png(report))
-    click.echo(data if as_json else text)
-
-
-def _load_model(name: str) -> SealModel:
-    from watermark.models.base import load_seal_model
-
-    return load_seal_model(_model_config(name))
-
-
-def _model_config(name: str) -> str | SealModelConfig:
-    from watermark.models.base import SealModelConfig
-
-    return SealModelConfig.load(name) if name.endswith((".yaml", ".yml")) else name
-
-
 def _start(
     model: str,
     ids: str | None,
@@ -477,7 +330,7 @@ def _start(
     from watermark.detection.detect import detect as detect_seal
 
     codebook = codebook_of(ids, key_files) if ids else None
-    networks = _load_model(model)
+    networks = common.load_model(model)
     limits = replace(STREAM_LIMITS, isolated=isolated)
 
     def work(file: str, report: Report) -> Detection | AudioError:
