@@ -5,7 +5,7 @@ composition; refused are the few that are guessed first.
 
 >>> refusal("correct horse battery", name="ada") is None
 True
->>> refusal("ada-ada-ada-ada", name="ada")
+>>> refusal("adalovelace-1815", name="adalovelace")
 'the password must not be made of the account name'
 """
 

@@ -4,8 +4,8 @@ A setting comes from ``$STUDIO_SECTION__FIELD`` (``STUDIO_SERVER__PORT=8080``), 
 else from the default here. So a field that is new never breaks a site's own file; one that no
 section knows is refused by name. The shipped file shows every field at its default.
 
->>> from studio.core.paths import resolve_paths
->>> config = load_config(resolve_paths(environ={}).configs / "studio.yaml")
+>>> from studio.core.paths import shipped_configs
+>>> config = load_config(shipped_configs() / "studio.yaml")
 >>> config.generation.min_duration_s
 3.0
 """

@@ -41,8 +41,8 @@ def weakness(uploads: UploadConfig) -> str | None:
     """The code of what weakens the protection; None where it is whole. The first call takes 0.2 s.
 
     >>> from studio.core.config import load_config
-    >>> from studio.core.paths import resolve_paths
-    >>> shipped = load_config(resolve_paths(environ={}).configs / "studio.yaml").uploads
+    >>> from studio.core.paths import shipped_configs
+    >>> shipped = load_config(shipped_configs() / "studio.yaml").uploads
     >>> weakness(shipped.model_copy(update={"isolate": False}))
     'uploads-decoded-in-server'
     """

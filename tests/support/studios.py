@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from studio.app.container import Studio, open_studio
-from studio.core.paths import StudioPaths, resolve_paths
+from studio.core.paths import StudioPaths, shipped_configs
 from studio.music.models.config import ModelInfo
 from studio.provenance.sealer import Sealer
 from tests.support.consent import file_of, revocation, sign_shipped
@@ -18,7 +18,7 @@ from tests.support.seals import TonalSeal
 from watermark.audio.waveform import Waveform
 from watermark.models.base import SealModel
 
-CONFIGS = resolve_paths(environ={}).configs
+CONFIGS = shipped_configs()
 
 
 @lru_cache(maxsize=32)

@@ -32,6 +32,12 @@ def squares():
     return work
 
 
+def slow_to_start():
+    """Loads for longer than any item may take."""
+    time.sleep(4)
+    return squares()
+
+
 def no_weights():
     raise SealModelError("no weights here")
 

@@ -8,9 +8,11 @@ that stand one behind the other are told apart. Decoders get a :class:`View`, ne
 >>> import io, struct
 >>> fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16)
 >>> piped = b"RIFF\\0\\0\\0\\0WAVE" + fmt + b"data\\0\\0\\0\\0" + bytes(16000)
->>> found = look(io.BytesIO(piped))
->>> found.sections[0].read()[40:44] == struct.pack("<I", 16000)
-True
+>>> section = look(io.BytesIO(piped)).sections[0]
+>>> section.seek(40)
+40
+>>> struct.unpack("<I", section.read(4))
+(16000,)
 """
 
 from __future__ import annotations

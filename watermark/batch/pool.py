@@ -37,6 +37,7 @@ Report = Callable[[float], None]
 _logger = logging.getLogger(__name__)
 _AHEAD_PER_JOB = 32  # answers that may wait for an earlier one
 _TICK_S = 1.0  # how often time limits are looked at
+_START_S = 300.0  # for a worker to load what it needs, beside the limit for its first item
 _REPORT_S = 1.0  # between two reports of one worker
 
 
@@ -62,7 +63,7 @@ def in_order(
         start: called once in every worker; loads what the work needs and returns the work. With
             ``jobs`` it must be picklable: a function of a module, or a partial of one.
         jobs: worker processes; 0 works in this process, where a crash or a hang is everybody's.
-        timeout_s: longest time for one item, in a worker.
+        timeout_s: longest time for one item, in a worker that has started.
         progress: called with an item at work and the seconds of it that were read.
 
     Raises:
@@ -133,6 +134,7 @@ class _Worker:
         child.close()
         self.holds: int | None = None  # number of the item
         self.since = 0.0  # monotonic, seconds
+        self.started = False  # it has loaded what it needs
 
     def hand(self, number: int, item: object) -> None:
         self.holds, self.since = number, time.monotonic()
@@ -223,6 +225,9 @@ class _Pool:
                 continue
             if kind == "cannot start":
                 raise value
+            if kind == "started":  # the time an item takes is counted from here
+                worker.started, worker.since = True, time.monotonic()
+                continue
             if kind == "read":
                 if progress is not None:
                     progress(items[worker.holds], value)
@@ -230,8 +235,10 @@ class _Pool:
             self._answers[worker.holds] = value
             worker.holds = None
         for worker in list(self._workers):
-            late = time.monotonic() - worker.since
-            if self._timeout_s is not None and worker.holds is not None and late > self._timeout_s:
+            if self._timeout_s is None or worker.holds is None:
+                continue
+            limit = self._timeout_s + (0.0 if worker.started else _START_S)
+            if time.monotonic() - worker.since > limit:
                 self._replace(worker, f"no answer within {self._timeout_s:g} s")
 
     def _replace(self, worker: _Worker, why: str) -> None:
@@ -254,6 +261,10 @@ def _serve(
     except Exception as exc:  # noqa: BLE001 - raised again in the parent
         pipe.recv()
         pipe.send(("cannot start", exc))
+        return
+    try:
+        pipe.send(("started", None))
+    except OSError:  # the parent has gone
         return
     last = 0.0
 

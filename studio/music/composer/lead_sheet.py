@@ -155,8 +155,8 @@ class LeadSheet:
     def words(self) -> str:
         """Key, tempo and metre, for a person to read.
 
-        >>> LeadSheet.parse("A-minor:28:4x3:A=Am7").words
-        'A minor, 107 beats a minute, 4/4 with a swing'
+        >>> LeadSheet.parse("A-minor:27:4x3:A=Am7").words
+        'A minor, 111 beats a minute, 4/4 with a swing'
         """
         swing = " with a swing" if self.ticks_per_beat == 3 else ""
         mode = self.mode.replace("-", " ")

@@ -4,8 +4,8 @@ A configuration says where a checkpoint comes from, what its licence permits and
 on. Consent for a style tag is not consent for training, so the training basis is a field of its own
 and is shown wherever a model can be chosen.
 
->>> from studio.core.paths import resolve_paths
->>> models = load_model_configs(resolve_paths(environ={}).configs / "models")
+>>> from studio.core.paths import shipped_configs
+>>> models = load_model_configs(shipped_configs() / "models")
 >>> models["house"].permits("commercial"), models["facebook/musicgen-small"].permits("commercial")
 (True, False)
 """

@@ -1,7 +1,7 @@
 """Versioned rates: what an output counts for in statements, from one instant to the next.
 
->>> from studio.core.paths import resolve_paths
->>> rates = load_rates(resolve_paths(environ={}).configs / "rates")
+>>> from studio.core.paths import shipped_configs
+>>> rates = load_rates(shipped_configs() / "rates")
 >>> card = rates.at(datetime(2026, 5, 1, tzinfo=UTC))
 >>> card.version, card.value("commercial", Decimal("12.5"))
 ('2026-1', Decimal('0.175'))

@@ -15,11 +15,11 @@ from studio.core.config import load_config
 from studio.core.db.database import Database
 from studio.core.db.tables.accounts import account, account_session, login_throttle
 from studio.core.errors import LedgerError, SignInError, UsageError
-from studio.core.paths import resolve_paths
+from studio.core.paths import shipped_configs
 from studio.provenance.ledger.log import Ledger
 from tests.support.accounts import PASSWORD, Clock, add_one_of_each, cheap_passwords
 
-CONFIG = load_config(resolve_paths(environ={}).configs / "studio.yaml").accounts
+CONFIG = load_config(shipped_configs() / "studio.yaml").accounts
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.9"
 
 

@@ -21,7 +21,7 @@ from studio.core.config import SecurityLogConfig, load_config
 from studio.core.db.database import Database
 from studio.core.db.tables.security import security_event, security_origin
 from studio.core.errors import AccessDeniedError, LedgerError, SignInError
-from studio.core.paths import resolve_paths
+from studio.core.paths import shipped_configs
 from studio.provenance.ledger.log import Ledger
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
@@ -38,7 +38,7 @@ from tests.support.ledgers import unguard
 from tests.unit.pretend import PretendStudio
 
 LIMITS = SecurityLogConfig(keep_events=1000, keep_days=400)
-ACCOUNTS = load_config(resolve_paths(environ={}).configs / "studio.yaml").accounts
+ACCOUNTS = load_config(shipped_configs() / "studio.yaml").accounts
 HERE = "192.0.2.1"
 
 

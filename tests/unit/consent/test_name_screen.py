@@ -13,12 +13,12 @@ from studio.consent.name_screen.evaluation import measure, read_table
 from studio.consent.name_screen.normalize import letters, unleet, words
 from studio.consent.name_screen.screen import How, NameScreen, load_screen, read_names
 from studio.core.errors import NameRefusedError
-from studio.core.paths import resolve_paths
+from studio.core.paths import shipped_configs
 from studio.core.tags import Tag, TagId, Vocabulary
 from studio.provenance.release import title_of
 from tests.support.consent import CONSENT
 
-CONFIGS = resolve_paths(environ={}).configs
+CONFIGS = shipped_configs()
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 

@@ -17,10 +17,10 @@ from studio.consent.signed.drafts import SIGNED, Drafts
 from studio.consent.signed.signing import read_file
 from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
 from studio.core.errors import ConfigError
-from studio.core.paths import resolve_paths
+from studio.core.paths import shipped_configs
 from studio.core.tags import Vocabulary
 
-CONSENT = resolve_paths(environ={}).consent
+CONSENT = shipped_configs() / "consent"
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 

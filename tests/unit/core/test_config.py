@@ -12,7 +12,7 @@ from studio.core.config import StudioConfig, UploadConfig, load_config
 from studio.core.errors import ConfigError, UsageError
 from studio.core.paths import default_configs, resolve_paths, shipped_configs, write_configs
 
-SHIPPED = resolve_paths(environ={}).configs / "studio.yaml"
+SHIPPED = shipped_configs() / "studio.yaml"
 
 
 def write(tmp_path: Path, section: str, **fields) -> Path:

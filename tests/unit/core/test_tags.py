@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from studio.core.errors import ConfigError, UnknownTagError
-from studio.core.paths import resolve_paths
+from studio.core.paths import shipped_configs
 from studio.core.tags import KINDS, Tag, TagId, Vocabulary
 
-FILE = resolve_paths(environ={}).consent / "tags.yaml"
+FILE = shipped_configs() / "consent" / "tags.yaml"
 
 
 def test_the_shipped_vocabulary():

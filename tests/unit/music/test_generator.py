@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -100,11 +99,9 @@ def test_a_request_cancelled_beforehand_or_while_waiting_makes_nothing(generator
     cancel.set()
     with pytest.raises(GenerationCancelledError):
         generator.generate(tags, duration_s=1, seed=1, cancel=cancel)
-    with generator._turn:  # as if another request were being generated
-        started = time.monotonic()
-        with pytest.raises(GenerationCancelledError, match="waiting"):
-            generator.generate(tags, duration_s=1, seed=1, cancel=cancel)
-        assert time.monotonic() - started < 1
+    # As if another request were being generated: it would wait for ever.
+    with generator._turn, pytest.raises(GenerationCancelledError, match="waiting"):
+        generator.generate(tags, duration_s=1, seed=1, cancel=cancel)
 
 
 def test_requests_at_the_same_time_get_their_own_music(generator, tags):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studio.core.errors import ConfigError, LedgerError, UsageError
-from studio.core.paths import resolve_paths
+from studio.core.paths import shipped_configs
 from studio.provenance.ledger.entry import Entry, canonical_leaf
 from studio.reports.statements.export import to_csv, to_html, to_json, write
 from studio.reports.statements.rates import RateCard, Rates, load_rates
@@ -223,7 +223,7 @@ def test_cards_that_overlap_or_leave_a_gap_are_refused(ledger):
 
 
 def test_the_shipped_rates_can_be_read_and_a_wrong_file_names_its_fault(tmp_path):
-    shipped = load_rates(resolve_paths(environ={}).configs / "rates")
+    shipped = load_rates(shipped_configs() / "rates")
     assert shipped.at(START).version == "2026-1"
     (tmp_path / "x.yaml").write_text("version: x\n")
     with pytest.raises(ConfigError, match="valid_from"):

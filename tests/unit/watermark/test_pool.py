@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from contextlib import closing, suppress
 
 import pytest
 
-from tests.support.work import no_weights, squares
+from tests.support.work import no_weights, slow_to_start, squares
 from watermark.batch.pool import Failure, in_order
 from watermark.errors import SealModelError
 
@@ -27,13 +26,16 @@ def test_every_item_is_answered_in_its_order(jobs):
 
 def test_a_crash_and_a_hang_cost_one_item_each():
     items = [2, "crash", 3, "hang", 4, "crash", 5]
-    begin = time.monotonic()
     results = dict(enumerate(a for _, a in in_order(items, squares, jobs=2, timeout_s=3.0)))
-    assert time.monotonic() - begin < 40
     assert [results[n] for n in (0, 2, 4, 6)] == [4, 9, 16, 25]
     assert "crashed" in results[1].why
     assert "no answer within 3 s" in results[3].why
     assert "crashed" in results[5].why
+
+
+def test_loading_does_not_count_as_time_of_the_first_item():
+    answers = [answer for _, answer in in_order([2, 3], slow_to_start, jobs=1, timeout_s=3.0)]
+    assert answers == [4, 9]
 
 
 def test_work_happens_elsewhere_or_here_as_asked():

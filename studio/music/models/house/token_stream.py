@@ -13,7 +13,7 @@ beside others. Rows cost nothing that is worth saving, as a step only waits for 
 >>> ring = TokenStream(StepWeights(build_language_model(config)), Drawing(), [7, 8])
 >>> condition = torch.zeros(2, 3, 32)
 >>> ring.advance(condition, torch.ones(2, 4, dtype=torch.bool)).shape
-torch.Size([2, 8, 3])
+torch.Size([2, 8, 2])
 """
 
 from __future__ import annotations

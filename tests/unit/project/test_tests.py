@@ -1,0 +1,55 @@
+"""Rules for the tests themselves."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).parents[2]
+CLOCKS = {"monotonic", "perf_counter", "process_time", "time", "thread_time"}
+
+
+def clock_asserts(source: str) -> Iterator[int]:
+    """Lines of asserts about how long something took.
+
+    A name counts as a time where something was assigned to it that reads a clock.
+    """
+    tree = ast.parse(source)
+    timed: set[str] = set()
+
+    def reads_clock(node: ast.AST) -> bool:
+        return any(
+            (isinstance(part, ast.Attribute) and part.attr in CLOCKS and _is_time(part.value))
+            or (isinstance(part, ast.Name) and part.id in timed)
+            for part in ast.walk(node)
+        )
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and reads_clock(node.value):
+            timed |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    yield from (
+        node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert) and reads_clock(node)
+    )
+
+
+def _is_time(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "time"
+
+
+def test_no_test_fails_because_the_machine_is_busy():
+    found = [
+        f"{path.relative_to(TESTS)}:{line}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for line in clock_asserts(path.read_text())
+    ]
+    assert found == []
+
+
+def test_an_assert_about_time_is_found():
+    assert list(clock_asserts("begin = time.monotonic()\nassert time.monotonic() - begin < 1")) == [
+        2
+    ]
+    assert list(clock_asserts("took = time.perf_counter() - 1\nassert took < 1")) == [2]
+    assert list(clock_asserts("until = time.monotonic()\nassert ready")) == []
+    assert list(clock_asserts("assert release.time < 1")) == []
