@@ -9,6 +9,7 @@ import click
 from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local
 from studio.core.errors import UnreadableProofError, UsageError
 from watermark.cli.paths import INPUT, OutputFile
+from watermark.cli.process import printable
 
 __all__ = ["credentials", "receipt"]
 
@@ -59,7 +60,7 @@ def credentials_show(ctx: click.Context, file: Path, as_json: bool) -> None:
     if as_json:
         emit(body)
     else:
-        click.echo(f"{file.name}: {body['state']}")
+        click.echo(f"{printable(file.name)}: {body['state']}")
         click.echo(f"  {body['explanation']}")
         for label in body["claims"]:
             click.echo(f"  claims {label}")

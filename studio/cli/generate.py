@@ -14,6 +14,7 @@ from studio.core.config import FORMATS
 from studio.core.errors import UsageError
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from watermark.cli.paths import OutputFile
+from watermark.cli.process import printable
 
 if TYPE_CHECKING:
     from studio.app.container import Progress, Release, Studio
@@ -207,7 +208,7 @@ def _make(studio: Studio, making: Callable[[], Release], out: Path | None, as_js
     if as_json:
         emit(_release_json(release))
         return
-    click.echo(f"{out or release.path}")
+    click.echo(printable(str(out or release.path)))
     click.echo(f"title         {release.title}")
     click.echo(f"seal          {release.seal_id}")
     click.echo(f"ledger entry  {release.entry_index} ({release.entry_hash})")

@@ -14,6 +14,7 @@ import click
 from studio.accounts.permissions import Permission
 from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local, read_bytes
 from watermark.cli.paths import INPUT, OutputFile
+from watermark.cli.process import printable
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -221,7 +222,7 @@ def check_proof(
         f"holds: {proven.kind}, entry {proven.index} of {proven.checkpoint.origin}, {proven.at}"
     )
     if file is not None:
-        click.echo(f"{file.name} is the file it speaks of")
+        click.echo(f"{printable(file.name)} is the file it speaks of")
     if seen is not None:
         click.echo(f"an authority saw the checkpoint at {timestamp.text(seen)}")
 

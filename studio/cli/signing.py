@@ -13,6 +13,7 @@ import click
 
 from studio.core.errors import UsageError
 from watermark.cli.paths import INPUT, OutputFile
+from watermark.cli.process import printable
 
 if TYPE_CHECKING:
     from studio.consent.signed.documents import Document
@@ -220,13 +221,13 @@ def sign_shipped(folder: Path, keys: Path) -> None:
         if not path.exists():
             keys.mkdir(parents=True, exist_ok=True)
             SigningKey.generate().save(path)
-            click.echo(f"made the key {path}", err=True)
+            click.echo(f"made the key {printable(str(path))}", err=True)
         return _load(path)
 
     (folder / SIGNED).mkdir(exist_ok=True)
     for name, content in sign_drafts(Drafts(folder), key_of).items():
         write_out(folder / SIGNED / name, content)
-        click.echo(str(folder / SIGNED / name))
+        click.echo(printable(str(folder / SIGNED / name)))
 
 
 # -- helpers ---------------------------------------------------------------------------------------

@@ -254,4 +254,4 @@ def _write_report(path: Path, reports: list[VerifyReport]) -> None:
             file.write(text.encode())
     except OSError as exc:
         raise UsageError(f"cannot write {path.name}: {exc.strerror}") from exc
-    click.echo(f"report: {path}", err=True)
+    click.echo(f"report: {printable(str(path))}", err=True)

@@ -193,8 +193,13 @@ class Journal:
         """Append one answer; it names its ``file``. Raises :class:`OSError` (a full disk)."""
         body = {**record, "file": _text(record["file"]), "reader": self._reader}
         body |= stamp(record["file"])
-        self._file.write(json.dumps(body, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(body, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as exc:
+            exc.filename = os.fspath(self._path)
+            raise
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The newest answer of every file, in the order in which they were given."""

@@ -40,6 +40,7 @@ __all__ = ["PRIVATE", "create_file", "replacing", "sweep", "sync_folder", "write
 PRIVATE = 0o600  # rights of a file that is its owner's alone
 
 _PART = re.compile(r"^\..+\.[0-9a-f]{12}\.part$")
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # only what is written can fail with these
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_TMPFILE = (errno.EISDIR, errno.ENOENT, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
@@ -90,9 +91,13 @@ def replacing(
                 raise _named(exc, path) from exc
         with suppress(OSError):
             sync_folder(target.parent)
-    except BaseException:
+    except BaseException as exc:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(exc, OSError) and (
+            exc.filename == os.fspath(temporary) or (exc.filename is None and exc.errno in _FULL)
+        ):
+            exc.filename = os.fspath(path)
         raise
 
 

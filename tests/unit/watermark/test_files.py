@@ -8,9 +8,11 @@ import stat
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
+from watermark.audio.encoding import FORMATS
 from watermark.util import files
 from watermark.util.files import create_file, replacing, sweep, write_file
 
@@ -69,7 +71,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def child(code: str, folder) -> subprocess.CompletedProcess:
-    code = "import os, signal, resource\nfrom watermark import files\n" + textwrap.dedent(code)
+    code = "import os, signal, resource\nfrom watermark.util import files\n" + textwrap.dedent(code)
     return subprocess.run(
         [sys.executable, "-c", code, str(folder)], check=False, capture_output=True, cwd=folder
     )
@@ -85,7 +87,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 @pytest.mark.parametrize("before", ["", "files._create_unnamed = lambda *_: False\n"])
 def test_a_full_disk_leaves_nothing(tmp_path, call, before):
     done = child(f"{before}{LIMIT}files.{call}('key', b'secret')", tmp_path)
-    assert done.returncode == 1
+    assert b"File too large" in done.stderr
     assert names(tmp_path) == []
 
 
@@ -133,3 +135,39 @@ def test_a_sweep_between_making_and_locking_loses_nothing(tmp_path, monkeypatch)
     write_file(tmp_path / "a", b"content")
     assert times
     assert (tmp_path / "a").read_bytes() == b"content"
+
+
+def test_every_encoder_says_which_file_the_disk_has_no_room_for(tmp_path):
+    """Errors in the callbacks of libraries in C come out as the disk's own, without a traceback."""
+    program = """
+        import errno, os, resource
+        from pathlib import Path
+        import numpy as np
+        from watermark.audio.encoding import FORMATS, Encoder
+        from watermark.util.files import replacing
+
+        noise = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 480_000)).astype(np.float32)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        for format in FORMATS:
+            try:
+                with replacing(f"out.{format}") as file:
+                    with Encoder(file, format, channels=2, rate=48_000) as encoder:
+                        encoder.write(noise)
+                print(format, "was written")
+            except OSError as exc:
+                print(format, errno.errorcode[exc.errno], exc.filename)
+        print(os.listdir())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    *lines, left = done.stdout.splitlines()
+    assert lines == [f"{format} EFBIG out.{format}" for format in FORMATS]
+    assert left == "[]"
+    assert done.stderr == ""
