@@ -27,6 +27,7 @@ __all__ = [
     "HOUSE_WEIGHTS",
     "ModelConfig",
     "ModelInfo",
+    "Precision",
     "Use",
     "describe",
     "load_model_configs",
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 Use = Literal["experiment", "noncommercial", "commercial"]
+
+Precision = Literal["exact", "bf16", "int8", "auto"]
+"""Of decoding: see :mod:`studio.music.models.decoding.precision`."""
 
 HOUSE_WEIGHTS = Path(__file__).resolve().parent / "house" / "weights"
 """The embedded house checkpoint: where a house configuration without a `path` looks."""
@@ -66,6 +70,9 @@ class ModelConfig(BaseModel):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads while generating; None leaves torch's own number. Small models want one."""
 
+    precision: Precision = "auto"
+    """Hub models: what the language model is decoded in. A house model is decoded exactly."""
+
     path: Path | None = None
     """A local checkpoint directory, relative to the file; wins over `repo`."""
     repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
@@ -87,6 +94,8 @@ class ModelConfig(BaseModel):
                 raise ValueError("a hub model needs rate, channels and max_duration_s")
             if self.path is None and self.repo is None:
                 raise ValueError("a hub model needs a repo or a path")
+        elif self.precision not in ("exact", "auto"):
+            raise ValueError("a house model is decoded exactly; leave precision out")
         return self
 
     def permits(self, use: str) -> bool:

@@ -298,8 +298,12 @@ class _Loaded:
         from audiocraft.models.musicgen import MusicGen
 
         from studio.music.models.decoding import CachedLM
+        from studio.music.models.decoding.precision import prepare
 
-        self.lm: CachedLM = CachedLM(checkpoint.lm)
+        network = None
+        if config.kind == "hub":
+            network = prepare(checkpoint.lm, config.precision, release=True).network
+        self.lm: CachedLM = CachedLM(checkpoint.lm, network)
         # MusicGen's constructor checks a stride of 18 s against the duration; the real one follows.
         language_model: Any = self.lm  # stands in for an LMModel
         self.musicgen: Any = MusicGen(config.id, checkpoint.codec, language_model, 30.0)

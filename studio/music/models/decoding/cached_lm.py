@@ -1,0 +1,129 @@
+"""Decodes tokens from audiocraft's `LMModel` weights: cached, cancellable, one noise per request.
+
+audiocraft's own `LMModel.generate` recomputes the keys and values of cross-attention at every step
+(modules/transformer.py:355), grows its self-attention cache by copying it (:276), samples from the
+process's random numbers (utils/utils.py:104), and lets the padding of a batch mate's text join the
+softmax (modules/conditioners.py:1386). :class:`CachedLM` stands where MusicGen expects an `LMModel`
+and runs the same weights without these: a static key and value cache, cross-attention computed
+once, a `torch.Generator` and a text length per request. For one request it gives audiocraft's own
+tokens (tests/unit/music/test_decoding.py holds both to it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from studio.core.errors import ModelError
+from studio.music.models.decoding.network import Network, check_supported
+from studio.music.models.decoding.run import Run
+from studio.music.models.decoding.sampling import Sampling, sample
+
+if TYPE_CHECKING:
+    from audiocraft.models.lm import LMModel
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+__all__ = ["CachedLM"]
+
+_UNKNOWN = -1
+"""Marks a token not generated yet; no codebook holds it."""
+
+
+class CachedLM(nn.Module):
+    """An `LMModel`'s weights behind MusicGen's interface, decoded by the loop of this module.
+
+    Call :meth:`begin` before each of MusicGen's generations: its windows beyond the model's
+    duration go on drawing from the same random generators, and on along the lead sheet.
+
+    Raises :class:`ModelError` for an architecture the loop does not cover (post-norm, a limited
+    past context, shared key heads, conditions other than sum, cross and prepend).
+    """
+
+    def __init__(self, lm: LMModel, network: Network | None = None) -> None:
+        super().__init__()
+        check_supported(lm)
+        self.lm = lm
+        self.network = Network(lm) if network is None else network
+        self.generators: Sequence[torch.Generator] = ()
+        self._stride = self._elapsed = 0
+        if hasattr(lm, "cfg"):
+            self.cfg = lm.cfg  # MusicGen reads max_duration and the stereo layout from it
+
+    @property
+    def condition_provider(self) -> nn.Module:
+        provider: nn.Module = self.lm.condition_provider
+        return provider
+
+    def begin(self, generators: Sequence[torch.Generator], *, stride: int = 0) -> None:
+        """Random generators, one per request; frames from one of MusicGen's windows to the next."""
+        self.generators = generators
+        self._stride, self._elapsed = stride, 0
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompt: Tensor | None = None,
+        conditions: Sequence[ConditioningAttributes] = (),
+        *,
+        max_gen_len: int,
+        use_sampling: bool = True,
+        temp: float = 1.0,
+        top_k: int = 250,
+        cfg_coef: float | None = None,
+        callback: Callable[[int, int], None] | None = None,
+        **ignored: Any,
+    ) -> Tensor:
+        """Tokens (requests, codebooks, max_gen_len), those of `prompt` first.
+
+        `callback` gets the steps done and the steps to do after each; what it raises ends the
+        generation at once. MusicGen's `top_p` and `two_step_cfg` must be off.
+        """
+        if any(ignored.values()):
+            raise ModelError(f"not supported by this decoder: {ignored}")
+        how = Sampling(
+            temperature=temp if use_sampling else 0.0,
+            top_k=top_k,
+            guidance=self.lm.cfg_coef if cfg_coef is None else cfg_coef,
+        )
+        device = self.network.embeddings.device
+        count = len(conditions)
+        generators = list(self.generators) or [torch.Generator().manual_seed(0)] * count
+        if count == 0 or len(generators) != count:
+            raise ModelError(f"{count} conditions for {len(generators)} random generators")
+
+        later = getattr(self.condition_provider, "later", None)
+        if later is not None:  # conditions that change with the frame
+            conditions = later(conditions, self._elapsed)
+            self._elapsed += self._stride
+        pattern = self.lm.pattern_provider.get_pattern(max_gen_len)
+        codes = torch.full((count, self.lm.n_q, max_gen_len), _UNKNOWN, device=device)
+        start = 0
+        if prompt is not None:
+            start = prompt.shape[-1]
+            codes[..., :start] = prompt
+        # The delay pattern: sequence (requests, codebooks, steps), mask (codebooks, steps).
+        sequence, _, mask = pattern.build_pattern_sequence(codes, self.lm.special_token_id)
+        first = pattern.get_first_step_with_timesteps(start)
+        if first is None:
+            raise ModelError(f"the prompt ({start} frames) leaves nothing to generate")
+        steps = sequence.shape[-1]
+
+        run = Run(self.network, conditions, guided=how.guidance != 1.0, steps=steps)
+        done = 0
+        for offset in range(first, steps):
+            (logits,) = self.network.step([run], [sequence[..., done:offset]])
+            if run.guided:
+                logits = how.guided(*torch.split(logits, count))
+            token = sample(logits, generators, how)
+            token = torch.where(mask[:, offset], token, self.lm.special_token_id)
+            known = sequence[..., offset]
+            sequence[..., offset] = torch.where(known == _UNKNOWN, token, known)
+            done = offset
+            if callback is not None:
+                callback(1 + offset - first, steps - first)
+        out, _, _ = pattern.revert_pattern_sequence(sequence, special_token=_UNKNOWN)
+        tokens: Tensor = out[..., :max_gen_len]
+        return tokens

@@ -1,0 +1,227 @@
+"""Lossy precisions stay near fp32, rows do not touch each other, `auto` follows its rule."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from studio.core.errors import ModelError
+from studio.music.models.checkpoints import load_checkpoint
+from studio.music.models.decoding import CachedLM, Sampling, kernels, precision
+from studio.music.models.decoding.network import Network
+from studio.music.models.decoding.quality import LIMIT_KL, Quality, measure_quality
+from studio.music.models.decoding.run import Run
+from studio.music.models.house.model import CONDITION
+from tests.support.models import tiny_house_model, tiny_hub_model
+
+EVERY = [*kernels.EXACT, *kernels.BF16, *kernels.INT8]
+USABLE = kernels.available(EVERY)
+GOOD = Quality(48, 0.001, 0.01, 0.99, 0.99, 3.0, 3.0)
+BAD = Quality(48, 0.5, 3.0, 0.5, 0.5, 4.0, 3.0)
+
+
+def names(chosen):
+    return [kernel.__name__ for kernel in chosen]
+
+
+@pytest.fixture(scope="module", params=["hub", "melody", "house"])
+def checkpoint(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp(request.param)
+    if request.param == "house":
+        return load_checkpoint(tiny_house_model(directory), offline=True)
+    config = tiny_hub_model(directory, melody=request.param == "melody")
+    return load_checkpoint(config, offline=True)
+
+
+def tokens_for(lm, steps, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(lm.card, (lm.n_q, steps), generator=generator)
+
+
+def condition_for(lm, text=None):
+    if hasattr(lm.condition_provider, "conditioners"):
+        return precision._probe(lm)
+    from audiocraft.modules.conditioners import ConditioningAttributes
+
+    return ConditioningAttributes(text={CONDITION: text or "genre/waltz"})
+
+
+@pytest.mark.parametrize("kernel", USABLE, ids=names(USABLE))
+@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_kernel_multiplies(kernel, rows, biased):
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(96, 256, generator=generator) / 16
+    bias = torch.randn(96, generator=generator) if biased else None
+    x = torch.randn(rows, 256, generator=generator)
+    residual = torch.randn(rows, 96, generator=generator)
+    expected = torch.nn.functional.linear(x, weight, bias)
+    allowed = 1e-5 if kernel in kernels.EXACT else 0.03
+    packed = kernel(weight, bias)
+    assert (packed(x) - expected).norm() < allowed * expected.norm()
+    assert torch.allclose(packed.add_to(residual, x), residual + packed(x), atol=1e-5)
+
+
+def test_a_row_of_nothing_gives_the_bias():
+    for kernel in USABLE:
+        out = kernel(torch.ones(32, 64), torch.ones(32))(torch.zeros(2, 64))
+        assert torch.equal(out, torch.ones(2, 32)), kernel.__name__
+
+
+@pytest.mark.parametrize("kernel", kernels.available(kernels.INT8))
+def test_rows_in_int8_do_not_depend_on_the_rows_beside_them(kernel):
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.randn(96, 256, generator=generator)
+    x = torch.randn(16, 256, generator=generator)
+    x[3] *= 50
+    packed = kernel(weight, None)
+    together = packed(x)
+    for start in range(0, 16, 2):
+        alone = packed(x[start : start + 2].contiguous())
+        assert torch.equal(together[start : start + 2], alone)
+
+
+def test_a_kernel_that_is_wrong_or_missing_is_not_available():
+    class Wrong(kernels.Plain):
+        def __call__(self, x):
+            return super().__call__(x) * 1.1
+
+    class Missing(kernels.Plain):
+        def __call__(self, x):
+            return torch.ops.studio.no_such_operator(x)
+
+    assert kernels.available([Wrong, Missing, kernels.Plain]) == [kernels.Plain]
+
+
+def test_the_fastest_kernel_must_be_clearly_faster(monkeypatch):
+    weights = [torch.empty(4096, 4096)]
+    for times, chosen in (([1.0, 0.95, 2.0], 0), ([1.0, 0.8, 0.5], 2), ([1.0, 0.8, 0.79], 1)):
+        monkeypatch.setattr(kernels, "time_kernels", lambda *args, t=times: t)
+        assert kernels.fastest(kernels.EXACT, weights) is kernels.EXACT[chosen]
+    small = [torch.empty(64, 64)]  # nothing is timed
+    assert kernels.fastest(kernels.EXACT, small) is kernels.EXACT[0]
+
+
+@pytest.mark.parametrize(
+    ("exact", "bf16", "int8", "quality", "expected"),
+    [
+        (100, 60, 20, {"int8": GOOD, "bf16": GOOD}, "int8"),
+        (100, 60, 45, {"int8": GOOD, "bf16": GOOD}, "bf16"),  # not 1.5 times as fast
+        (100, 60, 20, {"int8": BAD, "bf16": GOOD}, "bf16"),
+        (100, 60, 20, {"int8": BAD, "bf16": BAD}, "exact"),
+        (100, 90, 80, {"int8": GOOD, "bf16": GOOD}, "exact"),
+        (100, 300, 60, {"int8": GOOD, "bf16": BAD}, "int8"),  # a processor without bf16
+    ],
+)
+def test_auto_takes_what_is_worth_it(monkeypatch, checkpoint, exact, bf16, int8, quality, expected):
+    monkeypatch.setattr(kernels, "small", lambda weights: False)
+    monkeypatch.setattr(kernels, "fastest", lambda usable, weights: usable[0])
+    monkeypatch.setattr(kernels, "time_kernels", lambda *args: [exact, bf16, int8])
+    pack = precision._pack
+
+    def noted(lm, name, kernel):
+        packed = pack(lm, name, kernel)
+        packed.network.precision = name
+        return packed
+
+    monkeypatch.setattr(precision, "_pack", noted)
+    monkeypatch.setattr(precision, "_gate", lambda lm, network, _: quality[network.precision])
+    found = precision.prepare(checkpoint.lm, "auto")
+    assert found.precision == expected
+    assert found.quality == (None if expected == "exact" else GOOD)
+
+
+def test_a_small_model_is_decoded_exactly_without_a_trial(monkeypatch, checkpoint):
+    monkeypatch.setattr(kernels, "time_kernels", lambda *args: pytest.fail("timed"))
+    assert precision.prepare(checkpoint.lm, "auto").precision == "exact"
+
+
+def test_unknown_and_impossible_precisions_are_refused(monkeypatch, checkpoint):
+    with pytest.raises(ModelError, match="no precision 'int3'"):
+        precision.prepare(checkpoint.lm, "int3")
+    monkeypatch.setattr(kernels, "available", lambda _: [])
+    with pytest.raises(ModelError, match="cannot decode in int8"):
+        precision.prepare(checkpoint.lm, "int8")
+
+
+@pytest.mark.parametrize("name", ["bf16", "int8"])
+def test_a_lossy_precision_is_near_fp32(checkpoint, name):
+    lm = checkpoint.lm
+    packed = precision.prepare(lm, name)
+    assert packed.precision == name
+    tokens = tokens_for(lm, 100)
+    how = Sampling(top_k=16)
+    found = measure_quality(packed.network, Network(lm), condition_for(lm), tokens, how)
+    assert found.steps == 99
+    assert found.holds, found
+    assert 0 < found.kl < LIMIT_KL  # not fp32 in disguise
+    assert 0.99 < found.perplexity_ratio < 1.01
+
+
+def test_exact_is_no_different_from_itself_and_damage_is_seen(checkpoint):
+    lm = checkpoint.lm
+    tokens = tokens_for(lm, 60)
+    how = Sampling(top_k=16)
+    same = measure_quality(Network(lm), Network(lm), condition_for(lm), tokens, how)
+    assert same.kl == 0
+    assert same.same_drawn == same.same_likeliest == 1
+    assert same.loss == same.reference_loss
+
+    class Damaged(kernels.Plain):
+        def __call__(self, x):
+            return super().__call__(x).sign()
+
+    broken = measure_quality(Network(lm, Damaged), Network(lm), condition_for(lm), tokens, how)
+    assert not broken.holds
+
+
+@pytest.mark.parametrize("name", ["bf16", "int8"])
+def test_freed_weights_are_not_needed(tmp_path, name):
+    lm = load_checkpoint(tiny_hub_model(tmp_path), offline=True).lm
+    condition = condition_for(lm)
+
+    def tokens():
+        cached.begin([torch.Generator().manual_seed(3)])
+        return cached.generate(conditions=[condition], max_gen_len=20, top_k=16)
+
+    cached = CachedLM(lm, precision.prepare(lm, name).network)
+    expected = tokens()
+    cached = CachedLM(lm, precision.prepare(lm, name, release=True).network)
+    assert torch.equal(tokens(), expected)
+    assert expected.unique().numel() > 6
+    assert sum(p.numel() for p in lm.transformer.layers.parameters()) < 1000  # norms alone
+
+
+@pytest.mark.parametrize("name", ["exact", "bf16", "int8"])
+def test_generations_that_step_together_do_not_touch_each_other(checkpoint, name):
+    """Two runs at different positions, one of them guided alone: the same logits as alone."""
+    lm = checkpoint.lm
+    network = precision.prepare(lm, name).network
+    first, second = tokens_for(lm, 12, 1), tokens_for(lm, 5, 2)
+
+    def runs():
+        one = Run(network, [condition_for(lm)], guided=True, steps=12)
+        two = Run(network, [condition_for(lm, "genre/techno")], guided=False, steps=5)
+        with torch.inference_mode():
+            network.step([one], [first[None, :, :9]])
+        return one, two
+
+    with torch.inference_mode():
+        one, two = runs()
+        alone = [network.step([one], [first[None, :, 9:10]])[0]]
+        alone += network.step([two], [second[None, :, :4]])
+        alone += network.step([one], [first[None, :, 10:11]])
+        alone += network.step([two], [second[None, :, 4:5]])
+        one, two = runs()
+        together = network.step([one, two], [first[None, :, 9:10], second[None, :, :4]])
+        together += network.step([one, two], [first[None, :, 10:11], second[None, :, 4:5]])
+    for a, b in zip(alone, together, strict=True):
+        assert torch.allclose(a, b, atol=1e-5 if name != "bf16" else 1e-3)
+        assert name != "int8" or torch.equal(a, b)
+
+
+def test_a_house_model_is_decoded_exactly(tmp_path):
+    config = tiny_house_model(tmp_path)
+    with pytest.raises(ValidationError, match="decoded exactly"):
+        type(config).model_validate({**config.model_dump(), "precision": "int8"})
