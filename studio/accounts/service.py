@@ -17,10 +17,10 @@ from sqlalchemy import func, insert, select, update
 
 from studio.accounts.login_throttle import Throttle, forget_failures
 from studio.accounts.passwords import Passwords, refusal
-from studio.accounts.permissions import Actor, Role
+from studio.accounts.permissions import Actor, Permission, Role
 from studio.accounts.sessions import Session, SessionKind, Sessions, end_all
 from studio.core.db.tables.accounts import account, output_owner
-from studio.core.errors import SignInError, UsageError
+from studio.core.errors import AccessDeniedError, SignInError, UsageError
 from studio.provenance.ledger.entry import INSTANT
 
 if TYPE_CHECKING:
@@ -292,6 +292,18 @@ class Accounts:
                 event, outcome=outcome, account_id=account_id, address=address, detail=detail
             )
 
+    # -- what an account may still do -----------------------------------------------------------
+
+    def may(self, account_id: str, permission: Permission) -> bool:
+        """Whether the account is open and its role, as it is now, has the permission."""
+        with self._database.reading() as connection:
+            return _may(connection, account_id, permission)
+
+    def require(self, connection: Connection, account_id: str, permission: Permission) -> None:
+        """As :meth:`may`, within the caller's transaction. Raises :class:`AccessDeniedError`."""
+        if not _may(connection, account_id, permission):
+            raise AccessDeniedError("the account may not do this any more")
+
     # -- whose an output is -------------------------------------------------------------------
 
     def own(self, output_id: str, account_id: str) -> None:
@@ -320,6 +332,12 @@ class Accounts:
         )
         with self._database.reading() as connection:
             return list(connection.scalars(query))
+
+
+def _may(connection: Connection, account_id: str, permission: Permission) -> bool:
+    query = select(account.c.role, account.c.disabled).where(account.c.account_id == account_id)
+    row = connection.execute(query).one_or_none()
+    return row is not None and not row.disabled and Role(row.role).may(permission)
 
 
 def _checked_name(name: str) -> str:

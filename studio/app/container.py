@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from studio.accounts.permissions import Permission
 from studio.consent import ConsentPolicy, ConsentRegistry, Decision, TagDecision
 from studio.consent.administration import (
     AffectedOutput,
@@ -34,6 +35,7 @@ from studio.consent.administration import (
 from studio.consent.types import format_instant
 from studio.core.config import FORMATS, StudioConfig, load_config
 from studio.core.errors import (
+    AccessDeniedError,
     ConsentRefusedError,
     ModelError,
     OutputGoneError,
@@ -57,6 +59,8 @@ from studio.generation.repeats import identical, same_music
 from studio.verification.verifier import Verdict, Verifier, VerifyReport
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from studio.accounts import Accounts
     from studio.accounts.permissions import Actor
     from studio.accounts.security_log import SecurityLog
@@ -397,6 +401,7 @@ class Studio:
                 cancel=cancel,
                 reserved=self._owned_by(account),
                 derivation=derivation,
+                permit=self._still_permitted(account),
             )
             place.output_id = release.output_id
         besides = () if derivation is None else [f.output_id for f in derivation.forebears]
@@ -455,6 +460,15 @@ class Studio:
         if account is None:
             return None
         return lambda output_id: self.accounts().own(output_id, account)
+
+    def _still_permitted(self, account: str | None) -> Callable[[Connection], None] | None:
+        """Refuses the release where the account was disabled, or got another role, meanwhile."""
+        if account is None:
+            return None
+        accounts, right = self.accounts(), Permission.GENERATE
+        if not accounts.may(account, right):  # it may have stood in line
+            raise AccessDeniedError("the account may not do this any more")
+        return lambda connection: accounts.require(connection, account, right)
 
     # -- looking up ---------------------------------------------------------------------------
 
@@ -549,14 +563,18 @@ class Studio:
         *,
         record: bool = True,
         limits: DecodeLimits | None = None,
+        max_values: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> VerifyReport:
         """Examine a suspect file. An unreadable file is a verdict, not an error.
 
         ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
-        unless given; ``progress`` is told the seconds read, and may raise to stop the work.
+        unless given; ``max_values`` (samples times channels, of all streams) then is without limit
+        unless given. ``progress`` is told the seconds read, and may raise to stop the work.
         """
-        report = self._with_lineage(self._verifier.verify(source, limits=limits, progress=progress))
+        report = self._with_lineage(
+            self._verifier.verify(source, limits=limits, max_values=max_values, progress=progress)
+        )
         report = self._with_credentials(report, source)
         if not record:
             return report

@@ -116,6 +116,10 @@ class UploadConfig(_Frozen):
     """Uploads of one account on disk at a time."""
     hourly_bytes: int = Field(default=8_589_934_592, gt=0)
     """Uploads of one account within an hour."""
+    max_values: int = Field(default=536_870_912, gt=0)
+    """Samples times channels that are examined, of all streams of a file together."""
+    examination_s: float = Field(default=240.0, gt=0)
+    """Wall-clock time of one examination over page and REST layer."""
     isolate: bool = True
     """Decode them in a child process with limits, which costs about 0.2 s a file."""
     allow_unfiltered: bool = False
@@ -178,7 +182,9 @@ class AccountsConfig(_Frozen):
     page_events_per_minute: int = Field(default=300, ge=1)
     """Events and uploads of one account to the page."""
     jobs_at_a_time: int = Field(default=4, ge=1)
-    """Requests for music that one account may have running or in line."""
+    """Requests for music that one account may have running or in line, page and REST together."""
+    checks_at_a_time: int = Field(default=4, ge=1)
+    """Examinations that one account may have running or in line, page and REST together."""
 
 
 class DatabaseConfig(_Frozen):

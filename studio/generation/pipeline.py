@@ -136,12 +136,14 @@ class Pipeline:
         cancel: threading.Event | None = None,
         reserved: Callable[[str], None] | None = None,
         derivation: Derivation | None = None,
+        permit: Callable[[Connection], None] | None = None,
     ) -> Release:
         """Carry one request out. On any exception nothing was released; see the module.
 
         ``derivation`` comes with a request that names a parent, and with no other.
         ``reserved`` is called with the output's id before any music is made: what it writes (whose
-        the output will be) is there whenever the output is.
+        the output will be) is there whenever the output is. ``permit`` is called in the transaction
+        that records the release, and raises where the account may not have it any more.
         """
         run = Run(progress or (lambda _: None), cancel or threading.Event())
         self.check(request)
@@ -178,7 +180,7 @@ class Pipeline:
             raise
 
         run.enter(Stage.RELEASE, "Recording and releasing")
-        release = self._release(request, sealed, model, derivation, seal_id, score)
+        release = self._release(request, sealed, model, derivation, seal_id, score, permit)
         run.enter(Stage.DONE, "Released", can_cancel=False)
         return release
 
@@ -507,10 +509,13 @@ class Pipeline:
         derivation: Derivation | None,
         seal_id: SealId,
         score: Score | None,
+        permit: Callable[[Connection], None] | None,
     ) -> Release:
         from studio.provenance.credentials.repository import ManifestStore
 
         def also(decision: Decision, connection: Connection) -> None:
+            if permit is not None:
+                permit(connection)
             self._consent_unmoved(connection, decision.consent_entry)
             ManifestStore.keep(connection, seal_id.hex, sealed.signed)
             if derivation is not None:

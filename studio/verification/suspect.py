@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from watermark.audio.waveform import DecodeLimits, Waveform
     from watermark.fingerprint.haitsma_kalker import Fingerprint, Fingerprinter
 
-__all__ = ["Recording", "clearest", "played", "sha256_of", "speed_spans", "views_of"]
+__all__ = ["Recording", "Room", "clearest", "played", "sha256_of", "speed_spans", "views_of"]
 
 _BLOCK_S = 10.0
 _HOLD_S = 1200.0  # of a recording that is held in memory
@@ -32,6 +32,30 @@ _SPEED_SPAN_S = 30.0
 
 _SPEED_SPANS = 6
 """Places of a long recording that are looked at for their speed."""
+
+
+def _nobody(_seconds: float) -> None:
+    """Where nobody wants to be told."""
+
+
+class Room:
+    """Samples times channels that may still be examined, over all streams of a file."""
+
+    def __init__(self, values: int | None = None) -> None:
+        self._most = self._left = values
+
+    def take(self, values: int) -> None:
+        """Raises :class:`watermark.errors.AudioTooLongError`."""
+        if self._most is None or self._left is None:
+            return
+        self._left -= values
+        if self._left < 0:
+            from watermark.errors import AudioTooLongError
+
+            raise AudioTooLongError(
+                f"more than {self._most} samples, counted over all channels and streams; "
+                "fewer channels, a lower sample rate or a shorter piece can be examined"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +74,7 @@ class Recording:
         apart: energy of what the channels differ by, against that of their mix.
         streams: audio streams of the file, of which this is one.
         notes: what of the file was missing, damaged, left out or read in a way of its own.
+        told: told the seconds read in every pass; may raise to stop the work.
     """
 
     source: Path | bytes
@@ -63,6 +88,7 @@ class Recording:
     apart: float = 0.0
     streams: int = 1
     notes: tuple[str, ...] = ()
+    told: Callable[[float], None] = _nobody
     _others: list[Fingerprint] = field(default_factory=list)
 
     @classmethod
@@ -72,8 +98,11 @@ class Recording:
         limits: DecodeLimits,
         *,
         progress: Callable[[float], None] | None = None,
+        room: Room | None = None,
     ) -> Recording:
         """Decode to the end, in a child process where ``limits`` say so.
+
+        ``room`` bounds what is examined beside ``limits``.
 
         Raises :class:`watermark.errors.AudioError`, and :class:`OSError` for a file that cannot be
         hashed.
@@ -91,6 +120,8 @@ class Recording:
             levels.push(block)
             duration_s += block.duration_s
             values += block.samples.size
+            if room is not None:
+                room.take(block.samples.size)
             if duration_s > _HOLD_S or values > _HOLD_VALUES:
                 held = []
             elif held or duration_s == block.duration_s:
@@ -110,6 +141,7 @@ class Recording:
             apart=levels.apart,
             streams=info.streams,
             notes=info.remarks,
+            told=progress or _nobody,
         )
         if levels.gain == 1.0:
             return recording
@@ -184,7 +216,10 @@ class Recording:
         if self.whole is not None:
             yield self.whole
             return
+        read_s = 0.0
         for block in stream(self.source, block_s=_BLOCK_S, limits=self.limits):
+            read_s += block.duration_s
+            self.told(read_s)
             yield _louder(block, self.gain)
 
 

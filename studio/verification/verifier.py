@@ -27,7 +27,7 @@ from studio.verification.report import (
     Verdict,
     VerifyReport,
 )
-from studio.verification.suspect import Recording, sha256_of
+from studio.verification.suspect import Recording, Room, sha256_of
 
 if TYPE_CHECKING:
     from studio.provenance.ledger.log import Ledger
@@ -89,6 +89,7 @@ class Verifier:
         source: str | Path | bytes,
         *,
         limits: DecodeLimits | None = None,
+        max_values: int | None = None,
         progress: OnRead | None = None,
     ) -> VerifyReport:
         """Examine one file, by path or by content. A file that cannot be decoded is a verdict.
@@ -96,6 +97,8 @@ class Verifier:
         Args:
             source: hours long if ``limits`` permit: what is too long to hold is read in passes.
             limits: on decoding; default those on uploads.
+            max_values: most samples times channels, of all streams together; default that of
+                uploads, or none where ``limits`` are given.
             progress: told the seconds read, in every pass.
 
         Raises :class:`~studio.core.errors.LedgerError` and
@@ -105,10 +108,14 @@ class Verifier:
         :class:`~studio.core.errors.UsageError`.
         """
         bounds = limits or self._upload_limits()
-        best, streams = self._verify_stream(source, bounds, progress)
+        if limits is None and max_values is None:
+            max_values = self._config.uploads.max_values
+        room = Room(max_values)
+        best, streams = self._verify_stream(source, bounds, progress, room)
         reports = [best]
         for number in range(bounds.stream + 1, streams):
-            reports.append(self._verify_stream(source, replace(bounds, stream=number), progress)[0])
+            bounds_of = replace(bounds, stream=number)
+            reports.append(self._verify_stream(source, bounds_of, progress, room)[0])
         if len(reports) == 1:
             return best
         ranked = sorted(range(len(reports)), key=lambda n: _RANK.index(reports[n].verdict))
@@ -125,7 +132,11 @@ class Verifier:
         return replace(best, notes=tuple(notes), explanation=_with_notes(best, notes))
 
     def _verify_stream(
-        self, source: str | Path | bytes, limits: DecodeLimits, progress: OnRead | None
+        self,
+        source: str | Path | bytes,
+        limits: DecodeLimits,
+        progress: OnRead | None,
+        room: Room,
     ) -> tuple[VerifyReport, int]:
         """The report on one audio stream of a file, and how many the file has."""
         from watermark.errors import AudioError, AudioTooLongError, SandboxUnavailableError
@@ -133,7 +144,7 @@ class Verifier:
         name = None if isinstance(source, bytes) else Path(source).name
         told = progress or (lambda _seconds: None)
         try:
-            recording = Recording.open(source, limits, progress=told)
+            recording = Recording.open(source, limits, progress=told, room=room)
             self._registry.refresh()
             examiner = Examiner(
                 self._registry,
@@ -186,6 +197,7 @@ class Verifier:
     def _read(self, part: Recording | Waveform, progress: OnRead) -> Detection:
         sealer, codebook = self._sealer(), self._registry.codebook
         if not isinstance(part, Recording):
+            progress(part.duration_s)  # it may stop the work between two readings
             return sealer.read(part, codebook)
         if part.whole is not None:
             return sealer.read(part.whole, codebook, progress=progress)

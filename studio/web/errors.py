@@ -25,19 +25,11 @@ from studio.core.errors import (
     StudioError,
     UsageError,
 )
-from studio.web.jobs import BusyError
+from studio.web.jobs import BusyError, TooLongError, TooManyRequestsError
 from studio.web.middleware.auth import error_body
 from studio.web.uploads import UploadTooLargeError
 
-__all__ = ["TooManyRequestsError", "answer_of", "refuse"]
-
-
-class TooManyRequestsError(StudioError):
-    """The caller asked more in a minute, or has more in line, than one account may."""
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+__all__ = ["answer_of", "refuse"]
 
 
 _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
@@ -54,6 +46,7 @@ _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
     (UsageError, 422, "impossible"),
     (ConsentFileError, 422, "not-consent"),
     (BusyError, 503, "busy"),
+    (TooLongError, 422, "took-too-long"),
     (GenerationCancelledError, 409, "cancelled"),
     (SealingError, 500, "not-sealed"),
     (DecodingRefusedError, 503, "decoding-refused"),

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.core.errors import StudioError, UsageError
-from studio.web.jobs import BusyError, Job, JobRunner
+from studio.web.jobs import BusyError, Job, JobRunner, TooManyRequestsError
+from studio.web.middleware.auth import LOCAL
 from studio.web.middleware.rate_limit import log_failure
 from watermark.errors import WatermarkError
 
@@ -33,6 +34,8 @@ LONG_S = 12 * 3600.0
 """Longest recording that is examined as a long job, in seconds."""
 
 _LONG_DEADLINE_S = 3600.0  # that the decoder may work on it
+_LONG_SHARE = 8  # times the samples of an upload: 12 hours of stereo
+_WAITING = 1000  # files of one account in line
 _KEPT = 500  # answers of one account; the oldest go first
 _AGAIN_S = 1.0  # until a full line is tried again
 _TICK_S = 0.4
@@ -95,6 +98,7 @@ class _LongError(Exception):
 class Folder:
     """The list of one account, oldest first, and the page sessions that watch it."""
 
+    owner: str
     items: list[Examination] = field(default_factory=list)
     watchers: set[str] = field(default_factory=set)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -122,18 +126,22 @@ class Examinations:
     def folder(self, owner: str) -> Folder:
         """The list of an account (see :func:`owner_key`)."""
         with self._lock:
-            return self._folders.setdefault(owner, Folder())
+            return self._folders.setdefault(owner, Folder(owner))
 
     def add(self, owner: str, studio: Studio, path: Path, *, name: str, long: bool = False) -> None:
         """Put a file in line; it is deleted once it was examined. ``long``: it is known to be.
 
-        Raises :class:`~studio.core.errors.UsageError` for a path that is no upload.
+        Raises :class:`~studio.core.errors.UsageError` for a path that is no upload, and where as
+        many files of the account are in line as may be.
         """
         if not self._uploads.hold(path):
             raise UsageError(f"{name} is no longer here; drop it again")
         folder = self.folder(owner)
         item = Examination(secrets.token_hex(8), name, path, studio, long=long)
         with folder.changed:
+            if sum(not each.state.ended for each in folder.items) >= _WAITING:
+                self._uploads.discard(path)
+                raise UsageError(f"{_WAITING} of your files are in line; let some end first")
             folder.items.append(item)
             ended = [each for each in folder.items if each.state.ended]
             for old in ended[: max(0, len(folder.items) - _KEPT)]:
@@ -215,7 +223,7 @@ class Examinations:
                 return
             try:
                 self._start(folder, item)
-            except BusyError:  # the line is full of others' files: this one keeps its place
+            except (BusyError, TooManyRequestsError):  # the line is full: it keeps its place
                 again = threading.Timer(_AGAIN_S, self._advance, [folder])
                 again.daemon = True
                 again.start()
@@ -227,8 +235,10 @@ class Examinations:
         item.state = ExaminationState.WORKING
         try:
             item.job = runner.submit(
-                lambda report, cancel: self._work(folder, item, report, cancel)
+                lambda report, cancel: self._work(folder, item, report, cancel),
+                account=folder.owner,
             )
+            item.job.when_dropped(lambda: self._end(folder, item, ExaminationState.CANCELLED))
         except BaseException:
             item.state = ExaminationState.WAITING
             raise
@@ -249,14 +259,24 @@ class Examinations:
 
         state = ExaminationState.FAILED
         try:
-            item.report = item.studio.verify(item.path, limits=self._limits(item), progress=told)
+            item.report = item.studio.verify(
+                item.path,
+                limits=self._limits(item),
+                max_values=item.studio.config.uploads.max_values
+                * (_LONG_SHARE if item.long else 1),
+                progress=told,
+            )
             state = ExaminationState.ANSWERED
             return item.report
         except _LongError:
             item.long, state = True, ExaminationState.WAITING
             raise
         except CancelledError:
-            state = ExaminationState.CANCELLED
+            why = None if item.job is None else item.job.why
+            if why is None:
+                state = ExaminationState.CANCELLED
+            else:
+                item.failure = why
             raise
         except (StudioError, WatermarkError) as exc:
             item.failure = exc
@@ -292,4 +312,4 @@ class Examinations:
 
 def owner_key(actor: Actor) -> str:
     """Whose list: the account's, or the one list of a studio without accounts."""
-    return actor.account_id or "local"
+    return actor.account_id or LOCAL

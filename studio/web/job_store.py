@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.accounts.permissions import Actor
 from studio.core.errors import GenerationCancelledError, NotYoursError, StudioError
-from studio.web.errors import TooManyRequestsError, answer_of
+from studio.web.errors import answer_of
 from studio.web.jobs import Job, JobRunner
 from studio.web.middleware.rate_limit import log_failure
 
@@ -73,34 +73,29 @@ class BookedJob:
 class JobBook:
     """Books jobs in a :class:`~studio.web.jobs.JobRunner` that the page uses as well."""
 
-    def __init__(self, runner: JobRunner, *, at_a_time: int) -> None:
+    def __init__(self, runner: JobRunner) -> None:
         self._runner = runner
-        self._at_a_time = at_a_time
         self._lock = threading.Lock()
         self._jobs: dict[str, BookedJob] = {}
 
-    def book(self, studio: Studio, actor: Actor, request: GenerationRequest) -> BookedJob:
+    def book(
+        self, studio: Studio, actor: Actor, request: GenerationRequest, *, account: str
+    ) -> BookedJob:
         """Put a request in line. ``studio`` is the actor's own view of it.
 
-        Raises :class:`TooManyRequestsError` and :class:`~studio.web.jobs.BusyError`.
+        ``account`` pays for it. Raises :class:`~studio.web.jobs.TooManyRequestsError` and
+        :class:`~studio.web.jobs.BusyError`.
         """
         with self._lock:
             self._forget_old()
-            live = sum(
-                booked.account_id == actor.account_id and not booked.job.ended
-                for booked in self._jobs.values()
-            )
-            if live >= self._at_a_time:
-                raise TooManyRequestsError(
-                    f"{live} of your requests are in line; let one of them end first", 10.0
-                )
             id_ = secrets.token_hex(16)
             booked = BookedJob(
                 id=id_,
                 account_id=actor.account_id,
                 booked_at=time.monotonic(),
                 job=self._runner.submit(
-                    lambda report, cancel: _logged(id_, studio, request, report, cancel)
+                    lambda report, cancel: _logged(id_, studio, request, report, cancel),
+                    account=account,
                 ),
             )
             self._jobs[id_] = booked

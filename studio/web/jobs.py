@@ -1,10 +1,14 @@
 """Work that outlasts one answer of the page: bounded, watched, and stopped when asked.
 
-Making music takes seconds and uses a whole core, so a few run at a time and a bounded number wait.
-A :class:`Job` is watched from the page's generator functions: :meth:`Job.watch` yields a
-:class:`Moment` every 0.4 s until the work has ended, whichever way. Cancelling sets the
-:class:`threading.Event` the work was given; the job has ended only when the work itself returned,
-so what the page says about it is what happened.
+Making music takes seconds and uses a whole core, so a few run at a time and a bounded number wait,
+of one account only some of them. A :class:`Job` is watched from the page's generator functions:
+:meth:`Job.watch` yields a :class:`Moment` every 0.4 s until the work has ended, whichever way.
+Cancelling sets the :class:`threading.Event` the work was given; the job has ended only when the
+work itself returned, so what the page says about it is what happened.
+
+A job is also stopped when whoever asked for it has left, when the account may not have it any more,
+and when it ran for too long: the runner looks after its jobs once a second, whether or not anybody
+watches them.
 
 >>> with JobRunner(running=1, waiting=4) as runner:
 ...     job = runner.submit(lambda report, cancel: report("half way") or 42)
@@ -18,21 +22,44 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from studio.core.errors import StudioError
+from studio.core.errors import AccessDeniedError, StudioError
 
-__all__ = ["BusyError", "Job", "JobRunner", "Moment"]
+__all__ = [
+    "BusyError",
+    "Job",
+    "JobRunner",
+    "Moment",
+    "Report",
+    "TooLongError",
+    "TooManyRequestsError",
+    "stoppable",
+]
 
 _Result = TypeVar("_Result")
+Report = Callable[[Any], None]
 _TICK_S = 0.4  # how often a watcher looks; the end of a job wakes it at once
+_LOOK_S = 1.0  # how often the runner looks after its jobs
 
 
 class BusyError(StudioError):
     """As many requests wait as may wait; the text asks to come back."""
+
+
+class TooManyRequestsError(StudioError):
+    """The caller asked more in a minute, or has more in line, than one account may."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TooLongError(StudioError):
+    """The work ran for as long as it may, and was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +75,40 @@ class Moment:
 class Job(Generic[_Result]):
     """One piece of work in a :class:`JobRunner`."""
 
-    def __init__(self, runner: JobRunner, number: int) -> None:
+    def __init__(
+        self, runner: JobRunner, number: int, account: str | None, present: Callable[[], bool]
+    ) -> None:
+        self.account = account
         self._runner = runner
         self._number = number
+        self._present = present
         self._cancel = threading.Event()
+        self._why: StudioError | None = None
         self._news: Any = None
         self._submitted = time.monotonic()
+        self._started: float | None = None
         self._future: Future[_Result] | None = None
 
-    def cancel(self) -> None:
-        """Ask the work to stop. Safe to call at any time and more than once."""
+    def cancel(self, why: StudioError | None = None) -> None:
+        """Ask the work to stop. Safe to call at any time and more than once.
+
+        ``why`` is what :meth:`result` raises, if the work did stop.
+        """
+        if not self._cancel.is_set():
+            self._why = why
         self._cancel.set()
         if self._future is not None and self._future.cancel():  # it was still waiting
             self._runner.forget(self._number)
+
+    @property
+    def why(self) -> StudioError | None:
+        """Why it was stopped; None where it was not, or by the one who asked for it."""
+        return self._why
+
+    def when_dropped(self, call: Callable[[], None]) -> None:
+        """Call this if the job is cancelled before it began."""
+        assert self._future is not None
+        self._future.add_done_callback(lambda future: call() if future.cancelled() else None)
 
     def watch(self) -> Iterator[Moment]:
         """Yield until the work has ended. A watcher that is closed early cancels the job."""
@@ -79,6 +127,16 @@ class Job(Generic[_Result]):
         """Whether :meth:`result` has something to say."""
         return self._future is not None and self._future.done()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether whoever asked for it is still there."""
+        return self._present()
+
+    @property
+    def running_s(self) -> float:
+        """Since it was started; 0 while it waits."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
+
     def moment(self) -> Moment:
         """How it stands right now, for one who asks from time to time instead of watching."""
         return Moment(
@@ -91,9 +149,15 @@ class Job(Generic[_Result]):
     def result(self) -> _Result:
         """What the work returned; raises what it raised, or ``CancelledError`` if it never ran."""
         assert self._future is not None
-        return self._future.result()
+        try:
+            return self._future.result()
+        except Exception:
+            if self._why is not None:
+                raise self._why from None
+            raise
 
-    def _start(self, work: Callable[[Callable[[Any], None], threading.Event], _Result]) -> _Result:
+    def _start(self, work: Callable[[Report, threading.Event], _Result]) -> _Result:
+        self._started = time.monotonic()
         self._runner.started(self._number)
         try:
             return work(self._report, self._cancel)
@@ -105,21 +169,57 @@ class Job(Generic[_Result]):
 
 
 class JobRunner:
-    """Runs up to ``running`` jobs at a time, lets ``waiting`` more wait, refuses the rest."""
+    """Runs up to ``running`` jobs at a time, lets ``waiting`` more wait, refuses the rest.
 
-    def __init__(self, *, running: int, waiting: int) -> None:
+    Args:
+        running: jobs at a time.
+        waiting: further jobs in line.
+        per_account: jobs of one account, running and in line; None: no limit.
+        longest_s: for which a job may run; None: no limit.
+        may: whether an account may still have such work done; asked again and again.
+    """
+
+    def __init__(
+        self,
+        *,
+        running: int,
+        waiting: int,
+        per_account: int | None = None,
+        longest_s: float | None = None,
+        may: Callable[[str], bool] = lambda _account: True,
+    ) -> None:
         self._pool = ThreadPoolExecutor(max_workers=running, thread_name_prefix="studio-job")
         self._limit = running + waiting
+        self._per_account = per_account
+        self._longest_s = longest_s
+        self._may = may
         self._lock = threading.Lock()
         self._jobs: dict[int, Job[Any]] = {}
         self._waiting: set[int] = set()
         self._next = 0
+        self._closed = threading.Event()
+        self._guard: threading.Thread | None = None
 
     def submit(
-        self, work: Callable[[Callable[[Any], None], threading.Event], _Result]
+        self,
+        work: Callable[[Report, threading.Event], _Result],
+        *,
+        account: str | None = None,
+        present: Callable[[], bool] = lambda: True,
     ) -> Job[_Result]:
-        """Queue ``work(report, cancel)``. Raises :class:`BusyError` when the queue is full."""
+        """Queue ``work(report, cancel)`` for an account, for as long as ``present()`` holds.
+
+        Raises :class:`BusyError` when the queue is full, :class:`TooManyRequestsError` when the
+        account's part of it is, :class:`RuntimeError` once the runner is closed.
+        """
         with self._lock:
+            if self._closed.is_set():
+                raise RuntimeError("the runner is closed")
+            mine = sum(job.account == account for job in self._jobs.values())
+            if self._per_account is not None and mine >= self._per_account:
+                raise TooManyRequestsError(
+                    f"{mine} of your requests are in line; let one of them end first", 10.0
+                )
             if len(self._jobs) >= self._limit:
                 raise BusyError(
                     f"The studio is busy: {len(self._jobs)} requests are in line. "
@@ -127,10 +227,15 @@ class JobRunner:
                 )
             number = self._next
             self._next += 1
-            job: Job[_Result] = Job(self, number)
+            job: Job[_Result] = Job(self, number, account, present)
             self._jobs[number] = job
             self._waiting.add(number)
             job._future = self._pool.submit(job._start, work)
+            if self._guard is None:
+                self._guard = threading.Thread(
+                    target=self._look_after, name="studio-job-guard", daemon=True
+                )
+                self._guard.start()
         return job
 
     def ahead_of(self, number: int) -> int:
@@ -149,9 +254,30 @@ class JobRunner:
             self._waiting.discard(number)
             self._jobs.pop(number, None)
 
+    def look(self) -> None:
+        """Stop the jobs that nobody waits for, or may not go on. Done once a second by itself."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        accounts = {job.account for job in jobs if job.account is not None}
+        closed = {account for account in accounts if not self._may(account)}
+        for job in jobs:
+            if job.account in closed:
+                job.cancel(AccessDeniedError("the account may not do this any more"))
+            elif self._longest_s is not None and job.running_s > self._longest_s:
+                job.cancel(
+                    TooLongError(f"this took longer than {self._longest_s:g} s and was stopped")
+                )
+            elif not job.is_wanted:
+                job.cancel()
+
+    def _look_after(self) -> None:
+        while not self._closed.wait(_LOOK_S):
+            self.look()
+
     def close(self) -> None:
         """Cancel everything and wait for the threads to end."""
         with self._lock:
+            self._closed.set()
             jobs = list(self._jobs.values())
         for job in jobs:
             job.cancel()
@@ -167,3 +293,17 @@ class JobRunner:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def stoppable(report: Report, cancel: threading.Event) -> Callable[[float], None]:
+    """Passes on the seconds of a file that were read, and stops the work once ``cancel`` is set.
+
+    For work that can be stopped by what it tells its progress to.
+    """
+
+    def told(seconds: float) -> None:
+        if cancel.is_set():
+            raise CancelledError
+        report(seconds)
+
+    return told

@@ -12,12 +12,14 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from fastapi import Request
 
+from studio.accounts.permissions import Permission
 from studio.core.errors import ConfigError, StudioError
 from studio.core.isolation import warn_of_weakness
 from studio.reports.formatting import asset
@@ -25,7 +27,7 @@ from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.examinations import Examinations
 from studio.web.jobs import JobRunner
-from studio.web.middleware.auth import actor_of
+from studio.web.middleware.auth import actor_of, is_account
 from studio.web.ui.login import login_routes
 
 if TYPE_CHECKING:
@@ -42,6 +44,39 @@ _logger = logging.getLogger(__name__)
 _MAKING = {"running": 1, "waiting": 15}
 _CHECKING = {"running": 2, "waiting": 30}
 _LONG = {"running": 1, "waiting": 30}  # recordings longer than an upload may be
+_LONG_EXAMINATION_S = 7200.0  # of one of them
+
+
+def _runners(studio: Studio) -> tuple[JobRunner, JobRunner, JobRunner]:
+    """What makes music, what examines recordings, and what examines long ones."""
+    accounts, uploads = studio.config.accounts, studio.config.uploads
+
+    def may(permission: Permission, account: str) -> bool:
+        if not is_account(account):  # nobody has to sign in here
+            return True
+        try:
+            return studio.accounts().may(account, permission)
+        except StudioError:  # the database is busy; the release asks again
+            return True
+
+    making = JobRunner(
+        **_MAKING,
+        per_account=accounts.jobs_at_a_time,
+        may=partial(may, Permission.GENERATE),
+    )
+    checking = JobRunner(
+        **_CHECKING,
+        per_account=accounts.checks_at_a_time,
+        longest_s=uploads.examination_s,
+        may=partial(may, Permission.VERIFY),
+    )
+    long = JobRunner(
+        **_LONG,
+        per_account=1,
+        longest_s=_LONG_EXAMINATION_S,
+        may=partial(may, Permission.VERIFY),
+    )
+    return making, checking, long
 
 
 def create_app(studio: Studio) -> FastAPI:
@@ -56,7 +91,7 @@ def create_app(studio: Studio) -> FastAPI:
     # Uploads lie in the home, so that users of one machine do not share a folder of Gradio's.
     os.environ["GRADIO_TEMP_DIR"] = str(studio.paths.uploads)
     claims = Claims()
-    making, checking, long = (JobRunner(**line) for line in (_MAKING, _CHECKING, _LONG))
+    making, checking, long = _runners(studio)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -73,7 +108,12 @@ def create_app(studio: Studio) -> FastAPI:
     examinations = Examinations(checking, long, rules.uploads)
     api.include_router(verify_routes(examinations))
     page = build_page(
-        studio, claims, making=making, examinations=examinations, discard=rules.uploads.discard
+        studio,
+        claims,
+        making=making,
+        examinations=examinations,
+        discard=rules.uploads.discard,
+        present=rules.visitors.is_present,
     )
     rules.functions = {number: len(handler.inputs) for number, handler in page.fns.items()}
     # Gradio checks the paths in a request only of a page that was "launched", and mounting one does

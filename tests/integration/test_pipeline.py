@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from studio.accounts.permissions import Role
 from studio.app.container import Stage
 from studio.core.errors import (
+    AccessDeniedError,
     ConsentRefusedError,
     GenerationCancelledError,
     LedgerError,
@@ -22,6 +24,7 @@ from studio.core.errors import (
     UnknownTagError,
     UsageError,
 )
+from tests.support.accounts import add_one_of_each, with_cheap_passwords
 from tests.support.seals import SilentSeal, TonalSeal
 from tests.support.studios import PlainGenerator, events, left_over, make_studio, music, revoke
 from watermark.audio.waveform import Waveform, read
@@ -195,6 +198,26 @@ def test_a_grant_revoked_while_the_request_runs_stops_the_release(studio):
     (entry,) = entries(studio, "refusal")
     assert entry.body["stage"] == "release"
     assert {tag["reason"] for tag in entry.body["decision"]["tags"]} == {"revoked"}
+
+
+@pytest.mark.parametrize("change", ["disable", "role"])
+def test_an_account_that_is_closed_while_the_request_runs_stops_the_release(studio, change):
+    with_cheap_passwords(studio)
+    ada = add_one_of_each(studio.accounts())[Role.ARTIST]
+
+    def close_late(step):
+        if step.stage is Stage.READ_BACK:
+            if change == "disable":
+                studio.accounts().disable("ada", by=None)
+            else:
+                studio.accounts().set_role("ada", Role.VERIFIER, by=None)
+
+    with pytest.raises(AccessDeniedError, match="any more"):
+        studio.acting_as(ada).generate(request(studio), progress=close_late)
+    assert left_over(studio) == []
+    assert entries(studio, "release") == []
+    with pytest.raises(AccessDeniedError, match="any more"):  # it stood in line until then
+        studio.acting_as(ada).generate(request(studio))
 
 
 def test_no_path_generates_without_an_allowing_decision_for_these_very_tags(studio):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +16,7 @@ from studio.reports.verification.evidence import evidence_rows
 from studio.verification.verifier import VerifyReport
 from tests.support.seals import TonalSeal
 from tests.support.studios import PlainGenerator, make_studio, music, revoke
-from watermark.audio.waveform import Waveform, encode, read, write
+from watermark.audio.waveform import DecodeLimits, Waveform, encode, read, write
 from watermark.coding.message import SealId, SealKey
 from watermark.detection.detect import detect
 from watermark.embedding.embed import embed
@@ -243,6 +245,8 @@ def test_what_cannot_be_decoded_is_unreadable_and_says_why(studio, content):
     assert report.error
     assert report.error in report.explanation
     assert report.detection is None
+    assert report.sha256 == hashlib.sha256(content).hexdigest()
+    assert report.to_ledger()["sha256"] == report.sha256
 
 
 def test_a_missing_file_is_unreadable_and_shows_no_folder(studio, tmp_path):
@@ -255,6 +259,57 @@ def test_a_file_over_the_limits_is_unreadable(studio, tmp_path):
     long = Waveform(np.zeros((1, 8000 * 1300), np.float32), 8000)
     write(tmp_path / "long.flac", long)
     assert check(studio, tmp_path / "long.flac").verdict is Verdict.UNREADABLE
+
+
+@pytest.fixture
+def room_for(studio, monkeypatch):
+    """Lets the studio examine so many samples times channels."""
+
+    def set_to(values):
+        uploads = studio.config.uploads.model_copy(update={"max_values": values})
+        monkeypatch.setattr(studio, "config", studio.config.model_copy(update={"uploads": uploads}))
+        vars(studio).pop("_verifier", None)
+
+    yield set_to
+    vars(studio).pop("_verifier", None)
+
+
+def test_samples_are_bounded_over_all_channels(studio, tmp_path, room_for):
+    room_for(8 * 8000 * 10)
+    for channels, seconds, readable in ((8, 9, True), (8, 11, False), (1, 60, True)):
+        path = tmp_path / f"{channels}-{seconds}.flac"
+        write(path, Waveform(np.zeros((channels, 8000 * seconds), np.float32), 8000))
+        report = check(studio, path)
+        assert (report.verdict is not Verdict.UNREADABLE) is readable, report.explanation
+        assert readable or "over all channels" in report.explanation
+
+
+def test_the_operators_own_long_files_have_no_such_bound(studio, tmp_path, room_for):
+    room_for(8000)
+    write(tmp_path / "long.flac", Waveform(np.zeros((1, 80000), np.float32), 8000))
+    report = studio.verify(tmp_path / "long.flac", limits=DecodeLimits())
+    assert report.verdict is not Verdict.UNREADABLE
+
+
+def test_an_examination_can_be_stopped_in_every_pass(studio, tmp_path, monkeypatch):
+    """What is too long to hold is decoded again and again; each time somebody can stop it."""
+    monkeypatch.setattr("studio.verification.suspect._HOLD_S", 1.0)
+    write(tmp_path / "unknown.wav", music(9, SECONDS))
+    told = []
+    studio.verify(tmp_path / "unknown.wav", progress=told.append)
+    passes = [n for n in range(1, len(told)) if told[n] <= told[n - 1]]
+    assert len(passes) >= 2, "it is read more than twice"
+    for last in [1, *passes]:
+        heard = []
+
+        def progress(seconds, heard=heard, last=last):
+            heard.append(seconds)
+            if len(heard) > last:
+                raise CancelledError
+
+        with pytest.raises(CancelledError):
+            studio.verify(tmp_path / "unknown.wav", progress=progress)
+        assert len(heard) == last + 1
 
 
 @pytest.mark.parametrize("seconds", [0.2, 1.0, 2.5])

@@ -7,22 +7,33 @@ rights of its own. Every refusal is ``{"error": {"code", "message"}}``.
 """
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside create_v1.
+import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
-from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission, Role
+from studio.accounts.permissions import LOCAL_OWNER, Actor
 from studio.core.errors import NotYoursError, OutputGoneError, SignInError, StudioError, UsageError
+from studio.web.api.bodies import (
+    AccountChange,
+    Caller,
+    Choice,
+    Credentials,
+    JobState,
+    NewAccount,
+    Order,
+    Token,
+)
 from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
-from studio.web.errors import TooManyRequestsError, refuse
+from studio.web.errors import refuse
 from studio.web.job_store import JobBook
-from studio.web.jobs import JobRunner
+from studio.web.jobs import Job, JobRunner, TooManyRequestsError, stoppable
 from studio.web.middleware.auth import account_of, actor_of, address_of, error_body, token_of
 from studio.web.middleware.rate_limit import Buckets
 from studio.web.uploads import Uploads, receive_file
@@ -32,88 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_v1"]
 
+_Result = TypeVar("_Result")
+_LOOK_S = 0.1  # how often a waiting request looks for its verdict, and for its client
 _STATEMENT_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Credentials(_Body):
-    """What signing in takes."""
-
-    name: str = Field(max_length=64)
-    password: str = Field(max_length=256)
-
-
-class Token(BaseModel):
-    """What signing in gives: send it as ``Authorization: Bearer``."""
-
-    token: str
-    expires_at: str
-
-
-class Caller(BaseModel):
-    """Who the caller is, and what the role permits."""
-
-    name: str
-    role: Role
-    permissions: list[Permission]
-    single_user: bool
-
-
-class Scope(_Body):
-    """What consent is asked for. Left out: the studio's defaults."""
-
-    use: str | None = Field(None, max_length=32)
-    territory: str | None = Field(None, max_length=8)
-    model: str | None = Field(None, max_length=128)
-
-
-class Choice(Scope):
-    """Tags and their scope."""
-
-    tags: list[Annotated[str, Field(max_length=64)]] = Field(max_length=16)
-
-
-class Order(Choice):
-    """A request for music."""
-
-    duration_s: float | None = None
-    seed: int | None = None
-    guidance: float | None = None
-    format: str | None = Field(None, max_length=8)
-    title: str | None = Field(None, max_length=300, description="screened for artists' names")
-    note: str | None = Field(None, max_length=300, description="as the title, and private")
-    human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
-
-
-class JobState(BaseModel):
-    """How a request for music stands."""
-
-    id: str
-    state: str = Field(description="queued, running, cancelling, done, cancelled or failed")
-    ahead: int = Field(description="requests that start before this one")
-    progress: float = Field(description="of the whole, from 0 to 1")
-    text: str
-    output_id: str | None
-    error: dict[str, str] | None
-
-
-class NewAccount(_Body):
-    """An account to be added."""
-
-    name: str = Field(max_length=64)
-    role: Role
-    password: str = Field(max_length=256)
-
-
-class AccountChange(_Body):
-    """What of an account shall change; the rest stays."""
-
-    role: Role | None = None
-    disabled: bool | None = None
-    password: str | None = Field(None, max_length=256)
 
 
 def create_v1(
@@ -130,7 +62,7 @@ def create_v1(
     )
     app.add_exception_handler(StudioError, refuse)
     app.add_exception_handler(RequestValidationError, _malformed)
-    book = JobBook(making, at_a_time=limits.jobs_at_a_time)
+    book = JobBook(making)
     buckets = Buckets(limits.requests_per_minute)
 
     def bounded(request: Request) -> Actor | None:
@@ -226,9 +158,12 @@ def create_v1(
     # -- making ---------------------------------------------------------------------------------
 
     @app.post("/jobs", status_code=202, tags=["making"])
-    def order(mine: Mine, actor: Who, body: Order, response: Response) -> JobState:
+    def order(
+        request: Request, mine: Mine, actor: Who, body: Order, response: Response
+    ) -> JobState:
         """Ask for music; consent is asked when the job runs, and again at its release."""
-        job = book.book(mine, actor, mine.request(**body.model_dump(exclude_unset=True)))
+        asked = mine.request(**body.model_dump(exclude_unset=True))
+        job = book.book(mine, actor, asked, account=account_of(request, actor))
         response.headers["Location"] = f"jobs/{job.id}"
         return JobState(**job.to_json())
 
@@ -319,16 +254,16 @@ def create_v1(
         """Examine a recording: the body is the file. The verdict becomes a ledger entry."""
         mine.require("verify")
         examine = mine.verify
+        account = account_of(request, actor)
         upload = await receive_file(
-            uploads,
-            "rest",
-            f"upload{Path(name).suffix[:8]}",
-            request.stream(),
-            account=account_of(request, actor),
+            uploads, "rest", f"upload{Path(name).suffix[:8]}", request.stream(), account=account
         )
         try:
-            job = checking.submit(lambda _report, _cancel: examine(upload.path))
-            report = await run_in_threadpool(job.result)
+            job = checking.submit(
+                lambda report, cancel: examine(upload.path, progress=stoppable(report, cancel)),
+                account=account,
+            )
+            report = await _while_connected(request, job)
         finally:
             uploads.discard(upload.path)
         return {**report.to_json(), "file": Path(name).name}
@@ -474,3 +409,16 @@ def _of_output(mine: Any, output_id: str, method: str = "release", **options: An
         raise
     except UsageError as exc:
         raise NotYoursError("no such output, or not yours") from exc
+
+
+async def _while_connected(request: Request, job: Job[_Result]) -> _Result:
+    """What the job returns. It is cancelled when the client leaves.
+
+    Raises what the job raises, and :class:`starlette.requests.ClientDisconnect`.
+    """
+    while not job.ended:
+        if await request.is_disconnected():
+            job.cancel()
+            raise ClientDisconnect
+        await asyncio.sleep(_LOOK_S)
+    return job.result()

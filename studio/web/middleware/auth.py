@@ -34,18 +34,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COOKIE",
+    "LOCAL",
     "Door",
     "account_of",
     "actor_of",
     "address_in",
     "address_of",
     "error_body",
+    "is_account",
     "token_of",
 ]
 
 COOKIE = "studio_session"
 
 _ACTOR = "studio.actor"
+_ADDRESS = "address "
+LOCAL = "local"
+"""Who pays in a studio without accounts."""
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({"/login", "/healthz", "/api/v1/session", "/api/v1/openapi.json"})
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -124,9 +130,19 @@ def token_of(connection: HTTPConnection) -> tuple[str, Literal["page", "token"]]
 
 
 def account_of(connection: HTTPConnection, actor: Actor | None) -> str:
-    """Who pays for a request: the account, or the address where nobody has one."""
-    account = None if actor is None else actor.account_id
-    return account or f"address {address_of(connection)}"
+    """Who pays for a request: the account, or the address of one who is not signed in."""
+    if actor is None:
+        return f"{_ADDRESS}{address_of(connection)}"
+    return actor.account_id or LOCAL
+
+
+def is_account(payer: str) -> bool:
+    """Whether what :func:`account_of` gave is the id of an account.
+
+    >>> is_account("address 127.0.0.1"), is_account(LOCAL), is_account("0f1e2d3c4b5a6978")
+    (False, False, True)
+    """
+    return payer != LOCAL and not payer.startswith(_ADDRESS)
 
 
 def address_of(connection: HTTPConnection) -> str:

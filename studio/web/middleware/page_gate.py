@@ -21,9 +21,8 @@ import hashlib
 import json
 import math
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -37,6 +36,7 @@ from studio.web.middleware.auth import account_of, actor_of, token_of
 from studio.web.middleware.rate_limit import Buckets
 from studio.web.strict_json import NotStrictJsonError, parse
 from studio.web.uploads import UploadBudgetError, Uploads, UploadTooLargeError, receive
+from studio.web.visitors import TooManyStreamsError, Visitors
 
 __all__ = ["PageGate", "PageRules", "owner_of"]
 
@@ -52,7 +52,6 @@ _READ = re.compile(
 _EVENT = re.compile(r"(?:queue/join|run/[A-Za-z0-9_]{1,64}|run)")
 _OURS = ("/api/v1", "/outputs", "/examinations", "/healthz", "/login", "/logout", "/password")
 _SESSION = re.compile(r"[A-Za-z0-9]{1,64}")
-_SESSIONS = 10_000  # remembered; the oldest are forgotten
 
 _FILE_FIELDS = frozenset(
     {"path", "url", "orig_name", "size", "mime_type", "is_stream", "meta", "_type"}
@@ -74,9 +73,8 @@ class PageRules:
         self.uploads = uploads
         self.functions: Mapping[int, int] = {}
         """Number of an event handler -> how many values it takes; set when the page is built."""
+        self.visitors = Visitors()
         self._buckets = Buckets(events_per_minute)
-        self._sessions: OrderedDict[str, str] = OrderedDict()  # page session -> owner
-        self._lock = threading.Lock()
 
     def take(self, caller: str) -> None:
         """Count one request of the caller. Raises where it has to wait."""
@@ -84,17 +82,21 @@ class PageRules:
         if wait_s:
             raise _RefusedError(429, "too-many", "too many requests; slow down", wait_s)
 
-    def claim_session(self, session: object, owner: str) -> None:
-        """A page session belongs to whoever names it first."""
+    def claim_session(self, session: object, owner: str) -> str:
+        """The session of the page that the request names, if it is its caller's."""
         if not isinstance(session, str) or not _SESSION.fullmatch(session):
             raise _RefusedError(400, "malformed", "the request names no session of the page")
-        with self._lock:
-            known = self._sessions.setdefault(session, owner)
-            self._sessions.move_to_end(session)
-            if len(self._sessions) > _SESSIONS:
-                self._sessions.popitem(last=False)
-        if known != owner:
+        if not self.visitors.claim(session, owner):
             raise _RefusedError(403, "not-yours", "this session of the page is another caller's")
+        return session
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """The request opens an event stream of a session."""
+
+    session: str
+    account: str
 
 
 def owner_of(request: Request, actor: Actor) -> str:
@@ -116,11 +118,17 @@ class PageGate:
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
-        answer: Response | bytes | None
+        answer: Response | bytes | _Stream | None
         try:
             answer = await self._answer(request)
+            if isinstance(answer, _Stream):
+                with self._rules.visitors.stream(answer.session, answer.account):
+                    await self.app(scope, receive, send)
+                return
         except _RefusedError as exc:
             answer = _refusal(exc)
+        except TooManyStreamsError as exc:
+            answer = _refusal(_RefusedError(429, "too-many", str(exc), 10.0))
         except ClientDisconnect:
             return
         if isinstance(answer, Response):
@@ -128,8 +136,8 @@ class PageGate:
         else:
             await self.app(scope, receive if answer is None else _again(answer, receive), send)
 
-    async def _answer(self, request: Request) -> Response | bytes | None:
-        """The answer; or the body to go on with; or None to go on as it is."""
+    async def _answer(self, request: Request) -> Response | bytes | _Stream | None:
+        """The answer; or the body to go on with; or None to go on as it is, a stream if one is."""
         path, method = request.scope["path"], request.method
         actor = actor_of(request.scope)
         if actor is None:
@@ -142,17 +150,20 @@ class PageGate:
             return None
         return await self._api(request, path.removeprefix(_API), actor)
 
-    async def _api(self, request: Request, name: str, actor: Actor) -> Response | bytes | None:
+    async def _api(
+        self, request: Request, name: str, actor: Actor
+    ) -> Response | bytes | _Stream | None:
         rules, owner = self._rules, owner_of(request, actor)
         account = account_of(request, actor)
         get = request.method == "GET"
         if get and _READ.fullmatch(name):
             if name == "queue/data":
                 sessions = parse_qs(request.url.query).get("session_hash", [])
-                rules.claim_session(sessions[0] if len(sessions) == 1 else None, owner)
-            elif name.startswith("heartbeat/"):
-                rules.claim_session(name.partition("/")[2], owner)
-            elif name == "upload_progress":  # how far it is, is not told; the page shows its name
+                named = sessions[0] if len(sessions) == 1 else None
+                return _Stream(rules.claim_session(named, owner), account)
+            if name.startswith("heartbeat/"):
+                return _Stream(rules.claim_session(name.partition("/")[2], owner), account)
+            if name == "upload_progress":  # how far it is, is not told; the page shows its name
                 return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
             return None
         if not get and request.method == "POST":

@@ -13,12 +13,12 @@ import gradio as gr
 from studio.accounts.origin import declare
 from studio.accounts.permissions import Actor
 from studio.core.errors import AccessDeniedError
-from studio.web.middleware.auth import actor_of, address_in
+from studio.web.middleware.auth import account_of, actor_of, address_in
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
 
-__all__ = ["acting", "caller"]
+__all__ = ["acting", "always_present", "caller", "payer"]
 
 
 def caller(request: gr.Request) -> Actor:
@@ -35,3 +35,14 @@ def caller(request: gr.Request) -> Actor:
 def acting(studio: Studio, request: gr.Request) -> Studio:
     """The studio as the one who sent ``request`` may use it."""
     return studio.acting_as(caller(request))
+
+
+def payer(request: gr.Request) -> str:
+    """Against whose limits the request counts."""
+    assert request.request is not None
+    return account_of(request.request, caller(request))
+
+
+def always_present(_session: str) -> bool:
+    """Where nobody looks whether a session of the page is still open."""
+    return True

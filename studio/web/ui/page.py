@@ -17,7 +17,7 @@ from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
 from studio.reports.formatting import asset, esc
 from studio.web.ui.about_tab import build_about
 from studio.web.ui.accounts_tab import AccountsTab
-from studio.web.ui.callers import caller
+from studio.web.ui.callers import always_present, caller
 from studio.web.ui.components import PRIVATE, QuietBlocks, delete_file
 from studio.web.ui.consent.tab import ConsentTab
 from studio.web.ui.create.tab import CreateTab
@@ -59,10 +59,12 @@ def build_page(
     making: JobRunner,
     examinations: Examinations,
     discard: Callable[[Path], None] = delete_file,
+    present: Callable[[str], bool] = always_present,
 ) -> gr.Blocks:
     """The whole page. ``making`` runs the work of the Create tab.
 
-    ``discard`` deletes an upload once it was examined.
+    ``discard`` deletes an upload once it was examined; ``present`` says whether anybody still looks
+    at a session of the page.
     """
     page: gr.Blocks = QuietBlocks(
         title="Consented Music Studio",
@@ -75,7 +77,7 @@ def build_page(
         who = gr.HTML(elem_classes="who")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
-                create = CreateTab(studio, claims, making)
+                create = CreateTab(studio, claims, making, present)
             with gr.Tab("Verify", id="verify"):
                 verify = VerifyTab(studio, examinations)
             with gr.Tab("Consent", id="consent") as consent_tab:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_a_long_recording_becomes_a_long_job_and_is_not_refused(desk, studio):
     """Whether the browser said so, or it shows when it is read."""
     asked = []
 
-    def verify(source, *, limits, progress):
+    def verify(source, *, limits, max_values, progress):
         asked.append(limits)
         progress(1300.0)
         return VerifyReport(Verdict.NOT_DETECTED, "", "x")
@@ -148,6 +149,71 @@ def test_a_long_job_is_told_while_it_runs(desk, studio):
     (row,) = rows_of(next(states))
     assert "Long recording" in row["note"]
     states.close()
+
+
+def looping(source, *, progress, **_):
+    while True:
+        progress(1.0)
+        time.sleep(0.02)
+
+
+def test_the_files_of_a_closed_account_end_those_in_line_too(desk, studio):
+    """Also one that stands in the line of all accounts and has not begun."""
+    studio.verify = looping
+    closed: set[str] = set()
+    desk.checking._may = lambda account: account not in closed
+    other = desk.checking.submit(lambda report, cancel: cancel.wait(20), account="eve")
+    paths = [desk.drop("one.wav"), desk.drop("two.wav")]
+    closed.add("ada")
+    items = desk.ended()
+    assert [item.state for item in items] == [ExaminationState.CANCELLED] * 2
+    assert not any(path.exists() for path in paths)
+    assert not other.moment().cancelling
+    closed.clear()
+    other.cancel()
+    desk.drop("three.wav")  # this one has begun
+    while desk.lists.folder("ada").items[-1].read_s is None:
+        time.sleep(0.02)
+    closed.add("ada")
+    item = desk.ended()[-1]
+    assert item.state is ExaminationState.FAILED
+    assert "any more" in str(item.failure)
+
+
+def test_an_examination_that_takes_too_long_says_so(desk, studio):
+    studio.verify = looping
+    desk.checking._longest_s = 0.1
+    desk.drop("one.wav")
+    (item,) = desk.ended()
+    assert item.state is ExaminationState.FAILED
+    assert "longer than 0.1 s" in str(item.failure)
+
+
+def test_samples_are_bounded_and_more_of_them_are_allowed_to_a_long_job(desk, studio):
+    asked = []
+    studio.verify = lambda source, *, max_values, **_: (
+        asked.append(max_values),
+        VerifyReport(Verdict.NOT_DETECTED, "", "x"),
+    )[1]
+    desk.drop("short.wav")
+    desk.drop("long.wav", long=True)
+    desk.ended()
+    most = studio.config.uploads.max_values
+    assert asked[0] == most
+    assert most < asked[1] < 100 * most
+
+
+def test_files_in_line_are_bounded_for_each_account(desk, studio, monkeypatch):
+    monkeypatch.setattr("studio.web.examinations._WAITING", 3)
+    studio.takes_s = 30.0
+    kept = [desk.drop(f"{number}.wav") for number in range(3)]
+    with pytest.raises(UsageError, match="3 of your files"):
+        desk.drop("more.wav")
+    assert sorted(path.name for path in desk.uploads.folder.glob("*/*")) == sorted(
+        path.name for path in kept
+    )
+    desk.drop("hers.wav", "eve")
+    desk.lists.stop("eve")
 
 
 def test_cancel_keeps_what_was_answered_and_deletes_the_rest(desk, studio):

@@ -63,7 +63,8 @@ def studio(tmp_path: Path) -> PretendStudio:
 
 @pytest.fixture
 def api(studio):
-    with JobRunner(running=1, waiting=9) as making, JobRunner(running=1, waiting=3) as checking:
+    limits = {"waiting": 9, "per_account": studio.config.accounts.jobs_at_a_time}
+    with JobRunner(running=1, **limits) as making, JobRunner(running=1, **limits) as checking:
         yield create_api(studio, Claims(), making=making, checking=checking)
 
 
@@ -257,7 +258,7 @@ def test_a_request_of_another_shape_is_malformed(client, tokens, body):
 def test_an_upload_is_bounded_and_gone_afterwards(client, studio, tokens, monkeypatch):
     seen = []
 
-    def verify(source, *, record=True):
+    def verify(source, *, record=True, progress=None):
         seen.append((Path(source), Path(source).read_bytes()))
         return PretendStudio.verify(studio, source, record=record)
 

@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -23,7 +24,7 @@ from studio.core.tags import KINDS
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from studio.reports.formatting import KIND_TITLES, USE_TITLES, territories
 from studio.web.jobs import Job, JobRunner
-from studio.web.ui.callers import acting, caller
+from studio.web.ui.callers import acting, always_present, caller, payer
 from studio.web.ui.components import PRIVATE, RoutedAudio, absolute_url, log_failure
 from studio.web.ui.create import view as views
 from studio.web.ui.create.tag_choices import chip_choices, chosen_tags, first_usable, objection
@@ -43,8 +44,15 @@ _Work = Callable[[Callable[[Any], None], threading.Event], "Release"]  # for the
 class CreateTab:
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, studio: Studio, claims: Claims, runner: JobRunner) -> None:
+    def __init__(
+        self,
+        studio: Studio,
+        claims: Claims,
+        runner: JobRunner,
+        present: Callable[[str], bool] = always_present,
+    ) -> None:
         self._studio = studio
+        self._present = present
         self._claims = claims
         self._runner = runner
         self._lock = threading.Lock()
@@ -391,7 +399,9 @@ class CreateTab:
         }
         try:
             studio = acting(self._studio, request)
-            job = self._runner.submit(work(studio))
+            job = self._runner.submit(
+                work(studio), account=payer(request), present=partial(self._present, session)
+            )
             with self._lock:
                 self._jobs[session] = job
             try:

@@ -1,0 +1,102 @@
+"""What the REST layer takes and gives as JSON objects."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from studio.accounts.permissions import Permission, Role
+
+__all__ = [
+    "AccountChange",
+    "Caller",
+    "Choice",
+    "Credentials",
+    "JobState",
+    "NewAccount",
+    "Order",
+    "Scope",
+    "Token",
+]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Credentials(_Body):
+    """What signing in takes."""
+
+    name: str = Field(max_length=64)
+    password: str = Field(max_length=256)
+
+
+class Token(BaseModel):
+    """What signing in gives: send it as ``Authorization: Bearer``."""
+
+    token: str
+    expires_at: str
+
+
+class Caller(BaseModel):
+    """Who the caller is, and what the role permits."""
+
+    name: str
+    role: Role
+    permissions: list[Permission]
+    single_user: bool
+
+
+class Scope(_Body):
+    """What consent is asked for. Left out: the studio's defaults."""
+
+    use: str | None = Field(None, max_length=32)
+    territory: str | None = Field(None, max_length=8)
+    model: str | None = Field(None, max_length=128)
+
+
+class Choice(Scope):
+    """Tags and their scope."""
+
+    tags: list[Annotated[str, Field(max_length=64)]] = Field(max_length=16)
+
+
+class Order(Choice):
+    """A request for music."""
+
+    duration_s: float | None = None
+    seed: int | None = None
+    guidance: float | None = None
+    format: str | None = Field(None, max_length=8)
+    title: str | None = Field(None, max_length=300, description="screened for artists' names")
+    note: str | None = Field(None, max_length=300, description="as the title, and private")
+    human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
+
+
+class JobState(BaseModel):
+    """How a request for music stands."""
+
+    id: str
+    state: str = Field(description="queued, running, cancelling, done, cancelled or failed")
+    ahead: int = Field(description="requests that start before this one")
+    progress: float = Field(description="of the whole, from 0 to 1")
+    text: str
+    output_id: str | None
+    error: dict[str, str] | None
+
+
+class NewAccount(_Body):
+    """An account to be added."""
+
+    name: str = Field(max_length=64)
+    role: Role
+    password: str = Field(max_length=256)
+
+
+class AccountChange(_Body):
+    """What of an account shall change; the rest stays."""
+
+    role: Role | None = None
+    disabled: bool | None = None
+    password: str | None = Field(None, max_length=256)
