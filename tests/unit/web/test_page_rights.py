@@ -14,10 +14,12 @@ from studio.accounts.permissions import LOCAL_OWNER, Role
 from studio.core.errors import AccessDeniedError, ConfigError
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
+from studio.web.examinations import Examinations
 from studio.web.jobs import JobRunner
 from studio.web.middleware.auth import COOKIE
 from studio.web.ui.consent import view as consent_views
 from studio.web.ui.login import login_routes
+from studio.web.uploads import Budget, Uploads
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.unit.pretend import PretendStudio
 
@@ -374,10 +376,12 @@ def test_an_administrator_adds_and_closes_accounts(studio, actors, accounts_tab)
 def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
     from studio.web.ui.page import build_page
 
+    uploads = Uploads(studio.paths.uploads, Budget(max_bytes=1, held=1, hourly=1))
     with JobRunner(running=1, waiting=1) as runner:
+        examinations = Examinations(runner, runner, uploads)
 
         async def build():
-            return build_page(studio, Claims(), making=runner, checking=runner)
+            return build_page(studio, Claims(), making=runner, examinations=examinations)
 
         page = asyncio.run(build())
     greet = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "greet")
