@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
-from fastapi import Request
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from studio.core.errors import (
     AccessDeniedError,
@@ -27,9 +31,11 @@ from studio.core.errors import (
 )
 from studio.web.jobs import BusyError, TooLongError, TooManyRequestsError
 from studio.web.middleware.auth import error_body
-from studio.web.uploads import UploadTooLargeError
+from studio.web.uploads import UploadTooLargeError, WrongBodyError
 
-__all__ = ["answer_of", "refuse"]
+__all__ = ["allow_head", "answer_of", "one_shape", "refuse"]
+
+_logger = logging.getLogger(__name__)
 
 
 _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
@@ -43,6 +49,7 @@ _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
     (QuotaExceededError, 429, "quota"),
     (RequestRefusedError, 409, "declined"),
     (UploadTooLargeError, 413, "too-large"),
+    (WrongBodyError, 415, "wrong-body"),
     (UsageError, 422, "impossible"),
     (ConsentFileError, 422, "not-consent"),
     (BusyError, 503, "busy"),
@@ -85,3 +92,51 @@ def refuse(_request: Request, error: Exception) -> JSONResponse:
         else str(error)
     )
     return JSONResponse(error_body(code, message), status, headers)
+
+
+def one_shape(app: FastAPI) -> None:
+    """Give every refusal of ``app`` the shape ``{"error": {"code", "message"}}``."""
+    app.add_exception_handler(StudioError, refuse)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(OSError, _of_the_disk)
+
+
+def allow_head(app: FastAPI) -> None:
+    """Answer HEAD wherever GET is answered, as HTTP has it; the server leaves the body out."""
+    for route in list(app.routes):
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+            app.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=["HEAD"],
+                response_class=route.response_class,
+                response_model=route.response_model,
+                include_in_schema=False,
+            )
+
+
+_HTTP = {404: "not-found", 405: "wrong-method", 415: "wrong-body", 503: "ledger-unavailable"}
+
+
+def _of_http(_request: Request, error: Exception) -> JSONResponse:
+    """A refusal by the web framework: no such route, a wrong method."""
+    assert isinstance(error, HTTPException)
+    code = _HTTP.get(error.status_code, "refused")
+    return JSONResponse(error_body(code, str(error.detail)), error.status_code, error.headers)
+
+
+def _malformed(_request: Request, error: Exception) -> JSONResponse:
+    """A body or a parameter of the wrong shape, without what was sent."""
+    assert isinstance(error, RequestValidationError)
+    faults = "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        for fault in error.errors()[:5]
+    )
+    return JSONResponse(error_body("malformed", faults), 422)
+
+
+def _of_the_disk(_request: Request, error: Exception) -> JSONResponse:
+    """A full disk and the like; what exactly is for the operator's log."""
+    _logger.error("a request failed", exc_info=error)
+    return JSONResponse(error_body("storage", "the studio cannot write or read its files"), 503)

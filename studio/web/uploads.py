@@ -37,8 +37,10 @@ __all__ = [
     "UploadBudgetError",
     "UploadTooLargeError",
     "Uploads",
+    "WrongBodyError",
     "receive",
     "receive_file",
+    "receive_one",
 ]
 
 _LIVE_S = 600.0  # an upload nobody asked about is deleted after so long
@@ -48,6 +50,10 @@ _NAME_BYTES = 120  # of the file's own name that are kept
 
 class UploadTooLargeError(UsageError):
     """One file is longer than a file may be."""
+
+
+class WrongBodyError(UsageError):
+    """The body is not of a kind that holds the file that was to be sent."""
 
 
 class UploadBudgetError(StudioError):
@@ -356,6 +362,40 @@ async def receive(
         if not form.ended:
             raise UsageError("the form ended too early")
     return done
+
+
+_ONE_FILE = (
+    "send one file: as the body, curl --data-binary @song.mp3, or as a form, curl -F file=@song.mp3"
+)
+
+
+async def receive_one(
+    uploads: Uploads,
+    owner: str,
+    name: str,
+    content_type: str,
+    stream: AsyncIterator[bytes],
+    *,
+    account: str,
+) -> Upload:
+    """Write a body to disk that is one file or a form with one; the caller discards it.
+
+    Raises:
+        WrongBodyError: a body of another kind, or a form with no file or several.
+    """
+    kind = content_type.split(";", maxsplit=1)[0].strip().lower()
+    if kind == "multipart/form-data":
+        files = await receive(
+            uploads, owner, content_type, stream, account=account, most_files=_MOST_FILES
+        )
+        if len(files) == 1:
+            return files[0]
+        for upload in files:
+            uploads.discard(upload.path)
+        raise WrongBodyError(f"the form holds {len(files)} files; {_ONE_FILE}")
+    if kind == "application/json" or kind.startswith("text/"):
+        raise WrongBodyError(f"{kind} is no recording; {_ONE_FILE}")
+    return await receive_file(uploads, owner, name, stream, account=account)
 
 
 async def receive_file(

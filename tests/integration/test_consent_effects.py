@@ -118,7 +118,7 @@ def test_a_revocation_and_its_effect_on_downloads_and_verdicts(house, routes, te
         assert answer.status_code == 200
     else:
         assert answer.status_code in (410, 451)
-        assert "revoked the grant only" in answer.json()["detail"]
+        assert "revoked the grant only" in answer.json()["error"]["message"]
         with pytest.raises(error):
             house.audio_file(release.output_id)
     assert release.path.exists() == (terms != "withdraw")

@@ -28,7 +28,7 @@ from studio.core.isolation import weakness
 from studio.web.api.routes import create_v1
 from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.web.download_tokens import Claims
-from studio.web.errors import answer_of
+from studio.web.errors import allow_head, answer_of, one_shape
 from studio.web.jobs import JobRunner
 from studio.web.middleware.auth import Door, actor_of
 from studio.web.middleware.body_limit import BodyLimit, limits_of
@@ -64,6 +64,7 @@ def create_api(
         openapi_url=None,
         lifespan=lifespan,
     )
+    one_shape(app)
     limits = studio.config.uploads
     uploads = Uploads(
         studio.paths.uploads,
@@ -116,6 +117,7 @@ def create_api(
             headers={"Cache-Control": "private, no-store"},
         )
 
+    allow_head(app)
     return app
 
 

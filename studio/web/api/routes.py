@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor
-from studio.core.errors import NotYoursError, OutputGoneError, SignInError, StudioError, UsageError
+from studio.core.errors import NotYoursError, OutputGoneError, SignInError, UsageError
 from studio.web.api.bodies import (
     AccountChange,
     Caller,
@@ -31,12 +30,12 @@ from studio.web.api.bodies import (
     Token,
 )
 from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
-from studio.web.errors import refuse
+from studio.web.errors import allow_head, one_shape
 from studio.web.job_store import JobBook
 from studio.web.jobs import Job, JobRunner, TooManyRequestsError, stoppable
-from studio.web.middleware.auth import account_of, actor_of, address_of, error_body, token_of
+from studio.web.middleware.auth import account_of, actor_of, address_of, token_of
 from studio.web.middleware.rate_limit import Buckets
-from studio.web.uploads import Uploads, receive_file
+from studio.web.uploads import Uploads, receive_one
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -60,8 +59,7 @@ def create_v1(
         docs_url=None,
         redoc_url=None,
     )
-    app.add_exception_handler(StudioError, refuse)
-    app.add_exception_handler(RequestValidationError, _malformed)
+    one_shape(app)
     book = JobBook(making)
     buckets = Buckets(limits.requests_per_minute)
 
@@ -240,7 +238,13 @@ def create_v1(
             "requestBody": {
                 "required": True,
                 "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                    "multipart/form-data": {
+                        "schema": {
+                            "type": "object",
+                            "properties": {"file": {"type": "string", "format": "binary"}},
+                        }
+                    },
                 },
             }
         },
@@ -249,14 +253,22 @@ def create_v1(
         request: Request,
         mine: Mine,
         actor: Who,
-        name: Annotated[str, Query(max_length=128)] = "upload",
+        name: Annotated[str, Query(max_length=128)] = "",
     ) -> dict[str, Any]:
-        """Examine a recording: the body is the file. The verdict becomes a ledger entry."""
+        """Examine a recording: the body is the file, or a form with one file.
+
+        The verdict becomes a ledger entry.
+        """
         mine.require("verify")
         examine = mine.verify
         account = account_of(request, actor)
-        upload = await receive_file(
-            uploads, "rest", f"upload{Path(name).suffix[:8]}", request.stream(), account=account
+        upload = await receive_one(
+            uploads,
+            "rest",
+            f"upload{Path(name).suffix[:8]}",
+            request.headers.get("content-type", ""),
+            request.stream(),
+            account=account,
         )
         try:
             job = checking.submit(
@@ -266,7 +278,7 @@ def create_v1(
             report = await _while_connected(request, job)
         finally:
             uploads.discard(upload.path)
-        return {**report.to_json(), "file": Path(name).name}
+        return {**report.to_json(), "file": Path(name).name or upload.path.name}
 
     # -- consent --------------------------------------------------------------------------------
 
@@ -386,17 +398,8 @@ def create_v1(
             headers={"Content-Disposition": 'attachment; filename="security-log.jsonl"'},
         )
 
+    allow_head(app)
     return app
-
-
-def _malformed(_request: Request, error: Exception) -> JSONResponse:
-    """A body or a parameter of the wrong shape, without what was sent."""
-    assert isinstance(error, RequestValidationError)
-    faults = "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-        for fault in error.errors()[:5]
-    )
-    return JSONResponse(error_body("malformed", faults), 422)
 
 
 def _of_output(mine: Any, output_id: str, method: str = "release", **options: Any) -> Any:

@@ -410,3 +410,83 @@ def test_a_trusted_proxys_are_taken_over_up_to_the_first_stranger():
     assert seen["client"][0] == "198.51.100.7", "what stands left of it is hearsay"
     assert seen["scheme"] == "https"
     assert dict(seen["headers"]) == {b"host": b"music.example"}
+
+
+FORM = {"file": ("my song.mp3", b"RIFFdata", "audio/mpeg")}
+
+
+def test_a_recording_may_come_as_a_form(client, tokens, studio):
+    """`curl -F file=@song.mp3` had the form itself examined, and called unreadable."""
+    seen = []
+    verify = studio.verify
+
+    def look(path, *more, **options):
+        seen.append(Path(path).read_bytes())
+        return verify(path, *more, **options)
+
+    studio.verify = look
+    answer = client.post("/api/v1/verifications", headers=tokens[V], files=FORM)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["file"] == "my song.mp3"
+    assert seen == [b"RIFFdata"]
+    assert not [path for path in studio.paths.uploads.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"files": [("file", FORM["file"]), ("file", FORM["file"])]},
+        {"data": {"field": "x"}, "files": {"nothing": (None, "x")}},
+        {"json": {"file": "song.mp3"}},
+        {"content": b"@song.mp3", "headers": {"Content-Type": "text/plain; charset=utf-8"}},
+    ],
+)
+def test_a_body_that_is_no_recording_is_answered_with_the_command(client, tokens, studio, sent):
+    headers = {**tokens[V], **sent.pop("headers", {})}
+    answer = client.post("/api/v1/verifications", headers=headers, **sent)
+    assert answer.status_code == 415
+    assert answer.json()["error"]["code"] == "wrong-body"
+    assert "curl --data-binary @" in answer.json()["error"]["message"]
+    assert not [path for path in studio.paths.uploads.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/api/v1/nothing", 404, "not-found"),
+        ("PUT", "/api/v1/tags", 405, "wrong-method"),
+        ("GET", "/api/v1/outputs?limit=many", 422, "malformed"),
+        ("GET", "/api/v1/outputs/0000000000000000", 404, "not-found"),
+        ("GET", "/outputs/0000000000000000", 404, "not-found"),
+        ("DELETE", "/healthz", 405, "wrong-method"),
+        ("PUT", "/outputs/0000000000000000/audio", 405, "wrong-method"),
+    ],
+)
+def test_every_refusal_has_one_shape(client, tokens, method, path, status, code):
+    answer = client.request(method, path, headers=tokens[ROOT])
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == code
+    assert answer.json()["error"]["message"]
+
+
+def test_a_full_disk_is_told_in_the_same_shape(client, tokens, studio, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device", "/secret/place")
+
+    monkeypatch.setattr("studio.web.uploads.Upload.write", full)
+    answer = client.post("/api/v1/verifications", headers=tokens[V], content=b"RIFFdata")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "storage"
+    assert "secret" not in answer.text
+
+
+def test_head_is_answered_where_get_is(client, tokens, studio):
+    output_id = made_by(client, tokens)
+    for path in ("/healthz", "/api/v1/me", f"/api/v1/outputs/{output_id}/audio"):
+        got = client.get(path, headers=tokens[A])
+        head = client.head(path, headers=tokens[A])
+        assert (head.status_code, got.status_code) == (200, 200)
+        assert head.headers["content-type"] == got.headers["content-type"]
+        assert head.headers["content-length"] == got.headers["content-length"]
+    assert client.head("/api/v1/me").status_code == 401
+    assert "head" not in client.get("/api/v1/openapi.json").json()["paths"]["/me"]
