@@ -462,6 +462,32 @@ def test_a_chain_near_its_end_is_followed_by_another_and_stays_trusted(tmp_path)
     ]
 
 
+def test_a_chain_made_while_the_clock_was_far_ahead_is_passed_over(tmp_path):
+    ahead = datetime.now(UTC) + timedelta(days=4000)
+    wrong = load_trust(DEVELOPMENT, tmp_path, tmp_path, at=ahead)
+    with pytest.raises(CredentialError, match="the clock of this machine says"):
+        Credentials(DEVELOPMENT, wrong).sign(encode(music(1, 1.0), "wav"), "wav", CLAIM)
+    right = load_trust(DEVELOPMENT, tmp_path, tmp_path)
+    assert right.current.why_not(datetime.now(UTC)) is None
+    credentials = Credentials(DEVELOPMENT, right)
+    signed = credentials.sign(encode(music(1, 1.0), "wav"), "wav", CLAIM)
+    assert credentials.examine(io.BytesIO(signed.content)).state is CredentialState.TRUSTED
+    again = load_trust(DEVELOPMENT, tmp_path, tmp_path)
+    assert again.current.sha256 == right.current.sha256, "no chain is made at every start"
+    later = load_trust(DEVELOPMENT, tmp_path, tmp_path, at=ahead)
+    assert later.current.sha256 == wrong.current.sha256
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_expired_production_chain_is_named_with_the_clock(tmp_path):
+    identity = make_development_identity(
+        datetime.now(UTC) - timedelta(days=30), valid=timedelta(days=10)
+    )
+    credentials = Credentials(DEVELOPMENT, Trust(identity, identity.root_pem))
+    with pytest.raises(CredentialError, match=r"valid from .* clock .* renew the certificate"):
+        credentials.sign(encode(music(1, 1.0), "wav"), "wav", CLAIM)
+
+
 def test_a_chain_taken_out_of_its_folder_is_trusted_no_more(tmp_path):
     stolen = Credentials(DEVELOPMENT, load_trust(DEVELOPMENT, tmp_path, tmp_path))
     signed = stolen.sign(encode(music(1, 1.0), "wav"), "wav", CLAIM).content

@@ -4,8 +4,10 @@ Without configuration the studio makes itself a *development* chain at first sta
 signs exactly one leaf and whose key is then thrown away, so that nobody, thief or operator, can
 ever mint a second leaf under it. ``credentials/development-0001.pem`` holds the leaf's key and both
 certificates, readable by the owner only; a chain that is about to expire is followed by number
-0002, and every earlier root stays trusted. In production the chain comes from a certificate
-authority and the key from a file or from a callback that asks a hardware module.
+0002, and every earlier root stays trusted. Of several, the one signs that is valid longest of
+those valid now, so a chain made while the clock was wrong is passed over. In production the chain
+comes from a certificate authority and the key from a file or from a callback that asks a hardware
+module.
 
 The leaf's profile is what the C2PA specification (2.x, section 14.5) asks of a signer: CA false,
 ``digitalSignature`` and nothing else, extended key usage ``emailProtection`` beside C2PA's own.
@@ -68,6 +70,17 @@ class SigningIdentity:
     def expires(self) -> datetime:
         return self.certificates[0].not_valid_after_utc
 
+    def why_not(self, at: datetime) -> str | None:
+        """Why what is signed at that time would not be believed; None where it would."""
+        leaf = self.certificates[0]
+        if leaf.not_valid_before_utc <= at <= leaf.not_valid_after_utc:
+            return None
+        return (
+            f"the signing certificate is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} to "
+            f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, and the clock of this machine says "
+            f"{at:%Y-%m-%d %H:%M} UTC"
+        )
+
     @property
     def sha256(self) -> str:
         """Fingerprint of the leaf certificate, hexadecimal."""
@@ -99,9 +112,11 @@ def load_trust(
     if config.certificate_chain is not None:
         current = _production_identity(config, configs)
     else:
-        current = max(own.items())[1] if own else _add_development_identity(folder, own, now)
-        if current.expires - now < timedelta(days=_RENEW_DAYS):
-            current = _add_development_identity(folder, own, now)
+        valid = [identity for identity in own.values() if identity.why_not(now) is None]
+        newest = max(valid, key=lambda identity: identity.expires, default=None)
+        if newest is None or newest.expires - now < timedelta(days=_RENEW_DAYS):
+            newest = _add_development_identity(folder, own, now)
+        current = newest
     identities = [*own.values(), current]
     anchors = [identity.root_pem for identity in identities]
     anchors += [_read(configs / name, "trust anchors") for name in config.trust_anchors]

@@ -11,8 +11,9 @@ import io
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from studio.core.config import CredentialsConfig, OutputFormat
@@ -32,9 +33,6 @@ from studio.provenance.credentials.reading import (
     judge,
     judge_stored,
 )
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 __all__ = ["Credentials", "SignedFile"]
 
@@ -100,6 +98,11 @@ class Credentials:
         import c2pa
 
         identity = self.trust.current
+        if (why := identity.why_not(datetime.now(UTC))) is not None:
+            raise CredentialError(
+                f"nothing was released: {why}; set the clock or renew the certificate, then start "
+                "the studio again"
+            )
         failed: list[BaseException] = []
 
         def sign(data: bytes) -> bytes:
