@@ -73,7 +73,8 @@ class SigningIdentity:
     def why_not(self, at: datetime) -> str | None:
         """Why what is signed at that time would not be believed; None where it would."""
         leaf = self.certificates[0]
-        if leaf.not_valid_before_utc <= at <= leaf.not_valid_after_utc:
+        whole = at.replace(microsecond=0)  # certificates count whole seconds, the last one included
+        if leaf.not_valid_before_utc <= whole <= leaf.not_valid_after_utc:
             return None
         return (
             f"the signing certificate is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} to "
