@@ -43,7 +43,7 @@ from studio.core.errors import (
     UnreadableProofError,
     UsageError,
 )
-from watermark.cli.process import CommandGroup
+from watermark.cli.process import CommandGroup, verbose_option
 
 if TYPE_CHECKING:
     from studio.app.container import Studio, TagStatus
@@ -84,6 +84,7 @@ class _StudioGroup(CommandGroup):
 @click.option(
     "--as-owner", is_flag=True, help="Act as the owner of the studio's files, without an account."
 )
+@verbose_option
 def cli(as_owner: bool) -> None:
     """Generative music on consented style tags, every output sealed and on record."""
 

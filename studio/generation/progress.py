@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +20,8 @@ from enum import StrEnum
 from studio.core.errors import GenerationCancelledError
 
 __all__ = ["OnProgress", "Progress", "Run", "Stage"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Stage(StrEnum):
@@ -69,11 +73,20 @@ class Run:
         self._on_progress = on_progress
         self.cancel = cancel
         self._fraction = 0.0
+        self._stage: tuple[Stage, float] | None = None  # and since when (monotonic, s)
 
     def enter(self, stage: Stage, text: str, *, can_cancel: bool = True) -> None:
         if can_cancel:
             self.check()
+        self._log(stage)
         self._report(stage, _BEGINS[stage], text)
+
+    def _log(self, stage: Stage) -> None:
+        now = time.monotonic()
+        if self._stage is not None:
+            ended, since = self._stage
+            _logger.info("stage %s took %.2f s", ended, now - since)
+        self._stage = (stage, now)
 
     def generated(self, done_s: float, total_s: float) -> None:
         """The generator's own progress, in seconds of music."""

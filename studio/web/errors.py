@@ -30,6 +30,7 @@ from studio.core.errors import (
     UsageError,
 )
 from studio.web.jobs import BusyError, TooLongError, TooManyRequestsError
+from studio.web.middleware.access_log import record_in
 from studio.web.middleware.auth import error_body
 from studio.web.uploads import UploadTooLargeError, WrongBodyError
 
@@ -75,8 +76,9 @@ def answer_of(error: BaseException) -> tuple[int, str]:
     )
 
 
-def refuse(_request: Request, error: Exception) -> JSONResponse:
+def refuse(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that raised one of our errors."""
+    record_in(request.scope).error = error
     status, code = answer_of(error)
     wait_s = getattr(error, "retry_after_s", None)
     headers = {}

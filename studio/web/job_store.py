@@ -96,6 +96,7 @@ class JobBook:
                 job=self._runner.submit(
                     lambda report, cancel: _logged(id_, studio, request, report, cancel),
                     account=account,
+                    id_=id_,
                 ),
             )
             self._jobs[id_] = booked

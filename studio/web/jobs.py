@@ -19,6 +19,8 @@ watches them.
 
 from __future__ import annotations
 
+import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,10 +30,12 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from studio.core.errors import AccessDeniedError, StudioError
+from watermark.util.logs import current_tags, tagged
 
 __all__ = [
     "BusyError",
     "Job",
+    "JobObserver",
     "JobRunner",
     "Moment",
     "Report",
@@ -42,6 +46,7 @@ __all__ = [
 
 _Result = TypeVar("_Result")
 Report = Callable[[Any], None]
+_logger = logging.getLogger(__name__)
 _TICK_S = 0.4  # how often a watcher looks; the end of a job wakes it at once
 _LOOK_S = 1.0  # how often the runner looks after its jobs
 
@@ -76,15 +81,22 @@ class Job(Generic[_Result]):
     """One piece of work in a :class:`JobRunner`."""
 
     def __init__(
-        self, runner: JobRunner, number: int, account: str | None, present: Callable[[], bool]
+        self,
+        runner: JobRunner,
+        number: int,
+        account: str | None,
+        present: Callable[[], bool],
+        id_: str,
     ) -> None:
         self.account = account
+        self._tags = {**current_tags(), "job": id_}  # of the request that asked for it
         self._runner = runner
         self._number = number
         self._present = present
         self._cancel = threading.Event()
         self._why: StudioError | None = None
         self._news: Any = None
+        self._stage: tuple[object, float] | None = None  # of the news, and since when
         self._submitted = time.monotonic()
         self._started: float | None = None
         self._future: Future[_Result] | None = None
@@ -157,15 +169,44 @@ class Job(Generic[_Result]):
             raise
 
     def _start(self, work: Callable[[Report, threading.Event], _Result]) -> _Result:
-        self._started = time.monotonic()
+        self._started = began = time.monotonic()
         self._runner.started(self._number)
-        try:
-            return work(self._report, self._cancel)
-        finally:
-            self._runner.forget(self._number)
+        error: BaseException | None = None
+        result: _Result | None = None
+        with tagged(**self._tags):
+            _logger.info("job started after %.1f s in line", began - self._submitted)
+            try:
+                result = work(self._report, self._cancel)
+                return result
+            except BaseException as exc:
+                error = exc
+                raise
+            finally:
+                end = "done" if error is None else type(self._why or error).__name__
+                _logger.info("job ended after %.1f s: %s", time.monotonic() - began, end)
+                self._runner.forget(self._number)
+                self._runner.observer.ended(result, error and (self._why or error))
 
     def _report(self, news: Any) -> None:
         self._news = news
+        stage = getattr(news, "stage", None)
+        if stage is None or (self._stage is not None and stage == self._stage[0]):
+            return
+        now = time.monotonic()
+        if self._stage is not None:
+            ended, since = self._stage
+            self._runner.observer.stage(str(ended), now - since)
+        self._stage = (stage, now)
+
+
+class JobObserver:
+    """Whoever counts jobs; called in their threads. This one does not."""
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """A stage of a job took so long."""
+
+    def ended(self, result: object, error: BaseException | None) -> None:
+        """A job that ran ended with its result, or with an error."""
 
 
 class JobRunner:
@@ -188,6 +229,7 @@ class JobRunner:
         longest_s: float | None = None,
         may: Callable[[str], bool] = lambda _account: True,
     ) -> None:
+        self.observer = JobObserver()
         self._pool = ThreadPoolExecutor(max_workers=running, thread_name_prefix="studio-job")
         self._limit = running + waiting
         self._per_account = per_account
@@ -206,8 +248,11 @@ class JobRunner:
         *,
         account: str | None = None,
         present: Callable[[], bool] = lambda: True,
+        id_: str | None = None,
     ) -> Job[_Result]:
         """Queue ``work(report, cancel)`` for an account, for as long as ``present()`` holds.
+
+        ``id_`` names it in the log.
 
         Raises :class:`BusyError` when the queue is full, :class:`TooManyRequestsError` when the
         account's part of it is, :class:`RuntimeError` once the runner is closed.
@@ -227,7 +272,7 @@ class JobRunner:
                 )
             number = self._next
             self._next += 1
-            job: Job[_Result] = Job(self, number, account, present)
+            job: Job[_Result] = Job(self, number, account, present, id_ or secrets.token_hex(8))
             self._jobs[number] = job
             self._waiting.add(number)
             job._future = self._pool.submit(job._start, work)
@@ -237,6 +282,11 @@ class JobRunner:
                 )
                 self._guard.start()
         return job
+
+    def standing(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait."""
+        with self._lock:
+            return len(self._jobs) - len(self._waiting), len(self._waiting)
 
     def ahead_of(self, number: int) -> int:
         """How many jobs stand before this one that still waits; 0 once it runs or has ended."""

@@ -27,6 +27,7 @@ from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.examinations import Examinations
 from studio.web.jobs import JobRunner
+from studio.web.metrics import Metrics
 from studio.web.middleware.auth import actor_of, is_account
 from studio.web.ui.login import login_routes
 
@@ -102,7 +103,11 @@ def create_app(studio: Studio) -> FastAPI:
         long.close()
         rules.uploads.close()
 
-    api = create_api(studio, claims, making=making, checking=checking, lifespan=lifespan)
+    metrics = Metrics()
+    metrics.follow("long", long)
+    api = create_api(
+        studio, claims, making=making, checking=checking, metrics=metrics, lifespan=lifespan
+    )
     rules: PageRules = api.state.page_rules
     api.include_router(login_routes(studio))
     examinations = Examinations(checking, long, rules.uploads)
@@ -166,7 +171,9 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
         create_app(studio),
         host=host,
         port=port,
+        log_config=None,  # the command has set the log up
         log_level="warning",
+        access_log=False,  # studio.web.middleware.access_log writes one
         proxy_headers=False,  # studio.web.middleware.proxy_headers believes named proxies only
         server_header=False,
         timeout_graceful_shutdown=3,  # an open page keeps an event stream; do not wait for it

@@ -41,7 +41,7 @@ from watermark.cli.common import (
     unreadable,
 )
 from watermark.cli.paths import OutputFile
-from watermark.cli.process import INTERRUPTED, CommandGroup, emit, printable
+from watermark.cli.process import INTERRUPTED, CommandGroup, emit, printable, verbose_option
 from watermark.errors import AudioError, CarrierError, WatermarkError
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _key_option(*, required: bool) -> Callable[[_Command], _Command]:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="consented-music-studio")
+@verbose_option
 def main() -> None:
     """Seal music with a keyed watermark, and find out later which output it was."""
 

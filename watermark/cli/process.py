@@ -30,8 +30,17 @@ import click
 from click.exceptions import Abort
 
 from watermark.util.extras import install_hint
+from watermark.util.logs import logging_to_stderr
 
-__all__ = ["FAILED", "INTERRUPTED", "PIPE_CLOSED", "CommandGroup", "emit", "printable"]
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "PIPE_CLOSED",
+    "CommandGroup",
+    "emit",
+    "printable",
+    "verbose_option",
+]
 
 USAGE = 2
 FAILED = 4
@@ -154,6 +163,23 @@ def _of_a_missing_part(error: BaseException) -> tuple[int, str] | None:
     """A library that an extra of the package brings, and that is not installed."""
     hint = install_hint(error) if isinstance(error, ModuleNotFoundError) else None
     return None if hint is None else (USAGE, hint)
+
+
+def _set_log_up(ctx: click.Context, _param: click.Parameter, verbose: bool) -> None:
+    try:
+        ctx.with_resource(logging_to_stderr(verbose=verbose))
+    except ValueError as exc:
+        raise click.UsageError(str(exc), ctx) from exc
+
+
+verbose_option = click.option(
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_log_up,
+    help="Say on stderr what is done, step by step; as JSON with STUDIO_LOG=json.",
+)
+"""The option of a group that sets the log up for its commands (:mod:`watermark.util.logs`)."""
 
 
 class _PipeClosedError(Exception):

@@ -1,7 +1,9 @@
 """The routes beside the page, behind the door.
 
 =========================  ======================================================================
-``GET /healthz``           ``{"status": "ok", "warnings": []}`` as long as the ledger can be read
+``GET /healthz``           ``{"status": "ok", "warnings": []}``: the process answers
+``GET /readyz``            whether it can do its work, check by check; 503 where it cannot
+``GET /metrics``           counts and times for Prometheus, for administrators
 ``GET /outputs/ID``        the record of an output (JSON): what a verdict would show as well
 ``GET /outputs/ID/audio``  the file that was handed out, byte for byte
 ``/api/v1``                the REST layer, :mod:`studio.web.api.routes`
@@ -15,14 +17,17 @@ made it, because any copy of a file gives its id away.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 
-from studio.accounts.permissions import LOCAL_OWNER, Actor
+from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
+from studio.app.readiness import Check, check_readiness
 from studio.core.errors import LedgerError, NotYoursError, StudioError, UsageError
 from studio.core.isolation import weakness
 from studio.web.api.routes import create_v1
@@ -30,6 +35,8 @@ from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.web.download_tokens import Claims
 from studio.web.errors import allow_head, answer_of, one_shape
 from studio.web.jobs import JobRunner
+from studio.web.metrics import CONTENT_TYPE_LATEST, Metrics
+from studio.web.middleware.access_log import AccessLog, RequestRecord
 from studio.web.middleware.auth import Door, actor_of
 from studio.web.middleware.body_limit import BodyLimit, limits_of
 from studio.web.middleware.page_gate import PageGate, PageRules
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_api"]
 
+_READY_S = 2.0  # for so long an answer of /readyz is given again
 _NOT_FOUND = "no such output, or not yours"
 
 
@@ -51,6 +59,7 @@ def create_api(
     *,
     making: JobRunner,
     checking: JobRunner,
+    metrics: Metrics | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """The routes over one studio. The page is mounted on the result by :mod:`studio.web.server`.
@@ -79,16 +88,38 @@ def create_api(
     app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
     app.add_middleware(BodyLimit, limits=lambda: limits_of(studio.config.uploads))
     app.add_middleware(HouseRules)
+    metrics = metrics or Metrics()
+    metrics.follow("making", making)
+    metrics.follow("checking", checking)
+
+    def count(record: RequestRecord, method: str, status: int, seconds: float) -> None:
+        metrics.request(method, status, seconds)
+        if record.error is not None:
+            metrics.refused(record.error)
+
+    app.add_middleware(AccessLog, on_end=count, proxies=studio.config.server.trusted_proxies)
     app.mount("/api/v1", create_v1(studio, uploads, making=making, checking=checking))
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
-        try:
-            studio.recent(1)
-        except LedgerError as exc:
-            raise HTTPException(503, "the ledger cannot be read") from exc
         weak = weakness(studio.config.uploads)
         return {"status": "ok", "warnings": [] if weak is None else [weak]}
+
+    readiness = _Remembered(lambda: check_readiness(studio))
+
+    @app.get("/readyz")
+    def readyz() -> JSONResponse:
+        checks = readiness.answer()
+        ready = all(check.ok for check in checks.values())
+        body = {name: check.to_json() for name, check in checks.items()}
+        return JSONResponse({"ready": ready, "checks": body}, 200 if ready else 503)
+
+    @app.get("/metrics")
+    def exposition(request: Request) -> Response:
+        actor = actor_of(request.scope)
+        if actor is None or not actor.may(Permission.ADMINISTER):
+            raise HTTPException(403, "metrics are for administrators")
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/outputs/{output_id}")
     def record(request: Request, output_id: str) -> dict[str, Any]:
@@ -119,6 +150,22 @@ def create_api(
 
     allow_head(app)
     return app
+
+
+class _Remembered:
+    """The last answer for a while, so that nobody keeps the disk busy by asking."""
+
+    def __init__(self, ask: Callable[[], dict[str, Check]]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._last: tuple[float, dict[str, Check]] | None = None
+
+    def answer(self) -> dict[str, Check]:
+        with self._lock:
+            now = time.monotonic()
+            if self._last is None or now - self._last[0] > _READY_S:
+                self._last = (now, self._ask())
+            return self._last[1]
 
 
 def _admitted(request: Request, output_id: str) -> Actor:

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from studio.accounts.origin import calling
 from studio.accounts.permissions import LOCAL_OWNER, Actor
 from studio.core.errors import StudioError
+from studio.web.middleware.access_log import record_in
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -53,7 +54,7 @@ LOCAL = "local"
 """Who pays in a studio without accounts."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN = frozenset({"/login", "/healthz", "/api/v1/session", "/api/v1/openapi.json"})
+_OPEN = frozenset({"/login", "/healthz", "/readyz", "/api/v1/session", "/api/v1/openapi.json"})
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -73,6 +74,8 @@ class Door:
                 await refusal(scope, receive, send)
                 return
             actor = actor_of(scope)
+            record = record_in(scope)
+            record.account_id, record.address = None if actor is None else actor.account_id, address
             with calling(None if actor is None else actor.account_id, address):
                 await self.app(scope, receive, send)
             return

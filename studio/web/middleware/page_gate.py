@@ -50,7 +50,17 @@ _READ = re.compile(
     r"|heartbeat/[A-Za-z0-9]{1,64})"
 )
 _EVENT = re.compile(r"(?:queue/join|run/[A-Za-z0-9_]{1,64}|run)")
-_OURS = ("/api/v1", "/outputs", "/examinations", "/healthz", "/login", "/logout", "/password")
+_OURS = (
+    "/api/v1",
+    "/outputs",
+    "/examinations",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/login",
+    "/logout",
+    "/password",
+)
 _SESSION = re.compile(r"[A-Za-z0-9]{1,64}")
 
 _FILE_FIELDS = frozenset(
