@@ -11,14 +11,13 @@ failures to seal are ledger entries. How a crash is survived: :mod:`studio.gener
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,17 +27,18 @@ from studio.consent.enforcement import compose_under, require_permission
 from studio.consent.storage.repository import ConsentMovedError
 from studio.core.config import FORMATS, StudioConfig
 from studio.core.errors import (
-    ConsentRefusedError,
     SealingError,
     StudioError,
     UsageError,
 )
 from studio.core.paths import StudioPaths
 from studio.core.tags import KINDS, Tag, Vocabulary
+from studio.generation.decisions import Decisions, credits_of
 from studio.generation.derivation import Derivation, write_parent
 from studio.generation.manifest import claim_of
 from studio.generation.progress import OnProgress, Progress, Run, Stage
 from studio.generation.scores import ScoreStore, genre_for, score_record
+from studio.generation.sealing import FileSealing, FileTexts, SealedFile
 from studio.generation.validation import check_human
 from studio.music.models.config import describe, performs_scores
 from studio.provenance.ledger.private_fields import Personal
@@ -46,7 +46,6 @@ from studio.provenance.release import (
     GenerationRequest,
     OutputId,
     Release,
-    credit_lines,
     title_of,
 )
 
@@ -58,32 +57,18 @@ if TYPE_CHECKING:
     from studio.music.composer.score import Score
     from studio.music.models.config import ModelConfig
     from studio.music.models.generator import MusicGenerator
-    from studio.provenance.credentials.signing import Credentials, SignedFile
+    from studio.provenance.credentials.claims import Claim
+    from studio.provenance.credentials.signing import Credentials
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.sealer import Sealer
     from watermark.audio.waveform import Waveform
     from watermark.coding.message import SealId, SealKey
-    from watermark.fingerprint.haitsma_kalker import Fingerprint
 
 __all__ = ["GenerationRequest", "OnProgress", "Pipeline", "Progress", "Release", "Stage"]
 
 _TERRITORY = re.compile(r"^(WORLD|[A-Z]{2})$")
 _MAX_SEED = 2**31 - 1
-
-MAX_READBACK_OFFSET_S = 0.5
-"""A seal that reads back further from its place is not the one that was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    """A sealed, encoded, tagged, signed file that was read back."""
-
-    signed: SignedFile
-    decision: Decision  # the one that credits and Content Credentials in the file tell of
-    fingerprint: Fingerprint
-    seal: Mapping[str, Any]
-    audio: Mapping[str, Any]
 
 
 class Pipeline:
@@ -118,13 +103,15 @@ class Pipeline:
         self._policy = policy
         self._models = models
         self._generator = generator
-        self._sealer = sealer
-        self._credentials = credentials
         self._ledger = ledger
         self._keys = keys
         self._clock = clock or (lambda: datetime.now(UTC))
         self._names = names
         self._consent_unmoved = consent_unmoved
+        self._decisions = Decisions(policy=policy, ledger=ledger, clock=self._clock)
+        self._sealing = FileSealing(
+            config=config, sealer=sealer, credentials=credentials, ledger=ledger
+        )
         self._lock = threading.Lock()
         self._workspace: Workspace | None = None
 
@@ -155,7 +142,7 @@ class Pipeline:
         tags = self._vocabulary().parse(request.tags)
 
         run.enter(Stage.CONSENT, "Asking the rights holders' grants")
-        decision = self._decide(request, derivation, stage=Stage.CONSENT)
+        decision = self._decisions.decide(request, derivation, stage=Stage.CONSENT)
 
         self._generator(request.model).require()  # without what plays it, no id is used up
         run.enter(Stage.RESERVE, "Reserving a seal id")
@@ -166,7 +153,8 @@ class Pipeline:
         run.enter(Stage.GENERATE, "Loading the model")
         waveform, model, score = self._compose(request, tags, decision, run, derivation)
         try:
-            sealed = self._seal_readably(request, waveform, model, decision, seal_id, key, run)
+            texts = self._texts(request, model, decision, seal_id)
+            sealed = self._sealing.seal_readably(waveform, request.format, texts, seal_id, key, run)
         except SealingError as exc:
             self._ledger.append(
                 "refusal",
@@ -180,7 +168,9 @@ class Pipeline:
             raise
 
         run.enter(Stage.RELEASE, "Recording and releasing")
-        release = self._release(request, sealed, model, derivation, seal_id, score, permit)
+        release = self._release(
+            request, decision, sealed, model, derivation, seal_id, score, permit
+        )
         run.enter(Stage.DONE, "Released", can_cancel=False)
         return release
 
@@ -236,40 +226,6 @@ class Pipeline:
             if not text.strip():
                 raise UsageError(f"the {what} is empty; leave it out")
             self._names().check(text, what=what)
-
-    def _decide(
-        self, request: GenerationRequest, derivation: Derivation | None, *, stage: Stage
-    ) -> Decision:
-        """An allowing decision, or a refusal in the ledger and :class:`ConsentRefusedError`."""
-        policy = self._policy()
-        decision = policy.decide(
-            request.tags,
-            use=request.use,
-            territory=request.territory,
-            model=request.model,
-            at=policy.registry.present(self._clock()),
-        )
-        objection = (
-            None
-            if derivation is None
-            else derivation.objection(
-                policy, use=request.use, territory=request.territory, at=decision.at
-            )
-        )
-        if objection is not None or not decision.allowed:
-            self._ledger.append(
-                "refusal",
-                {
-                    "stage": str(stage),
-                    "request": request.to_ledger(),
-                    "decision": decision.to_json(),
-                    # It may name rights holders.
-                    **({} if objection is None else {"why": Personal(objection)}),
-                },
-            )
-            why = decision.explain() if objection is None else objection
-            raise ConsentRefusedError(f"refused: {why}")
-        return decision
 
     def _with_genre(self, request: GenerationRequest) -> GenerationRequest:
         """The request with a genre, which every score has: drawn among those permitted for it.
@@ -368,143 +324,35 @@ class Pipeline:
         performed = derivation.parent.model["performance_seed"]
         return continued(parent, request.duration_s, request.seed), int(performed)
 
-    def _seal_readably(
+    def _texts(
         self,
         request: GenerationRequest,
-        waveform: Waveform,
         model: Mapping[str, Any],
         decision: Decision,
         seal_id: SealId,
-        key: SealKey,
-        run: Run,
-    ) -> _Sealed:
-        """Seal, encode, tag and read back, stronger each time. Raises :class:`SealingError`."""
-        steps = self._config.seal.strengths
-        for attempt, strength in enumerate(steps, start=1):
-            again = f" (attempt {attempt} of {len(steps)})" if attempt > 1 else ""
-            run.enter(Stage.SEAL, f"Sealing{again}")
-            marked = self._sealer().seal(waveform, seal_id, key, strength=strength)
-            run.enter(Stage.ENCODE, f"Encoding as {request.format.upper()}")
-            content = self._encode(request, marked)
-            run.enter(Stage.TAG, "Writing title and credits")
-            content = self._tag(request, content, model, decision, seal_id)
-            run.enter(Stage.SIGN, "Signing Content Credentials")
-            signed = self._sign(request, content, model, decision, seal_id)
-            run.enter(Stage.READ_BACK, "Reading the seal back from the file")
-            sealed = self._read_back(signed, decision, seal_id, key, strength)
-            if sealed is not None:
-                return sealed
-        raise SealingError(
-            "nothing was released: the seal could not be read back from the encoded file, even at "
-            "the audibility limit; try a longer duration or another seed"
-        )
-
-    def _encode(self, request: GenerationRequest, waveform: Waveform) -> bytes:
-        from watermark.audio.waveform import encode
-        from watermark.errors import AudioError
-
-        bitrate = self._config.generation.mp3_bitrate if request.format == "mp3" else None
-        try:
-            return encode(waveform, request.format, bitrate=bitrate)
-        except AudioError as exc:
-            raise SealingError(f"nothing was released: {exc}") from exc
-
-    def _tag(
-        self,
-        request: GenerationRequest,
-        content: bytes,
-        model: Mapping[str, Any],
-        decision: Decision,
-        seal_id: SealId,
-    ) -> bytes:
-        from studio.provenance.file_tags import write_metadata
-
-        credit = self._credits(decision, model)
-        return write_metadata(
-            content,
-            request.format,
-            title=request.title or title_of(request.tags, seal_id.hex),
-            artist="Consented Music Studio",
-            comment=". ".join((*credit, "Trained algorithmic media", f"Seal {seal_id.hex}")),
-        )
-
-    def _sign(
-        self,
-        request: GenerationRequest,
-        content: bytes,
-        model: Mapping[str, Any],
-        decision: Decision,
-        seal_id: SealId,
-    ) -> SignedFile:
-        """The file with its Content Credentials. Raises :class:`CredentialError`."""
+    ) -> FileTexts:
+        """Title, credits and signed claim of the output."""
         basis = self._models[request.model].training_basis.strip()
-        claim = claim_of(
-            request,
-            decision,
-            model={**model, "training_basis": basis},
-            seal_id=seal_id.hex,
-            made_at=self._clock(),
-            parent=None if request.parent is None else self._ledger.release(request.parent),
-        )
-        return self._credentials().sign(content, request.format, claim)
+        parent = None if request.parent is None else self._ledger.release(request.parent)
 
-    def _read_back(
-        self,
-        signed: SignedFile,
-        decision: Decision,
-        seal_id: SealId,
-        key: SealKey,
-        strength: float,
-    ) -> _Sealed | None:
-        """What the detector finds in the bytes to be handed out; None if not this seal, surely."""
-        from watermark.audio.waveform import read
-        from watermark.coding.identify import MAX_CHANCE, Codebook, CodebookEntry
-        from watermark.errors import WatermarkError
-        from watermark.fingerprint.haitsma_kalker import fingerprint
-
-        try:
-            decoded = read(signed.content)
-            codebook = Codebook([CodebookEntry(seal_id, key, decoded.duration_s)])
-            detection = self._sealer().read(decoded, codebook)
-            found = detection.identification
-            # One seal was searched here; at the desk every registered one is. The bound grows in
-            # proportion, so this says what the desk will be able to say.
-            registered = self._ledger.output_count() + 1
-            if (
-                found is None
-                or found.seal_id != seal_id
-                or abs(found.offset_s) > MAX_READBACK_OFFSET_S
-                or found.chance_bound * registered > MAX_CHANCE
-            ):
-                return None
-            return _Sealed(
-                signed=signed,
-                decision=decision,
-                fingerprint=fingerprint(decoded),
-                seal={
-                    "id": seal_id.hex,
-                    "epoch": key.epoch,
-                    **self._sealer().describe(),
-                    "strength": strength,
-                    "readback": {
-                        "score": found.score,
-                        "bit_accuracy": found.bit_accuracy,
-                        "chance_bound": found.chance_bound,
-                    },
-                },
-                audio={
-                    "rate": decoded.rate,
-                    "channels": decoded.channels,
-                    "duration_s": decoded.duration_s,
-                },
+        def claim() -> Claim:
+            return claim_of(
+                request,
+                decision,
+                model={**model, "training_basis": basis},
+                seal_id=seal_id.hex,
+                made_at=self._clock(),
+                parent=parent,
             )
-        except WatermarkError as exc:
-            raise SealingError(f"nothing was released: reading back failed: {exc}") from exc
+
+        title = request.title or title_of(request.tags, seal_id.hex)
+        return FileTexts(title, credits_of(decision, model), claim)
 
     def _release(
         self,
         request: GenerationRequest,
-        sealed: _Sealed,
+        signed: Decision,
+        sealed: SealedFile,
         model: Mapping[str, Any],
         derivation: Derivation | None,
         seal_id: SealId,
@@ -532,12 +380,11 @@ class Pipeline:
         if request.note is not None:
             beside["note"] = Personal(request.note)
         workspace = self._own_workspace()
-        content = sealed.signed.content
-        path = workspace.write(f"{seal_id.hex}.{request.format}", content)
+        path = workspace.write(f"{seal_id.hex}.{request.format}", sealed.content)
         try:
             while True:
-                decision = self._decide(request, derivation, stage=Stage.RELEASE)
-                self._same_grants(request, sealed.decision, decision)
+                decision = self._decisions.decide(request, derivation, stage=Stage.RELEASE)
+                self._decisions.require_same_grants(request, signed, decision)
                 # Decided again if consent changes between the decision and the commit.
                 with suppress(ConsentMovedError):
                     self._ledger.append_release(
@@ -547,18 +394,10 @@ class Pipeline:
                             "model": model,
                             "seal": sealed.seal,
                             "audio": sealed.audio,
-                            "file": {
-                                "format": request.format,
-                                "bytes": len(content),
-                                "sha256": hashlib.sha256(content).hexdigest(),
-                            },
-                            "c2pa": {
-                                "label": sealed.signed.label,
-                                "manifest_sha256": sealed.signed.manifest_sha256,
-                                **self._credentials().describe(),
-                            },
+                            "file": sealed.file,
+                            "c2pa": sealed.c2pa,
                             "title": title,
-                            "credits": list(self._credits(decision, model)),
+                            "credits": list(credits_of(decision, model)),
                             **beside,
                         },
                         file_name=path.name,
@@ -584,26 +423,6 @@ class Pipeline:
             return self._ledger.release(output_id) is None
         except StudioError:
             return False
-
-    def _same_grants(self, request: GenerationRequest, signed: Decision, now: Decision) -> None:
-        """The grants that the signed file names must be those that cover it at release."""
-        if [tag.to_json() for tag in signed.tags] == [tag.to_json() for tag in now.tags]:
-            return
-        why = "the grants behind the tags changed while the music was made; ask again"
-        self._ledger.append(
-            "refusal",
-            {
-                "stage": str(Stage.RELEASE),
-                "request": request.to_ledger(),
-                "decision": now.to_json(),
-                "why": why,
-            },
-        )
-        raise ConsentRefusedError(f"refused: {why}")
-
-    def _credits(self, decision: Decision, model: Mapping[str, Any]) -> tuple[str, ...]:
-        holders = {tag.holder.id: tag.holder.name for tag in decision.tags if tag.holder}
-        return credit_lines(decision.to_json(), holders, model["title"])
 
     def _own_workspace(self) -> Workspace:
         from studio.generation.staging import Workspace
