@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from studio.app.container import Studio
     from studio.web.middleware.page_gate import PageRules
 
-__all__ = ["create_app", "serve"]
+__all__ = ["create_app", "serve", "server_settings"]
 
 _logger = logging.getLogger(__name__)
 
@@ -167,17 +167,27 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
     # HF_HUB_OFFLINE=0 in the environment allows fetching them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     threading.Thread(target=_warm_up, args=[studio], name="studio-warm-up", daemon=True).start()
-    uvicorn.run(
-        create_app(studio),
-        host=host,
-        port=port,
-        log_config=None,  # the command has set the log up
-        log_level="warning",
-        access_log=False,  # studio.web.middleware.access_log writes one
-        proxy_headers=False,  # studio.web.middleware.proxy_headers believes named proxies only
-        server_header=False,
-        timeout_graceful_shutdown=3,  # an open page keeps an event stream; do not wait for it
-    )
+    uvicorn.run(create_app(studio), host=host, port=port, **server_settings())
+
+
+def server_settings() -> dict[str, Any]:
+    """How uvicorn serves a studio, wherever it listens."""
+    from studio.web.protocol import PunctualProtocol, SparingLog
+
+    log = logging.getLogger("uvicorn.error")
+    if not any(isinstance(each, SparingLog) for each in log.filters):
+        log.addFilter(SparingLog())
+    return {
+        "http": PunctualProtocol,
+        "ws": "none",
+        "log_config": None,  # the command has set the log up
+        "log_level": "warning",
+        "access_log": False,  # studio.web.middleware.access_log writes one
+        "proxy_headers": False,  # studio.web.middleware.proxy_headers believes named proxies only
+        "server_header": False,
+        "timeout_keep_alive": 5,
+        "timeout_graceful_shutdown": 3,  # an open page keeps an event stream; do not wait for it
+    }
 
 
 def _warm_up(studio: Studio) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from studio.app.container import Verdict
-from studio.core.errors import DecodingRefusedError
+from studio.core.errors import DecodingRefusedError, UsageError
 from studio.reports.verification.evidence import evidence_rows
 from studio.verification.verifier import VerifyReport
 from tests.support.seals import TonalSeal
@@ -249,10 +249,10 @@ def test_what_cannot_be_decoded_is_unreadable_and_says_why(studio, content):
     assert report.to_ledger()["sha256"] == report.sha256
 
 
-def test_a_missing_file_is_unreadable_and_shows_no_folder(studio, tmp_path):
-    report = check(studio, tmp_path / "nothing.wav")
-    assert report.verdict is Verdict.UNREADABLE
-    assert str(tmp_path) not in json.dumps(report.to_json())
+def test_a_missing_file_has_no_verdict_and_shows_no_folder(studio, tmp_path):
+    with pytest.raises(UsageError, match="no such file") as caught:
+        check(studio, tmp_path / "nothing.wav")
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_file_over_the_limits_is_unreadable(studio, tmp_path):

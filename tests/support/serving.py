@@ -15,12 +15,17 @@ import uvicorn
 @contextmanager
 def served(studio: Any, **settings: Any) -> Iterator[str]:
     """The URL of the running studio; it is stopped at the end."""
-    from studio.web.server import create_app
+    from studio.web.server import create_app, server_settings
 
     async def build() -> Any:  # Gradio leaves a loop open for what it builds outside a running one
         return create_app(studio)
 
-    settings = {"log_level": "error", "timeout_graceful_shutdown": 1, **settings}
+    settings = {
+        **server_settings(),
+        "log_level": "error",
+        "timeout_graceful_shutdown": 1,
+        **settings,
+    }
     server = uvicorn.Server(
         uvicorn.Config(asyncio.run(build()), host="127.0.0.1", port=0, **settings)
     )

@@ -1,0 +1,101 @@
+"""The HTTP side of the server, with an end to waiting: for a request's headers, and for a reader.
+
+uvicorn waits for ever for the rest of a request's headers, and for a client that does not read its
+answer. Here a connection is closed when the headers of a request are not complete in time, when a
+client reads nothing for a while, and, the oldest first, when too many connections have not sent a
+request yet. How long a body may take is a matter of :mod:`studio.web.middleware.body_limit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from studio.web.middleware.rate_limit import Buckets
+
+__all__ = ["PunctualProtocol", "SparingLog"]
+
+
+class PunctualProtocol(H11Protocol):
+    """One connection. The class holds the connections that have not sent a request yet."""
+
+    headers_s: ClassVar[float] = 15.0
+    """From the first byte expected to the end of the headers."""
+    unread_s: ClassVar[float] = 120.0
+    """For which a client may leave its answer unread."""
+    most_waiting: ClassVar[int] = 256
+    """Connections without a complete request; the oldest make room."""
+
+    waiting: ClassVar[dict[PunctualProtocol, None]] = {}  # in the order of their coming
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._headers_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the parent
+        super().connection_made(transport)
+        self._await_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:  # the headers are not complete yet
+            self._await_headers()
+        else:
+            self._headers_came()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_came()
+        self._was_read()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self.unread_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._was_read()
+        super().resume_writing()
+
+    def _await_headers(self) -> None:
+        if self._headers_timer is not None:
+            return  # more of the same headers: the time runs on
+        self._headers_timer = self.loop.call_later(self.headers_s, self.transport.abort)
+        self.waiting[self] = None
+        while len(self.waiting) > self.most_waiting:
+            oldest = next(iter(self.waiting))
+            oldest._headers_came()
+            oldest.transport.abort()
+
+    def _headers_came(self) -> None:
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+            self._headers_timer = None
+        self.waiting.pop(self, None)
+
+    def _was_read(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+
+class SparingLog(logging.Filter):
+    """Lets some records of a minute through, so that no stranger fills the log.
+
+    >>> log = SparingLog(per_minute=1)
+    >>> record = logging.makeLogRecord({"msg": "Invalid HTTP request received."})
+    >>> log.filter(record), log.filter(record)
+    (True, False)
+    """
+
+    def __init__(self, per_minute: int = 60) -> None:
+        super().__init__()
+        self._buckets = Buckets(per_minute)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._buckets.take("") == 0.0
