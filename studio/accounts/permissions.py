@@ -119,10 +119,12 @@ PERMISSIONS: Mapping[str, Rule] = {
     "holders": Rule(Permission.BROWSE),
     "grants": Rule(Permission.BROWSE),
     "site_id": Rule(Permission.BROWSE),
+    "restoration": Rule(Permission.BROWSE),
     # the registrar's desk
     "import_consent": Rule(Permission.CONSENT),
     "admit_holder": Rule(Permission.CONSENT),
     "override_holder_key": Rule(Permission.CONSENT),
+    "confirm_restore": Rule(Permission.CONSENT),
     "export_consent": Rule(Permission.CONSENT),
     "preview_revocation": Rule(Permission.CONSENT),
     "affected_outputs": Rule(Permission.CONSENT),

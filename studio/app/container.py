@@ -12,6 +12,7 @@ opened when they are first needed, once, and may be used from several threads.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from studio.accounts import Accounts
     from studio.accounts.permissions import Actor
     from studio.accounts.security_log import SecurityLog
+    from studio.consent.administration.restoration import Restoration
     from studio.consent.name_screen.screen import NameScreen
     from studio.core.db.database import Database
     from studio.generation.derivation import Derivation, Keep
@@ -95,6 +97,9 @@ __all__ = [
 ]
 
 _LOOKED_BACK = 300  # latest outputs among which a request is looked for
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +148,10 @@ class Studio:
 
     def policy(self) -> ConsentPolicy:
         """The policy over the registry as it is now."""
+        restoration = self.restoration()
         return ConsentPolicy(
             self.consent(),
+            closed=None if restoration is None else restoration.text(),
             known_tags=self.vocabulary(),
             model_uses={model.id: model.licence_uses for model in self.models().values()},
             named_tags=self._names()[1],
@@ -254,6 +261,17 @@ class Studio:
                     detail=document.refusal,
                 )
         return report
+
+    def restoration(self) -> Restoration | None:
+        """The restore from a backup that keeps consent closed; None: it is open."""
+        return self.registrar().restoration()
+
+    def confirm_restore(self) -> int:
+        """Say that no revocation since the backup is missing, which opens consent again.
+
+        Returns the index of the ledger entry. Raises :class:`UsageError` where it is open.
+        """
+        return self.registrar().confirm_restore()
 
     def export_consent(self, holder: str | None = None) -> bytes:
         """Every signed document, or those of one holder, as a file."""
@@ -701,6 +719,9 @@ class Studio:
 
         self.paths.create()
         report = recover(self.paths, self.ledger())
+        restoration = self.restoration()
+        if restoration is not None:
+            _log.warning("%s", restoration.text())
         self.registrar().enforce()  # a revocation may have come due, or been interrupted
         withdrawn = self.registrar().withdrawn_files()
         missing = tuple(name for name in report.missing if name not in withdrawn)

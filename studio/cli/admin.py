@@ -68,24 +68,57 @@ def backup(target: Path, with_keys: bool, as_json: bool) -> None:
 @click.option(
     "--public-key",
     type=INPUT,
-    help="The backup's checkpoint must be signed by a key of this file.",
+    help="The backup must be signed by a key of this file; `studio ledger key` prints them.",
+)
+@click.option(
+    "--against",
+    type=INPUT,
+    multiple=True,
+    help="A checkpoint that the backup must continue; may be given several times.",
+)
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="Restore it although a checkpoint shows that later entries are lost.",
+)
+@click.option(
+    "--accept-unsigned", is_flag=True, help="Restore an unsigned backup of before version 0.2."
 )
 @json_option
-def restore(source: Path, public_key: Path | None, as_json: bool) -> None:
-    """Verify the backup in DIR and put it into an empty studio home ($STUDIO_HOME)."""
-    from studio.app.backup import restore as run
-    from studio.core.config import load_config
-    from studio.core.db.database import location_of
-    from studio.core.paths import resolve_paths
+def restore(
+    source: Path,
+    public_key: Path | None,
+    against: tuple[Path, ...],
+    accept_loss: bool,
+    accept_unsigned: bool,
+    as_json: bool,
+) -> None:
+    """Verify the backup in DIR and put it into an empty studio home ($STUDIO_HOME).
+
+    It is held against the keys and the newest checkpoint outside the home as well, where there are
+    any. Consent is closed afterwards, until `studio consent confirm-restore`. A restore that was
+    interrupted is begun anew by the same command.
+    """
+    from studio.app.restore import Evidence, restore_home
     from studio.provenance.ledger.proof_bundle import read_keys
 
-    paths = resolve_paths()
-    url = load_config(paths.configs / "studio.yaml").database.url
-    keys = read_keys(read_bytes(public_key).decode(errors="replace")) if public_key else []
-    manifest = run(source, paths, location_of(url, paths.ledger), keys=keys)
+    evidence = Evidence(
+        keys=read_keys(_text(public_key)) if public_key else (),
+        checkpoints=tuple(_text(path) for path in against),
+        accept_unsigned=accept_unsigned,
+        accept_loss=accept_loss,
+    )
+    restored = restore_home(source, evidence)
+    for warning in restored.warnings():
+        click.secho(f"WARNING: {warning}", err=True, bold=True)
+    manifest = restored.manifest
     if as_json:
-        emit(asdict(manifest))
+        emit(restored.to_json())
         return
     click.echo(f"restored {manifest.size} entries as of {manifest.made_at}, verified")
     if not manifest.with_keys:
         click.echo("the backup holds no keys: put them into the home before the studio starts")
+
+
+def _text(path: Path) -> str:
+    return read_bytes(path).decode(errors="replace")

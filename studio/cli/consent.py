@@ -69,6 +69,28 @@ def site(as_json: bool) -> None:
         click.echo(found["site"])
 
 
+@consent.command("confirm-restore")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def confirm_restore(yes: bool, as_json: bool) -> None:
+    """Open consent again after a restore, once nothing revoked since the backup is missing.
+
+    Import every revocation that came in after the backup was made first.
+    """
+    with _open() as studio:
+        restoration = studio.restoration()
+        if restoration is not None and not yes:
+            click.echo(restoration.text(), err=True)
+            click.confirm(
+                f"Is every revocation since {restoration.made_at} imported?", abort=True, err=True
+            )
+        entry = studio.confirm_restore()
+    if as_json:
+        emit({"entry": entry})
+    else:
+        click.echo(f"consent is open again; entry {entry} says so")
+
+
 @consent.command("list")
 @json_option
 def list_grants(as_json: bool) -> None:

@@ -52,12 +52,15 @@ class ConsentPolicy:
         known_tags: Collection[str],
         model_uses: Mapping[str, Collection[str]],
         named_tags: Mapping[str, Collection[str]] = MappingProxyType({}),
+        closed: str | None = None,
     ) -> None:
-        """``named_tags``: of tags that spell somebody's name, the holders who have that name."""
+        """``named_tags``: of tags that spell somebody's name, the holders who have that name.
+        ``closed``: why nothing is granted to anybody now; None: the grants decide."""
         self.registry = registry
         self._known_tags = frozenset(known_tags)
         self._model_uses = {model: frozenset(uses) for model, uses in model_uses.items()}
         self._named_tags = {tag: frozenset(owners) for tag, owners in named_tags.items()}
+        self._closed = closed
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -65,7 +68,7 @@ class ConsentPolicy:
         return tuple(sorted(self._model_uses))
 
     def with_registry(self, registry: ConsentRegistry) -> ConsentPolicy:
-        """The same policy over another registry: what would be if."""
+        """The same policy over another registry, and open: what would be if."""
         return ConsentPolicy(
             registry,
             known_tags=self._known_tags,
@@ -106,6 +109,8 @@ class ConsentPolicy:
         def refused(reason: Reason, why: str) -> TagDecision:
             return _refused(tag, reason, f"{tag}: {why}", all_naming)
 
+        if self._closed is not None:
+            return refused(Reason.CLOSED, self._closed)
         if use not in self._model_uses.get(model, frozenset()):
             if model in self._model_uses:
                 why = f"the licence of model {model} does not permit {use} use"

@@ -95,6 +95,7 @@ class Reason(StrEnum):
     """Why a tag is not granted. The order is the order in which conditions are checked."""
 
     UNKNOWN = "unknown"
+    CLOSED = "closed"  # restored from a backup, and nobody has confirmed what was revoked since
     MODEL_LICENCE = "model-licence"
     NO_GRANT = "no-grant"
     NAME = "name"

@@ -203,8 +203,9 @@ class LedgerConfig(_Frozen):
     checkpoint_every_entries: int = Field(default=100, ge=1)
     checkpoint_every_minutes: float = Field(default=10.0, gt=0)
     """At the latest so long after an entry was appended."""
-    second_folder: str | None = None
-    """Where every checkpoint is also written: best on another machine, in another hand."""
+    second_folder: str | None = "auto"
+    """Where every checkpoint is also written: best on another machine, in another hand. ``auto``:
+    beside the home, in a folder named like it with ``-checkpoints`` behind; none: nowhere."""
     timestamp_authority: str | None = Field(default=None, pattern=r"^https?://")
     """RFC 3161 service asked for every checkpoint; none: no outside request is ever made."""
 

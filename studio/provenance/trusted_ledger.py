@@ -11,12 +11,14 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studio.core.errors import StudioError
+from studio.core.errors import ProofError, StudioError
 from studio.core.home import is_read_only
 from studio.provenance.keys import KeyRing, Purpose, SiteKeys, rotate
-from studio.provenance.ledger.checkpointer import Notary
+from studio.provenance.ledger.checkpointer import Notary, outside_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from studio.core.config import LedgerConfig
     from studio.core.paths import StudioPaths
     from studio.provenance.ledger.log import Ledger
@@ -41,13 +43,25 @@ def open_custody(ledger: Ledger, paths: StudioPaths, config: LedgerConfig) -> Cu
     Raises :class:`LedgerError` for a lost key and :class:`ProofError` for a ledger that was cut
     off, exchanged or rewritten.
     """
+    outside = outside_folder(config, paths.home)
+    _refuse_a_fresh_home(ledger, outside)
     keys = SiteKeys(paths.keys, ledger, origin=config.origin)
-    notary = Notary(ledger, keys.signing, paths.checkpoints, config)
+    notary = Notary(ledger, keys.signing, paths.checkpoints, config, outside=outside)
     notary.check()
     if not is_read_only(paths.home):
         _keep_handovers(notary)
     ledger.after_append(notary.consider)
     return Custody(ledger, keys.seal, notary)
+
+
+def _refuse_a_fresh_home(ledger: Ledger, outside: Path | None) -> None:
+    """Before any key is made, so that a backup can still be restored into the home."""
+    if outside is None or ledger.size() or not any(outside.glob("checkpoint-*.txt")):
+        return
+    raise ProofError(
+        f"this home is empty, and {outside} holds checkpoints of the ledger that stood here. "
+        "Restore a backup with `studio restore`; to begin anew all the same, move that folder away"
+    )
 
 
 def rotate_key(custody: Custody, paths: StudioPaths, purpose: Purpose) -> int:

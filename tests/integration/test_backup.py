@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from studio.app.backup import back_up, restore
+from studio.app.backup import back_up
+from studio.app.backup_manifest import digests_of
 from studio.app.container import open_studio
+from studio.app.restore import Evidence, restore
 from studio.cli.main import cli
 from studio.core.errors import LedgerError, ProofError, UnreadableProofError, UsageError
 from studio.core.paths import StudioPaths
@@ -52,16 +54,18 @@ def test_what_is_restored_is_what_was_backed_up(made, backup, tmp_path, database
     paths = home(made, tmp_path)
     if isinstance(database_location, Path):
         database_location = paths.ledger
-    assert restore(backup, paths, database_location, keys=verifiers) == manifest
+    restored = restore(backup, paths, database_location, Evidence(keys=verifiers))
+    assert restored.manifest == manifest
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIO_DATABASE_URL", str(database_location))
         if isinstance(database_location, Path):
             patch.delenv("STUDIO_DATABASE_URL")
         with open_studio(paths=paths) as studio:
             assert studio.recover().lines() == []
-            audit = studio.ledger().verify()
-            assert audit.ok
-            assert audit.tree_head.hex() == manifest.tree_head
+            assert studio.ledger().verify().ok
+            assert studio.ledger().head(manifest.size).hex() == manifest.tree_head
+            entries = studio.ledger().entries()[manifest.size :]
+            assert [entry.kind for entry in entries] == ["restored"]
             for release in releases:
                 restored = studio.release(release.output_id)
                 assert restored.path.read_bytes() == release.path.read_bytes()
@@ -81,7 +85,14 @@ def test_a_studio_on_postgresql_is_backed_up_the_same_way(tmp_path, postgresql_u
     paths = StudioPaths(home=tmp_path / "elsewhere", configs=tmp_path / "configs")
     restore(tmp_path / "backup", paths, paths.ledger)
     with open_studio(paths=paths) as studio:
-        assert studio.ledger().verify().tree_head.hex() == manifest.tree_head
+        assert studio.ledger().head(manifest.size).hex() == manifest.tree_head
+
+
+def rewrite_manifest(backup, **changes):
+    """What somebody can do who has the backup and not the ledger's key."""
+    manifest = json.loads((backup / "backup.json").read_text())
+    manifest["files"] = digests_of(backup)
+    (backup / "backup.json").write_text(json.dumps(manifest | changes))
 
 
 def spoil_output(backup):
@@ -116,12 +127,8 @@ def test_a_backup_that_was_changed_is_not_restored(made, backup, tmp_path, spoil
 
 
 def test_a_backup_changed_with_its_manifest_fails_against_the_ledger(made, backup, tmp_path):
-    from studio.app.backup import _digests
-
     spoil_output(backup)
-    manifest = json.loads((backup / "backup.json").read_text())
-    manifest["files"] = _digests(backup)
-    (backup / "backup.json").write_text(json.dumps(manifest))
+    rewrite_manifest(backup)
     paths = home(made, tmp_path)
     with pytest.raises(ProofError, match="not as the ledger says"):
         restore(backup, paths, paths.ledger)
@@ -131,10 +138,10 @@ def test_a_backup_of_another_studio_fails_against_the_public_key(made, backup, t
     paths = home(made, tmp_path)
     stranger = SignerKey.create(made[3][0].name).verifier()
     with pytest.raises(ProofError, match="not signed by"):
-        restore(backup, paths, paths.ledger, keys=[stranger])
+        restore(backup, paths, paths.ledger, Evidence(keys=[stranger]))
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", '{"version": 2}'])
+@pytest.mark.parametrize("content", [None, "", "{}", '{"version": 3}', "[]", "[" * 9999])
 def test_what_is_no_finished_backup(made, backup, tmp_path, content):
     if content is None:
         (backup / "backup.json").unlink()

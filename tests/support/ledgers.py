@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from studio.core.config import LedgerConfig
 from studio.provenance.keys import LedgerKeys
-from studio.provenance.ledger.checkpointer import Notary
+from studio.provenance.ledger.checkpointer import Notary, outside_folder
 from studio.provenance.ledger.log import Ledger
 
 CONFIG = LedgerConfig(
@@ -26,7 +26,13 @@ def notary_of(ledger: Ledger, folder: Path, **changes: object) -> Notary:
     keys = folder / "keys"
     keys.mkdir(exist_ok=True)
     config = CONFIG.model_copy(update=changes)
-    return Notary(ledger, LedgerKeys.open(keys, config.origin), folder / "checkpoints", config)
+    return Notary(
+        ledger,
+        LedgerKeys.open(keys, config.origin),
+        folder / "checkpoints",
+        config,
+        outside=outside_folder(config, folder),
+    )
 
 
 def release_body(seal_id: str) -> dict:

@@ -23,6 +23,7 @@ from studio.consent.administration.reports import (
     ImportReport,
     RevocationPreview,
 )
+from studio.consent.administration.restoration import Restoration, confirm, unconfirmed
 from studio.consent.administration.site import addresses, site_id
 from studio.consent.signed.admission import DocumentRefusedError, Refusal, describe, examine
 from studio.consent.signed.documents import HolderDocument, KeyDocument, short_type
@@ -137,6 +138,14 @@ class Registrar:
         if self._site is None:
             self._site = site_id(self._ledger)
         return self._site
+
+    def restoration(self) -> Restoration | None:
+        """The restore that keeps consent closed, or None."""
+        return unconfirmed(self._ledger.database)
+
+    def confirm_restore(self) -> int:
+        """Open consent again after a restore; the ledger entry. Raises :class:`UsageError`."""
+        return confirm(self._ledger).index
 
     # -- importing ------------------------------------------------------------------------------
 
@@ -258,9 +267,9 @@ class Registrar:
 
     def affected(self, grant_id: str) -> tuple[AffectedOutput, ...]:
         """Every output that rests on the grant. Raises :class:`UsageError` for an unknown one."""
-        registry = self._with_grant(grant_id)
+        registry, restoration = self._with_grant(grant_id), self.restoration()
         return tuple(
-            AffectedOutput(output, self._distribution(output, registry).state)
+            AffectedOutput(output, self._distribution(output, registry, restoration).state)
             for output in self.outputs.refreshed().under(grant_id)
         )
 
@@ -268,6 +277,7 @@ class Registrar:
         """What a revocation of the grant would do, if it came now."""
         self._with_grant(grant_id)
         registry = policy.registry
+        policy = policy.with_registry(registry)
         grant = registry.grants[grant_id]
         now = self._clock()
         without = policy.with_registry(registry.with_revocation(Revocation(grant=grant_id, at=now)))
@@ -304,9 +314,11 @@ class Registrar:
         output = self.outputs.refreshed().find(output_id)
         if output is None:
             return Distribution(DistributionState.OPEN)
-        return self._distribution(output, self.registry())
+        return self._distribution(output, self.registry(), self.restoration())
 
-    def _distribution(self, output: OutputRecord, registry: ConsentRegistry) -> Distribution:
+    def _distribution(
+        self, output: OutputRecord, registry: ConsentRegistry, restoration: Restoration | None
+    ) -> Distribution:
         now = self._clock()
         stopping = [
             (grant_id, at)
@@ -315,6 +327,8 @@ class Registrar:
             and at <= registry.present(now)
             and registry.grants[grant_id].on_revocation is not OnRevocation.KEEP
         ]
+        if not stopping and restoration is not None:
+            return Distribution(DistributionState.STOPPED, restoration.text())
         if not stopping:
             return Distribution(DistributionState.OPEN)
         withdraws = any(

@@ -1,7 +1,7 @@
 """When checkpoints are signed, where they are kept, and what the ledger is held against.
 
 A checkpoint is written every so many entries, every so many minutes in which anything was appended,
-and on demand: into ``checkpoints/`` of the studio's home and, if configured, into a second folder,
+and on demand: into ``checkpoints/`` of the studio's home and into a second folder outside of it,
 which ought to be in another hand. Before one is signed, the ledger is proved to continue the newest
 one there is in either place; a ledger that does not is never signed for, and never appended to by a
 studio that starts.
@@ -29,11 +29,20 @@ if TYPE_CHECKING:
     from studio.provenance.keys import LedgerKeys
     from studio.provenance.ledger.log import Entry, Ledger
 
-__all__ = ["Notary", "SignedCheckpoint", "check_against"]
+__all__ = [
+    "Notary",
+    "SignedCheckpoint",
+    "check_against",
+    "outside_folder",
+    "set_aside",
+    "what_is_outside",
+]
 
 _log = logging.getLogger(__name__)
 
 PUBLIC_KEYS = "public-keys.txt"
+AUTO = "auto"
+_CHECKPOINTS = "checkpoint-*.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,50 @@ def check_against(ledger: Ledger, checkpoint: Checkpoint) -> None:
         ) from exc
 
 
+def outside_folder(config: LedgerConfig, home: Path) -> Path | None:
+    """The folder outside the home that keeps every checkpoint, too; None: there is to be none.
+
+    It is known without the home, so that a home that was lost or replaced is noticed.
+    """
+    if config.second_folder is None:
+        return None
+    if config.second_folder == AUTO:
+        return home.with_name(f"{home.name}-checkpoints")
+    return Path(config.second_folder)
+
+
+def what_is_outside(folder: Path) -> tuple[list[VerifierKey], str | None]:
+    """The public keys and the newest checkpoint in such a folder, as they lie there.
+
+    Raises :class:`LedgerError` where they cannot be read.
+    """
+    from studio.provenance.ledger.proof_bundle import read_keys
+
+    path = max(folder.glob(_CHECKPOINTS), default=None)
+    try:
+        note = None if path is None else path.read_text(encoding="utf-8")
+        keys = folder / PUBLIC_KEYS
+        return read_keys(keys.read_text(encoding="utf-8")) if keys.exists() else [], note
+    except (OSError, ValueError) as exc:
+        raise LedgerError(f"the checkpoints in {folder} cannot be read: {exc}") from exc
+
+
+def set_aside(folder: Path, size: int) -> int:
+    """Move checkpoints over more than ``size`` entries into ``superseded/`` there; how many.
+
+    For a restore that takes the loss of later entries: they stay the evidence that there were some.
+    """
+    later = [
+        path
+        for path in sorted(folder.glob("checkpoint-*.*"))
+        if path.suffix in (".txt", ".tsr") and int(path.stem.rpartition("-")[2]) > size
+    ]
+    for path in later:
+        (folder / "superseded").mkdir(mode=0o700, exist_ok=True)
+        path.replace(folder / "superseded" / path.name)
+    return len(later)
+
+
 class Notary:
     """Signs checkpoints of one ledger and keeps them. Safe to use from several threads."""
 
@@ -78,17 +131,25 @@ class Notary:
         keys: LedgerKeys | Callable[[], LedgerKeys],
         folder: Path,
         config: LedgerConfig,
+        *,
+        outside: Path | None = None,
     ) -> None:
-        """``keys``: those of the ledger, or what gives them as they are after every rotation."""
+        """``keys``: those of the ledger, or what gives them as they are after every rotation.
+
+        ``outside``: see :func:`outside_folder`.
+        """
         self._ledger = ledger
         self._keys_now = keys if callable(keys) else lambda: keys
         self._folder = folder
-        self._second = None if config.second_folder is None else Path(config.second_folder)
+        self._second = outside
         self._config = config
+        self._lenient = config.second_folder == AUTO  # nobody chose it: without it work goes on
         self._lock = threading.Lock()
         self._signed_size = 0
         self._last = time.monotonic()
+        self._first = False  # no checkpoint was ever kept: one is due with the next entry
         self._timer: threading.Timer | None = None
+        self._warned: set[str] = set()
 
     @property
     def verifiers(self) -> tuple[VerifierKey, ...]:
@@ -106,6 +167,7 @@ class Notary:
         Raises :class:`ProofError` where the ledger does not continue it or its signature is bad.
         """
         newest = self._newest()
+        self._first = newest is None
         if newest is not None:
             check_against(self._ledger, newest.checkpoint)
             self._signed_size = newest.checkpoint.size
@@ -133,7 +195,7 @@ class Notary:
             if self._config.timestamp_authority is not None:
                 stamp = timestamp.ask(self._config.timestamp_authority, note.encode())
             path = self._write(size, note, stamp)
-            self._signed_size, self._last = size, time.monotonic()
+            self._signed_size, self._last, self._first = size, time.monotonic(), False
             return SignedCheckpoint(checkpoint, note, path, stamp)
 
     def covering(self, index: int) -> SignedCheckpoint:
@@ -149,7 +211,7 @@ class Notary:
             self._config.checkpoint_every_entries,
             self._config.checkpoint_every_minutes,
         )
-        due = time.monotonic() - self._last >= 60 * minutes
+        due = self._first or time.monotonic() - self._last >= 60 * minutes
         if due or entry.index + 1 - self._signed_size >= every:
             self._try()
         elif self._timer is None or not self._timer.is_alive():
@@ -189,7 +251,7 @@ class Notary:
         found: SignedCheckpoint | None = None
         for folder in self._folders():
             try:
-                path = max(folder.glob("checkpoint-*.txt"), default=None)
+                path = max(folder.glob(_CHECKPOINTS), default=None)
                 if path is None:
                     continue
                 note = path.read_text(encoding="utf-8")
@@ -199,10 +261,22 @@ class Notary:
                 raise LedgerError(
                     f"the checkpoints in {folder.name}/ cannot be read: {exc}"
                 ) from exc
-            opened = SignedCheckpoint(Checkpoint.open(note, *self.verifiers), note, path, stamped)
+            opened = SignedCheckpoint(self._opened(note, folder), note, path, stamped)
             if found is None or opened.checkpoint.size > found.checkpoint.size:
                 found = opened
         return found
+
+    def _opened(self, note: str, folder: Path) -> Checkpoint:
+        try:
+            return Checkpoint.open(note, *self.verifiers)
+        except ProofError as exc:
+            if folder != self._second:
+                raise
+            raise ProofError(
+                f"{exc}: the checkpoints in {folder} are of another ledger than this home's, so "
+                "the home that stood here was lost or replaced. Restore it from a backup; to "
+                "begin anew all the same, move that folder away"
+            ) from exc
 
     def _write(self, size: int, note: str, stamp: bytes | None) -> Path:
         from studio.provenance.ledger.proof_bundle import write_keys
@@ -222,11 +296,18 @@ class Notary:
         try:
             if (folder / last).exists() and (folder / last).read_bytes() == contents[last]:
                 return
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700 if self._lenient else 0o777, parents=True, exist_ok=True)
             for name, content in contents.items():
                 # What is in it is public, and the second folder is for others to read.
                 write_file(folder / name, content, mode=0o644)
         except OSError as exc:
-            raise LedgerError(
-                f"the checkpoint cannot be written to {folder.name}/: {exc.strerror}"
-            ) from exc
+            why = f"the checkpoint cannot be written to {folder.name}/: {exc.strerror}"
+            if folder == self._second and self._lenient:
+                self._warn_once(f"{why}; a lost or replaced home would not be noticed")
+                return
+            raise LedgerError(why) from exc
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning("%s; set ledger.second_folder to a folder outside the home", text)

@@ -176,11 +176,13 @@ class Ledger:
                 )
                 if also is not None:
                     also(connection)
-                return entry
+                self._beside(connection, entry)
         except LedgerError as exc:
             if isinstance(exc.__cause__, IntegrityError):
                 raise LedgerError(f"output {seal_id} is in the ledger already") from exc
             raise
+        self._appended(entry)
+        return entry
 
     def reserve(self, seal_id: str, epoch: int) -> None:
         """Take a seal id for good.
