@@ -125,6 +125,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     "admit_holder": Rule(Permission.CONSENT),
     "override_holder_key": Rule(Permission.CONSENT),
     "confirm_restore": Rule(Permission.CONSENT),
+    "repair_clock": Rule(Permission.CONSENT),
     "export_consent": Rule(Permission.CONSENT),
     "preview_revocation": Rule(Permission.CONSENT),
     "affected_outputs": Rule(Permission.CONSENT),

@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     from studio.provenance.ledger.entry import Entry
     from studio.provenance.ledger.log import Ledger
 
-__all__ = ["ACCESS_EVENTS", "Outcome", "SecurityEvent", "SecurityLog", "SecurityLogCheck"]
+__all__ = [
+    "ACCESS_EVENTS",
+    "Outcome",
+    "SecurityEvent",
+    "SecurityLog",
+    "SecurityLogCheck",
+    "check_log",
+]
 
 Chain = Literal["change", "access"]
 Outcome = Literal["ok", "refused"]
@@ -65,6 +72,7 @@ _MIRRORED = frozenset(
         "key-rotation",
         "restored",
         "restore-confirmed",
+        "clock-accepted",
         "clock-repair",
         "revocation",
         "tags",
@@ -335,34 +343,39 @@ class SecurityLog:
 
     def check(self, ledger: Ledger) -> SecurityLogCheck:
         """Recompute every hash, and compare with what the ledger vouches for."""
-        anchored = [entry.body["chains"] for entry in ledger.entries(kind=_ANCHOR)]
-        with self._database.reading() as connection:
-            rows = (
-                connection.execute(
-                    select(security_event, security_origin.c.salt, security_origin.c.value)
-                    .outerjoin(security_origin, security_origin.c.seq == security_event.c.seq)
-                    .order_by(security_event.c.seq)
-                )
-                .mappings()
-                .all()
+        return check_log(ledger)
+
+
+def check_log(ledger: Ledger) -> SecurityLogCheck:
+    """Recompute every hash of the log beside ``ledger``, and compare with what that vouches for."""
+    anchored = [entry.body["chains"] for entry in ledger.entries(kind=_ANCHOR)]
+    with ledger.database.reading() as connection:
+        rows = (
+            connection.execute(
+                select(security_event, security_origin.c.salt, security_origin.c.value)
+                .outerjoin(security_origin, security_origin.c.seq == security_event.c.seq)
+                .order_by(security_event.c.seq)
             )
-        fault = _broken(rows)
-        known = {(row["chain"], row["seq"]): row["hash"].hex() for row in rows}
-        first: dict[str, int] = {}
-        for row in rows:
-            first.setdefault(row["chain"], row["seq"])
-        vouched = 0
-        for chains in anchored:
-            for chain, head in chains.items():
-                if chain not in first:
-                    fault = fault or f"the chain {chain} is gone"
-                elif head["seq"] >= first[chain]:
-                    vouched += 1
-                    if known.get((chain, head["seq"])) != head["hash"]:
-                        fault = fault or (
-                            f"event {head['seq']} is not the one that the ledger vouches for"
-                        )
-        return SecurityLogCheck(events=len(rows), fault=fault, anchors=vouched)
+            .mappings()
+            .all()
+        )
+    fault = _broken(rows)
+    known = {(row["chain"], row["seq"]): row["hash"].hex() for row in rows}
+    first: dict[str, int] = {}
+    for row in rows:
+        first.setdefault(row["chain"], row["seq"])
+    vouched = 0
+    for chains in anchored:
+        for chain, head in chains.items():
+            if chain not in first:
+                fault = fault or f"the chain {chain} is gone"
+            elif head["seq"] >= first[chain]:
+                vouched += 1
+                if known.get((chain, head["seq"])) != head["hash"]:
+                    fault = fault or (
+                        f"event {head['seq']} is not the one that the ledger vouches for"
+                    )
+    return SecurityLogCheck(events=len(rows), fault=fault, anchors=vouched)
 
 
 _SELECT = (

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, update
 
+from studio.accounts.audit import name_kept, password_digest
 from studio.accounts.login_throttle import Throttle, forget_failures
 from studio.accounts.passwords import Passwords, refusal
 from studio.accounts.permissions import Actor, Permission, Role
 from studio.accounts.sessions import Session, SessionKind, Sessions, end_all
 from studio.core.db.tables.accounts import account, output_owner
-from studio.core.errors import AccessDeniedError, SignInError, UsageError
+from studio.core.errors import AccessDeniedError, LedgerError, SignInError, UsageError
 from studio.provenance.ledger.entry import INSTANT
+from studio.provenance.ledger.private_fields import Personal
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -132,7 +134,15 @@ class Accounts:
                 )
             )
 
-        self._record("added", account_id, by, write, role=str(role))
+        self._record(
+            "added",
+            account_id,
+            by,
+            write,
+            role=str(role),
+            name=Personal(name),
+            password_sha256=password_digest(hashed),
+        )
         return self.named(name)
 
     def set_password(self, name: str, password: str, *, by: str | None) -> None:
@@ -145,7 +155,8 @@ class Accounts:
             _update(connection, found, password_hash=hashed)
             end_all(connection, found.account_id)
 
-        self._record("password", found.account_id, by, write)
+        digest = password_digest(hashed)
+        self._record("password", found.account_id, by, write, password_sha256=digest)
 
     def set_role(self, name: str, role: Role, *, by: str | None) -> None:
         """Give another role, from the next sign-in on. Raises :class:`UsageError`."""
@@ -191,8 +202,9 @@ class Accounts:
         if not found.disabled:
             raise UsageError(f"disable {found.name!r} first; only a disabled account is deleted")
         typed = self._ledger.kept(self.outputs_of(found.account_id), _TYPED)
-        if typed:
-            self._ledger.erase_all(typed, why="account-deleted")
+        erased = [*typed, *name_kept(self._ledger, found.account_id)]
+        if erased:
+            self._ledger.erase_all(erased, why="account-deleted")
         now = self._clock().strftime(INSTANT)
 
         def write(connection: Connection) -> None:
@@ -223,7 +235,7 @@ class Accounts:
         account_id: str,
         by: str | None,
         write: Callable[[Connection], None],
-        **more: str,
+        **more: str | Personal,
     ) -> None:
         body = {"change": change, "account": account_id, "by": by, **more}
         self._ledger.append("account", body, also=write)
@@ -279,10 +291,18 @@ class Accounts:
             raise SignInError("the name or the password is wrong")
         self._throttle.pay_back(name, address)
         if self._passwords.is_outdated(row["password_hash"]):
-            hashed = self._passwords.hash(password)
-            with self._database.writing() as connection:
-                _update(connection, _account(row), password_hash=hashed)
+            self._rehash(_account(row), self._passwords.hash(password))
         return Actor(row["account_id"], row["name"], Role(row["role"]))
+
+    def _rehash(self, found: Account, hashed: str) -> None:
+        """Keep the same password under a newer hash."""
+        self._record(
+            "rehashed",
+            found.account_id,
+            found.account_id,
+            lambda connection: _update(connection, found, password_hash=hashed),
+            password_sha256=password_digest(hashed),
+        )
 
     def _note(
         self, event: str, outcome: Outcome, account_id: str | None, address: str | None, detail: str
@@ -368,14 +388,19 @@ def _row(connection: Connection, name: str) -> RowMapping:
 
 def _account(row: RowMapping) -> Account:
     signed_in_at = row["signed_in_at"]
-    return Account(
-        account_id=row["account_id"],
-        name=row["name"],
-        role=Role(row["role"]),
-        disabled=bool(row["disabled"]),
-        created_at=_instant(row["created_at"]),
-        signed_in_at=None if signed_in_at is None else _instant(signed_in_at),
-    )
+    try:
+        return Account(
+            account_id=row["account_id"],
+            name=row["name"],
+            role=Role(row["role"]),
+            disabled=bool(row["disabled"]),
+            created_at=_instant(row["created_at"]),
+            signed_in_at=None if signed_in_at is None else _instant(signed_in_at),
+        )
+    except ValueError as exc:
+        raise LedgerError(
+            f"the account {row['account_id']} is damaged; run `studio ledger verify`"
+        ) from exc
 
 
 def _instant(text: str) -> datetime:

@@ -18,6 +18,7 @@ from sqlalchemy import delete, insert, select, update
 
 from studio.accounts.permissions import Actor, Role
 from studio.core.db.tables.accounts import account, account_session
+from studio.core.errors import LedgerError
 from studio.provenance.ledger.entry import INSTANT
 
 if TYPE_CHECKING:
@@ -104,7 +105,12 @@ class Sessions:
                     .where(account_session.c.token_hash == row["token_hash"])
                     .values(used_at=now.strftime(INSTANT))
                 )
-        return Actor(row["account_id"], row["name"], Role(row["role"]))
+        try:
+            return Actor(row["account_id"], row["name"], Role(row["role"]))
+        except ValueError as exc:
+            raise LedgerError(
+                f"the account {row['account_id']} is damaged; run `studio ledger verify`"
+            ) from exc
 
     def end(self, token: str) -> None:
         """Sign out; a token that is not known is no error."""

@@ -36,6 +36,7 @@ from studio.app.backup_manifest import (
     sign_manifest,
     write_manifest,
 )
+from studio.app.record_audit import record_faults
 from studio.core.db.database import Database
 from studio.core.errors import LedgerError, ProofError, UsageError
 from studio.provenance.ledger.checkpoint import Checkpoint
@@ -89,6 +90,11 @@ def back_up(
         with copy_of(target) as copy:
             ledger = Ledger(copy, target / "outputs")
             size, head = audited(ledger)
+            if faults := record_faults(ledger):
+                raise ProofError(
+                    f"the database is not as its ledger says: {faults[0]}; nothing was backed up. "
+                    "Run `studio ledger verify`"
+                )
             _copy_outputs(paths.outputs, ledger, target / "outputs")
         notary.check()
         signer = notary.signer

@@ -273,6 +273,13 @@ class Studio:
         """
         return self.registrar().confirm_restore()
 
+    def repair_clock(self) -> Mapping[str, Any]:
+        """Have entries dated ahead of the clock count as of the one before them; the repair's body.
+
+        Raises :class:`UsageError` where no entry is.
+        """
+        return self.registrar().repair_clock()
+
     def export_consent(self, holder: str | None = None) -> bytes:
         """Every signed document, or those of one holder, as a file."""
         content = self.registrar().export(holder)

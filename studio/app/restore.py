@@ -38,6 +38,7 @@ from studio.app.backup_manifest import (
     digest_of,
     read_manifest,
 )
+from studio.app.record_audit import record_faults
 from studio.consent.administration.restoration import RESTORED
 from studio.core.db.database import Database
 from studio.core.db.tables.provenance import key_record
@@ -301,8 +302,11 @@ def _restore(
 
 
 def _check_ledger(ledger: Ledger, manifest: Manifest) -> None:
-    """The ledger is sound and the one the manifest means, and its outputs are there."""
+    """The ledger is sound and the one the manifest means, its outputs are there, and what stands
+    beside its entries (roles, consent, owners) is what they say."""
     size, head = audited(ledger)
+    if faults := record_faults(ledger):
+        raise ProofError(f"the backup is not as its own ledger says: {'; '.join(faults[:3])}")
     for release in distributed(ledger):
         if manifest.files.get(f"outputs/{release.path.name}") != release.sha256:
             raise ProofError(f"output {release.output_id} is not as the ledger says")

@@ -91,6 +91,28 @@ def confirm_restore(yes: bool, as_json: bool) -> None:
         click.echo(f"consent is open again; entry {entry} says so")
 
 
+@consent.command("repair-clock")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def repair_clock(yes: bool, as_json: bool) -> None:
+    """Have what was recorded while the clock was ahead count as of the entry before it.
+
+    For a studio whose clock stood years ahead for a while, so that its grants seem to have ended.
+    Set the clock right first. The entries stay as they are; the repair is one of its own.
+    """
+    with _open() as studio:
+        if not yes:
+            click.confirm("Is this machine's clock right now?", abort=True, err=True)
+        body = studio.repair_clock()
+    if as_json:
+        emit(body)
+    else:
+        click.echo(
+            f"entries {body['first']} to {body['last']} count as of {body['held_as']}, as far as "
+            "consent is concerned"
+        )
+
+
 @consent.command("list")
 @json_option
 def list_grants(as_json: bool) -> None:

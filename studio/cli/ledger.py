@@ -78,23 +78,29 @@ def verify(
 ) -> None:
     """Recompute every entry, hash and tree head; name the first bad entry.
 
-    The ledger is also held against the newest checkpoint that was kept, and against the one of
-    --against: only that finds a ledger cut off or rewritten whole.
+    Accounts, owners, consent, manifests and what else stands beside the entries are held against
+    them. The ledger is also held against the newest checkpoint that was kept, and against the one
+    of --against: only that finds a ledger cut off or rewritten whole.
     """
+    from studio.app.record_audit import record_faults
+
     with open_local(Permission.LEDGER) as studio:
         log = _unchecked(studio)
         audit = log.verify()
+        faults = record_faults(log)
         given = None if against is None else read_bytes(against).decode(errors="replace")
         against_fault, checkpoint_size = _against_checkpoints(studio, log, given, public_key)
+    sound = audit.ok and not faults and against_fault is None
     if as_json:
         emit(
             {
-                "ok": audit.ok and against_fault is None,
+                "ok": sound,
                 "size": audit.size,
                 "tree_head": audit.tree_head.hex(),
                 "first_bad_index": audit.first_bad_index,
                 "fault": audit.fault,
                 "missing_triggers": list(audit.unguarded),
+                "faults_beside": faults,
                 "clock_set_back": list(audit.clock_set_back),
                 "checkpoint_size": checkpoint_size,
                 "checkpoint_fault": against_fault,
@@ -105,22 +111,24 @@ def verify(
             click.echo(f"entry {audit.first_bad_index}: {audit.fault}")
         for name in audit.unguarded:
             click.echo(f"the trigger {name} is missing: rows could have been changed")
+        for fault in faults:
+            click.echo(fault)
         if against_fault is not None:
             click.echo(against_fault)
-        if audit.ok and against_fault is None:
+        if sound:
             click.echo(f"{audit.size} entries, all sound; tree head {audit.tree_head.hex()}")
         if checkpoint_size is not None and against_fault is None:
             click.echo(f"continues the checkpoint over {checkpoint_size} entries")
         for index in audit.clock_set_back:
             click.echo(f"note: the clock had been set back at entry {index}")
-    ctx.exit(DONE if audit.ok and against_fault is None else NEGATIVE)
+    ctx.exit(DONE if sound else NEGATIVE)
 
 
 def _against_checkpoints(
     studio: Studio, log: Ledger, given: str | None, public_key: Path | None
 ) -> tuple[str | None, int | None]:
     """What is wrong with the ledger beside its checkpoints, and the size of the last one."""
-    from studio.core.errors import ProofError
+    from studio.core.errors import LedgerError, ProofError
     from studio.provenance.ledger.checkpoint import Checkpoint
     from studio.provenance.ledger.checkpointer import check_against
 
@@ -134,7 +142,7 @@ def _against_checkpoints(
         kept = studio.notary().check()
         if given is None and kept is not None:
             size = kept.checkpoint.size
-    except ProofError as exc:
+    except (ProofError, LedgerError) as exc:
         return str(exc), None
     return None, size
 
@@ -247,6 +255,17 @@ def erase(entry: int, field: str) -> None:
     with open_local(Permission.ADMINISTER) as studio:
         erasure = studio.ledger().erase(entry, field)
     click.echo(f"erased; entry {erasure.index} says so. Backups made before still hold it.")
+
+
+@ledger.command("accept-clock")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def accept_clock(yes: bool) -> None:
+    """Say that the clock is right, where the studio was unused for half a year or more."""
+    with open_local(Permission.ADMINISTER) as studio:
+        if not yes:
+            click.confirm("Is this machine's clock right?", abort=True, err=True)
+        entry = studio.ledger().accept_clock()
+    click.echo(f"accepted; entry {entry.index} says so")
 
 
 @ledger.command("rotate-key")

@@ -102,7 +102,11 @@ def fingerprint(key: Path) -> None:
 @_addressed_option
 @_envelope_options
 def holder_new(holder: str, name: str, kind: str, key: Path, out: Path, **envelope: Any) -> None:
-    """Sign a document that makes a rights holder known; a registrar admits it."""
+    """Sign a document that makes a rights holder known; a registrar admits it.
+
+    Name and id are kept for ever by every studio that admits it: a signed document cannot be
+    changed. Use a stage name or a company's where a person's own name must stay erasable.
+    """
     from studio.consent.signed.documents import HolderDocument
 
     signer = _load(key)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from studio.consent import ConsentPolicy, ConsentRegistry, OnRevocation, Revocation
 from studio.consent.administration.outputs import OutputIndex, OutputRecord
@@ -146,6 +146,15 @@ class Registrar:
     def confirm_restore(self) -> int:
         """Open consent again after a restore; the ledger entry. Raises :class:`UsageError`."""
         return confirm(self._ledger).index
+
+    def repair_clock(self) -> Mapping[str, Any]:
+        """Have entries that were dated ahead of the clock count as of the entry before them.
+
+        Returns the body of the ``clock-repair`` entry. Raises :class:`UsageError` where none was.
+        """
+        body = self._ledger.repair_clock().body
+        self.enforce()  # a revocation that was dated ahead is in force now
+        return body
 
     # -- importing ------------------------------------------------------------------------------
 

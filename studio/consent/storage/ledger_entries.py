@@ -20,7 +20,10 @@ from studio.consent.signed.signing import SignedDocument
 from studio.consent.storage.history import Admission
 from studio.consent.types import format_instant
 
-__all__ = ["entry_body", "entry_kind"]
+__all__ = ["ENTRY_KINDS", "entry_body", "entry_kind"]
+
+ENTRY_KINDS = ("holder", "holder-key", "tags", "grant", "revocation")
+"""Kinds of entries that each record one document."""
 
 
 def entry_kind(signed: SignedDocument) -> str:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from studio.consent.signed.admission import DocumentRefusedError, check_signatures
-from studio.consent.signed.documents import strict_json
+from studio.consent.signed.documents import short_type, strict_json
 from studio.consent.signed.signing import SignedDocument
 from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
+from studio.consent.storage.ledger_entries import ENTRY_KINDS, entry_kind
 from studio.core.db.tables.consent import consent_document
 from studio.core.db.tables.ledger import ledger_entry
 from studio.core.errors import LedgerError
+from studio.provenance.ledger.clock import Repair, newest_repair, repairs
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -44,14 +46,30 @@ class ConsentStore:
         self._database = database
         self._lock = threading.RLock()
         self._book = ConsentBook()
+        self._repaired = -1  # the newest repair of the clock that the book was read with
+        self._repairs: list[Repair] = []
 
     def book(self) -> ConsentBook:
         """The book as it is now. Raises :class:`LedgerError` where a document is not sound."""
         with self._lock:
             with self._database.reading() as connection:
-                newest = _newest(connection)
+                newest, recorded = _newest(connection), _newest_entry(connection)
+                if newest != recorded:
+                    raise _missing(recorded)
+                repaired = newest_repair(connection)
+                if repaired != self._repaired:  # documents count as of another time: read all
+                    self._book = ConsentBook()
+                    self._repairs, self._repaired = repairs(connection), repaired
                 if newest == self._book.version:
                     return self._book
+                entries = set(
+                    connection.scalars(
+                        select(ledger_entry.c.idx).where(
+                            ledger_entry.c.kind.in_(ENTRY_KINDS),
+                            ledger_entry.c.idx > self._book.version,
+                        )
+                    )
+                )
                 rows = connection.execute(
                     select(
                         consent_document,
@@ -62,6 +80,8 @@ class ConsentStore:
                     .where(consent_document.c.entry_idx > self._book.version)
                     .order_by(consent_document.c.entry_idx)
                 ).all()
+            if missing := entries - {row.entry_idx for row in rows}:
+                raise _missing(min(missing))
             for row in rows:
                 self._take_in(row)
             return self._book
@@ -132,6 +152,12 @@ class ConsentStore:
                 raise ValueError("its digest is not the one in its ledger entry")
             if row.admission != entry["body"]["admission"]:
                 raise ValueError("its ledger entry says otherwise why it was believed")
+            if entry["kind"] != entry_kind(signed):
+                raise ValueError("its ledger entry is of another kind")
+            document = signed.document
+            beside = (row.document_id, row.kind, row.holder, row.serial)
+            if beside != (document.id, short_type(document), document.holder, document.serial):
+                raise ValueError("what stands beside it is not its own")
             admission = Admission(row.admission)
             check_signatures(signed, self._book, admission)
         except (ValueError, KeyError, TypeError, DocumentRefusedError) as exc:
@@ -143,15 +169,39 @@ class ConsentStore:
             ConsentRecord(
                 signed=signed,
                 entry=row.entry_idx,
-                recorded_at=datetime.fromisoformat(row.created_at),
+                recorded_at=self._recorded_at(row),
                 admission=admission,
             )
         )
+
+    def _recorded_at(self, row: Any) -> datetime:
+        """The time of the entry; of one dated ahead, the one that the repair gives it."""
+        for repair in self._repairs:
+            if repair.covers(row.entry_idx):
+                return repair.held_as
+        return datetime.fromisoformat(row.created_at)
 
 
 def _newest(connection: Connection) -> int:
     newest = connection.scalar(select(func.max(consent_document.c.entry_idx)))
     return -1 if newest is None else int(newest)
+
+
+def _newest_entry(connection: Connection) -> int:
+    """The newest entry that records a document; one look at the index for each kind."""
+    columns = [
+        select(func.max(ledger_entry.c.idx)).where(ledger_entry.c.kind == kind).scalar_subquery()
+        for kind in ENTRY_KINDS
+    ]
+    found = connection.execute(select(*columns)).one()
+    return max((int(index) for index in found if index is not None), default=-1)
+
+
+def _missing(entry: int) -> LedgerError:
+    return LedgerError(
+        f"the consent document of ledger entry {entry} is missing, or one has no entry; nothing is "
+        "generated until the database is restored"
+    )
 
 
 def _signed(row: Any) -> SignedDocument:

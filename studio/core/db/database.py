@@ -89,6 +89,9 @@ class Database:
         except SQLAlchemyError as exc:
             engine.dispose()
             raise LedgerError(f"cannot open the ledger {_name(url)}: {_short(exc)}") from exc
+        except UnicodeDecodeError as exc:
+            engine.dispose()
+            raise LedgerError(_DAMAGED) from exc
         except LedgerError:
             engine.dispose()
             raise
@@ -115,6 +118,11 @@ class Database:
     def read_only(self) -> bool:
         """Whether the database may only be read: it lies in a home that cannot be written."""
         return self._copy_of is not None
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; None for a server."""
+        return self._file
 
     @property
     def _is_file(self) -> bool:

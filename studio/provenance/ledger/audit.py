@@ -19,6 +19,7 @@ from studio.core.db.append_only import missing_guards
 from studio.core.db.tables.ledger import ledger_entry, ledger_node, output
 from studio.core.db.tables.provenance import GUARDED, opening
 from studio.core.errors import LedgerError
+from studio.provenance.ledger.clock import REPAIR
 from studio.provenance.ledger.entry import INSTANT, canonical_leaf
 from studio.provenance.ledger.merkle import (
     EMPTY_HEAD,
@@ -154,6 +155,8 @@ def _check(row: Any, position: int, batch: _Batch, done: _Progress) -> str | Non
     done.head = head_from_nodes(position + 1, lambda *key: done.peaks[key])
     if fault is None and done.head != row.tree_head:
         fault = "the tree head is not the one the entries give"
+    if row.kind == REPAIR:  # says itself that time begins anew
+        done.latest = row.created_at
     if row.created_at < done.latest or row.kind == "clock":
         done.set_back.append(position)
     done.latest = max(done.latest, row.created_at)

@@ -31,10 +31,19 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from studio.core.db.database import Database
+from studio.core.db.tables.accounts import output_owner
 from studio.core.db.tables.ledger import ledger_entry, ledger_node, output, seal_reservation
 from studio.core.db.tables.provenance import key_record, opening
-from studio.core.errors import LedgerError, UsageError
+from studio.core.errors import LedgerError
 from studio.provenance.ledger.audit import Audit, audit
+from studio.provenance.ledger.clock import (
+    ACCEPTED,
+    AGREEMENT,
+    REPAIR,
+    check_clock,
+    plan_repair,
+    time_elsewhere,
+)
 from studio.provenance.ledger.entry import INSTANT, LEAF_VERSION, Entry, canonical_leaf, entry_of
 from studio.provenance.ledger.merkle import (
     completed_nodes,
@@ -42,6 +51,7 @@ from studio.provenance.ledger.merkle import (
     leaf_hash,
 )
 from studio.provenance.ledger.nodes import Node, with_nodes
+from studio.provenance.ledger.openings import forget, openings_of
 from studio.provenance.ledger.private_fields import Opening, Personal, take_out
 from studio.provenance.ledger.proofs import consistency_path, inclusion_path
 from studio.provenance.release import OutputId, Release
@@ -74,6 +84,7 @@ class Ledger:
         self._database = database
         self._outputs = outputs
         self._clock = clock or (lambda: datetime.now(UTC))
+        self._is_system_clock = clock is None  # which another clock can be asked about
         self._appended: Callable[[Entry], None] = lambda _entry: None
         self._beside: Callable[[Connection, Entry], None] = lambda _connection, _entry: None
         self._ready: Callable[[], object] | None = None
@@ -112,6 +123,7 @@ class Ledger:
         For what opens the ledger itself, and must not wait for that.
         """
         other = Ledger(self._database, self._outputs, self._clock)
+        other._is_system_clock = self._is_system_clock
         other._beside = self._beside
         return other
 
@@ -150,6 +162,8 @@ class Ledger:
     ) -> Entry:
         """Append a ``release`` entry together with its row of the outputs table, or neither.
 
+        It commits to the account that the output was reserved for.
+
         ``also`` as for :meth:`append`, after both.
         """
         seal_id = body["seal"]["id"]
@@ -164,6 +178,11 @@ class Ledger:
         }
         try:
             with self._writing() as connection:
+                owner = connection.scalar(
+                    select(output_owner.c.account_id).where(output_owner.c.output_id == seal_id)
+                )
+                # Committed to, so that proofs of two outputs do not show that one made both.
+                body["owner"] = None if owner is None else Personal(owner)
                 entry = self._append(connection, "release", body)
                 connection.execute(
                     output.insert().values(
@@ -220,9 +239,12 @@ class Ledger:
         ).one_or_none()
         at = self._clock().astimezone(UTC)
         if last is None:
+            check_clock(kind, at, None, self._elsewhere(connection))
             return self._append_at(connection, 0, at, kind, body)
         index = int(last.idx) + 1
         latest = datetime.strptime(last.created_at, INSTANT).replace(tzinfo=UTC)
+        if at - latest > AGREEMENT:
+            check_clock(kind, at, latest, self._elsewhere(connection))
         if at < latest:
             # Time in the ledger never goes back; that the clock did is an entry of its own.
             if latest - at > _CLOCK_TOLERANCE and not self._noted(connection, last.created_at):
@@ -234,6 +256,11 @@ class Ledger:
                 index += 1
             at = latest
         return self._append_at(connection, index, at, kind, body)
+
+    def _elsewhere(self, connection: Connection) -> datetime | None:
+        if not self._is_system_clock:
+            return None
+        return time_elsewhere(connection, self._database.file)
 
     def _noted(self, connection: Connection, at: str) -> bool:
         """Whether the ledger says of this very time that the clock was set back."""
@@ -282,23 +309,43 @@ class Ledger:
             )
         return entry
 
+    # -- the clock ------------------------------------------------------------------------------
+
+    def accept_clock(self) -> Entry:
+        """Say that the clock is right, although the newest entry is long ago."""
+        return self.append(ACCEPTED, {"reads": self._clock().astimezone(UTC).strftime(INSTANT)})
+
+    def repair_clock(self) -> Entry:
+        """Say which entries were dated ahead of the clock as it is now, which is right.
+
+        Raises :class:`UsageError` where none is, :class:`ClockError` where the clock is not right.
+        """
+        with self._writing() as connection:
+            now = self._clock().astimezone(UTC)
+            check_clock(REPAIR, now, None, self._elsewhere(connection))
+            body = plan_repair(connection, now)
+            at = max(now, datetime.strptime(body["held_as"], INSTANT).replace(tzinfo=UTC))
+            entry = self._append_at(connection, body["last"] + 1, at, REPAIR, body)
+            self._beside(connection, entry)
+        self._appended(entry)
+        return entry
+
     # -- personal data --------------------------------------------------------------------------
 
     def openings(self, index: int) -> dict[str, Opening]:
         """What the commitments of an entry hide, by field, as far as it was not erased."""
         with self._database.reading() as connection:
-            return _openings(connection, index)
+            return openings_of(connection, index)
 
     def erase(self, index: int, field: str) -> Entry:
         """Erase a personal value for good; an ``erasure`` entry says that it was.
 
         Leaf, tree and proofs stay as they are. Raises :class:`UsageError` where there is nothing.
         """
-
         entry = self.append(
             "erasure",
             {"entry": index, "field": field},
-            also=lambda connection: _forget(connection, index, field),
+            also=lambda connection: forget(connection, index, field),
         )
         self.scrub()
         return entry
@@ -326,14 +373,14 @@ class Ledger:
         ``also`` as for :meth:`append`. Raises :class:`UsageError` where one is not there.
         """
 
-        def forget(connection: Connection) -> None:
+        def forget_all(connection: Connection) -> None:
             for index, field in values:
-                _forget(connection, index, field)
+                forget(connection, index, field)
             if also is not None:
                 also(connection)
 
         fields = [{"entry": index, "field": field} for index, field in values]
-        entry = self.append("erasure", {"fields": fields, "why": why}, also=forget)
+        entry = self.append("erasure", {"fields": fields, "why": why}, also=forget_all)
         self.scrub()
         return entry
 
@@ -376,7 +423,7 @@ class Ledger:
             row = connection.execute(query).one_or_none()
             if row is None:
                 return None
-            openings = _openings(connection, row.idx)
+            openings = openings_of(connection, row.idx)
             return Release.from_entry(entry_of(row), openings, self._outputs)
 
     def releases(self, *, newest_first: bool = False, limit: int | None = None) -> list[Release]:
@@ -451,19 +498,3 @@ class Ledger:
         """
         with self._database.reading() as connection:
             return audit(connection)
-
-
-def _forget(connection: Connection, index: int, field: str) -> None:
-    done = connection.execute(
-        opening.delete().where(opening.c.entry_idx == index, opening.c.field == field)
-    )
-    if done.rowcount != 1:
-        raise UsageError(
-            f"entry {index} keeps no personal value {field!r}; "
-            f"`studio ledger show --entry {index}` lists them"
-        )
-
-
-def _openings(connection: Connection, index: int) -> dict[str, Opening]:
-    rows = connection.execute(select(opening).where(opening.c.entry_idx == index))
-    return {row.field: Opening(row.salt, row.value) for row in rows}

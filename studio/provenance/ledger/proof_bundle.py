@@ -92,6 +92,7 @@ def make_bundle(
         bundle["openings"] = {
             field: {"salt": _base64(opening.salt), "value": opening.value}
             for field, opening in ledger.openings(index).items()
+            if field != "owner"  # whose account it is proves nothing about the output
         }
     return bundle
 

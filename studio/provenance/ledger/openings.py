@@ -1,0 +1,34 @@
+"""The table of what commitments hide: reading the values of an entry, and erasing one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from studio.core.db.tables.provenance import opening
+from studio.core.errors import UsageError
+from studio.provenance.ledger.private_fields import Opening
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["forget", "openings_of"]
+
+
+def forget(connection: Connection, index: int, field: str) -> None:
+    """Erase one value within the caller's transaction. Raises :class:`UsageError`."""
+    done = connection.execute(
+        opening.delete().where(opening.c.entry_idx == index, opening.c.field == field)
+    )
+    if done.rowcount != 1:
+        raise UsageError(
+            f"entry {index} keeps no personal value {field!r}; "
+            f"`studio ledger show --entry {index}` lists them"
+        )
+
+
+def openings_of(connection: Connection, index: int) -> dict[str, Opening]:
+    """What is kept of an entry, by field."""
+    rows = connection.execute(select(opening).where(opening.c.entry_idx == index))
+    return {row.field: Opening(row.salt, row.value) for row in rows}

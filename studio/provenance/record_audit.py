@@ -1,0 +1,116 @@
+"""What is kept beside the entries of the ledger, held against them.
+
+The ledger's own audit (:mod:`studio.provenance.ledger.audit`) recomputes entries, tree, outputs
+and openings. Here are the tables that refer to releases and keys: each row has to be what an entry
+says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from studio.core.db.tables.credentials import manifest
+from studio.core.db.tables.ledger import ledger_entry, seal_reservation
+from studio.core.db.tables.lineage import output_parent
+from studio.core.db.tables.provenance import key_record, opening
+from studio.provenance.ledger.private_fields import committed_fields
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["RECORDS"]
+
+
+def _manifest_faults(connection: Connection) -> Iterator[str]:
+    """Signed manifests: label and digest stand in the release."""
+    stored = {
+        row.output_id: (row.label, hashlib.sha256(row.content).hexdigest())
+        for row in connection.execute(select(manifest))
+    }
+    for body in _bodies(connection, "release"):
+        claimed = body.get("c2pa")
+        wanted = None if claimed is None else (claimed["label"], claimed["manifest_sha256"])
+        if stored.pop(body["output_id"], None) != wanted:
+            yield f"the manifest of the output {body['output_id']} is not the one its release names"
+    for output_id in stored:
+        yield f"the manifest of the output {output_id} belongs to no release"
+
+
+def _parent_faults(connection: Connection) -> Iterator[str]:
+    """Who was made from whom."""
+    stored = {
+        row.output_id: (row.parent_id, row.relation)
+        for row in connection.execute(select(output_parent))
+    }
+    for body in _bodies(connection, "release"):
+        lineage = body.get("lineage")
+        wanted = None if lineage is None else (lineage["parent"], lineage["relation"])
+        if stored.pop(body["output_id"], None) != wanted:
+            yield f"the parent of the output {body['output_id']} is not the one its release names"
+    for output_id in stored:
+        yield f"the parent of the output {output_id} belongs to no release"
+
+
+def _reservation_faults(connection: Connection) -> Iterator[str]:
+    """Seals of released outputs, with the epoch of their key."""
+    stored = {row.seal_id: row.epoch for row in connection.execute(select(seal_reservation))}
+    for body in _bodies(connection, "release"):
+        if stored.get(body["seal"]["id"]) != body["seal"]["epoch"]:
+            yield f"the seal {body['seal']['id']} is not reserved as its release says"
+
+
+def _opening_faults(connection: Connection) -> Iterator[str]:
+    """Every personal value is there, or an entry says that it was erased."""
+    kept = {
+        (row.entry_idx, row.field)
+        for row in connection.execute(select(opening.c.entry_idx, opening.c.field))
+    }
+    missing: set[tuple[int, str]] = set()
+    for row in connection.execute(select(ledger_entry.c.idx, ledger_entry.c.leaf)):
+        if b'{"commitment":' in row.leaf:
+            fields = {(row.idx, name) for name in committed_fields(json.loads(row.leaf)["body"])}
+            missing |= fields - kept
+            kept -= fields
+    for body in _bodies(connection, "erasure"):
+        for erased in body.get("fields", [body]):
+            missing.discard((erased["entry"], erased["field"]))
+    for index, name in sorted(missing):
+        yield f"the value {name} of entry {index} is gone, and no entry says that it was erased"
+    for index, name in sorted(kept):
+        yield f"the value {name} is kept for entry {index}, which commits to none"
+
+
+def _key_faults(connection: Connection) -> Iterator[str]:
+    """Keys after the first of each purpose: each is an entry."""
+    stored = {
+        (row.purpose, row.number): row.public
+        for row in connection.execute(select(key_record))
+        if row.number != 1
+    }
+    for body in _bodies(connection, "key-rotation"):
+        name = (body["purpose"], body["number"])
+        if stored.pop(name, None) != body["public"]:
+            yield f"the record of the {name[0]} key {name[1]} is not the one its entry names"
+    for purpose, number in stored:
+        yield f"the {purpose} key {number} is on record, and no entry says so"
+
+
+def _bodies(connection: Connection, kind: str) -> Iterator[Mapping[str, Any]]:
+    query = select(ledger_entry.c.leaf).where(ledger_entry.c.kind == kind)
+    for leaf in connection.scalars(query.order_by(ledger_entry.c.idx)):
+        yield json.loads(leaf)["body"]
+
+
+RECORDS: Mapping[str, Callable[[Connection], Iterator[str]]] = {
+    "manifests": _manifest_faults,
+    "lineage": _parent_faults,
+    "seals": _reservation_faults,
+    "personal values": _opening_faults,
+    "keys": _key_faults,
+}
+"""What to look at, in words, and what looks: each gives one line for a fault."""
