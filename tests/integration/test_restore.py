@@ -105,7 +105,7 @@ CHANGES = {
 def test_a_backup_with_changed_accounts_is_refused(made, backup, paths, statement, given):
     evidence = Evidence(keys=made[2] if given else ())
     change(backup, statement)
-    with pytest.raises(ProofError, match=r"backup\.json is not the one that was signed"):
+    with pytest.raises(ProofError, match=r"not the one that was signed|not as its own ledger"):
         restore(backup, paths, paths.ledger, evidence)
     assert not paths.home.exists(), "refused before anything was made"
 
@@ -139,6 +139,13 @@ def test_an_unsigned_backup_of_before_is_read_but_not_on_a_keys_word(made, backu
         restore(backup, paths, paths.ledger, Evidence(keys=made[2]))
     evidence = Evidence(keys=made[2], accept_unsigned=True)
     assert restore(backup, paths, paths.ledger, evidence).manifest.version == 1
+
+
+def test_without_a_signature_roles_are_still_held_against_the_ledger(backup, paths):
+    (backup / "backup.sig").unlink()
+    change(backup, CHANGES["a role"], version=1)
+    with pytest.raises(ProofError, match="role of the account"):
+        restore(backup, paths, paths.ledger)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "outputs/../../outside"])

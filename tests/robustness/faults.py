@@ -122,15 +122,18 @@ def in_child(work: Callable[[Callable[[str], None]], None], *, kill_after: float
 class Lines:
     """Counts the lines that this process runs of pipeline and ledger, and can end it at one."""
 
-    def __init__(self, last: int | None = None) -> None:
+    def __init__(self, last: int | None = None, traced: tuple[str, ...] = _TRACED) -> None:
         self.count = 0
         self._last = last
+        self._traced = traced
 
     def start(self) -> None:
         sys.settrace(self._call)
 
     def _call(self, frame, _event, _arg):
-        return self._line if any(part in frame.f_code.co_filename for part in _TRACED) else None
+        return (
+            self._line if any(part in frame.f_code.co_filename for part in self._traced) else None
+        )
 
     def _line(self, _frame, event, _arg):
         if event == "line":
