@@ -19,12 +19,10 @@ __all__ = [
     "KIND_TITLES",
     "USE_TITLES",
     "asset",
-    "chance",
     "clock",
     "day",
     "esc",
     "moment",
-    "percent",
     "tag_name",
     "territories",
     "territory_name",
@@ -76,36 +74,6 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     rest = f"{tenths // 10:02d}.{tenths % 10}"
     return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
-
-
-def percent(share: float) -> str:
-    """A share as percent with as many digits as it needs.
-
-    >>> percent(0.0003), percent(0.125), percent(1.0)
-    ('0.03 %', '12.5 %', '100 %')
-    """
-    value = share * 100
-    return f"{value:.2g} %" if value < 1 else f"{value:.4g} %"
-
-
-def chance(p: float) -> str:
-    """A small probability in words, as odds and as a power of ten.
-
-    >>> chance(0.02), chance(3e-9), chance(0.0)
-    ('1 in 50', 'less than 1 in 100 million', 'less than 1 in 10¹⁵')
-    """
-    if p >= 1e-3:
-        return f"1 in {1 / p:.3g}" if p < 0.5 else f"{p:.2f}"
-    if p < 1e-15:
-        return "less than 1 in 10¹⁵"
-    power = 3
-    while 10 ** -(power + 1) >= p:
-        power += 1
-    names = {3: "thousand", 6: "million", 9: "billion"}
-    base = max((key for key in names if key <= power), default=3)
-    if power > 11:
-        return f"less than 1 in 10{str(power).translate(_SUPERSCRIPT)}"
-    return f"less than 1 in {10 ** (power - base)} {names[base]}"
 
 
 def asset(name: str) -> str:

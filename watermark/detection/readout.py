@@ -36,7 +36,6 @@ __all__ = [
     "View",
     "channel_views",
     "contrast",
-    "read_view",
     "read_views",
     "signal_of",
 ]
@@ -89,9 +88,14 @@ class Reading:
     cell_s: float
     duration_s: float
 
+    @property
+    def middle_s(self) -> NDArray[np.float64]:
+        """The middle of each cell, seconds."""
+        return self.start_s + self.cell_s / 2
+
     def between(self, start_s: float, end_s: float) -> NDArray[np.bool_]:
         """Mask of the cells whose middle lies in [start_s, end_s)."""
-        middle = self.start_s + self.cell_s / 2
+        middle = self.middle_s
         return (middle >= start_s) & (middle < end_s)
 
     def beside(self, rival: int) -> Reading:
@@ -108,7 +112,7 @@ class Reading:
         # Cells lie within one cell of their index: look only at those that can be inside.
         first = max(0, int(start_s / self.cell_s) - 2)
         last = None if np.isinf(end_s) else max(first, int(end_s / self.cell_s) + 2)
-        middle = self.start_s[first:last] + self.cell_s / 2
+        middle = self.middle_s[first:last]
         use = self.audible[first:last] & (middle >= start_s) & (middle < end_s)
         if int(use.sum()) * self.cell_s < 0.5:
             return -_CLIP
@@ -123,7 +127,7 @@ class Reading:
         edges = start_s + hop_s * np.arange(count + 1)
         if not len(self.start_s) or not count:
             return np.zeros((count, self.bits.shape[1]))
-        middles = self.start_s + self.cell_s / 2
+        middles = self.middle_s
         # Cells as densities around their middles: the running sum, read off at the grid's edges.
         half = self.cell_s / 2
         between = (middles[1:] + middles[:-1]) / 2
@@ -338,10 +342,3 @@ def read_views(
         for view, samples in mixer.finish().items():
             readers[view].push(np.float32(gain) * samples if gain != 1 else samples)
     return {view: reader.finish(seconds) for view, reader in readers.items()}
-
-
-def read_view(
-    blocks: Iterable[Waveform], model: SealModel, view: View, *, gain: float = 1.0
-) -> Reading:
-    """One view of a streamed file, read to its end; ``gain`` -1 reads the inverted signal."""
-    return read_views(blocks, model, (view,), gain=gain)[view]

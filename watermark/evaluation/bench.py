@@ -34,8 +34,8 @@ from watermark.evaluation.metrics import (
     modulation_depth_db,
     noise_to_mask,
     si_snr,
-    wilson,
 )
+from watermark.util.stats import wilson
 
 __all__ = [
     "AttackResult",
@@ -45,7 +45,6 @@ __all__ = [
     "ClipOutcome",
     "Reading",
     "load_clips",
-    "run",
     "synthetic_clips",
     "tally",
 ]
@@ -147,11 +146,11 @@ class AttackResult:
         return {
             **asdict(self),
             "detection_rate": self.detection_rate,
-            "detection_interval": wilson(self.detected, self.clips),
+            "detection_interval": _interval(self.detected, self.clips),
             "identification_rate": self.identification_rate,
-            "identification_interval": wilson(self.identified, self.clips),
+            "identification_interval": _interval(self.identified, self.clips),
             "identification_rate_million": self.identified_million / max(self.clips, 1),
-            "false_alarm_interval": wilson(self.false_alarms, self.clips),
+            "false_alarm_interval": _interval(self.false_alarms, self.clips),
         }
 
 
@@ -211,50 +210,6 @@ class BenchReport:
             "failures": [r.attack for r in self.failures],
             "results": [r.to_json() for r in self.results],
         }
-
-
-def run(
-    specs: Sequence[AttackSpec],
-    clips: Sequence[Clip],
-    *,
-    seal: Seal,
-    read: Read,
-    key: SealKey,
-    decoys: int = 10_000,
-    seed: int = 0,
-    setting: dict[str, str] | None = None,
-    progress: Callable[[str], None] | None = None,
-    threats: Sequence[Threat] = (),
-) -> BenchReport:
-    """Put every clip through every attack.
-
-    Args:
-        specs: the attacks.
-        clips: the music; all of one length.
-        seal: seals a waveform under an id with ``key``.
-        read: detects, with a codebook.
-        key: of the ids sealed and of the decoys.
-        decoys: registered seals beside those of the clips.
-        seed: of the ids and the attacks.
-        setting: what else the report says about how it was made.
-        progress: called with the name of each attack before it runs.
-        threats: what else is done to all sealed clips together.
-
-    Raises:
-        BenchError: nothing to do, or an attack that cannot be run (:meth:`AttackSpec.check`).
-        CarrierError: a clip cannot be sealed.
-    """
-    for spec in specs:
-        spec.check()
-    bench = Bench(clips, seal=seal, read=read, key=key, decoys=decoys, seed=seed)
-    if not specs:
-        raise BenchError("the bench needs at least one attack and one clip")
-    results = []
-    for number, spec in enumerate(specs):
-        if progress is not None:
-            progress(spec.name)
-        results.append(bench.attack(number, spec))
-    return bench.report(results, threats=threats, setting=setting, progress=progress)
 
 
 class Bench:
@@ -360,6 +315,11 @@ class Bench:
             tuple(done),
             _mean_of(modulation_depth_db(m, o, steady_db=STEADY_DB) for m, o in pairs),
         )
+
+
+def _interval(hits: int, trials: int) -> tuple[float, float]:
+    low, high = wilson(hits, trials)
+    return round(low, 3), round(high, 3)
 
 
 def tally(spec: AttackSpec, outcomes: Sequence[ClipOutcome]) -> AttackResult:

@@ -1,10 +1,4 @@
-"""Measures the bench states: rates with intervals, and how much an attack changed the sound.
-
->>> wilson(8, 8)
-(0.676, 1.0)
->>> wilson(0, 0)
-(0.0, 1.0)
-"""
+"""How much an attack, or the seal, changed the sound."""
 
 from __future__ import annotations
 
@@ -15,21 +9,9 @@ from numpy.typing import NDArray
 
 from watermark.audio.waveform import Waveform
 
-__all__ = ["log_spectral_distance", "modulation_depth_db", "noise_to_mask", "si_snr", "wilson"]
+__all__ = ["log_spectral_distance", "modulation_depth_db", "noise_to_mask", "si_snr"]
 
 _MAX_DB = 100.0  # SI-SNR of an attack that changes nothing
-
-
-def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a rate; z = 1.96 for 95 %."""
-    if trials == 0:
-        return 0.0, 1.0
-    share, weight = hits / trials, z * z / trials
-    centre = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
-    low = 0.0 if hits == 0 else max(0.0, centre - half)
-    high = 1.0 if hits == trials else min(1.0, centre + half)
-    return round(low, 3), round(high, 3)
 
 
 def si_snr(estimate: Waveform, reference: Waveform) -> float | None:

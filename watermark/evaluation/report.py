@@ -12,7 +12,7 @@ import html
 import io
 
 from watermark.evaluation.bench import AttackResult, BenchReport
-from watermark.evaluation.metrics import wilson
+from watermark.util.stats import wilson
 
 __all__ = ["as_html", "as_png", "as_text"]
 

@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from watermark.util.stats import clopper_pearson
+
 __all__ = [
     "SPEED_TAIL",
     "Calibration",
@@ -56,11 +58,8 @@ class FalsePositiveRate:
     @classmethod
     def of(cls, alarms: int, clips: int) -> Self:
         """From a count of independent clips."""
-        from scipy.stats import beta
-
         tail = (1 - _CONFIDENCE) / (2 if alarms else 1)
-        lower = float(beta.ppf(tail, alarms, clips - alarms + 1)) if alarms else 0.0
-        upper = float(beta.ppf(1 - tail, alarms + 1, clips - alarms)) if alarms < clips else 1.0
+        lower, upper = clopper_pearson(alarms, clips, tail=tail)
         return cls(alarms, clips, lower, upper)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from studio.consent.name_screen.screen import NameScreen
 from studio.core.errors import ConfigError
+from watermark.util.stats import clopper_pearson
 
 __all__ = ["Result", "Row", "measure", "read_table"]
 
@@ -120,8 +121,4 @@ def measure(screen: NameScreen, rows: Iterable[Row]) -> Result:
 
 def _interval(count: int, of: int) -> Sequence[float]:
     """Clopper-Pearson, 95 %."""
-    from scipy.stats import beta
-
-    lower = float(beta.ppf(0.025, count, of - count + 1)) if count else 0.0
-    upper = float(beta.ppf(0.975, count + 1, of - count)) if count < of else 1.0
-    return [round(lower, 4), round(upper, 4)]
+    return [round(bound, 4) for bound in clopper_pearson(count, of)]

@@ -35,7 +35,6 @@ __all__ = [
     "Statement",
     "Sums",
     "Withdrawn",
-    "lines_of",
     "parse_period",
     "reconcile",
     "split",
@@ -206,13 +205,6 @@ def statement(
         lines=lines,
         withdrawn=tuple(book.withdrawn_of(holder, period)),
     )
-
-
-def lines_of(
-    ledger: Ledger, rates: Rates, period: Period, *, as_of: int | None = None
-) -> tuple[Line, ...]:
-    """The lines of every holder, by entry."""
-    return tuple(_Book.read(ledger, as_of).lines(rates, period))
 
 
 def reconcile(

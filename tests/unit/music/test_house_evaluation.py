@@ -31,10 +31,10 @@ from studio.music.training.evaluation.metrics import (
     CopyingIndex,
     align,
     frechet_distance,
-    wilson_interval,
 )
 from studio.music.training.evaluation.report import Check, Report
 from studio.music.training.export import change_sampling, record_metrics
+from watermark.util.stats import wilson
 
 RATE = 16000
 
@@ -84,11 +84,11 @@ def test_perplexity_of_even_and_of_constant_use():
     assert codebook_perplexity(np.stack([even, np.zeros(160, int)])) == pytest.approx([16, 1])
 
 
-def test_wilson_interval_holds_the_share_and_shrinks():
-    low, high = wilson_interval(170, 200)
+def test_wilson_holds_the_share_and_shrinks():
+    low, high = wilson(170, 200)
     assert low < 0.85 < high
-    assert wilson_interval(1700, 2000)[0] > low
-    assert wilson_interval(0, 0) == (0, 1)
+    assert wilson(1700, 2000)[0] > low
+    assert wilson(0, 0) == (0, 1)
 
 
 def test_a_planted_copy_is_found_and_fresh_music_is_not():

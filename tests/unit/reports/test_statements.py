@@ -19,7 +19,6 @@ from studio.reports.statements.export import to_csv, to_html, to_json, write
 from studio.reports.statements.rates import RateCard, Rates, load_rates
 from studio.reports.statements.statement import (
     Period,
-    lines_of,
     parse_period,
     plain,
     reconcile,
@@ -339,12 +338,6 @@ def test_csv_json_and_page_say_the_same(ledger):
 def test_an_empty_statement_says_so(ledger):
     assert "Nothing was made" in to_html(of(ledger, "ada"))
     assert to_csv(of(ledger, "ada")).count("\r\n") == 1
-
-
-def test_lines_of_everybody_are_in_order_of_entry(ledger):
-    for _ in range(3):
-        ledger.release({"genre/jazz": A, "mood/calm": B})
-    assert [line.entry for line in lines_of(ledger, rates(), NOV)] == [2, 2, 3, 3, 4, 4]
 
 
 def test_plain_numbers_have_no_exponent():

@@ -17,9 +17,9 @@ from watermark.errors import BenchError
 from watermark.evaluation.adversarial import all_threats
 from watermark.evaluation.bench import (
     AttackResult,
+    Bench,
     BenchReport,
     load_clips,
-    run,
     synthetic_clips,
 )
 from watermark.evaluation.distortions import AttackSpec
@@ -28,11 +28,11 @@ from watermark.evaluation.metrics import (
     modulation_depth_db,
     noise_to_mask,
     si_snr,
-    wilson,
 )
 from watermark.evaluation.report import as_html, as_png, as_text
 from watermark.models.base import SEAL_RATE
 from watermark.models.networks import Spectrum
+from watermark.util.stats import wilson
 
 KEY = SealKey(1, b"b" * 32)
 
@@ -73,6 +73,13 @@ def clips():
     return [type(c)(c.name, w) for c, w in zip(found, quiet, strict=True)]
 
 
+def run(specs, clips, *, decoys=10_000, **stated) -> BenchReport:
+    """Every clip through every attack, in this process."""
+    bench = Bench(clips, seal=toy_seal, read=toy_read, key=KEY, decoys=decoys)
+    results = [bench.attack(number, spec) for number, spec in enumerate(specs)]
+    return bench.report(results, **stated)
+
+
 @pytest.fixture(scope="module")
 def report(clips) -> BenchReport:
     specs = [
@@ -81,19 +88,7 @@ def report(clips) -> BenchReport:
         AttackSpec("shifted", "time", "delay", {"ms": 10}),
         AttackSpec("too many channels", "codec", "codec", {"format": "nonsense"}),
     ]
-    seen = []
-    result = run(
-        specs,
-        clips,
-        seal=toy_seal,
-        read=toy_read,
-        key=KEY,
-        decoys=300,
-        setting={"model": "toy"},
-        progress=seen.append,
-    )
-    assert seen == [spec.name for spec in specs]
-    return result
+    return run(specs, clips, decoys=300, setting={"model": "toy"})
 
 
 def row(report: BenchReport, name: str) -> AttackResult:
@@ -154,12 +149,12 @@ class TestRun:
 
     def test_repeats_exactly(self, clips):
         specs = [AttackSpec("noise", "noise", "white-noise", {"snr_db": 10})]
-        one, two = (run(specs, clips[:1], seal=toy_seal, read=toy_read, key=KEY) for _ in range(2))
+        one, two = (run(specs, clips[:1]) for _ in range(2))
         assert one.to_json() == two.to_json()
 
-    def test_nothing_to_do(self, clips):
+    def test_nothing_to_do(self):
         with pytest.raises(BenchError):
-            run([], clips, seal=toy_seal, read=toy_read, key=KEY)
+            run([], [])
 
 
 def toy_ids(count):
@@ -300,15 +295,7 @@ class TestThreats:
             return Waveform((waveform.samples * np.float32(0.9)).astype(np.float32), waveform.rate)
 
         specs = [AttackSpec("clean", "none", "clean", {})]
-        report = run(
-            specs,
-            clips,
-            seal=toy_seal,
-            read=toy_read,
-            key=KEY,
-            decoys=300,
-            threats=all_threats(stranger),
-        )
+        report = run(specs, clips, decoys=300, threats=all_threats(stranger))
         done = {threat.name: threat for threat in report.threats}
         names = ["overwrite", "overwrite beside", "copy", "copy of band gains", "average"]
         names.append("pilot taken out")

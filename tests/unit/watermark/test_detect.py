@@ -178,9 +178,9 @@ def test_long_files_read_in_blocks_like_in_one(model, monkeypatch):
     from watermark.detection import readout as reading
 
     sealed = embed(music(30.0, 16_000, 1), SEAL, KEY, model=model)
-    one = reading.read_view(iter([sealed]), model, "mix")
+    one = reading.read_views(iter([sealed]), model, ["mix"])["mix"]
     monkeypatch.setattr(reading, "_BLOCK_S", 5.12)
-    many = reading.read_view(iter([sealed]), model, "mix")
+    many = reading.read_views(iter([sealed]), model, ["mix"])["mix"]
     assert len(one.pilot) == len(many.pilot)
     same = np.abs(one.start_s - many.start_s) < 1e-6
     assert same.mean() > 0.9  # paths may differ by a step near a border
@@ -278,12 +278,12 @@ def test_speed_search_undoes_the_change(model, codebook, sealed, carrier, kind, 
 
 
 def test_several_views_in_one_pass_are_the_views_one_by_one(model, sealed):
-    from watermark.detection.readout import read_view, read_views
+    from watermark.detection.readout import read_views
 
     part = sealed.slice(0, 4)
     together = read_views([part], model, ("left", "right", "side"))
     for view, reading in together.items():
-        alone = read_view([part], model, view)
+        alone = read_views([part], model, [view])[view]
         np.testing.assert_allclose(reading.pilot, alone.pilot, atol=1e-3)
 
 
@@ -327,10 +327,10 @@ def test_unsealed_music_that_one_of_many_speeds_excites_is_not_called_sealed(mod
     from dataclasses import replace
 
     from watermark.detection.detect import _Judge
-    from watermark.detection.readout import read_view
+    from watermark.detection.readout import read_views
 
     rng = np.random.default_rng(1)
-    reading = read_view([music(10.0, 16_000, 1)], model, "mix")
+    reading = read_views([music(10.0, 16_000, 1)], model, ["mix"])["mix"]
     rivals = rng.normal(-4, 1.5, reading.rivals.shape).astype(np.float32)
     excited = replace(reading, pilot=np.full(len(reading.pilot), 3.4, np.float32), rivals=rivals)
     judge = _Judge(model, None, None)

@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.unit.watermark.test_bench import KEY, toy_read, toy_seal
+from tests.unit.watermark.test_bench import KEY, run, toy_read, toy_seal
 from watermark.audio.waveform import Waveform
 from watermark.errors import BenchError
-from watermark.evaluation.bench import Bench, Clip, run, synthetic_clips
+from watermark.evaluation.bench import Bench, Clip, synthetic_clips
 from watermark.evaluation.distortions import AttackSpec
 from watermark.evaluation.parallel import attack_all
 
@@ -52,7 +52,7 @@ def attacked(seed: int, jobs: int, specs=SPECS) -> tuple[str, list[str]]:
 
 def test_any_number_of_processes_gives_the_figures_of_one_run():
     here, said = attacked(0, 0)
-    whole = run(SPECS, clips(), seal=toy_seal, read=toy_read, key=KEY, decoys=100)
+    whole = run(SPECS, clips(), decoys=100)
     by_name = {result.attack: result for result in whole.results}
     assert here == as_json(by_name[spec.name] for spec in SPECS)
     assert [line.split(", ")[0] for line in said] == [f"{n} of 4 attacks" for n in (1, 2, 3, 4)]
@@ -98,5 +98,3 @@ def test_a_plugin_that_is_not_there_is_refused_before_anything_runs():
 
     with pytest.raises(BenchError, match="cannot be imported"):
         attack_all(start, (SPECS[0], lost), NAMES, jobs=0, progress=lambda _line: None)
-    with pytest.raises(BenchError, match="cannot be imported"):
-        run((SPECS[0], lost), clips(), seal=toy_seal, read=toy_read, key=KEY)

@@ -47,12 +47,12 @@ from studio.music.training.evaluation.metrics import (
     CopyingIndex,
     align,
     frechet_distance,
-    wilson_interval,
 )
 from studio.music.training.evaluation.report import Check, Report
 from studio.music.training.lm import held_out_nll
 from studio.music.training.tokens import SegmentPlan, TokenStore
 from watermark.audio.waveform import Waveform
+from watermark.util.stats import wilson
 
 if TYPE_CHECKING:
     from audiocraft.models.lm import LMModel
@@ -364,7 +364,7 @@ def _judge(
     )
     for kind in KINDS:
         hits = sum(p[kind] in w for p, w in zip(made, wanted, strict=True))
-        low, high = wilson_interval(hits, len(wanted))
+        low, high = wilson(hits, len(wanted))
         following[kind] = {
             "followed": hits / len(wanted),
             "interval_95": [low, high],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CopyingIndex", "align", "frechet_distance", "wilson_interval"]
+__all__ = ["CopyingIndex", "align", "frechet_distance"]
 
 
 def frechet_distance(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:
@@ -34,20 +34,6 @@ def _sqrt(matrix: NDArray[Any]) -> NDArray[Any]:
     values, vectors = np.linalg.eigh(matrix)
     root: NDArray[Any] = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     return root
-
-
-def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of a proportion at 95 %.
-
-    >>> [round(x, 3) for x in wilson_interval(180, 200)]
-    [0.851, 0.934]
-    """
-    if not count:
-        return 0.0, 1.0
-    share, z2 = hits / count, z * z
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = z / (1 + z2 / count) * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return float(centre - half), float(centre + half)
 
 
 def align(
