@@ -120,9 +120,11 @@ PERMISSIONS: Mapping[str, Rule] = {
     "grants": Rule(Permission.BROWSE),
     "site_id": Rule(Permission.BROWSE),
     "restoration": Rule(Permission.BROWSE),
+    "shipped_consent": Rule(Permission.BROWSE),
     # the registrar's desk
     "import_consent": Rule(Permission.CONSENT),
     "admit_holder": Rule(Permission.CONSENT),
+    "admit_shipped": Rule(Permission.CONSENT),
     "override_holder_key": Rule(Permission.CONSENT),
     "confirm_restore": Rule(Permission.CONSENT),
     "repair_clock": Rule(Permission.CONSENT),

@@ -32,6 +32,9 @@ from studio.consent.administration import (
     ImportReport,
     Registrar,
     RevocationPreview,
+    ShippedFile,
+    admit_shipped,
+    shipped_files,
 )
 from studio.consent.types import format_instant
 from studio.core.config import FORMATS, StudioConfig, load_config
@@ -44,7 +47,7 @@ from studio.core.errors import (
     UsageError,
 )
 from studio.core.home import locked
-from studio.core.paths import StudioPaths, resolve_paths
+from studio.core.paths import StudioPaths, resolve_paths, shipped_configs
 from studio.core.tags import Tag, Vocabulary
 from studio.generation.lineage import FamilyTree, Lineage
 from studio.generation.pipeline import (
@@ -245,6 +248,20 @@ class Studio:
     def admit_holder(self, data: bytes, fingerprint: str) -> ImportReport:
         """Make a rights holder known, whose key's fingerprint was compared by another way."""
         return self._noted(self.registrar().admit(data, fingerprint))
+
+    def shipped_consent(self) -> tuple[ShippedFile, ...]:
+        """The signed files that come with this version, and what of them is not recorded here."""
+        return shipped_files(self.registrar(), self._shipped_folders())
+
+    def admit_shipped(self, holder: str, fingerprint: str) -> ImportReport:
+        """Take in what ``holder`` signed for this version, after comparing the fingerprint."""
+        folders = self._shipped_folders()
+        return self._noted(admit_shipped(self.registrar(), folders, holder, fingerprint))
+
+    def _shipped_folders(self) -> tuple[Path, ...]:
+        """The site's own configuration first: it may be an older copy of the one that ships."""
+        folders = (self.paths.configs, shipped_configs())
+        return tuple(folder / "consent" / "signed" for folder in folders)
 
     def override_holder_key(self, data: bytes, fingerprint: str, *, lost: bool) -> ImportReport:
         """Replace a holder's key that is ``lost``, or in other hands; recorded as an override."""

@@ -22,7 +22,7 @@ from studio.cli.signing import (
     sign_shipped,
     tags,
 )
-from studio.core.errors import ConsentFileError, UnreadableProofError
+from studio.core.errors import ConsentFileError, UnreadableProofError, UsageError
 from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
 
@@ -182,6 +182,42 @@ def import_files(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> 
 
 
 @consent.command()
+@click.argument("holder", required=False)
+@click.option(
+    "--fingerprint", help="Of HOLDER's key, as docs/consent.md gives it; asked for if left out."
+)
+@json_option
+@click.pass_context
+def shipped(ctx: click.Context, holder: str | None, fingerprint: str | None, as_json: bool) -> None:
+    """List the signed consent that comes with this version, or take in that of HOLDER.
+
+    A new studio takes all of it in at its first start. One that runs already takes in what a newer
+    version adds with this command, after its operator has compared the fingerprint of the key.
+    """
+    with _open() as studio:
+        if holder is not None:
+            told = fingerprint or click.prompt("Fingerprint of its key", err=True)
+            ctx.exit(_report(studio.admit_shipped(holder, told), as_json))
+        if fingerprint is not None:
+            raise UsageError("name the HOLDER whose key has this fingerprint")
+        files = studio.shipped_consent()
+    for file in files:
+        body = file.to_json()
+        if as_json:
+            emit(body)
+            continue
+        state = {"recorded": "taken in", "new": "not taken in", "refused": "not for this studio"}
+        click.echo(f"{file.name}: {body['name']} ({body['kind']}), {state[file.state]}")
+        if file.refusal is not None:
+            click.echo(f"  {file.refusal.why}")
+        elif file.pending:
+            for about in body["pending"]:
+                click.echo(f"  {about}")
+            click.echo(f"  key {body['fingerprint']}")
+            click.echo(f"  compare the key, then: studio consent shipped {body['holder']}")
+
+
+@consent.command()
 @click.option("--holder", help="Only the documents of this rights holder.")
 @click.option("--out", required=True, type=OutputFile(), help="Where the file goes.")
 def export(holder: str | None, out: Path) -> None:
@@ -252,7 +288,10 @@ _fingerprint_option = click.option(
 @json_option
 @click.pass_context
 def admit(ctx: click.Context, file: Path, fingerprint: str, as_json: bool) -> None:
-    """Make the rights holder in FILE known, after comparing the key's fingerprint."""
+    """Make the rights holder in FILE known, after comparing the key's fingerprint.
+
+    What else the holder signed in FILE (tags, grants) is recorded with it.
+    """
     with _open() as studio:
         ctx.exit(_report(studio.admit_holder(read_bytes(file), fingerprint), as_json))
 
@@ -286,7 +325,7 @@ def bench(grants: int, recorded: int) -> None:
     from studio.core.paths import resolve_paths
     from studio.core.tags import Vocabulary
 
-    tags = list(Vocabulary.load(resolve_paths().consent / "tags.yaml"))
+    tags = list(Vocabulary.drafted(resolve_paths().consent))
     emit({"decisions": measure_decisions(grants, tags)})
     emit({"revocation": measure_revocation(recorded)})
 

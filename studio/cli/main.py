@@ -43,6 +43,7 @@ from studio.core.errors import (
     UnreadableProofError,
     UsageError,
 )
+from studio.core.tags import listing_key
 from watermark.cli.process import CommandGroup, verbose_option
 
 if TYPE_CHECKING:
@@ -148,14 +149,25 @@ def serve(host: str | None, port: int | None) -> None:
 @scope_options
 @_json_option
 def tags(use: str | None, territory: str | None, model: str | None, as_json: bool) -> None:
-    """List the style tags, who granted each for this use, and why one is refused."""
+    """List the style tags, who granted each for this use, and why one is refused.
+
+    A tag is marked with + where music can be made with it: it is granted, and the model knows it.
+    """
     with _open() as studio:
-        for status in studio.tag_status(model=model, use=use, territory=territory):
-            if as_json:
-                emit(_tag_json(status))
-            else:
-                mark = "+" if status.granted else "-"
-                click.echo(f"{mark} {status.tag.id:22} {status.explanation.split(': ', 1)[1]}")
+        model = model or studio.config.generation.model
+        statuses = studio.tag_status(model=model, use=use, territory=territory)
+    kind = None
+    for status in sorted(statuses, key=lambda status: listing_key(status.tag)):
+        if as_json:
+            emit(_tag_json(status))
+            continue
+        if kind not in (None, status.tag.kind):
+            click.echo()
+        kind = status.tag.kind
+        mark = "+" if status.granted and status.known_to_model else "-"
+        unknown = "" if status.known_to_model else f"; the model {model} does not know it"
+        said = status.explanation.split(": ", 1)[1]
+        click.echo(f"{mark} {status.tag.id:22} {said}{unknown}")
 
 
 @cli.group()

@@ -215,8 +215,12 @@ def tags(file: Path, holder: str, key: Path, out: Path, **envelope: Any) -> None
     type=click.Path(file_okay=False, path_type=Path),
     help="One key a holder, ID.pem; missing ones are made. Never part of the project.",
 )
-def sign_shipped(folder: Path, keys: Path) -> None:
-    """Sign the drafts in --folder anew: the consent a studio takes in at its first start."""
+@click.option("--holder", metavar="ID", help="Make the file of this holder only.")
+def sign_shipped(folder: Path, keys: Path, holder: str | None) -> None:
+    """Sign the drafts in --folder anew: the consent a studio takes in at its first start.
+
+    With --holder the signed files of all other holders stay as they are.
+    """
     from studio.consent.signed.drafts import SIGNED, Drafts, sign_drafts
     from studio.consent.signed.keys import SigningKey
 
@@ -228,10 +232,13 @@ def sign_shipped(folder: Path, keys: Path) -> None:
             click.echo(f"made the key {printable(str(path))}", err=True)
         return _load(path)
 
-    (folder / SIGNED).mkdir(exist_ok=True)
-    for name, content in sign_drafts(Drafts(folder), key_of).items():
-        write_out(folder / SIGNED / name, content)
-        click.echo(printable(str(folder / SIGNED / name)))
+    signed = folder / SIGNED
+    signed.mkdir(exist_ok=True)
+    present = [path.name for path in signed.glob("*.json")]
+    files = sign_drafts(Drafts(folder), key_of, only=holder, present=present)
+    for name, content in files.items():
+        write_out(signed / name, content)
+        click.echo(printable(str(signed / name)))
 
 
 # -- helpers ---------------------------------------------------------------------------------------

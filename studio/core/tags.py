@@ -1,7 +1,8 @@
 """The vocabulary of style tags: the only words a person can generate music with.
 
 A tag is namespaced (``genre/bossa-nova``, ``lead/piano``), because the same word can name a genre,
-an instrument and a mood. The vocabulary is a file a person edits, ``configs/consent/tags.yaml``;
+an instrument and a mood. The vocabulary is files that a person edits, ``configs/consent/tags.yaml``
+and ``configs/consent/tags/*.yaml``, and rights holders sign;
 it says what a tag *is*. Whether anyone may generate with it is decided by the grants
 (:mod:`studio.consent`), and whether a model knows it by the model's own tag list.
 
@@ -22,7 +23,7 @@ from typing import NewType
 
 from studio.core.errors import ConfigError, UnknownTagError
 
-__all__ = ["KINDS", "Tag", "TagId", "Vocabulary"]
+__all__ = ["KINDS", "Tag", "TagId", "Vocabulary", "listing_key"]
 
 TagId = NewType("TagId", str)
 
@@ -53,6 +54,18 @@ class Tag:
     @property
     def name(self) -> str:
         return self.id.split("/", 1)[1]
+
+
+def listing_key(tag: Tag) -> tuple[int, str]:
+    """Sorts tags for people: by kind, and by name within it.
+
+    Tempo tags keep their order, from slow to fast.
+
+    >>> tags = [Tag(TagId(id), "") for id in ("tempo/slow", "tempo/fast", "mood/dark", "mood/calm")]
+    >>> [tag.name for tag in sorted(tags, key=listing_key)]
+    ['calm', 'dark', 'slow', 'fast']
+    """
+    return KINDS.index(tag.kind), "" if tag.kind == "tempo" else tag.name
 
 
 class Vocabulary(Mapping[str, Tag]):
@@ -101,3 +114,12 @@ class Vocabulary(Mapping[str, Tag]):
             )
         except (OSError, yaml.YAMLError, AttributeError, TypeError) as exc:
             raise ConfigError(f"cannot read the tag vocabulary {path}: {exc}") from exc
+
+    @classmethod
+    def drafted(cls, folder: Path) -> Vocabulary:
+        """Every tag in the drafts of a consent folder: ``tags.yaml``, then ``tags/*.yaml``.
+
+        Raises :class:`ConfigError`.
+        """
+        files = [folder / "tags.yaml", *sorted((folder / "tags").glob("*.yaml"))]
+        return cls(tag for path in files for tag in cls.load(path).values())

@@ -6,8 +6,8 @@ They go through the same code as the shipped ones, in milliseconds::
     generator = get_generator(config)                    # 5 s of (odd) music in about 0.2 s
     config = tiny_hub_model(tmp_path)                    # audiocraft's export format, T5 beside it
 
-The house checkpoint knows all tags of ``configs/consent/tags.yaml`` but ``genre/choral``, like the
-shipped one. Weights depend on `seed` alone.
+The house checkpoint knows all tags drafted in ``configs/consent`` but ``genre/choral``, which
+nobody granted. Weights depend on `seed` alone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from typing import Any
 from studio.core.tags import Vocabulary
 from studio.music.models.config import ModelConfig
 
-TAGS_FILE = Path(__file__).resolve().parents[2] / "configs" / "consent" / "tags.yaml"
+CONSENT = Path(__file__).resolve().parents[2] / "configs" / "consent"
+TAGS_FILE = CONSENT / "tags.yaml"
 
 
 def house_tags() -> tuple[str, ...]:
-    return tuple(tag for tag in Vocabulary.load(TAGS_FILE) if tag != "genre/choral")
+    return tuple(tag for tag in Vocabulary.drafted(CONSENT) if tag != "genre/choral")
 
 
 def tiny_house_model(

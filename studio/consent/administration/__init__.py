@@ -20,6 +20,7 @@ from studio.consent.administration.reports import (
     RevocationPreview,
 )
 from studio.consent.administration.service import Registrar
+from studio.consent.administration.shipped import ShippedFile, admit_shipped, shipped_files
 
 __all__ = [
     "AffectedOutput",
@@ -32,4 +33,7 @@ __all__ = [
     "ImportedDocument",
     "Registrar",
     "RevocationPreview",
+    "ShippedFile",
+    "admit_shipped",
+    "shipped_files",
 ]

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from studio.consent import ConsentPolicy, ConsentRegistry, OnRevocation, Revocation
 from studio.consent.administration.outputs import OutputIndex, OutputRecord
@@ -28,8 +28,8 @@ from studio.consent.administration.site import addresses, site_id
 from studio.consent.signed.admission import DocumentRefusedError, Refusal, describe, examine
 from studio.consent.signed.documents import HolderDocument, KeyDocument, short_type
 from studio.consent.signed.keys import PublicKey
-from studio.consent.signed.signing import SignedDocument, read_file, write_file
-from studio.consent.storage.history import Admission
+from studio.consent.signed.signing import SignedDocument, of_one_holder, read_file, write_file
+from studio.consent.storage.history import Admission, ConsentRecord
 from studio.consent.storage.ledger_entries import entry_body, entry_kind
 from studio.consent.storage.repository import ConsentMovedError, ConsentStore
 from studio.consent.types import GENERATION_USES, format_instant
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Registrar"]
 
 _logger = logging.getLogger(__name__)
-_Kind = TypeVar("_Kind", HolderDocument, KeyDocument)
+_READ_ALOUD = "ask the holder to read it aloud from `studio consent fingerprint`"
 _ATTEMPTS = 20  # imports of other processes that may come in between
 
 
@@ -193,16 +193,43 @@ class Registrar:
         return self._import(read_file(data), Admission.SIGNATURE)
 
     def admit(self, data: bytes, fingerprint: str) -> ImportReport:
-        """Make a rights holder known whose key has this fingerprint, compared by another way."""
-        signed, document = _only(data, HolderDocument)
-        self._compare(fingerprint, document.profile.public_key)
-        return self._import([signed], Admission.REGISTRAR)
+        """Make a rights holder known whose key has this fingerprint, compared by another way.
+
+        What else the holder signed in the file is recorded after it.
+        """
+        documents, holder = of_one_holder(data)
+        self.compare(fingerprint, PublicKey.parse(holder.profile.public_key))
+        return self.record(documents)
+
+    def record(self, documents: Sequence[SignedDocument]) -> ImportReport:
+        """Record what a registrar believes because the key's fingerprint was compared."""
+        return self._import(documents, Admission.REGISTRAR)
+
+    def rehearse(
+        self, documents: Sequence[SignedDocument]
+    ) -> tuple[tuple[SignedDocument, ...], DocumentRefusedError | None]:
+        """Which of the documents are not recorded here, and why not all of these could be.
+
+        None as the second: a registrar could record them, one after the other. Nothing is recorded.
+        """
+        now, ours = self._clock(), addresses(self.site(), self._name)
+        with self.store.reading() as book:
+            pending = tuple(signed for signed in documents if book.entry_of(signed.digest) is None)
+            trial = book.copy()
+        for signed in pending:
+            admission = _admission(signed, Admission.REGISTRAR)
+            try:
+                examine(signed, trial, at=now, addresses=ours, admission=admission)
+            except DocumentRefusedError as exc:
+                return pending, exc
+            trial.apply(ConsentRecord(signed, trial.version + 1, now, admission))
+        return pending, None
 
     def override_key(self, data: bytes, fingerprint: str, *, lost: bool) -> ImportReport:
         """Let a holder's new key in that the old one did not sign, because it is lost or in other
         hands; which, and that a registrar did it, stands in the ledger."""
-        signed, document = _only(data, KeyDocument)
-        self._compare(fingerprint, document.new_public_key)
+        signed, document = _only_key(data)
+        self.compare(fingerprint, PublicKey.parse(document.new_public_key))
         return self._import(
             [signed], Admission.OVERRIDE_LOST if lost else Admission.OVERRIDE_COMPROMISED
         )
@@ -226,7 +253,11 @@ class Registrar:
                 "digest": signed.digest,
             }
             try:
-                lines.append(ImportedDocument(**line, entry=self._record(signed, admission)))
+                lines.append(
+                    ImportedDocument(
+                        **line, entry=self._record(signed, _admission(signed, admission))
+                    )
+                )
             except DocumentRefusedError as exc:
                 lines.append(
                     ImportedDocument(
@@ -263,13 +294,17 @@ class Registrar:
                 ).index
         raise LedgerError("the consent registry is being changed all the time; try again")
 
-    def _compare(self, fingerprint: str, public_key: str) -> None:
-        shown = PublicKey.parse(public_key).fingerprint
-        if "".join(fingerprint.lower().split()) != shown.replace(" ", ""):
+    def compare(self, fingerprint: str, key: PublicKey, advice: str = _READ_ALOUD) -> None:
+        """Raises :class:`DocumentRefusedError` unless the fingerprint is that of the key.
+
+        ``advice`` says where the right one is found.
+        """
+        if not key.has_fingerprint(fingerprint):
             raise DocumentRefusedError(
                 Refusal.FINGERPRINT,
-                f"the key in the file has the fingerprint {shown}, which is not the one given",
-                "ask the holder to read it aloud from `studio consent fingerprint`",
+                f"the key in the file has the fingerprint {key.fingerprint}, which is not the one "
+                "given",
+                advice,
             )
 
     # -- revocation -----------------------------------------------------------------------------
@@ -426,15 +461,22 @@ class Registrar:
         return registry
 
 
-def _only(data: bytes, kind: type[_Kind]) -> tuple[SignedDocument, _Kind]:
-    """The one document of a file that must hold nothing else."""
+def _only_key(data: bytes) -> tuple[SignedDocument, KeyDocument]:
+    """The change of keys in a file that must hold nothing else."""
     documents = read_file(data)
     document = documents[0].document
-    if len(documents) != 1 or not isinstance(document, kind):
-        raise ConsentFileError(
-            f"this takes a file with one document of the kind {kind.model_fields['type'].default!r}"
-        )
+    if len(documents) != 1 or not isinstance(document, KeyDocument):
+        raise ConsentFileError("this takes a file with one document of the kind 'key'")
     return documents[0], document
+
+
+def _admission(signed: SignedDocument, admission: Admission) -> Admission:
+    """Why the document is believed, where the file it came in is believed for ``admission``.
+
+    A registrar compares the key; what that key has signed is believed for its signature.
+    """
+    keys = isinstance(signed.document, HolderDocument | KeyDocument)
+    return admission if keys else Admission.SIGNATURE
 
 
 def _state(registry: ConsentRegistry, grant_id: str, now: datetime) -> GrantState:

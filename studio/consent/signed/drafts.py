@@ -3,18 +3,20 @@
 A folder holds the drafts and the signed files made of them::
 
     holders.yaml      version: 1, audience: ..., holders: [{id, name, kind, note}, ...]
-    tags.yaml         the vocabulary, signed by the first holder of the kind `project`
+    tags.yaml         tags that the first holder of the kind `project` puts into the vocabulary
+    tags/ID.yaml      tags of the holder with this id; each tag stands in one of these files
     grants/*.yaml     version: 1, audience: ..., grant: {...}
     signed/*.json     what a studio takes in at its first start, one file per holder
 
 Only the signed files count. :func:`sign_drafts` makes them; ``studio consent sign-shipped`` calls
-it with the holders' keys, which are nowhere in the project.
+it with the holders' keys, which are nowhere in the project. It can sign the file of one holder and
+leave those of the others, whose keys may be out of reach, as they are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +42,7 @@ SIGNED = "signed"
 
 _FILE_VERSION = 1
 _AUDIENCE = re.compile(r"\*|[a-z0-9]+(-[a-z0-9]+)*")
+_FILE_NAME = re.compile(r"(?P<number>[0-9]+)-(?P<holder>.+)\.json")
 _Parsed = TypeVar("_Parsed", bound=Record)
 
 
@@ -55,7 +58,22 @@ class Drafts:
         self.audiences = {
             grant.id: _addressed(path) for grant, path in zip(self.grants, paths, strict=True)
         }
-        self.vocabulary = Vocabulary.load(folder / "tags.yaml")
+        # The project first: its vocabulary is what the others' grants name.
+        self.holders.sort(key=lambda holder: (holder.kind != "project", holder.id))
+        self.tags = self._tags(folder)
+        self.vocabulary = Vocabulary.drafted(folder)
+
+    def _tags(self, folder: Path) -> dict[str, Vocabulary]:
+        """Of each holder that has tags of its own: those."""
+        known = [holder.id for holder in self.holders]
+        tags = {known[0]: Vocabulary.load(folder / "tags.yaml")} if known else {}
+        for path in sorted((folder / "tags").glob("*.yaml")):
+            if path.stem not in known:
+                raise ConfigError(f"{path}: there is no rights holder {path.stem!r}")
+            if path.stem in tags:
+                raise ConfigError(f"{path}: the tags of {path.stem!r} belong into tags.yaml")
+            tags[path.stem] = Vocabulary.load(path)
+        return tags
 
 
 def draft_grant(path: Path) -> Grant:
@@ -74,30 +92,54 @@ def draft_audience(path: Path) -> str | None:
     return audience
 
 
-def sign_drafts(drafts: Drafts, key_of: Callable[[str], SigningKey]) -> Mapping[str, bytes]:
-    """The signed files by name; ``key_of`` gives the key of each holder."""
-    # The project first: its vocabulary is what the others' grants name.
-    holders = sorted(drafts.holders, key=lambda holder: (holder.kind != "project", holder.id))
+def sign_drafts(
+    drafts: Drafts,
+    key_of: Callable[[str], SigningKey],
+    *,
+    only: str | None = None,
+    present: Collection[str] = (),
+) -> Mapping[str, bytes]:
+    """The signed files by name; ``key_of`` gives the key of each holder whose file is made.
+
+    ``only`` is the one holder to sign for. A holder with a file among those ``present`` keeps its
+    name; the others come after them. Raises :class:`ConfigError` for a holder that is not there.
+    """
+    if only is not None and all(holder.id != only for holder in drafts.holders):
+        raise ConfigError(f"there is no rights holder {only!r} in the drafts")
+    names = _file_names([holder.id for holder in drafts.holders], present)
     files = {}
-    for number, holder in enumerate(holders, start=1):
+    for holder in drafts.holders:
+        if only not in (None, holder.id):
+            continue
         key = key_of(holder.id)
         profile = HolderTerms(
             name=holder.name, kind=holder.kind, public_key=key.public.text, note=holder.note
         )
         to = {"audience": drafts.audience}
         documents = [sign(new_document(HolderDocument, holder.id, profile=profile, **to), key)]
-        if number == 1:
-            tags = tuple(
-                TagTerms(id=tag.id, phrase=tag.phrase) for tag in drafts.vocabulary.values()
-            )
+        if holder.id in drafts.tags:
+            own = drafts.tags[holder.id].values()
+            tags = tuple(TagTerms(id=tag.id, phrase=tag.phrase) for tag in own)
             documents.append(sign(new_document(TagsDocument, holder.id, tags=tags, **to), key))
         documents += [
             sign_grant(grant, key, audience=drafts.audiences[grant.id])
             for grant in drafts.grants
             if grant.holder == holder.id
         ]
-        files[f"{number:02}-{holder.id}.json"] = write_file(documents)
+        files[names[holder.id]] = write_file(documents)
     return files
+
+
+def _file_names(holders: Collection[str], present: Collection[str]) -> dict[str, str]:
+    """The name of each holder's file: a number, by which they are taken in, and the holder's id."""
+    numbered = [match for name in present if (match := _FILE_NAME.fullmatch(name))]
+    names = {match["holder"]: match.string for match in numbered}
+    last = max((int(match["number"]) for match in numbered), default=0)
+    for holder in holders:
+        if holder not in names:
+            last += 1
+            names[holder] = f"{last:02}-{holder}.json"
+    return names
 
 
 def sign_grant(grant: Grant, key: SigningKey, *, audience: str, **envelope: Any) -> SignedDocument:

@@ -62,6 +62,15 @@ class PublicKey:
         digits = hashlib.sha256(self.raw).hexdigest()
         return " ".join(digits[start : start + 8] for start in range(0, 64, 8))
 
+    def has_fingerprint(self, text: str) -> bool:
+        """Whether somebody typed this key's fingerprint; spaces and case do not matter.
+
+        >>> key = SigningKey.generate().public
+        >>> key.has_fingerprint(key.fingerprint.upper()), key.has_fingerprint("")
+        (True, False)
+        """
+        return "".join(text.lower().split()) == self.fingerprint.replace(" ", "")
+
     def accepts(self, signature: bytes, content: bytes) -> bool:
         from cryptography.exceptions import InvalidSignature
 

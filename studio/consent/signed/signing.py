@@ -33,6 +33,7 @@ from pydantic import Field, ValidationError
 from studio.consent.signed.documents import (
     BaseDocument,
     Document,
+    HolderDocument,
     canonical,
     parse_document,
     strict_json,
@@ -47,6 +48,7 @@ __all__ = [
     "Signature",
     "SignedDocument",
     "new_document",
+    "of_one_holder",
     "read_file",
     "sign",
     "write_file",
@@ -188,6 +190,27 @@ def read_file(data: bytes) -> tuple[SignedDocument, ...]:
     if not isinstance(documents, list) or not documents or set(body) != _FIELDS:
         raise ConsentFileError("the file holds no documents, or more than documents")
     return tuple(_read_one(number, item) for number, item in enumerate(documents, start=1))
+
+
+def of_one_holder(data: bytes) -> tuple[tuple[SignedDocument, ...], HolderDocument]:
+    """The documents of a file with which a rights holder makes itself known, and its own.
+
+    First stands the document of the kind ``holder``; what else there is, the same holder signed.
+    Raises :class:`ConsentFileError` for a file of another shape.
+    """
+    documents = read_file(data)
+    holder = documents[0].document
+    if isinstance(holder, HolderDocument):
+        others = [signed.document for signed in documents[1:]]
+        if all(
+            other.holder == holder.holder and not isinstance(other, HolderDocument)
+            for other in others
+        ):
+            return documents, holder
+    raise ConsentFileError(
+        "this takes the file of one rights holder: first the document of the kind 'holder', then "
+        "nothing but what that holder signed"
+    )
 
 
 _FIELDS = {"format", "version", "documents"}

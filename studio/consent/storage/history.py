@@ -8,7 +8,7 @@ only grows; its ``version`` is the ledger entry of its last document.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -116,6 +116,19 @@ class ConsentBook:
         self._entries[document.id] = self._entries[signed.digest] = record.entry
         self.version, self._as_of = record.entry, record.recorded_at
         self._registry = None
+
+    def copy(self) -> ConsentBook:
+        """Another book that says the same, to try on it what a document would do."""
+        other = ConsentBook()
+        other.version, other._as_of = self.version, self._as_of
+        other._holders = {
+            id_: replace(known, keys=list(known.keys), serials=set(known.serials))
+            for id_, known in self._holders.items()
+        }
+        other._key_owner, other._entries = dict(self._key_owner), dict(self._entries)
+        other._tags, other._grants = dict(self._tags), dict(self._grants)
+        other._revocations = {id_: list(records) for id_, records in self._revocations.items()}
+        return other
 
     # -- asking -------------------------------------------------------------------------------
 

@@ -219,7 +219,7 @@ def main(
             models = load_model_configs(configs / "models")
             if model not in models:
                 raise click.UsageError(f"no model {model!r}; there are {', '.join(models)}")
-            vocabulary = Vocabulary.load(configs / "consent" / "tags.yaml")
+            vocabulary = Vocabulary.drafted(configs / "consent")
             text = prompt_text(models[model], vocabulary.parse(tags.split(",")))
             checkpoint = load_checkpoint(models[model], offline=hub_is_off())
             guidance = models[model].guidance

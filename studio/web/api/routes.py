@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor
 from studio.core.errors import NotYoursError, OutputGoneError, SignInError, UsageError
+from studio.core.tags import listing_key
 from studio.web.api.bodies import (
     AccountChange,
     Caller,
@@ -130,7 +131,10 @@ def create_v1(
                 "explanation": status.explanation,
                 "known_to_model": status.known_to_model,
             }
-            for status in mine.tag_status(model=model, use=use, territory=territory)
+            for status in sorted(
+                mine.tag_status(model=model, use=use, territory=territory),
+                key=lambda status: listing_key(status.tag),
+            )
         ]
 
     @app.get("/models", tags=["catalogue"])

@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def vocabulary() -> Vocabulary:
-    return Vocabulary.load(CONSENT / "tags.yaml")
+    return Vocabulary.drafted(CONSENT)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,9 @@ from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
 from studio.core.errors import ConfigError
 from studio.core.paths import shipped_configs
 from studio.core.tags import Vocabulary
+from studio.music.composer import TEMPI
+from studio.music.composer.palette import LEADS, MOODS
+from studio.music.composer.styles import STYLES
 
 CONSENT = shipped_configs() / "consent"
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -59,15 +62,50 @@ def test_the_signed_files_say_what_the_drafts_say():
     ]
 
 
+def test_what_running_studios_have_recorded_is_never_signed_anew():
+    """A new signature is another document: `replayed` is not said of it, and it is refused."""
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (CONSENT / SIGNED).glob("*.json")
+    }
+    assert found == SIGNED_FILES
+
+
+SIGNED_FILES = {
+    "01-house.json": ("349930957a771a62e340bdccdf3f9dff6a0c669340404e171d665295bed20865"),
+    "02-demonstration-distributor.json": (
+        "aff024d1b854fa533132b5126a0f0971ac0590e6dab2da91d1b9b397a9eed02c"
+    ),
+    "03-demonstration-label.json": (
+        "367f6ac12fd1ee8b15499e815b27cabc353eb4017171c06648e0e3533097cc9c"
+    ),
+    "04-demonstration-quartet.json": (
+        "1e850094867b941c427eed844fe6d77f0a14479578d2dc0df002c1ea5ee5d42f"
+    ),
+    "05-house-composer.json": ("acdb424d43cdcd060e4f577375a7f62ceaa997a6ec029247bb20182fc2dbf7c9"),
+}
+
+
+def test_the_composer_has_no_tag_that_nobody_granted():
+    registry = shipped()
+    names = {"genre": STYLES, "mood": MOODS, "lead": LEADS, "tempo": TEMPI}
+    composed = {f"{kind}/{name}" for kind, known in names.items() for name in known}
+    assert len(composed) == 31 + 10 + 20 + 3
+    project = [g for g in registry.grants.values() if registry.holders[g.holder].kind == "project"]
+    granted = [tag for grant in project for tag in grant.tags]
+    assert sorted(granted) == sorted(composed), "each by one grant"
+    assert set(Vocabulary.drafted(CONSENT)) - composed == {"genre/choral"}
+
+
 def test_every_shipped_document_is_one_that_makes_sense_at_a_first_start():
     kinds = [
         type(signed.document)
         for path in sorted((CONSENT / SIGNED).glob("*.json"))
         for signed in read_file(path.read_bytes())
     ]
-    assert kinds.count(HolderDocument) == kinds.count(GrantDocument) == 4
-    assert kinds.count(TagsDocument) == 1
-    assert len(kinds) == 9
+    assert kinds.count(HolderDocument) == kinds.count(GrantDocument) == 5
+    assert kinds.count(TagsDocument) == 2
+    assert len(kinds) == 12
 
 
 def test_the_house_grants_everything_but_choral():
@@ -88,9 +126,9 @@ def test_demonstration_grants_permit_nothing_but_show_their_refusals():
     registry = shipped()
     without_house = ConsentRegistry(
         registry.holders.values(),
-        [grant for grant in registry.grants.values() if grant.holder != "house"],
+        [grant for grant in registry.grants.values() if grant.id.startswith("demonstration-")],
     )
-    vocabulary = Vocabulary.load(CONSENT / "tags.yaml")
+    vocabulary = Vocabulary.drafted(CONSENT)
     policy = ConsentPolicy(
         without_house, known_tags=vocabulary, model_uses={"house": ["noncommercial", "commercial"]}
     )
@@ -144,6 +182,20 @@ def test_a_wrong_grant_is_refused_by_name(folder, fields, said):
 def test_a_file_of_another_shape_is_refused(folder, content):
     (folder / "grants" / "new.yaml").write_text(content)
     with pytest.raises(ConfigError, match=r"new\.yaml"):
+        Drafts(folder)
+
+
+def test_each_tag_is_drafted_once_and_by_a_holder(folder):
+    (folder / "tags" / "nobody.yaml").write_text("genre:\n  polka: a polka\n")
+    with pytest.raises(ConfigError, match=r"nobody\.yaml: there is no rights holder"):
+        Drafts(folder)
+    (folder / "tags" / "nobody.yaml").rename(folder / "tags" / "house.yaml")
+    with pytest.raises(ConfigError, match=r"belong into tags\.yaml"):
+        Drafts(folder)
+    (folder / "tags" / "house.yaml").rename(folder / "tags" / "demonstration-label.yaml")
+    assert set(Drafts(folder).tags["demonstration-label"]) == {"genre/polka"}
+    (folder / "tags" / "demonstration-label.yaml").write_text("genre:\n  jazz: again\n")
+    with pytest.raises(ConfigError, match="genre/jazz"):
         Drafts(folder)
 
 

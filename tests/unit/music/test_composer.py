@@ -44,7 +44,7 @@ def groove_bar(genre: str) -> int:
     return next(s.first_bar for s in piece(genre=genre).sections if s.name == "A") + 1
 
 
-def test_composes_the_whole_vocabulary_but_the_choir_that_nobody_granted(vocabulary_names):
+def test_composes_all_tags_of_the_house_but_the_choir_that_nobody_granted(vocabulary_names):
     for kind, known in (("mood", MOODS), ("lead", LEADS), ("tempo", TEMPI)):
         assert set(known) == vocabulary_names[kind]
     assert set(GENRES) == vocabulary_names["genre"] - {"choral"}

@@ -16,6 +16,7 @@ import gradio as gr
 
 from studio.accounts.permissions import Permission
 from studio.core.errors import StudioError
+from studio.core.tags import listing_key
 from studio.reports.formatting import esc
 from studio.web.ui.callers import acting, caller
 from studio.web.ui.components import PRIVATE, UploadedFile, delete_file, log_failure
@@ -148,10 +149,13 @@ class ConsentTab:
     def _standing(self, request: gr.Request) -> _State:
         studio = acting(self._studio, request)
         grants, holders = studio.grants(), studio.holders()
+        tags = sorted(studio.vocabulary().values(), key=listing_key)
         choices = views.grant_choices(grants)
         return {
-            self.live: views.live_table(grants, list(studio.vocabulary())),
-            self.holders: views.site_line(studio.site_id()) + views.holders_table(holders),
+            self.live: views.live_table(grants, [tag.id for tag in tags]),
+            self.holders: views.site_line(studio.site_id())
+            + views.holders_table(holders)
+            + views.waiting_lines(studio.shipped_consent()),
             self.grant: gr.update(choices=choices, value=choices[0][1] if choices else None),
             self.statement_of: gr.update(
                 choices=[(known.holder.name, known.holder.id) for known in holders]

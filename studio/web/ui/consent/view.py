@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ImportedDocument,
         ImportReport,
         RevocationPreview,
+        ShippedFile,
     )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "live_table",
     "preview_panel",
     "site_line",
+    "waiting_lines",
 ]
 
 _LISTED = 25  # outputs of a preview that are listed; the rest are counted
@@ -81,6 +83,19 @@ def site_line(site: str) -> str:
         '<p class="small">A grant for this studio alone is signed with '
         f'<span class="mono">--audience {esc(site)}</span>.</p>'
     )
+
+
+def waiting_lines(files: Sequence[ShippedFile]) -> str:
+    """What came with a newer version and is not recorded here yet, and how to take it in."""
+    lines = (
+        f"<p>{esc(file.holder.name)} ({esc(file.holder.kind)}) has signed consent that came with "
+        "this version of the studio and is not taken in. Compare the key "
+        f'<span class="mono">{esc(file.key.fingerprint)}</span> with the one in docs/consent.md, '
+        f'then run <span class="mono">studio consent shipped {esc(file.holder.id)}</span>.</p>'
+        for file in files
+        if file.state == "new"
+    )
+    return "".join(lines)
 
 
 def holders_table(holders: Sequence[HolderStatus]) -> str:

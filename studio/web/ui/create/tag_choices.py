@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from studio.core.tags import listing_key
 from studio.reports.formatting import tag_name
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def chip_choices(kind: str, statuses: Sequence[TagStatus]) -> list[tuple[str, st
     """Labels and values of one kind's chips; the label of a tag that cannot be used says so."""
     offered = [
         (" – ".join(filter(None, (tag_name(status.tag.id), objection(status)))), status.tag.id)
-        for status in statuses
+        for status in sorted(statuses, key=lambda status: listing_key(status.tag))
         if status.tag.kind == kind
     ]
     return [("any", ""), *offered]

@@ -20,6 +20,7 @@ from studio.core.errors import (
     SealingError,
     UsageError,
 )
+from studio.core.tags import listing_key
 from studio.music.composer import LeadSheet
 from studio.reports.formatting import (
     USE_TITLES,
@@ -131,7 +132,7 @@ def _sentence(tag: TagDecision) -> str:
 def grants_table(statuses: Sequence[TagStatus]) -> str:
     """Every tag: who granted it for the chosen use, and until when, or why it is refused."""
     alike: dict[tuple[str, str], list[str]] = {}
-    for status in statuses:
+    for status in sorted(statuses, key=lambda status: listing_key(status.tag)):
         if status.granted:
             until = f"until {day(status.valid_until)}" if status.valid_until else "until revoked"
             answer = (", ".join(status.holders), until)
