@@ -112,6 +112,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     # what there is
     "vocabulary": Rule(Permission.BROWSE),
     "models": Rule(Permission.BROWSE),
+    "performs_scores": Rule(Permission.BROWSE),
     "consent": Rule(Permission.BROWSE),
     "policy": Rule(Permission.BROWSE),
     "decide": Rule(Permission.BROWSE),
