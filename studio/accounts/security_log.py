@@ -180,6 +180,8 @@ class SecurityLog:
                 )
         except LedgerError:
             _logger.exception("the security event %s was not recorded", event)
+        else:  # whom and what it concerns stands in the chain, where it can be erased
+            _logger.info("security event %s: %s", event, outcome)
 
     def mirror(self, connection: Connection, entry: Entry) -> None:
         """Record what an entry of the ledger is about, in the transaction that appends it."""

@@ -225,6 +225,8 @@ def test_the_page_is_served(full):
         )
     try:
         assert "gradio" in fetched(f"http://127.0.0.1:{port}/", server)
+        assert json.loads(fetched(f"http://127.0.0.1:{port}/readyz", server))["ready"]
+        assert "studio_jobs" in fetched(f"http://127.0.0.1:{port}/metrics", server)
         tags = json.loads(fetched(f"http://127.0.0.1:{port}/api/v1/tags", server))
         assert tags
     finally:

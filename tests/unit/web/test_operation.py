@@ -74,6 +74,14 @@ class TestLog:
         assert {line["message"].split()[1] for line in stages} >= {"consent", "generate", "seal"}
         assert {(line["job"], line["request"]) for line in stages} == {(job, asked["request"])}
 
+    def test_a_security_event_is_told_without_whom_it_concerns(self, client, studio, capsys):
+        add_one_of_each(with_cheap_passwords(studio).accounts())
+        with logging_to_stderr(environ={"STUDIO_LOG": "json"}):
+            client.post("/api/v1/session", json={"name": "vera", "password": "not this one at all"})
+        (event,) = [line for line in lines(capsys) if "security event" in line["message"]]
+        assert event["message"].endswith(": refused")
+        assert "vera" not in json.dumps(event)
+
     def test_only_a_trusted_proxy_names_requests(self, studio, client):
         given = {"X-Request-ID": "from-the-proxy"}
         assert client.get("/healthz", headers=given).headers["X-Request-ID"] != "from-the-proxy"
