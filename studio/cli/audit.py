@@ -10,6 +10,7 @@ import click
 
 from studio.cli.caller import open_as_caller
 from studio.cli.output import DONE, NEGATIVE, emit, json_option
+from watermark.cli.numbers import Count
 from watermark.cli.paths import OutputFile
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, help="How many, newest first.")
-@click.option("--before", type=click.IntRange(1), help="Only events below this number.")
+@click.option("--limit", type=Count(1, 10_000), default=50, help="How many, newest first.")
+@click.option("--before", type=Count(1), help="Only events below this number.")
 @click.option("--event", help="Only events of this kind, like sign-in or denied.")
 @click.option("--account", "name", help="Only events of the account NAME.", metavar="NAME")
 @json_option

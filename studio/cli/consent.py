@@ -23,6 +23,7 @@ from studio.cli.signing import (
     tags,
 )
 from studio.core.errors import ConsentFileError, UnreadableProofError, UsageError
+from watermark.cli.numbers import Count
 from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
 
@@ -317,8 +318,8 @@ def override_key(
 
 
 @consent.command()
-@click.option("--grants", type=click.IntRange(1), default=100_000, show_default=True)
-@click.option("--recorded", type=click.IntRange(30), default=1000, show_default=True)
+@click.option("--grants", type=Count(1), default=100_000, show_default=True)
+@click.option("--recorded", type=Count(30), default=1000, show_default=True)
 def bench(grants: int, recorded: int) -> None:
     """Measure decisions per second over --grants, and a revocation's time to effect."""
     from studio.consent.administration.benchmark import measure_decisions, measure_revocation

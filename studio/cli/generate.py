@@ -13,6 +13,7 @@ from studio.cli.output import emit, json_option
 from studio.core.config import FORMATS
 from studio.core.errors import UsageError
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
+from watermark.cli.numbers import Count, Number
 from watermark.cli.paths import OutputFile
 from watermark.cli.process import printable
 
@@ -50,8 +51,10 @@ tags_option = click.option(
 )
 
 _making_options = _with(
-    click.option("--seed", type=int, help="Same seed and request, same music; drawn if left out."),
-    click.option("--guidance", type=float, help="How strictly the tags are followed, from 1."),
+    click.option(
+        "--seed", type=Count(), help="Same seed and request, same music; drawn if left out."
+    ),
+    click.option("--guidance", type=Number(), help="How strictly the tags are followed, from 1."),
     click.option("--format", type=click.Choice(FORMATS), help="Format of the file."),
     click.option(
         "--out",
@@ -70,7 +73,7 @@ _making_options = _with(
 
 @click.command()
 @tags_option
-@click.option("--seconds", type=float, help="Duration of the music.")
+@click.option("--seconds", type=Number(), help="Duration of the music.")
 @_making_options
 @scope_options
 @json_option
@@ -87,7 +90,7 @@ def generate(
 @click.command()
 @click.argument("source")
 @click.option("--tags", metavar="TAG,TAG,...", help="Other tags; the parent's by default.")
-@click.option("--seconds", type=float, help="Another duration.")
+@click.option("--seconds", type=Number(), help="Another duration.")
 @click.option(
     "--keep",
     type=click.Choice(["notes"]),
@@ -129,7 +132,7 @@ def vary(
 
 @click.command()
 @click.argument("source")
-@click.option("--seconds", type=float, required=True, help="How much is added after its end.")
+@click.option("--seconds", type=Number(), required=True, help="How much is added after its end.")
 @_making_options
 @scope_options
 @json_option

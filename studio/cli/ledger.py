@@ -13,6 +13,7 @@ import click
 
 from studio.accounts.permissions import Permission
 from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local, read_bytes
+from watermark.cli.numbers import Count
 from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
 
@@ -36,10 +37,8 @@ def ledger() -> None:
 
 @ledger.command("show")
 @click.option("--kind", help="Only entries of this kind: release, refusal, verification, ...")
-@click.option("--entry", "index", type=click.IntRange(0), help="This one entry, whole.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest so many."
-)
+@click.option("--entry", "index", type=Count(0), help="This one entry, whole.")
+@click.option("--limit", type=Count(1), default=20, show_default=True, help="Newest so many.")
 @json_option
 def show(kind: str | None, index: int | None, limit: int, as_json: bool) -> None:
     """Show the newest entries, oldest of them first."""
@@ -245,7 +244,7 @@ def _timestamp(response: bytes | None, note: str, roots: Path) -> Any:
 
 
 @ledger.command("erase")
-@click.argument("entry", type=click.IntRange(0))
+@click.argument("entry", type=Count(0))
 @click.argument("field")
 def erase(entry: int, field: str) -> None:
     """Erase a personal value kept beside ENTRY, for good; proofs stay whole.

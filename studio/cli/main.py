@@ -44,6 +44,7 @@ from studio.core.errors import (
     UsageError,
 )
 from studio.core.tags import listing_key
+from watermark.cli.numbers import Count
 from watermark.cli.process import CommandGroup, verbose_option
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _open() -> Studio:
 
 @cli.command()
 @click.option("--host", help="Address to listen on; this machine only by default.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--port", type=Count(1, 65535), help="Port to listen on.")
 def serve(host: str | None, port: int | None) -> None:
     """Serve the page and its routes until interrupted."""
     from studio.app.container import open_studio

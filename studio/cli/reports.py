@@ -12,6 +12,7 @@ import click
 from studio.cli.caller import open_as_caller
 from studio.cli.output import DONE, NEGATIVE, emit, json_option
 from studio.core.errors import UsageError
+from watermark.cli.numbers import Count
 from watermark.cli.paths import INPUT, OutputFile
 from watermark.util.files import write_file
 
@@ -30,7 +31,7 @@ __all__ = ["disclosure", "names", "statement", "usage"]
 @click.option(
     "--format", type=click.Choice(["csv", "json", "html"]), default="csv", show_default=True
 )
-@click.option("--as-of", type=click.IntRange(0), help="Count the first so many ledger entries.")
+@click.option("--as-of", type=Count(0), help="Count the first so many ledger entries.")
 @click.option("--out", type=OutputFile(), help="Write to this file instead.")
 @click.pass_context
 def statement(

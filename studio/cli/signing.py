@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from studio.core.errors import UsageError
+from watermark.cli.numbers import Count
 from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
 
@@ -60,7 +61,7 @@ def _envelope_options(command: Callable[..., None]) -> Callable[..., None]:
             help="The file is void from then on, like 2026-12-31T00:00:00Z.",
         ),
         click.option(
-            "--serial", type=click.IntRange(1), help="Above all earlier ones; the time by default."
+            "--serial", type=Count(1), help="Above all earlier ones; the time by default."
         ),
     ):
         command = option(command)

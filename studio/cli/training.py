@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from watermark.cli.numbers import Count, Number
 from watermark.cli.paths import INPUT, OutputFile, OutputFolder
 
 __all__ = ["house"]
@@ -30,7 +31,7 @@ _run_option = click.option(
     "--run", "run_dir", required=True, type=_FOLDER, help="Folder of checkpoints and logs."
 )
 _fresh_option = click.option("--fresh", is_flag=True, help="Begin anew instead of resuming.")
-_minutes_option = click.option("--max-minutes", type=float, help="Save and stop after so long.")
+_minutes_option = click.option("--max-minutes", type=Number(), help="Save and stop after so long.")
 _codec_option = click.option(
     "--codec",
     required=True,
@@ -40,7 +41,7 @@ _codec_option = click.option(
 _encoded_option = click.option(
     "--tracks", required=True, type=_FOLDER, help="Folder that `encode-scores` made."
 )
-_limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many tracks.")
+_limit_option = click.option("--limit", type=Count(1), help="At most so many tracks.")
 
 
 def _recipe(name: str) -> Path:
@@ -173,8 +174,8 @@ def refine_decoder(
 )
 @click.option("--out", required=True, type=OutputFolder(), help="Folder for weights and card.")
 @click.option("--notes", default="", help="A remark for the card.")
-@click.option("--guidance", type=click.FloatRange(1), help="Weight of what is asked for.")
-@click.option("--top-k", type=click.IntRange(1), help="Draw among so many tokens.")
+@click.option("--guidance", type=Number(1), help="Weight of what is asked for.")
+@click.option("--top-k", type=Count(1), help="Draw among so many tokens.")
 @click.option(
     "--codebook-temperatures",
     default="",
@@ -225,11 +226,9 @@ def export(
 @click.option("--catalogue", type=_FOLDER, help="Folder of the rendered catalogue.")
 @click.option("--run", "run_dir", type=_FOLDER, help="Folder of checkpoints and logs.")
 @click.option("--weights", type=_FOLDER, help="Weights to measure; the embedded ones by default.")
-@click.option("--clips", type=click.IntRange(1), help="How many clips to generate and judge.")
-@click.option(
-    "--per-genre", type=click.IntRange(1), help="Fresh requests of every genre; 6 by default."
-)
-@click.option("--seed", type=click.IntRange(0), help="Another seed gives other fresh requests.")
+@click.option("--clips", type=Count(1), help="How many clips to generate and judge.")
+@click.option("--per-genre", type=Count(1), help="Fresh requests of every genre; 6 by default.")
+@click.option("--seed", type=Count(0), help="Another seed gives other fresh requests.")
 @click.option("--keep", type=_FOLDER, help="Keep the generated clips here as WAV.")
 @click.option("--record", is_flag=True, help="Put the figures into the card of the weights.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
@@ -455,8 +454,8 @@ def train_performer(
 @_encoded_option
 @_run_option
 @click.option("--out", required=True, type=OutputFolder(), help="Folder for weights and card.")
-@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True)
-@click.option("--top-k", type=click.IntRange(0), default=0, help="0 draws from all tokens.")
+@click.option("--temperature", type=Number(0), default=1.0, show_default=True)
+@click.option("--top-k", type=Count(0), default=0, help="0 draws from all tokens.")
 @click.option("--notes", default="", help="A remark for the card.")
 def export_performer(
     codec: Path, tracks: Path, run_dir: Path, out: Path, temperature: float, top_k: int, notes: str

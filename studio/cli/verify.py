@@ -22,6 +22,7 @@ from watermark.batch.files import ColumnKind
 from watermark.batch.pool import Failure, Report
 from watermark.cli.batch import (
     answers,
+    apart_from,
     failure_record,
     many_files,
     paths_of,
@@ -95,6 +96,8 @@ def verify(
     paths = paths_of(files, files_from, skip)
     if report_path is not None and report_path.suffix.lower() not in (".html", ".json"):
         raise UsageError("--report ends in .html or .json")
+    if report_path is not None:
+        paths = apart_from(paths, report_path)
     code, reports, stopped = DONE, [], False
     with open_local(Permission.VERIFY) as studio:
         start = _starter(studio, jobs, record=not no_record, in_process=in_process)

@@ -99,9 +99,14 @@ def listed(path: str | Path) -> Iterator[str]:
     try:
         descriptor = 0 if str(path) == "-" else os.open(path, os.O_RDONLY)
         with os.fdopen(
-            descriptor, encoding="utf-8", errors="surrogateescape", closefd=str(path) != "-"
+            descriptor, encoding="utf-8-sig", errors="surrogateescape", closefd=str(path) != "-"
         ) as lines:
             for line in lines:
+                if "\0" in line:
+                    raise ScanError(
+                        f"list of files {Path(path).name}: holds NUL characters; save it as UTF-8 "
+                        "text, one name a line"
+                    )
                 if name := line.rstrip("\r\n"):
                     yield name
     except OSError as exc:

@@ -7,6 +7,7 @@ it with what is done.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -28,12 +29,14 @@ from watermark.batch.files import (
     write_table,
 )
 from watermark.batch.pool import Failure, Report, in_order
+from watermark.cli.numbers import Count, Number
 from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, printable
 
 __all__ = [
     "Meter",
     "answers",
+    "apart_from",
     "failure_record",
     "many_files",
     "paths_of",
@@ -55,7 +58,7 @@ def many_files(command: _Command) -> _Command:
     for option in (
         click.option(
             "--jobs",
-            type=click.IntRange(min=0),
+            type=Count(0, 1024),
             default=0,
             show_default=True,
             help="Worker processes. With 0 this process does the work, which is quicker for a few "
@@ -84,7 +87,7 @@ def scan_options(command: _Command) -> _Command:
         click.option(
             "--timeout",
             "timeout_s",
-            type=click.FloatRange(min=1),
+            type=Number(min=1),
             default=3600.0,
             show_default=True,
             metavar="SECONDS",
@@ -111,6 +114,16 @@ def paths_of(files: Iterable[str], files_from: str | None, skip: tuple[str, ...]
         raise click.UsageError("name files or folders, or a list of them with --files-from")
     more = listed(files_from) if files_from is not None else ()
     return files_in(chain(named, more), skip=skip)
+
+
+def apart_from(paths: Iterable[str], *own: Path) -> Iterator[str]:
+    """The paths without the files that this run writes, under whatever path they are found."""
+    names = {path.name for path in own}
+    places = {os.path.realpath(path) for path in own}
+    for path in paths:
+        # The name first: to follow every file's path would take longer than to list it.
+        if os.path.basename(path) not in names or os.path.realpath(path) not in places:  # noqa: PTH119 - names may hold anything
+            yield path
 
 
 def answers(
@@ -214,11 +227,11 @@ def run_scan(
     if kind == ".parquet":
         pyarrow()  # said before the work, not after it
     journal_path = out if kind == ".jsonl" else out.with_name(out.name + ".jsonl")
-    own = {path.absolute() for path in (out, journal_path)}
     stopped = False
     with Journal(journal_path, reader=reader, again=again) as journal:
         known = len(journal)
-        fresh = (p for p in paths if not journal.answered(p) and Path(p).absolute() not in own)
+        others = apart_from(paths, out, journal_path)
+        fresh = (path for path in others if not journal.answered(path))
         begin, count = time.monotonic(), 0
         try:
             for file, answer in answers(fresh, start, jobs=jobs, timeout_s=timeout_s):

@@ -11,6 +11,7 @@ import click
 
 from watermark.cli import common
 from watermark.cli.common import model_config, model_option
+from watermark.cli.numbers import Count, Number
 from watermark.cli.paths import OutputFolder
 from watermark.errors import BenchError
 from watermark.util.files import write_file
@@ -41,17 +42,17 @@ _PATH = click.Path(readable=False)  # what is wrong with it, the command says
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=Count(1, 1024),
     default=1,
     show_default=True,
     help="Processes that share the work; the figures do not depend on it.",
 )
 @click.option("--speed-search", is_flag=True, help="Read at speeds up to 5 % off, too; slow.")
-@click.option("--clips", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--seconds", type=click.FloatRange(min=2), default=10.0, show_default=True)
-@click.option("--decoys", type=click.IntRange(min=0), default=10_000, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--strength", type=float, help="Strength of the mark; default: the model's own.")
+@click.option("--clips", type=Count(1, 100_000), default=8, show_default=True)
+@click.option("--seconds", type=Number(min=2, max=3600), default=10.0, show_default=True)
+@click.option("--decoys", type=Count(0, 100_000_000), default=10_000, show_default=True)
+@click.option("--seed", type=Count(), default=0, show_default=True)
+@click.option("--strength", type=Number(), help="Strength of the mark; default: the model's own.")
 @model_option
 @click.option("--out", type=OutputFolder(), metavar="DIR", help="Where to put reports.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object on stdout.")

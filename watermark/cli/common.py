@@ -92,7 +92,7 @@ def codebook_of(ids: str, key_files: Iterable[str]) -> Codebook:
         )
     name = Path(ids).name
     try:
-        lines = Path(ids).read_text(encoding="utf-8").splitlines()
+        lines = Path(ids).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as exc:
         raise click.UsageError(f"list of ids {name}: not UTF-8 text") from exc
     except OSError as exc:

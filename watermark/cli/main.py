@@ -40,6 +40,7 @@ from watermark.cli.common import (
     model_option,
     unreadable,
 )
+from watermark.cli.numbers import Count, Number
 from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, CommandGroup, emit, printable, verbose_option
 from watermark.errors import AudioError, CarrierError, WatermarkError
@@ -119,7 +120,7 @@ def key() -> None:
 
 @key.command("create")
 @click.argument("path", type=OutputFile())
-@click.option("--epoch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--epoch", type=Count(min=1), default=1, show_default=True)
 def key_create(path: Path, epoch: int) -> None:
     """Make a new key in PATH, readable by its owner only. Never overwrites."""
     from watermark.coding.message import SealKey
@@ -136,7 +137,7 @@ def key_create(path: Path, epoch: int) -> None:
 @click.option("--seal-id", metavar="HEX", help="16 hexadecimal digits; a new one if not given.")
 @_key_option(required=True)
 @model_option
-@click.option("--strength", type=float, help="Strength of the mark; default: the model's own.")
+@click.option("--strength", type=Number(), help="Strength of the mark; default: the model's own.")
 @click.option(
     "--bitrate",
     type=BitRate(),

@@ -97,6 +97,7 @@ class CommandGroup(click.Group):
             return run()
         _make_usable()
         try:
+            _check_folder()
             answer = run()
             code = answer if isinstance(answer, int) else 0
         except SystemExit as exc:
@@ -180,6 +181,16 @@ verbose_option = click.option(
     help="Say on stderr what is done, step by step; as JSON with STUDIO_LOG=json.",
 )
 """The option of a group that sets the log up for its commands (:mod:`watermark.util.logs`)."""
+
+
+def _check_folder() -> None:
+    """Refuse to work in a folder that is gone: libraries end the process there, with code 2."""
+    try:
+        os.getcwd()  # noqa: PTH109 - asked for its error only
+    except OSError as exc:
+        raise click.UsageError(
+            f"the working folder is gone ({_reason(exc)}); change to another one"
+        ) from exc
 
 
 class _PipeClosedError(Exception):

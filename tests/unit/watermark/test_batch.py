@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from watermark.batch.files import Journal, files_in, listed, write_table
+from watermark.cli.batch import apart_from
 from watermark.errors import ScanError
 
 
@@ -154,3 +156,29 @@ def test_parquet_without_pyarrow_is_told(tmp_path, monkeypatch):
     with pytest.raises(ScanError, match="needs pyarrow"):
         write_table([], {"file": "text"}, tmp_path / "t.parquet")
     assert not (tmp_path / "t.parquet").exists()
+
+
+def test_a_list_may_begin_with_a_byte_order_mark_and_is_no_utf_16(tmp_path):
+    (tmp_path / "bom").write_bytes(b"\xef\xbb\xbfa.wav\nb.wav\n")
+    assert list(listed(tmp_path / "bom")) == ["a.wav", "b.wav"]
+    (tmp_path / "wide").write_bytes("a.wav\n".encode("utf-16"))
+    with pytest.raises(ScanError, match="save it as UTF-8"):
+        list(listed(tmp_path / "wide"))
+
+
+def test_a_report_in_the_folder_is_no_file_of_it(tmp_path, monkeypatch):
+    """Also where folder and report are named by different paths."""
+    music = tmp_path / "music"
+    music.mkdir()
+    (tmp_path / "link").symlink_to(music)
+    for name in ("a.wav", "r.csv", "deep"):
+        (music / name).touch()
+    monkeypatch.chdir(music)
+    for folder, report in ((".", "../music/r.csv"), (tmp_path / "link", "r.csv"), ("..", "r.csv")):
+        found = list(apart_from(files_in([folder]), Path(report)))
+        assert "r.csv" not in [Path(path).name for path in found]
+        assert [Path(path).name for path in found] == ["a.wav", "deep"]
+    (music / "sub").mkdir()
+    (music / "sub" / "r.csv").touch()  # another file of that name
+    assert "./sub/r.csv" in list(apart_from(files_in(["."]), Path("r.csv")))
+    assert list(apart_from(["nul\0.wav"], Path("r.csv"))) == ["nul\0.wav"]

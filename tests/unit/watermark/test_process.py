@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from watermark.cli.numbers import Count, Number
 from watermark.cli.process import FAILED, INTERRUPTED, PIPE_CLOSED, CommandGroup, emit
 
 VERDICTS = (0, 1)
@@ -204,3 +205,42 @@ def test_both_commands_say_that_an_answer_could_not_be_printed(tmp_path: Path) -
             done = _command(program, "--version", stdout=full, stderr=subprocess.PIPE, cwd=tmp_path)
             assert done.returncode == FAILED
             assert b"standard output: no space left on device" in done.stderr
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    """A library of the seal model ended the process in it, with another reason and code 2."""
+    (tmp_path / "gone").mkdir()
+    done = _shell(f"cd {tmp_path}/gone; rmdir ../gone; run end 0")
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert b"the working folder is gone" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "x"])
+def test_a_number_that_is_none_is_refused(number: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Number(min=2).convert(number, None, None)
+
+
+def test_numbers_within_bounds_are_taken() -> None:
+    assert Number(min=2).convert("2.5", None, None) == 2.5
+    assert Count(min=1).convert(str(2**63 - 1), None, None) == 2**63 - 1
+    assert Count().convert("-7", None, None) == -7
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "-" + "9" * 30, "1.5", "0"])
+def test_whole_numbers_that_nothing_can_hold_are_refused(number: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Count(min=1).convert(number, None, None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--seconds", "nan"), ("--clips", "9" * 20), ("--seed", "9" * 40), ("--strength", "nan")],
+)
+def test_the_bench_refuses_them_before_the_work(options: tuple[str, str]) -> None:
+    from watermark.cli.main import main
+
+    done = CliRunner().invoke(main, ["bench", *options])
+    assert done.exit_code == 2
+    assert options[0] in done.stderr
