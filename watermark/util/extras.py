@@ -22,6 +22,7 @@ EXTRAS = {
     "server": (
         "fastapi",
         "gradio",
+        "h11",
         "prometheus_client",
         "python_multipart",
         "starlette",
