@@ -60,7 +60,7 @@ class ConsentPolicy:
         self._known_tags = frozenset(known_tags)
         self._model_uses = {model: frozenset(uses) for model, uses in model_uses.items()}
         self._named_tags = {tag: frozenset(owners) for tag, owners in named_tags.items()}
-        self._closed = closed
+        self.closed = closed
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -109,8 +109,8 @@ class ConsentPolicy:
         def refused(reason: Reason, why: str) -> TagDecision:
             return _refused(tag, reason, f"{tag}: {why}", all_naming)
 
-        if self._closed is not None:
-            return refused(Reason.CLOSED, self._closed)
+        if self.closed is not None:
+            return refused(Reason.CLOSED, self.closed)
         if use not in self._model_uses.get(model, frozenset()):
             if model in self._model_uses:
                 why = f"the licence of model {model} does not permit {use} use"

@@ -299,6 +299,8 @@ class Verifier:
                     effect = str(verdict.grant.on_revocation)
                 elif verdict.failures[0] is Reason.EXPIRED:
                     since = verdict.grant.valid_until
+            elif policy.closed is not None:
+                state = "unconfirmed"  # restored: a revocation of since the backup may be missing
             holder = policy.registry.holders.get(then["holder"])
             lines.append(
                 ConsentThenNow(

@@ -26,7 +26,9 @@ from studio.core.errors import (
 from studio.core.home import RESTORE_MARKER
 from studio.core.paths import StudioPaths
 from studio.provenance.ledger.signed_note import SignerKey
+from studio.provenance.sealer import Sealer
 from tests.support.consent import file_of, revocation
+from tests.support.seals import TonalSeal
 from tests.support.studios import PlainGenerator, make_studio, revoke
 
 GRANTED = "genre/jazz"
@@ -75,6 +77,14 @@ def backup(made, tmp_path):
 @pytest.fixture
 def paths(made, tmp_path):
     return StudioPaths(home=tmp_path / "new" / "home", configs=made[0] / "configs")
+
+
+def make_at(paths):
+    """The studio of a home, with its seal model replaced as in :func:`make_studio`."""
+    studio = open_studio(paths=paths)
+    studio.trust_uploads()
+    vars(studio)["_sealer"] = Sealer(TonalSeal())
+    return studio
 
 
 def change(backup, statement, **manifest):
@@ -295,9 +305,12 @@ def test_consent_is_closed_until_a_registrar_confirms(moved_on, paths):
 
 def test_consent_opens_again_where_nothing_is_missing(made, backup, paths):
     restore(backup, paths, paths.ledger)
-    with open_studio(paths=paths) as studio:
+    with make_at(paths) as studio:
         assert not studio.decide([GRANTED]).allowed
+        then_now = studio.verify(made[1].path).consent
+        assert {line.now for line in then_now} == {"unconfirmed"}
         studio.confirm_restore()
+        assert {line.now for line in studio.verify(made[1].path).consent} == {"granted"}
         assert studio.decide([GRANTED]).allowed
         assert studio.audio_file(made[1].output_id).exists()
 
