@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,15 @@ from studio.core.db.tables.credentials import manifest
 from studio.core.db.tables.ledger import ledger_entry, seal_reservation
 from studio.core.db.tables.lineage import output_parent
 from studio.core.db.tables.provenance import key_record, opening
+from studio.core.db.tables.scores import output_score
 from studio.provenance.ledger.private_fields import committed_fields
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["RECORDS"]
+
+_MAX_SCORE = 16 << 20  # bytes of JSON
 
 
 def _manifest_faults(connection: Connection) -> Iterator[str]:
@@ -39,6 +43,36 @@ def _manifest_faults(connection: Connection) -> Iterator[str]:
             yield f"the manifest of the output {body['output_id']} is not the one its release names"
     for output_id in stored:
         yield f"the manifest of the output {output_id} belongs to no release"
+
+
+def _score_faults(connection: Connection) -> Iterator[str]:
+    """Scores: the digest of each stands in the release; one that was erased is no fault."""
+    stored = {row.output_id: row.content for row in connection.execute(select(output_score))}
+    erased = {
+        each["entry"]
+        for body in _bodies(connection, "erasure")
+        for each in body.get("fields", [body])
+        if each["field"] == "score"
+    }
+    query = select(ledger_entry.c.idx, ledger_entry.c.leaf).where(ledger_entry.c.kind == "release")
+    for row in connection.execute(query):
+        body = json.loads(row.leaf)["body"]
+        wanted = body["model"].get("score_sha256")
+        content = stored.pop(body["output_id"], None)
+        if content is None and (wanted is None or row.idx in erased):
+            continue
+        if content is None or _score_digest(content) != wanted:
+            yield f"the score of the output {body['output_id']} is not the one its release names"
+    for output_id in stored:
+        yield f"the score of the output {output_id} belongs to no release"
+
+
+def _score_digest(content: bytes) -> str | None:
+    try:
+        text = zlib.decompressobj().decompress(content, _MAX_SCORE)
+    except zlib.error:
+        return None
+    return hashlib.sha256(text).hexdigest()
 
 
 def _parent_faults(connection: Connection) -> Iterator[str]:
@@ -108,6 +142,7 @@ def _bodies(connection: Connection, kind: str) -> Iterator[Mapping[str, Any]]:
 
 RECORDS: Mapping[str, Callable[[Connection], Iterator[str]]] = {
     "manifests": _manifest_faults,
+    "scores": _score_faults,
     "lineage": _parent_faults,
     "seals": _reservation_faults,
     "personal values": _opening_faults,

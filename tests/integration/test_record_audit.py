@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import zlib
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -16,9 +18,11 @@ from studio.app.record_audit import record_faults
 from studio.cli.main import cli
 from studio.core.errors import LedgerError, ProofError
 from studio.core.paths import StudioPaths
+from studio.provenance.ledger.log import Ledger
 from tests.support.ledgers import unguard
 from tests.support.studios import PlainGenerator, make_studio
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 PASSWORD = "correct horse battery staple"
 
 
@@ -120,6 +124,28 @@ def test_a_change_behind_the_ledgers_back_shows(studio, statement, said):
     faults = record_faults(studio.ledger())
     assert len(faults) >= 1
     assert any(said in fault for fault in faults), faults
+
+
+def test_a_database_of_the_first_schema_has_no_fault(tmp_path):
+    """Nothing is held against an old home that its entries do not speak of."""
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.executescript((GOLDEN / "ledger-v1.sql").read_text())
+    connection.close()
+    ledger = Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
+    assert record_faults(ledger) == []
+    ledger.close()
+
+
+def test_a_score_is_held_against_its_release(studio):
+    """Of a release whose model performs none here; the entry of one that does has its digest."""
+    output_id = studio.recent(1)[0].output_id
+    with studio.database().writing() as connection:
+        connection.execute(
+            text("INSERT INTO output_score VALUES (:id, :content)"),
+            {"id": output_id, "content": zlib.compress(b"{}")},
+        )
+    faults = record_faults(studio.ledger())
+    assert faults == [f"the score of the output {output_id} is not the one its release names"]
 
 
 def test_a_missing_revocation_closes_consent(studio):
