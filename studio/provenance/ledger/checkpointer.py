@@ -10,6 +10,7 @@ studio that starts.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -86,7 +87,8 @@ def outside_folder(config: LedgerConfig, home: Path) -> Path | None:
     if config.second_folder is None:
         return None
     if config.second_folder == AUTO:
-        return home.with_name(f"{home.name}-checkpoints")
+        home = Path(os.path.abspath(home))  # noqa: PTH100 - a link is kept, "." gets a name
+        return home.with_name(f"{home.name}-checkpoints") if home.name else None
     return Path(config.second_folder)
 
 

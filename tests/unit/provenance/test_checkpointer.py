@@ -15,11 +15,12 @@ from studio.core.errors import LedgerError, ProofError, UnreadableProofError
 from studio.provenance.keys import LedgerKeys
 from studio.provenance.ledger import timestamp
 from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpointer import outside_folder
 from studio.provenance.ledger.log import Ledger
 from studio.provenance.ledger.proof_bundle import check_bundle, check_file, make_bundle, read_keys
 from studio.provenance.ledger.signed_note import SignerKey
 from tests.support.authority import Authority
-from tests.support.ledgers import fill, notary_of
+from tests.support.ledgers import CONFIG, fill, notary_of
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -306,3 +307,21 @@ def test_the_golden_proof_holds_for_ever():
     assert proven.checkpoint.size == 7
     assert proven.disclosed == {"credit_lines/0": "A line"}
     check_file(proven, b"abc")
+
+
+@pytest.mark.parametrize(
+    ("home", "outside"),
+    [("/srv/studio", "/srv/studio-checkpoints"), ("/srv/x/../studio/", "/srv/studio-checkpoints")],
+)
+def test_the_folder_beside_the_home_has_its_name(home, outside):
+    config = CONFIG.model_copy(update={"second_folder": "auto"})
+    assert outside_folder(config, Path(home)) == Path(outside)
+
+
+def test_a_home_given_as_a_dot_has_a_folder_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    config = CONFIG.model_copy(update={"second_folder": "auto"})
+    assert outside_folder(config, Path()) == tmp_path / "here-checkpoints"
+    assert outside_folder(config, Path("/")) is None
+    assert outside_folder(CONFIG, Path()) is None, "null: nowhere"
