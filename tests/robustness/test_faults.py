@@ -146,7 +146,7 @@ def test_a_database_that_stays_locked_releases_nothing(studio, monkeypatch, stag
 
         def lock():
             holder.start()
-            assert taken.wait(10)
+            assert taken.wait(60)
 
         with pytest.raises(LedgerError, match="lock"):
             second.generate(wanted, progress=at_stage(stage, lock))

@@ -37,11 +37,22 @@ def _is_time(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "time"
 
 
+def short_waits(source: str) -> Iterator[int]:
+    """Lines of asserts that something happens, with less than a minute for it to happen."""
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Assert) and isinstance(call := node.test, ast.Call)):
+            continue
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "wait" and call.args:
+            limit = call.args[0]
+            if isinstance(limit, ast.Constant) and float(limit.value) < 60:
+                yield node.lineno
+
+
 def test_no_test_fails_because_the_machine_is_busy():
     found = [
         f"{path.relative_to(TESTS)}:{line}"
         for path in sorted(TESTS.rglob("*.py"))
-        for line in clock_asserts(path.read_text())
+        for line in (*clock_asserts(path.read_text()), *short_waits(path.read_text()))
     ]
     assert found == []
 
@@ -53,3 +64,5 @@ def test_an_assert_about_time_is_found():
     assert list(clock_asserts("took = time.perf_counter() - 1\nassert took < 1")) == [2]
     assert list(clock_asserts("until = time.monotonic()\nassert ready")) == []
     assert list(clock_asserts("assert release.time < 1")) == []
+    assert list(short_waits("assert stopped.wait(2)")) == [1]
+    assert list(short_waits("assert not stopped.wait(2)\nassert stopped.wait(60)")) == []

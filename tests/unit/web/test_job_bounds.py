@@ -17,7 +17,7 @@ from tests.unit.pretend import PretendStudio
 
 
 def until_cancelled(_report, cancel):
-    assert cancel.wait(20)
+    assert cancel.wait(60)
     raise GenerationCancelledError("stopped")
 
 
@@ -172,7 +172,7 @@ def test_a_closed_runner_leaves_no_thread_behind():
     before = set(threading.enumerate())
     with JobRunner(running=1, waiting=0) as runner:
         runner.submit(lambda report, cancel: None).result()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while set(threading.enumerate()) - before and time.monotonic() < until:
         time.sleep(0.02)
     assert set(threading.enumerate()) <= before

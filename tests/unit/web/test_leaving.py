@@ -121,7 +121,7 @@ def test_music_is_given_up_when_the_page_was_closed_or_never_looked_at(studio, u
             with looking(client, session) as text:
                 assert wait_for(lambda: "Generating" in "".join(text))
                 assert not studio.stopped.wait(2.5), "it goes on for as long as somebody looks"
-    assert studio.stopped.wait(20)
+    assert studio.stopped.wait(60)
 
 
 def test_an_examination_is_given_up_when_the_client_leaves(studio, url):
@@ -142,7 +142,7 @@ def test_an_examination_is_given_up_when_the_client_leaves(studio, url):
         with pytest.raises(httpx.ReadTimeout):
             client.post("/api/v1/verifications", content=b"RIFF", headers=token, timeout=2)
         assert started.is_set()
-    assert ended.wait(20)
+    assert ended.wait(60)
     assert wait_for(lambda: not any(studio.paths.uploads.iterdir()))
 
 
@@ -179,7 +179,7 @@ def test_the_jobs_of_a_disabled_account_end(studio, url):
         assert wait_for(lambda: studio.requests)
         answer = root.patch("/api/v1/accounts/ada", json={"disabled": True})
         assert answer.status_code == 200
-        assert studio.stopped.wait(20)
+        assert studio.stopped.wait(60)
         studio.accounts().enable("ada", by=None)
         token = bearer(client)
 

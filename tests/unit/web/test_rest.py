@@ -113,7 +113,7 @@ def made_by(client, tokens, role=A):
 
 
 def ended(client, job_id, headers):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         state = send(client, "GET", f"/jobs/{job_id}", headers=headers).json()
         if state["state"] in ("done", "failed", "cancelled"):

@@ -70,7 +70,7 @@ def test_what_the_work_raises_comes_out_of_result():
 
 def test_cancelling_reaches_the_work_and_the_job_ends_with_it():
     def work(report, cancel):
-        assert cancel.wait(10)
+        assert cancel.wait(60)
         raise GenerationCancelledError("stopped")
 
     with JobRunner(running=1, waiting=0) as runner:
@@ -125,7 +125,7 @@ def test_a_watcher_that_goes_away_cancels_the_job():
         watcher = runner.submit(work).watch()
         next(watcher)
         watcher.close()
-        assert stopped.wait(2)
+        assert stopped.wait(60)
 
 
 # -- the Create tab's panels ----------------------------------------------------------------------
@@ -503,7 +503,7 @@ def test_closing_the_browser_stops_the_work(tab, studio):
     next(states)
     next(states)
     states.close()
-    assert studio.stopped.wait(2)
+    assert studio.stopped.wait(60)
 
 
 def test_changing_the_use_marks_what_is_not_granted_any_more(tab):
