@@ -330,10 +330,23 @@ class Studio:
         format: str | None = None,
         title: str | None = None,
         note: str | None = None,
+        sheet: str | None = None,
         human: Sequence[str] = (),
     ) -> GenerationRequest:
-        """A request with the configured defaults filled in. Raises :class:`UsageError`."""
+        """A request with the configured defaults filled in. Raises :class:`UsageError`.
+
+        Without a duration the piece is as long as the form that the lead sheet `sheet` fixes.
+        Whoever fixes chords or a melody contributes to the composition.
+        """
+        from studio.generation.scores import length_of_sheet, sheet_contributes
+
         defaults = self.config.generation
+        sheet = sheet if sheet and sheet.strip() else None
+        if sheet is not None:
+            if duration_s is None:
+                duration_s = length_of_sheet(sheet, tags, seed or 0)
+            if "composition" not in human and sheet_contributes(sheet):
+                human = (*human, "composition")
         chosen = next((known for known in FORMATS if known == (format or defaults.format)), None)
         if chosen is None:
             raise UsageError(f"format {format!r} is not one of {', '.join(FORMATS)}")
@@ -348,6 +361,7 @@ class Studio:
             format=chosen,
             title=title,
             note=note,
+            sheet=sheet,
             human=tuple(human),
         )
 

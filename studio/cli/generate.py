@@ -14,7 +14,7 @@ from studio.core.config import FORMATS
 from studio.core.errors import UsageError
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from watermark.cli.numbers import Count, Number
-from watermark.cli.paths import OutputFile
+from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
 
 if TYPE_CHECKING:
@@ -74,14 +74,27 @@ _making_options = _with(
 @click.command()
 @tags_option
 @click.option("--seconds", type=Number(), help="Duration of the music.")
+@click.option(
+    "--sheet",
+    type=INPUT,
+    metavar="FILE",
+    help="Lead sheet: key, tempo, metre, form, chords, melody (docs/scores.md).",
+)
 @_making_options
 @scope_options
 @json_option
 def generate(
-    tags: str, seconds: float | None, out: Path | None, as_json: bool, **options: Any
+    tags: str,
+    seconds: float | None,
+    sheet: Path | None,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Make music from consented tags, seal it, record it, and hand it out."""
     options = _made_ready(options, out)
+    if sheet is not None:
+        options["sheet"] = _text_of(sheet)
     with open_as_caller() as studio:
         request = studio.request(split_tags(tags), duration_s=seconds, **options)
         _make(studio, lambda: studio.generate(request, progress=_Meter()), out, as_json)
@@ -178,6 +191,19 @@ def lineage(output_id: str, as_json: bool) -> None:
 def split_tags(tags: str) -> list[str]:
     """The ids in a list with commas."""
     return [tag.strip() for tag in tags.split(",") if tag.strip()]
+
+
+def _text_of(path: Path) -> str:
+    """A lead sheet from its file; a longer one is cut and refused where it is read."""
+    from studio.music.composer.sheet import MAX_SHEET_CHARACTERS
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return file.read(MAX_SHEET_CHARACTERS + 1)
+    except OSError as exc:
+        raise UsageError(f"the lead sheet {path} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"the lead sheet {path} is no text in UTF-8") from exc
 
 
 def _source(text: str) -> str | Path:

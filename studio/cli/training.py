@@ -274,13 +274,13 @@ def evaluate(
         report = measure(
             catalogue,
             run_dir / "tokens",
-            weights=weights,
+            weights=weights or HOUSE_WEIGHTS,
             config=config,
             keep=keep,
             progress=say,
         )
     elif catalogue is None and run_dir is None and clips is None and keep is None:
-        report = evaluate_sound(weights=weights, config=config, progress=say)
+        report = evaluate_sound(weights=weights or HOUSE_WEIGHTS, config=config, progress=say)
     else:
         raise click.UsageError("--clips and --keep need both --catalogue and --run")
     if record:

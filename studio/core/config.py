@@ -70,7 +70,7 @@ class GenerationConfig(_Frozen):
     min_duration_s: float = Field(
         default=3.0, ge=2.0
     )  # the seal needs two seconds of carrier at the least
-    max_duration_s: float = Field(default=60.0, gt=0)
+    max_duration_s: float = Field(default=180.0, gt=0)
     use: Literal["experiment", "noncommercial", "commercial"] = "noncommercial"
     territory: str = Field(default="WORLD", pattern=r"^(WORLD|[A-Z]{2})$")
     format: OutputFormat = "wav"

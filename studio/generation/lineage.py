@@ -285,13 +285,20 @@ class Lineage:
 
 def _changed(parent: Release, changes: Mapping[str, Any]) -> GenerationRequest:
     """The parent's request with changes; the seed is drawn anew unless given. What people typed
-    about the parent (title, note, contribution) is not inherited."""
+    about the parent (title, note, lead sheet, contribution) is not inherited."""
     given = {name: value for name, value in changes.items() if value is not None}
     if "format" in given:
         given["format"] = _format(given["format"])
     return replace(
         parent.request,
-        **{"seed": None, "title": None, "human": (), **given, "parent": parent.output_id},
+        **{
+            "seed": None,
+            "title": None,
+            "sheet": None,
+            "human": (),
+            **given,
+            "parent": parent.output_id,
+        },
     )
 
 

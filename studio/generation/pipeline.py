@@ -27,6 +27,7 @@ from studio.consent.enforcement import compose_under, require_permission
 from studio.consent.storage.repository import ConsentMovedError
 from studio.core.config import FORMATS, StudioConfig
 from studio.core.errors import (
+    ConfigError,
     SealingError,
     StudioError,
     UsageError,
@@ -37,7 +38,7 @@ from studio.generation.decisions import Decisions, credits_of
 from studio.generation.derivation import Derivation, write_parent
 from studio.generation.manifest import claim_of
 from studio.generation.progress import OnProgress, Progress, Run, Stage
-from studio.generation.scores import ScoreStore, genre_for, score_record
+from studio.generation.scores import ScoreStore, check_sheet, genre_for, score_record
 from studio.generation.sealing import FileSealing, FileTexts, SealedFile
 from studio.generation.validation import check_human
 from studio.music.models.config import describe, performs_scores
@@ -213,6 +214,7 @@ class Pipeline:
             raise UsageError(f"unknown model {request.model!r}; there are: {known}")
         check_human(request.human)
         self._check_typed(request)
+        self._check_sheet(request)
         return tags
 
     # -- stages -------------------------------------------------------------------------------
@@ -226,6 +228,13 @@ class Pipeline:
             if not text.strip():
                 raise UsageError(f"the {what} is empty; leave it out")
             self._names().check(text, what=what)
+
+    def _check_sheet(self, request: GenerationRequest) -> None:
+        if request.sheet is None:
+            return
+        if not performs_scores(self._models[request.model]):
+            raise UsageError(f"model {request.model!r} plays from tags; it takes no lead sheet")
+        check_sheet(request.sheet, request.tags, request.seed or 0, request.duration_s)
 
     def _with_genre(self, request: GenerationRequest) -> GenerationRequest:
         """The request with a genre, which every score has: drawn among those permitted for it.
@@ -318,7 +327,13 @@ class Pipeline:
 
         parent = None if derivation is None else derivation.score
         if derivation is None or parent is None:
-            return compose_score(request.tags, request.seed, request.duration_s), request.seed
+            length, seed = request.duration_s, request.seed
+            sheet = request.sheet
+            fixed = None if sheet is None else check_sheet(sheet, request.tags, seed, length)
+            try:
+                return compose_score(request.tags, seed, length, fixed), seed
+            except ConfigError as exc:
+                raise UsageError(f"the lead sheet: {exc}") from exc
         if derivation.relation == "vary":
             return parent, request.seed
         performed = derivation.parent.model["performance_seed"]
@@ -379,6 +394,8 @@ class Pipeline:
             beside["lineage"] = derivation.record()
         if request.note is not None:
             beside["note"] = Personal(request.note)
+        if request.sheet is not None:
+            beside["sheet"] = Personal(request.sheet)
         workspace = self._own_workspace()
         path = workspace.write(f"{seal_id.hex}.{request.format}", sealed.content)
         try:

@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from studio.core.db.tables.scores import output_score
-from studio.core.errors import LedgerError
+from studio.core.errors import ConfigError, LedgerError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from studio.music.composer.fixed import Fixed
     from studio.music.composer.score import Score
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.release import Release
 
-__all__ = ["ScoreStore", "genre_for", "score_record"]
+__all__ = [
+    "ScoreStore",
+    "check_sheet",
+    "genre_for",
+    "length_of_sheet",
+    "score_record",
+    "sheet_contributes",
+]
 
 
 class ScoreStore:
@@ -44,7 +52,6 @@ class ScoreStore:
 
         Raises :class:`LedgerError` where the entry names a score that is not there or is another.
         """
-        from studio.core.errors import ConfigError
         from studio.music.composer.score import Score
 
         expected = release.model.get("score_sha256")
@@ -77,6 +84,52 @@ def score_record(score: Score, performance_seed: int) -> dict[str, Any]:
         "score": score.words,
         "performance_seed": performance_seed,
     }
+
+
+def check_sheet(text: str, tags: Sequence[str], seed: int, duration_s: float) -> Fixed:
+    """What a lead sheet fixes, if a piece can be planned from it.
+
+    Raises :class:`UsageError` that names the line and the bar.
+    """
+    from studio.music.composer.plan import plan_piece
+    from studio.music.composer.sheet import read_sheet
+
+    try:
+        fixed = read_sheet(text)
+        plan_piece(tags, seed, duration_s, fixed)
+    except ConfigError as exc:
+        raise UsageError(f"the lead sheet: {exc}") from exc
+    return fixed
+
+
+def length_of_sheet(text: str, tags: Sequence[str], seed: int) -> float | None:
+    """Seconds of the form that a lead sheet fixes; None where it fixes none.
+
+    Raises :class:`UsageError` as :func:`check_sheet` does.
+    """
+    from studio.music.composer.plan import plan_piece
+    from studio.music.composer.sheet import read_sheet
+
+    try:
+        fixed = read_sheet(text)
+        return plan_piece(tags, seed, None, fixed).duration_s if fixed.form else None
+    except ConfigError as exc:
+        raise UsageError(f"the lead sheet: {exc}") from exc
+
+
+def sheet_contributes(text: str) -> bool:
+    """Whether a lead sheet holds chords or notes of a person's own.
+
+    >>> sheet_contributes("key: C major; tempo: 90"), sheet_contributes("chords: C | F")
+    (False, True)
+    """
+    from studio.music.composer.sheet import read_sheet
+
+    try:
+        fixed = read_sheet(text)
+    except ConfigError as exc:
+        raise UsageError(f"the lead sheet: {exc}") from exc
+    return bool(fixed.chords or fixed.melodies)
 
 
 def genre_for(seed: int, genres: Iterable[str], allowed: Callable[[str], bool]) -> str | None:

@@ -15,7 +15,7 @@ HUMAN_CONTRIBUTIONS: Mapping[str, str] = {
     "direction": "chose the style tags, the duration and the model",
     "selection": "chose this output among several",
     "editing": "will cut or arrange it",
-    "composition": "will add composed material",
+    "composition": "fixed chords or a melody in the lead sheet, or will add composed material",
     "performance": "will add a performance",
     "lyrics": "will add lyrics",
     "mixing": "will mix or master it",

@@ -45,16 +45,20 @@ class GenerationRequest:
         str, ...
     ] = ()  # what people contribute; studio.generation.validation.HUMAN_CONTRIBUTIONS
     note: str | None = None  # screened for names; private, never in the ledger
+    sheet: str | None = None  # what is fixed of the score; see studio.music.composer.sheet
 
     def to_ledger(self) -> dict[str, Any]:
         """What the ledger keeps of it: nothing that a person typed."""
         body = self.to_json()
         body.pop("title", None)
+        body.pop("sheet", None)
         return body
 
     def to_json(self) -> dict[str, Any]:
         """What its maker is shown: all but the note."""
         typed: dict[str, Any] = {} if self.title is None else {"title": self.title}
+        if self.sheet is not None:
+            typed["sheet"] = self.sheet
         if self.human:
             typed["human"] = list(self.human)
         return typed | {
@@ -109,6 +113,8 @@ class Release:
                 typed = openings.get("title")
                 request = replace(request, title=None if typed is None else typed.value)
                 title = request.title or title_of(request.tags, body["output_id"])
+            if (sheet := openings.get("sheet")) is not None:
+                request = replace(request, sheet=sheet.value)
             lines = body.get("credit_lines", ())
             kept = [openings.get(f"credit_lines/{number}") for number in range(len(lines))]
             return cls(

@@ -223,8 +223,8 @@ def test_a_parent_cannot_be_claimed_in_a_request(studio, parent):
 
 
 def test_the_whole_of_an_extension_must_fit_the_limits(studio, parent):
-    with pytest.raises(UsageError, match="60 s"):
-        studio.extend(parent.output_id, 53)
+    with pytest.raises(UsageError, match="180 s"):
+        studio.extend(parent.output_id, 173)
     with pytest.raises(UsageError, match="more than 0"):
         studio.extend(parent.output_id, 0)
 

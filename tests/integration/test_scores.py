@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 
 import c2pa
@@ -139,3 +140,38 @@ def test_consent_is_asked_before_anything_is_composed(studio, monkeypatch):
     )
     with pytest.raises(ConsentRefusedError):
         studio.generate(studio.request(["genre/choral"], duration_s=4))
+
+
+SHEET = "key: D minor\ntempo: 100\nform: verse 3, ending 1\nchords verse: Dm | Gm | A7"
+
+
+def test_a_lead_sheet_is_followed_and_its_text_can_be_erased(studio):
+    request = studio.request(["genre/jazz"], sheet=SHEET, seed=5)
+    assert 6 < request.duration_s < 12  # that of the form
+    release = studio.generate(request)
+    score = ScoreStore(studio.ledger()).of_output(release)
+    assert [score.chord_at(bar * score.bar_ticks).symbol for bar in range(3)] == ["Dm", "Gm", "A7"]
+    assert release.request.human == ("composition",)
+    assert studio.release(release.output_id).request.sheet == SHEET
+    entry = studio.ledger().entry(release.entry_index)
+    assert "Gm" not in json.dumps(entry.body)
+    assert studio.vary(release.output_id).request.sheet is None
+
+
+def test_a_sheet_that_cannot_be_is_refused_before_an_id_is_reserved(studio):
+    before = studio.ledger().output_count()
+    for text, complaint in (
+        ("chords: C | H7", "line 1, bar 2"),
+        ("tempo: 100; form: verse 64", "change its bars, the tempo or the length"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            studio.generate(studio.request(TAGS, sheet=text, duration_s=5))
+    with pytest.raises(UsageError, match="takes no lead sheet"):
+        hub = "facebook/musicgen-small"
+        studio.generate(studio.request(TAGS, sheet=SHEET, duration_s=5, model=hub))
+    assert studio.ledger().output_count() == before
+
+
+def test_a_sheet_of_a_key_alone_is_no_contribution(studio):
+    assert studio.request(TAGS, sheet="key: C major").human == ()
+    assert studio.request(TAGS, sheet="  ").sheet is None

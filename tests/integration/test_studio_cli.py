@@ -213,7 +213,7 @@ def test_house_compose_plans_tracks_and_a_missing_catalogue_exits_4(run, tmp_pat
     assert done.exit_code == 0, done.output
     assert "2 tracks planned" in done.stdout
     assert len((tmp_path / "catalogue/plan.jsonl").read_text().splitlines()) == 2
-    for command in ("train-codec", "evaluate"):
+    for command in ("train-codec", "refine-decoder"):
         where = ["--catalogue", tmp_path / "nothing", "--run", tmp_path / "run"]
         lost = run("house", command, *where)
         assert lost.exit_code == 4, lost.output

@@ -45,7 +45,7 @@ def load_checkpoint(config: ModelConfig, *, offline: bool) -> Checkpoint:
         return load_hub_checkpoint(config, offline=offline)
     from studio.music.models.house.model import WEIGHTS_NAME, load_house_model
 
-    model = load_house_model(config.path)
+    model = load_house_model(config.path or HOUSE_WEIGHTS)
     check_digest(config, WEIGHTS_NAME, model.digest)
     return Checkpoint(model.codec, model.lm, model.digest, model.config.lm.max_duration_s)
 

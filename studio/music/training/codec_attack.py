@@ -1,4 +1,7 @@
-"""The house codec as an attack on sealed music: what a neural codec leaves of a seal.
+"""A neural codec as an attack on sealed music: what it leaves of a seal.
+
+The codec is that of the house model's second design (EnCodec's family, 32 kHz), whose weights are
+kept for this use alone; the house model of today has another one.
 
 ``configs/watermark/attacks.yaml`` names :func:`codec_round_trip`, so that ``watermark bench`` runs
 it without ``watermark/`` knowing of ``studio/``.
@@ -7,6 +10,7 @@ it without ``watermark/`` knowing of ``studio/``.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,16 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["codec_round_trip"]
 
+_WEIGHTS = Path(__file__).resolve().parent / "codec" / "weights"
+
 
 def codec_round_trip(waveform: Waveform, rng: np.random.Generator) -> Waveform:
-    """Encoded into the house model's tokens and decoded again; mono, of the same length and rate.
+    """Encoded into tokens and decoded again; mono, of the same length and rate.
 
     Args:
         waveform: of any rate; its channels are mixed.
         rng: not used: the codec draws nothing.
 
     Raises:
-        CheckpointError: the house weights are missing or damaged.
+        CheckpointError: the codec's weights are missing or damaged.
     """
     import torch
 
@@ -45,4 +51,4 @@ def codec_round_trip(waveform: Waveform, rng: np.random.Generator) -> Waveform:
 def _codec() -> EncodecModel:
     from studio.music.models.house.model import load_house_model
 
-    return load_house_model().codec.eval()
+    return load_house_model(_WEIGHTS).codec.eval()

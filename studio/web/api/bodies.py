@@ -71,6 +71,9 @@ class Order(Choice):
     format: str | None = Field(None, max_length=8)
     title: str | None = Field(None, max_length=300, description="screened for artists' names")
     note: str | None = Field(None, max_length=300, description="as the title, and private")
+    sheet: str | None = Field(
+        None, max_length=8000, description="lead sheet: what is fixed of the score (docs/scores.md)"
+    )
     human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
 
 

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARD_NAME",
-    "DEFAULT_WEIGHTS",
     "WEIGHTS_NAME",
     "CodecConfig",
     "HouseConfig",
@@ -59,7 +58,6 @@ __all__ = [
 
 WEIGHTS_NAME = "house.safetensors"
 CARD_NAME = "card.json"
-DEFAULT_WEIGHTS = Path(__file__).resolve().parent / "weights"
 """Where the embedded checkpoint lies; :func:`load_house_model` reads it by default."""
 
 CONDITION = "description"
@@ -431,15 +429,14 @@ def save_house_model(
     return digest
 
 
-def load_house_model(directory: Path | None = None) -> HouseModel:
-    """Read a checkpoint written by :func:`save_house_model` (by default the embedded one).
+def load_house_model(directory: Path) -> HouseModel:
+    """Read a checkpoint written by :func:`save_house_model`.
 
     Raises :class:`CheckpointError` when a file is absent, damaged, or not the one the card names.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    directory = directory or DEFAULT_WEIGHTS
     try:
         card = json.loads((directory / CARD_NAME).read_text(encoding="utf-8"))
         payload = (directory / WEIGHTS_NAME).read_bytes()

@@ -96,13 +96,13 @@ def evaluate(
     catalogue_dir: Path,
     tokens_dir: Path,
     *,
-    weights: Path | None = None,
+    weights: Path,
     config: EvaluationConfig | None = None,
     progress: Progress | None = None,
     keep: Path | None = None,
     encode: bool = True,
 ) -> Report:
-    """Measure the checkpoint in `weights` (default: the embedded one).
+    """Measure the checkpoint of the second design in `weights`.
 
     `tokens_dir` holds the catalogue's tokens (:class:`TokenStore`) and is filled where it is not
     complete, unless `encode` is false: then the figures on tokens cover what it holds. `keep` is a
@@ -161,7 +161,7 @@ def evaluate(
 
 def evaluate_sound(
     *,
-    weights: Path | None = None,
+    weights: Path,
     config: EvaluationConfig | None = None,
     progress: Progress | None = None,
 ) -> Report:

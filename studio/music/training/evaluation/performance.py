@@ -7,7 +7,7 @@ The reference is the soundfont's render of the same stems through the same maste
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,31 @@ from studio.music.training.evaluation.beside import (
     expected_of_score,
     fresh_requests,
 )
+from studio.music.training.evaluation.classifier import TagClassifier
+from studio.music.training.evaluation.judging import fitted_judge, heard_as_asked
 from studio.music.training.evaluation.report import Check, Report
 from studio.music.training.stems.rendering import StemRenderer
 from watermark.audio.waveform import Waveform
+
+_JUDGED = {"genre": 0.95, "mood": 0.8, "lead": 0.8, "tempo": 0.98}
 
 __all__ = ["PerformanceEvaluation", "evaluate_performer", "reference_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class PerformanceEvaluation:
-    """How much is measured. `tags` limits the requests; `how` None draws as the card says."""
+    """How much is measured. `tags` limits the requests; `how` None draws as the card says.
+
+    The judge of genre, mood, lead and tempo learns from `judge_per_genre` renders of every genre; 0
+    leaves it out.
+    """
 
     per_genre: int = 6
     seed: int = 20261129
     seconds: float = 10.0
     tags: tuple[str, ...] = ()
     how: Drawing | None = None
+    judge_per_genre: int = 24
 
 
 def reference_of(score: Score, renderer: StemRenderer) -> Waveform:
@@ -83,6 +92,7 @@ def evaluate_performer(
             if keep is not None:
                 _keep(keep, number, request, take, reference)
             say(f"{number + 1} of {len(requests)}")
+        judge = _judge(tags, options, renderer, say)
     report = Report()
     how = options.how or model.drawing
     report.data["data"] = {
@@ -94,14 +104,39 @@ def evaluate_performer(
     }
     report.data["sound"] = compare(played)
     report.data["score alone, no tokens"] = compare(plain)
+    if judge is not None:
+        report.data["heard as asked for"] = heard_as_asked(
+            judge, requests, [pair.made for pair in played], [pair.reference for pair in played]
+        )
     ten = 10.0 / options.seconds / len(requests)
     report.data["speed"] = {"processor_s_for_10_s": spent * ten, "threads": torch.get_num_threads()}
     report.checks.extend(_checks(report.data))
     return report
 
 
+def _judge(
+    tags: Sequence[str],
+    options: PerformanceEvaluation,
+    renderer: StemRenderer,
+    say: Callable[[str], None],
+) -> TagClassifier | None:
+    """A judge fitted on renders of requests that are not measured."""
+    if not options.judge_per_genre:
+        return None
+    seed = options.seed + 1
+    requests = fresh_requests(tags, per_genre=options.judge_per_genre, seed=seed)
+
+    def render(request: FreshRequest) -> tuple[Score, Waveform]:
+        score = compose_score(request.tags, request.seed, options.seconds)
+        return score, reference_of(score, renderer)
+
+    say(f"the judge listens to {len(requests)} renders")
+    return fitted_judge(tags, requests, render, seed=seed)
+
+
 def _checks(data: dict[str, Any]) -> list[Check]:
     sound = data["sound"]
+    heard = data.get("heard as asked for", {})
     made, render = sound["generated"], sound["composer's render"]
     return [
         Check("clips that drone", made["drone_rate"], round(render["drone_rate"] + 0.02, 4),
@@ -111,6 +146,11 @@ def _checks(data: dict[str, Any]) -> list[Check]:
               round(render["valley_to_peak_db"] + 2, 2), "dB", False),
         Check("log-mel error against the render", sound["log_mel_error_db"], 4.0, "dB", False),
         Check("processor time for 10 s", data["speed"]["processor_s_for_10_s"], 3.0, "s", False),
+        *(
+            Check(f"{kind} judged right", heard[kind]["performance"], share)
+            for kind, share in _JUDGED.items()
+            if kind in heard
+        ),
     ]  # fmt: skip
 
 

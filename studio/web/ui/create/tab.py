@@ -144,6 +144,7 @@ class CreateTab:
                     info="Weight of the tags",
                     buttons=[],
                     min_width=200,
+                    visible=not self._studio.performs_scores(defaults.model),
                 )
             with gr.Row(equal_height=True, elem_classes="seed-row"):
                 self.seed = gr.Number(
@@ -320,7 +321,10 @@ class CreateTab:
             ),
             self.grants: views.grants_table(statuses),
             self.model_panel: views.model_panel(self._studio.models()[model]),
-            self.guidance: self._studio.models()[model].guidance,
+            self.guidance: gr.update(
+                value=self._studio.models()[model].guidance,
+                visible=not self._studio.performs_scores(model),
+            ),
             self.consent: self._on_choice(*choice),
         }
 
