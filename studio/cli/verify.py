@@ -17,7 +17,7 @@ import click
 
 from studio.accounts.permissions import Permission
 from studio.cli.output import DONE, FAILED, NEGATIVE, UNREADABLE, emit, json_option, open_local
-from studio.core.errors import StudioError, UsageError
+from studio.core.errors import FileAbsentError, StudioError, UsageError
 from watermark.batch.files import ColumnKind
 from watermark.batch.pool import Failure, Report
 from watermark.cli.batch import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["scan", "verify"]
 
-_Work = Callable[[str, Report], "VerifyReport | StudioError"]
+_Work = Callable[[str, Report], "VerifyReport | StudioError | Failure"]
 
 _in_process_option = click.option(
     "--in-process", is_flag=True, help="Decode in this process: faster, for files you trust."
@@ -109,7 +109,7 @@ def verify(
                     click.echo(f"studio: {printable(Path(file).name)}: {answer.why}", err=True)
                     if as_json:
                         emit({**failure_record(file, answer), "file": printable(file)})
-                    code = max(code, FAILED)
+                    code = max(code, UNREADABLE if isinstance(answer, _Absent) else FAILED)
                     continue
                 if as_json:
                     emit(answer.to_json())
@@ -200,18 +200,26 @@ def _work(studio: Studio, record: bool, in_process: bool) -> _Work:
     if in_process:
         studio.trust_uploads()
 
-    def work(file: str, report: Report) -> VerifyReport | StudioError:
+    def work(file: str, report: Report) -> VerifyReport | StudioError | Failure:
         try:
             return studio.verify(file, record=record, limits=limits, progress=report)
+        except FileAbsentError:
+            return _Absent("there is no such file")
         except StudioError as exc:  # not this file's fault: the run ends
             return exc
 
     return work
 
 
-def _record_of(file: str, answer: VerifyReport | StudioError) -> dict[str, Any]:
+class _Absent(Failure):
+    """A named file that is not there; the others are examined."""
+
+
+def _record_of(file: str, answer: VerifyReport | StudioError | Failure) -> dict[str, Any]:
     if isinstance(answer, StudioError):
         raise answer
+    if isinstance(answer, Failure):
+        return failure_record(file, answer)
     body = answer.to_json()
     if body["error"] is None:
         del body["error"]

@@ -46,6 +46,7 @@ __all__ = [
     "ConsentRefusedError",
     "CredentialError",
     "DecodingRefusedError",
+    "FileAbsentError",
     "GenerationCancelledError",
     "HouseError",
     "HubUnreachableError",
@@ -79,6 +80,10 @@ class ConfigError(StudioError):
 
 class UsageError(StudioError):
     """The request is not one this studio can carry out."""
+
+
+class FileAbsentError(UsageError):
+    """A file that was named is not there: nothing can be said about its sound."""
 
 
 class UnknownTagError(UsageError):

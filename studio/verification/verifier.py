@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from studio.consent import ConsentPolicy, Reason
 from studio.consent.types import format_instant
 from studio.core.config import StudioConfig
-from studio.core.errors import DecodingRefusedError, UsageError
+from studio.core.errors import DecodingRefusedError, FileAbsentError
 from studio.verification import explanation
 from studio.verification.evidence import Evidence, Examiner, Part, PartKind
 from studio.verification.report import (
@@ -105,7 +105,7 @@ class Verifier:
         :class:`~studio.core.errors.ModelError`: without registry or detector there is no verdict
         at all; nor without a sandbox to decode in:
         :class:`~studio.core.errors.DecodingRefusedError`; nor on a file that is not there:
-        :class:`~studio.core.errors.UsageError`.
+        :class:`~studio.core.errors.FileAbsentError`.
         """
         bounds = limits or self._upload_limits()
         if limits is None and max_values is None:
@@ -157,7 +157,9 @@ class Verifier:
         except (AudioError, OSError) as exc:
             if not isinstance(source, bytes) and not Path(source).exists():
                 # A file that is gone says nothing about its sound, so there is no verdict on it.
-                raise UsageError(f"{name}: there is no such file, or it is no longer here") from exc
+                raise FileAbsentError(
+                    f"{name}: there is no such file, or it is no longer here"
+                ) from exc
             why = exc.strerror or "unreadable" if isinstance(exc, OSError) else str(exc)
             return VerifyReport(
                 verdict=Verdict.UNREADABLE,

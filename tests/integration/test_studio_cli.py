@@ -121,7 +121,10 @@ def test_verify_exits_1_for_music_that_is_not_ours_and_3_for_no_music(run, tmp_p
     assert lines(done)[0]["verdict"] == "not-detected"
     both = run("verify", other, broken, tmp_path / "missing.wav", "--json")
     assert both.exit_code == 3
-    assert [report["verdict"] for report in lines(both)] == ["not-detected", *["unreadable"] * 2]
+    answers = lines(both)
+    assert [answer.get("verdict") for answer in answers] == ["not-detected", "unreadable", None]
+    assert answers[2]["error"] == "there is no such file"
+    assert "missing.wav: there is no such file" in both.stderr
 
 
 def test_no_record_keeps_the_ledger_as_it_was(run, tmp_path):
