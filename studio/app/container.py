@@ -717,20 +717,19 @@ class Studio:
     def receipt(self, output_id: str, format: str = "html", *, url: str | None = None) -> bytes:
         """One page that a person can show about an output, as ``html`` or ``pdf``.
 
-        ``url`` is the verification page's; this machine's own by default. Raises
+        ``url`` is the verification page's; by default the configured one of this studio. Raises
         :class:`UsageError` for an unknown output or format.
         """
         from studio.reports.receipt import render
 
         release = self.release(output_id)
         model = self.models().get(release.request.model)
-        address = self.config.server
         return render(
             release,
             self.consent(),
             format=format,
             training_basis="" if model is None else model.training_basis.strip(),
-            url=url or f"http://{address.host}:{address.port}/",
+            url=url or self.config.server.address,
             proof=self.proof(output_id),
             printed_at=datetime.now(UTC),
         )

@@ -12,9 +12,11 @@ section knows is refused by name. The shipped file shows every field at its defa
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -159,6 +161,47 @@ class ServerConfig(_Frozen):
     port: int = Field(default=7860, ge=1, le=65535)
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-For, -Proto and -Host are believed; of no other."""
+    public_url: str | None = None
+    """Where people reach the page, ``https://studio.example``; printed on receipts."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names under which it is reached; with this or ``public_url`` no others answer."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or "@" in parts.netloc
+            or parts.path not in ("", "/")
+            or parts.query
+            or parts.fragment
+        ):
+            raise ValueError("an address like https://studio.example, without a path")
+        return f"{parts.scheme}://{parts.netloc.lower()}"
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"[A-Za-z0-9.-]+|[0-9a-fA-F:]+", host):
+                raise ValueError(f"{host!r} is no name or address; leave scheme and port out")
+        return tuple(host.lower() for host in hosts)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Names and addresses that answer; empty: any does."""
+        public = () if self.public_url is None else (str(urlsplit(self.public_url).hostname),)
+        return frozenset((*self.allowed_hosts, *public))
+
+    @property
+    def address(self) -> str:
+        """The address to print: the public one, or this machine's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.public_url or f'http://{host}:{self.port}'}/"
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from typing import Any, ClassVar
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from studio.web.middleware.rate_limit import Buckets
@@ -34,6 +33,7 @@ class PunctualProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._no_request = self.conn.their_state  # as it is before each request
         self._headers_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
 
@@ -43,7 +43,7 @@ class PunctualProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:  # the headers are not complete yet
+        if self.conn.their_state is self._no_request:  # the headers are not complete yet
             self._await_headers()
         else:
             self._headers_came()

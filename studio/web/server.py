@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from studio.app.container import Studio
+    from studio.core.config import ServerConfig
     from studio.web.middleware.page_gate import PageRules
 
 __all__ = ["create_app", "serve", "server_settings"]
@@ -159,8 +160,12 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
 
     host = host or studio.config.server.host
     port = studio.config.server.port if port is None else port
+    server = studio.config.server.model_copy(update={"host": host, "port": port})
+    studio.config = studio.config.model_copy(update={"server": server})
     _check_openness(studio, host)
     _check_address(host, port)
+    for doubt in doubts_about(server):
+        _logger.warning(doubt)
     warn_of_weakness(studio.config.uploads)
     studio.security_log().anchor(studio.ledger())
     # The page promises to ask no other host; a hub model's files then have to be here already.
@@ -206,6 +211,22 @@ def _check_openness(studio: Studio, host: str) -> None:
             f"listening on {host} would let anybody who reaches it in, because there are no "
             "accounts yet; make one with: studio account add NAME --role administrator"
         )
+
+
+def doubts_about(server: ServerConfig) -> list[str]:
+    """What of the addresses cannot be meant so, in words for the log."""
+    doubts = []
+    if not server.hosts and (server.trusted_proxies or not _is_loopback(server.host)):
+        doubts.append(
+            "server.public_url is not set: the studio answers under any name, and receipts name "
+            f"{server.address}"
+        )
+    if (server.public_url or "").startswith("https:") and not server.trusted_proxies:
+        doubts.append(
+            "server.public_url is https, and server.trusted_proxies names no proxy that could "
+            "say so: cookies go out as if there were no TLS"
+        )
+    return doubts
 
 
 def _is_loopback(host: str) -> bool:

@@ -85,9 +85,9 @@ def create_api(
     # The last one added is the first to see a request.
     app.add_middleware(PageGate, rules=rules)
     app.add_middleware(Door, studio=studio)
-    app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
     app.add_middleware(BodyLimit, limits=lambda: limits_of(studio.config.uploads))
     app.add_middleware(HouseRules)
+    app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
     metrics = metrics or Metrics()
     metrics.follow("making", making)
     metrics.follow("checking", checking)

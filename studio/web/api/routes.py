@@ -218,14 +218,12 @@ def create_v1(
 
     @app.get("/outputs/{output_id}/receipt", tags=["outputs"])
     def receipt(
-        request: Request,
         mine: Mine,
         output_id: str,
         format: Annotated[Literal["html", "pdf"], Query()] = "html",
     ) -> Response:
         """One page about the output that a person can show: consent, seal, ledger, credentials."""
-        url = str(request.url.replace(path="/", query=""))  # of the Verify tab
-        page = _of_output(mine, output_id, "receipt", format=format, url=url)
+        page = _of_output(mine, output_id, "receipt", format=format)
         shown = "inline" if format == "html" else "attachment"
         return Response(
             page,

@@ -36,17 +36,21 @@ if TYPE_CHECKING:
 __all__ = [
     "COOKIE",
     "LOCAL",
+    "SECURE_COOKIE",
     "Door",
     "account_of",
     "actor_of",
     "address_in",
     "address_of",
+    "cookie_of",
     "error_body",
     "is_account",
     "token_of",
 ]
 
 COOKIE = "studio_session"
+SECURE_COOKIE = f"__Host-{COOKIE}"
+"""Over TLS: a browser takes it from this very host over TLS only, never from a neighbour."""
 
 _ACTOR = "studio.actor"
 _ADDRESS = "address "
@@ -55,6 +59,7 @@ LOCAL = "local"
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({"/login", "/healthz", "/readyz", "/api/v1/session", "/api/v1/openapi.json"})
+_ANY_HOST = frozenset({"/healthz", "/readyz"})  # asked by address
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -86,13 +91,16 @@ class Door:
     async def _admit(self, scope: Scope) -> Response | None:
         """Put the actor into the scope; or the answer that ends the request."""
         headers = Headers(scope=scope)
+        host, hosts = _host_name(headers.get("host", "")), self._studio.config.server.hosts
+        if hosts and host not in hosts | _LOCAL_HOSTS and scope["path"] not in _ANY_HOST:
+            return _refused(421, "wrong-host", "this studio does not answer under this name")
         if scope["method"] not in _SAFE and _from_another_site(headers):
             await run_in_threadpool(self._note, "cross-site")
             return _refused(403, "cross-site", "this request comes from another site's page")
         try:
             exist = await run_in_threadpool(self._studio.accounts().exist)
             if not exist:
-                if _host_name(headers.get("host", "")) not in _LOCAL_HOSTS:
+                if host not in _LOCAL_HOSTS:
                     return _refused(421, "wrong-host", "this studio answers as localhost only")
                 scope[_ACTOR] = LOCAL_OWNER
                 return None
@@ -129,7 +137,12 @@ def token_of(connection: HTTPConnection) -> tuple[str, Literal["page", "token"]]
     scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip(), "token"
-    return connection.cookies.get(COOKIE, ""), "page"
+    return connection.cookies.get(cookie_of(connection), ""), "page"
+
+
+def cookie_of(connection: HTTPConnection) -> str:
+    """The name of the cookie of a browser session: another one over TLS."""
+    return SECURE_COOKIE if connection.url.scheme == "https" else COOKIE
 
 
 def account_of(connection: HTTPConnection, actor: Actor | None) -> str:

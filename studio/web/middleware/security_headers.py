@@ -1,5 +1,8 @@
 """Headers and refusals that hold for every answer, the page's and the routes'.
 
+No site may read an answer from a browser: no header of CORS leaves. Over TLS browsers are told to
+come back over TLS only.
+
 The content security policy makes the promise "no outside request" one that the browser enforces,
 not only one that we keep: a font, script or picture of another host is refused even if a dependency
 starts asking for one. Gradio can also fetch a URL for a client (``/gradio_api/file=http://…``,
@@ -19,7 +22,8 @@ __all__ = ["CONTENT_SECURITY_POLICY", "HouseRules"]
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
-        # Gradio's start-up and its components use inline scripts and compile templates.
+        # 'unsafe-eval' has to stay: Gradio 6 draws every gr.HTML by compiling its template to a
+        # function in the browser. Inline scripts are its start-up and its stored configuration.
         "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
@@ -39,7 +43,11 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
+_OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
+_CORS = "access-control-"
 
 
 class HouseRules:
@@ -52,18 +60,21 @@ class HouseRules:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if _asks_us_to_fetch(scope["path"]):
-            refusal = PlainTextResponse("This studio fetches nothing from elsewhere.", 404)
-            await refusal(scope, receive, send)
-            return
+        over_tls = _OVER_TLS if scope["scheme"] == "https" else {}
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in (_HEADERS | over_tls).items():
                     headers.setdefault(name, value)
+                for name in {name for name in headers if name.startswith(_CORS)}:
+                    del headers[name]  # Gradio lets any site read its routes
             await send(message)
 
+        if _asks_us_to_fetch(scope["path"]):
+            refusal = PlainTextResponse("This studio fetches nothing from elsewhere.", 404)
+            await refusal(scope, receive, send_with_headers)
+            return
         await self.app(scope, receive, send_with_headers)
 
 

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from studio.accounts.passwords import MIN_LENGTH
 from studio.core.errors import LedgerError, SignInError, UsageError
 from studio.reports.formatting import asset, esc
-from studio.web.middleware.auth import COOKIE, actor_of, address_of, token_of
+from studio.web.middleware.auth import actor_of, address_of, cookie_of, token_of
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -83,7 +83,7 @@ def login_routes(studio: Studio) -> APIRouter:
             )
         answer = RedirectResponse("./", 303)
         answer.set_cookie(
-            COOKIE,
+            cookie_of(request),
             session.token,
             max_age=int(studio.config.accounts.session_hours * 3600),
             httponly=True,
@@ -98,7 +98,8 @@ def login_routes(studio: Studio) -> APIRouter:
         if token:
             studio.accounts().sign_out(token)
         answer = RedirectResponse("login", 303)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="lax")
+        secure = request.url.scheme == "https"
+        answer.delete_cookie(cookie_of(request), httponly=True, samesite="lax", secure=secure)
         return answer
 
     @router.get("/password")

@@ -16,7 +16,7 @@ from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.examinations import Examinations
 from studio.web.jobs import JobRunner
-from studio.web.middleware.auth import COOKIE
+from studio.web.middleware.auth import SECURE_COOKIE
 from studio.web.ui.consent import view as consent_views
 from studio.web.ui.login import login_routes
 from studio.web.uploads import Budget, Uploads
@@ -108,9 +108,9 @@ def test_guessing_is_slowed_down_with_a_time_to_wait(client):
 
 
 def test_signing_out_ends_the_session_itself(client):
-    token = as_browser(client, name="ada", password=PASSWORD).cookies[COOKIE]
+    token = as_browser(client, name="ada", password=PASSWORD).cookies[SECURE_COOKIE]
     assert client.post("/logout", headers={"Origin": ORIGIN}).headers["location"] == "login"
-    again = client.get("/api/v1/me", headers={"Cookie": f"{COOKIE}={token}"})
+    again = client.get("/api/v1/me", headers={"Cookie": f"{SECURE_COOKIE}={token}"})
     assert again.status_code == 401
 
 

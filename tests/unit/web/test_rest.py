@@ -11,7 +11,7 @@ from studio.accounts.permissions import Role
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.jobs import JobRunner
-from studio.web.middleware.auth import COOKIE
+from studio.web.middleware.auth import SECURE_COOKIE
 from studio.web.middleware.proxy_headers import TrustedProxies
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.unit.pretend import PretendStudio
@@ -131,7 +131,7 @@ def test_the_table_above_has_every_route(client, tokens):
 @pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
 def test_nobody_gets_in_without_signing_in(client, tokens, method, path):
     body, _ = ROUTES[method, path]
-    for headers in ({}, bearer("guessed"), {"Cookie": f"{COOKIE}=guessed"}):
+    for headers in ({}, bearer("guessed"), {"Cookie": f"{SECURE_COOKIE}=guessed"}):
         answer = send(client, method, filled(path, "0" * 16), body, headers)
         assert answer.status_code == 401, answer.text
         assert answer.headers["www-authenticate"] == "Bearer"
