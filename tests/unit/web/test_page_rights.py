@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -301,6 +302,7 @@ def test_a_registrar_sees_what_stands_and_what_a_revocation_would_do(studio, act
     assert "House catalogue" in shown[consent.live]
     assert "nobody" in shown[consent.live], "choral stands there without a grant"
     assert "House catalogue" in shown[consent.holders]
+    assert "is not taken in" not in shown[consent.holders]
     assert shown[consent.grant]["value"] == "house-catalogue-2026"
     card, effect = consent._on_grant("house-catalogue-2026", reg)
     assert "✓ live" in card
@@ -402,10 +404,21 @@ def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
         greet(request(None))
 
 
-def test_the_live_table_keeps_apart_what_stands_differently(studio):
-    from dataclasses import replace
+def test_consent_that_a_newer_version_brings_is_named_until_it_is_taken_in(studio):
+    recorded = studio.shipped_consent()
+    assert len(recorded) == 5
+    assert consent_views.waiting_lines(recorded) == ""
+    name = recorded[-1].holder.model_copy(update={"name": "House <b>"})
+    waiting = replace(recorded[-1], holder=name, pending=("a document",))
+    told = consent_views.waiting_lines([*recorded[:-1], waiting])
+    assert told.count("<p>") == 1
+    assert "House &lt;b&gt; (project)" in told
+    assert waiting.key.fingerprint in told
+    assert "studio consent shipped house-composer" in told
 
-    (status,) = [s for s in studio.grants() if s.state == "live"]
+
+def test_the_live_table_keeps_apart_what_stands_differently(studio):
+    (status,) = [s for s in studio.grants() if s.grant.id == "house-catalogue-2026"]
     narrow = status.grant.model_copy(
         update={
             "id": "evil-<b>",

@@ -29,6 +29,7 @@ from studio.verification import explanation
 from studio.verification.verifier import ConsentThenNow, Match
 from studio.web.jobs import BusyError, JobRunner
 from studio.web.ui.create import view as create_views
+from studio.web.ui.create.tag_choices import chip_choices
 from tests.unit.pretend import PretendStudio
 from watermark.coding.identify import Identification
 from watermark.coding.message import SealId
@@ -159,6 +160,20 @@ def test_the_consent_panel_says_so_when_the_licence_of_the_model_is_in_the_way(s
 def test_a_tag_the_model_never_learned_is_told_before_anything_is_tried(studio):
     panel = create_views.consent_panel(studio.decide(["genre/jazz"]), ["genre/jazz"])
     assert "Not for this model: jazz" in panel
+
+
+def test_chips_stand_by_name_and_those_that_can_be_used_first(studio):
+    statuses = [
+        replace(status, known_to_model=status.tag.id not in ("genre/ambient", "genre/choral"))
+        for status in studio.tag_status()
+    ]
+    labels = [label for label, _ in chip_choices("genre", statuses)]
+    assert labels[:3] == ["any", "afrobeat", "baroque"]
+    assert labels[-2:] == ["ambient – not for this model", "choral – not granted"]
+    assert labels[1:-2] == sorted(labels[1:-2])
+    assert [label for label, _ in chip_choices("tempo", statuses)] == [
+        "any", "slow", "medium", "fast"
+    ]  # fmt: skip
 
 
 def test_the_table_of_grants_has_every_tag_once(studio):

@@ -74,7 +74,7 @@ class CreateTab:
         with gr.Column(elem_classes="section", elem_id="tags"):
             gr.HTML(
                 "<h2>What should it sound like?</h2><p>One tag of each kind at most. Dashed tags "
-                "are not granted for the use chosen below; pick one to see why.</p>"
+                "cannot be used for what is chosen below; pick one to see why.</p>"
             )
             self.chip_style = gr.HTML(
                 views.refused_chip_style([s.tag.id for s in statuses if objection(s)]),

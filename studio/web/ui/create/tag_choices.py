@@ -27,10 +27,14 @@ def objection(status: TagStatus) -> str:
 
 
 def chip_choices(kind: str, statuses: Sequence[TagStatus]) -> list[tuple[str, str]]:
-    """Labels and values of one kind's chips; the label of a tag that cannot be used says so."""
+    """Labels and values of one kind's chips; the label of a tag that cannot be used says so.
+
+    Those that can be used come first.
+    """
+    ordered = sorted(statuses, key=lambda s: (objection(s) != "", listing_key(s.tag)))
     offered = [
         (" – ".join(filter(None, (tag_name(status.tag.id), objection(status)))), status.tag.id)
-        for status in sorted(statuses, key=lambda status: listing_key(status.tag))
+        for status in ordered
         if status.tag.kind == kind
     ]
     return [("any", ""), *offered]
