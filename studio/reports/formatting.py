@@ -11,9 +11,14 @@ Every text that could come from outside (a file name, a note in a grant) passes 
 from __future__ import annotations
 
 import html
+import re
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from studio.provenance.release import Release
 
 __all__ = [
     "KIND_TITLES",
@@ -22,6 +27,7 @@ __all__ = [
     "clock",
     "day",
     "esc",
+    "file_name",
     "moment",
     "tag_name",
     "territories",
@@ -74,6 +80,21 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     rest = f"{tenths // 10:02d}.{tenths % 10}"
     return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
+
+
+def file_name(release: Release) -> str:
+    """What the file of an output is called where people keep it: after its title.
+
+    >>> from types import SimpleNamespace
+    >>> from pathlib import Path
+    >>> made = SimpleNamespace(title="Up/down: “blue”", output_id="9f2c00a1", path=Path("x.mp3"))
+    >>> file_name(made)
+    'Up down blue 9f2c.mp3'
+    """
+    title = release.title.replace(f"({release.output_id[:4]})", "")
+    words = re.sub(r"[^\w\s().,&+'-]", " ", title)
+    stem = " ".join(words.split()).strip(". ")[:80] or "output"
+    return f"{stem} {release.output_id[:4]}{release.path.suffix}"
 
 
 def asset(name: str) -> str:

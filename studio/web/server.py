@@ -27,6 +27,7 @@ from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.examinations import Examinations
 from studio.web.jobs import JobRunner
+from studio.web.making import Making
 from studio.web.metrics import Metrics
 from studio.web.middleware.auth import actor_of, is_account
 from studio.web.ui.login import login_routes
@@ -116,10 +117,9 @@ def create_app(studio: Studio) -> FastAPI:
     page = build_page(
         studio,
         claims,
-        making=making,
+        making=Making(making, studio.paths.home / "page-jobs.json"),
         examinations=examinations,
         discard=rules.uploads.discard,
-        present=rules.visitors.is_present,
     )
     rules.functions = {number: len(handler.inputs) for number, handler in page.fns.items()}
     # Gradio checks the paths in a request only of a page that was "launched", and mounting one does

@@ -30,6 +30,7 @@ from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
 from studio.app.readiness import Check, check_readiness
 from studio.core.errors import LedgerError, NotYoursError, StudioError, UsageError
 from studio.core.isolation import weakness
+from studio.reports.formatting import file_name
 from studio.web.api.routes import create_v1
 from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.web.download_tokens import Claims
@@ -138,13 +139,14 @@ def create_api(
         if actor is LOCAL_OWNER and not claims.accepts(output_id, claim):
             raise HTTPException(404, _NOT_FOUND)
         try:
-            path = studio.acting_as(actor).audio_file(output_id)
+            mine = studio.acting_as(actor)
+            path, name = mine.audio_file(output_id), file_name(mine.release(output_id))
         except StudioError as exc:
             raise _refused(exc) from exc
         return FileResponse(
             path,
             media_type=MEDIA_TYPES[path.suffix.removeprefix(".")],
-            filename=path.name,
+            filename=name,
             headers={"Cache-Control": "private, no-store"},
         )
 

@@ -18,7 +18,7 @@ from studio.web.middleware.auth import account_of, actor_of, address_in
 if TYPE_CHECKING:
     from studio.app.container import Studio
 
-__all__ = ["acting", "always_present", "caller", "payer"]
+__all__ = ["acting", "caller", "payer"]
 
 
 def caller(request: gr.Request) -> Actor:
@@ -41,8 +41,3 @@ def payer(request: gr.Request) -> str:
     """Against whose limits the request counts."""
     assert request.request is not None
     return account_of(request.request, caller(request))
-
-
-def always_present(_session: str) -> bool:
-    """Where nobody looks whether a session of the page is still open."""
-    return True

@@ -1,4 +1,4 @@
-"""Gradio parts that keep the studio's rules: audio from the studio's route, uploads only from disk.
+"""Gradio parts that keep the studio's rules: uploads only from disk, errors without values.
 
 Importing this module imports Gradio; the server imports it when it starts, nothing else does.
 """
@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import gradio as gr
 from gradio import component_meta
-from gradio.data_classes import FileData
 
 from studio.web.middleware.rate_limit import log_failure
 
@@ -21,7 +19,6 @@ __all__ = [
     "PRIVATE",
     "FilesFromScript",
     "QuietBlocks",
-    "RoutedAudio",
     "UploadedFile",
     "absolute_url",
     "delete_file",
@@ -47,22 +44,6 @@ def _without_stub_file() -> Iterator[None]:
 
 
 with _without_stub_file():
-
-    class RoutedAudio(gr.Audio):
-        """A player whose value is a URL of this studio.
-
-        Gradio would copy a file into its cache and serve it there to anyone with the path; with the
-        URL the browser fetches the released bytes, untouched, from the route that checks the claim.
-        """
-
-        is_template = True  # Gradio's word for "drawn by the parent class's front end"
-
-        def postprocess(self, value: Any) -> FileData | None:
-            """``value``: an absolute URL, or None for an empty player."""
-            if value is None:
-                return None
-            name = Path(urlsplit(str(value)).path).parent.name
-            return FileData(path=str(value), url=str(value), orig_name=name)
 
     class UploadedFile(gr.File):
         """A file that was uploaded, left where :mod:`studio.web.uploads` put it.

@@ -17,7 +17,7 @@ from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
 from studio.reports.formatting import asset, esc
 from studio.web.ui.about_tab import build_about
 from studio.web.ui.accounts_tab import AccountsTab
-from studio.web.ui.callers import always_present, caller
+from studio.web.ui.callers import caller
 from studio.web.ui.components import PRIVATE, QuietBlocks, delete_file
 from studio.web.ui.consent.tab import ConsentTab
 from studio.web.ui.create.tab import CreateTab
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from studio.app.container import Studio
     from studio.web.download_tokens import Claims
     from studio.web.examinations import Examinations
-    from studio.web.jobs import JobRunner
+    from studio.web.making import Making
 
 __all__ = ["build_page", "signed_in_line", "theme"]
 
@@ -56,15 +56,13 @@ def build_page(
     studio: Studio,
     claims: Claims,
     *,
-    making: JobRunner,
+    making: Making,
     examinations: Examinations,
     discard: Callable[[Path], None] = delete_file,
-    present: Callable[[str], bool] = always_present,
 ) -> gr.Blocks:
-    """The whole page. ``making`` runs the work of the Create tab.
+    """The whole page.
 
-    ``discard`` deletes an upload once it was examined; ``present`` says whether anybody still looks
-    at a session of the page.
+    ``discard`` deletes an upload once it was examined.
     """
     page: gr.Blocks = QuietBlocks(
         title="Consented Music Studio",
@@ -77,7 +75,7 @@ def build_page(
         who = gr.HTML(elem_classes="who")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
-                create = CreateTab(studio, claims, making, present)
+                create = CreateTab(studio, claims, making)
             with gr.Tab("Verify", id="verify"):
                 verify = VerifyTab(studio, examinations)
             with gr.Tab("Consent", id="consent") as consent_tab:

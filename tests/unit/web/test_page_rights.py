@@ -17,6 +17,7 @@ from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.examinations import Examinations
 from studio.web.jobs import JobRunner
+from studio.web.making import Making
 from studio.web.middleware.auth import SECURE_COOKIE
 from studio.web.ui.consent import view as consent_views
 from studio.web.ui.login import login_routes
@@ -196,7 +197,8 @@ def create(studio):
     from studio.web.ui.create.tab import CreateTab
 
     with JobRunner(running=1, waiting=3) as runner:
-        yield in_blocks(lambda: CreateTab(studio, Claims(), runner))
+        making = Making(runner, studio.paths.home / "page-jobs.json")
+        yield in_blocks(lambda: CreateTab(studio, Claims(), making))
 
 
 @pytest.fixture
@@ -215,20 +217,29 @@ def accounts_tab(studio):
 
 def press_generate(tab, actor):
     states = tab._on_generate(
-        "genre/jazz", "", "", "", "noncommercial", "WORLD", "house", 2.0, 3.0, 3, "wav",
-        "", "", [], [],
+        "genre/jazz", "", "", "", "noncommercial", "WORLD", "house", 2.0, 3.0, 3, True, "wav",
+        "", "", [],
         request(actor),
     )  # fmt: skip
+    return last(states)
+
+
+def last(states):
     seen = {}
     for state in states:
         seen |= state
     return seen
 
 
+def listed(tab, seen):
+    return [take["id"] for take in seen.get(tab.desk.board, {}).get("takes", [])]
+
+
 @pytest.mark.parametrize("role", [Role.VERIFIER, Role.REGISTRAR])
 def test_whoever_may_not_make_music_cannot_by_the_event_either(studio, actors, create, role):
     seen = press_generate(create, actors[role])
-    assert "Not permitted" in seen[create.status]
+    assert "Not permitted" in seen[create.notice]
+    assert last(create._on_command({"cancel": "x"}, request(actors[role]))) == {}
     assert studio.requests == []
 
 
@@ -236,12 +247,12 @@ def test_an_artists_outputs_are_hers_and_are_there_at_the_next_visit(studio, act
     seen = press_generate(create, actors[Role.ARTIST])
     (made,) = studio.releases
     assert studio.accounts().owner_of(made) == actors[Role.ARTIST].account_id
-    again = create._on_load(request(actors[Role.ARTIST]))
-    assert again[create.made] == seen[create.made] == [made]
-    assert "Your latest outputs" in again[create.session]
+    again = last(create._on_load(request(actors[Role.ARTIST])))
+    assert listed(create, again) == listed(create, seen) == [made]
     assert again[create.parent]["value"] == made
-    for other in (actors[Role.VERIFIER], LOCAL_OWNER):
-        assert create._on_load(request(other))[create.made] == []
+    assert listed(create, last(create._on_load(request(actors[Role.VERIFIER])))) == []
+    root = last(create._on_load(request(actors[Role.ADMINISTRATOR])))
+    assert listed(create, root) == []
 
 
 @pytest.mark.parametrize("way", ["vary", "extend"])
@@ -260,21 +271,17 @@ def test_going_on_from_an_output_goes_the_same_way_as_making_one(
     ada = actors[Role.ARTIST]
     handler = create._on_vary if way == "vary" else create._on_extend
     inputs = [made] if way == "vary" else [made, 10]
-    seen = {}
-    for state in handler(*inputs, [made], request(ada)):
-        seen |= state
+    seen = last(handler(*inputs, request(ada)))
     assert asked == [(*inputs, ada.account_id)]
-    assert len(seen[create.made]) == 2
-    seen = {}
-    for state in handler(*inputs, [made], request(actors[Role.REGISTRAR])):
-        seen |= state
-    assert "Not permitted" in seen[create.status]
+    assert len(listed(create, seen)) == 2
+    seen = last(handler(*inputs, request(actors[Role.REGISTRAR])))
+    assert "Not permitted" in seen[create.notice]
     assert len(asked) == 1
 
 
 def test_a_request_nobody_let_in_does_nothing(studio, actors, create):
     seen = press_generate(create, None)
-    assert "Not permitted" in seen[create.status]
+    assert "Not permitted" in seen[create.notice]
     assert studio.requests == []
 
 

@@ -26,29 +26,37 @@ from studio.reports.formatting import (
     USE_TITLES,
     day,
     esc,
+    file_name,
     moment,
     tag_name,
     territory_name,
 )
 from studio.web.jobs import BusyError
+from studio.web.making import JobState, MadeJob
 
 if TYPE_CHECKING:
-    from studio.app.container import Release, TagStatus
+    from studio.app.container import GenerationRequest, Release, TagStatus
     from studio.consent import Decision, Grant, GrantVerdict, TagDecision
     from studio.music.models.config import ModelConfig
 
 __all__ = [
     "STEPS",
     "consent_panel",
+    "cost_line",
+    "existing_panel",
     "failure_panel",
+    "field_note",
     "grants_table",
+    "job_line",
+    "job_panel",
     "model_panel",
     "progress_panel",
     "refused_chip_style",
     "release_card",
-    "session_list",
+    "repeats_line",
+    "request_label",
+    "take_row",
     "unexpected_panel",
-    "waiting_panel",
 ]
 
 
@@ -205,10 +213,88 @@ STEPS: tuple[tuple[str, frozenset[Stage]], ...] = (
 """The steps a person sees, and the pipeline's stages within each."""
 
 
-def waiting_panel(ahead: int) -> str:
-    """The request waits for a free place."""
-    words = "1 request is" if ahead == 1 else f"{ahead} requests are"
-    return _status(f"<h2>Waiting</h2><p>{words} before yours. You can cancel at any time.</p>")
+def job_line(made: MadeJob) -> str:
+    """How a request stands, in a few words."""
+    now = None if made.job is None else made.job.moment()
+    if made.state is JobState.STOPPING:
+        return "Stopping …"
+    if now is not None and now.ahead:
+        return f"Waiting: {now.ahead} {'request' if now.ahead == 1 else 'requests'} before yours"
+    if now is None or now.news is None:
+        return "Starting …"
+    return str(now.news.text)
+
+
+def job_panel(made: MadeJob) -> str:
+    """A request at work, or what became of it."""
+    name = f'<p class="small soft">{esc(made.label)}</p>'
+    if made.state is JobState.INTERRUPTED:
+        return name + _banner(
+            "warn",
+            "Interrupted",
+            "The studio was stopped while this was being made. Nothing was released; press "
+            "Generate to ask for it again.",
+        )
+    if made.state is JobState.CANCELLED:
+        return name + _banner("", "Cancelled", "Nothing was kept and nothing was released.")
+    if isinstance(made.failure, str):
+        return name + unexpected_panel(made.failure)
+    if made.failure is not None:
+        return name + failure_panel(made.failure)
+    if made.state is JobState.WAITING:
+        return f"<h2>{esc(job_line(made))}</h2>{name}"
+    now = None if made.job is None else made.job.moment()
+    progress = None if now is None else now.news
+    elapsed_s = 0.0 if now is None else now.elapsed_s
+    return progress_panel(progress, elapsed_s, made.state is JobState.STOPPING) + name
+
+
+def request_label(request: GenerationRequest) -> str:
+    """What was asked for, in a few words: tags and length."""
+    return f"{', '.join(tag_name(tag) for tag in request.tags)}, {request.duration_s:g} s"
+
+
+def existing_panel(release: Release) -> str:
+    """The very same request was carried out before."""
+    return _status(
+        _banner(
+            "good",
+            "You have this already",
+            f"The same choices and seed made “{release.title}” (seal {release.seal_id}). Nothing "
+            "was made or counted. Untick “Keep this seed” for new music.",
+        ),
+        bare=True,
+    )
+
+
+def field_note(refused: BaseException | None) -> str:
+    """Beside a field: why what was typed cannot be; empty where it can."""
+    if refused is None:
+        return ""
+    text = str(refused)
+    return f'<p class="field-note" role="alert">{esc(text[:1].upper() + text[1:])}</p>'
+
+
+def cost_line(expected_s: float | None, duration_s: float | None) -> str:
+    """How long the music will take to make."""
+    if not duration_s:
+        return ""
+    if expected_s is None:
+        return (
+            f'<span class="small soft">{duration_s:g} s of music. How long that takes is known '
+            "after the first piece.</span>"
+        )
+    return (
+        f'<span class="small soft">{duration_s:g} s of music: about '
+        f"{max(1, round(expected_s))} s of work.</span>"
+    )
+
+
+def repeats_line(made: int, limit: int) -> str:
+    """How much of the day's limit on repeated music is used; empty at none."""
+    if not made:
+        return ""
+    return f"{made} of {limit} repeats of earlier music today; a new seed makes new music."
 
 
 def progress_panel(progress: Progress | None, elapsed_s: float, cancelling: bool) -> str:
@@ -228,7 +314,7 @@ def progress_panel(progress: Progress | None, elapsed_s: float, cancelling: bool
     percent = 100 * (progress.fraction if progress is not None else 0.0)
     # No live region: it is drawn anew several times a second, and a reader would never stop.
     return (
-        f'<section class="card"><h2>{esc(doing)} …</h2>'
+        f"<section><h2>{esc(doing)} …</h2>"
         f'<div class="meter" role="progressbar" aria-label="Progress" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{percent:.0f}"><div style="width:{percent:.1f}%">'
         f'</div></div><ol class="stages">{steps}</ol><p class="small soft">{elapsed_s:.0f} s</p>'
@@ -288,18 +374,29 @@ def unexpected_panel(reference: str) -> str:
 # -- when it is done ------------------------------------------------------------------------------
 
 
+def take_row(release: Release, audio_url: str) -> str:
+    """One output: a line, and under it the player, download, credits and record."""
+    request = release.request
+    return (
+        f'<summary><b>{esc(release.title)}</b> <span class="small soft">'
+        f"{release.duration_s:.0f} s, {esc(request.format.upper())}, seed {request.seed}</span>"
+        f"</summary>{release_card(release, audio_url)}"
+    )
+
+
 def release_card(release: Release, audio_url: str) -> str:
-    """What was made: download, credits, seal id, ledger entry, how to check it."""
+    """What was made: player, download, credits, seal id, ledger entry, how to check it."""
     request = release.request
     credits = "".join(f"<li>{esc(line)}</li>" for line in release.credits)
-    file_name = esc(release.path.name)
     return (
-        f'<section class="card" aria-label="Your output"><h2>{esc(release.title)}</h2>'
+        f'<section aria-label="Your output"><canvas class="wave" aria-hidden="true"></canvas>'
+        f'<audio controls preload="none" src="{esc(audio_url)}" '
+        f'aria-label="{esc(release.title)}"></audio>'
         f'<p class="small soft">{release.duration_s:.1f} s, {release.rate / 1000:g} kHz, '
         f"{'mono' if release.channels == 1 else 'stereo'}, {esc(request.format.upper())}, "
         f"seed {request.seed}</p>"
         f'<div class="button-row"><a class="button-link" href="{esc(audio_url)}" '
-        f'download="{file_name}">Download {esc(request.format.upper())}</a>'
+        f'download="{esc(file_name(release))}">Download {esc(request.format.upper())}</a>'
         f'<a class="button-link" href="/outputs/{esc(release.output_id)}" target="_blank" '
         'rel="noopener">Record (JSON)</a>'
         f'<a class="button-link" href="/api/v1/outputs/{esc(release.output_id)}/receipt" '
@@ -313,7 +410,7 @@ def release_card(release: Release, audio_url: str) -> str:
         f"{esc(territory_name(request.territory))}</dd>"
         f"<dt>Made</dt><dd>{esc(moment(release.created_at))}</dd></dl>"
         '<p class="small soft after">The file carries a seal in its sound. Drop it, an MP3 of it '
-        "or a part of it on the <b>Verify</b> tab to see it recognised.</p></section>"
+        "or a part of it anywhere on this page to see it recognised.</p></section>"
     )
 
 
@@ -327,36 +424,6 @@ def _played_from(release: Release) -> str:
     sheet = LeadSheet.parse(text)
     chords = " ".join(chord.name for bar in sheet.sections[-1][1][:4] for chord in bar)
     return f"<dt>Lead sheet</dt><dd>{esc(sheet.words)}; {esc(chords)} …</dd>"
-
-
-def session_list(made: Sequence[tuple[Release, str]], *, kept: bool = False) -> str:
-    """One's own outputs, newest first; ``made`` holds (release, audio URL).
-
-    ``kept``: they are an account's, and here again next time.
-    """
-    if not made:
-        return ""
-    title, note = (
-        ("Your latest outputs", "Only you and the administrators can fetch them.")
-        if kept
-        else (
-            "Made in this session",
-            "Listed until you reload the page; download what you want to keep.",
-        )
-    )
-    rows = "".join(
-        f'<li><div class="what">{esc(release.title)}</div><div class="who">'
-        f"{release.duration_s:.0f} s, seed {release.request.seed}, seal "
-        f'<span class="mono">{esc(release.seal_id)}</span></div>'
-        f'<audio controls preload="none" src="{esc(url)}" aria-label="{esc(release.title)}">'
-        f'</audio><a href="{esc(url)}" download="{esc(release.path.name)}">'
-        f"Download {esc(release.request.format.upper())}</a></li>"
-        for release, url in made
-    )
-    return (
-        f'<section class="card" aria-label="{title}"><h2>{title}</h2>'
-        f"<p class='small soft'>{note}</p><ul class=\"made\">{rows}</ul></section>"
-    )
 
 
 def _use_words(use: str) -> str:

@@ -1,0 +1,115 @@
+"""The right side of the Create tab: requests at work, and the outputs with a player each.
+
+Drawn by ``assets/takes.js`` from one value, so that what plays is never drawn anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from studio.reports.formatting import asset
+from studio.web.examinations import owner_key
+from studio.web.making import JobState, MadeJob
+from studio.web.ui.callers import acting, caller
+from studio.web.ui.components import absolute_url
+from studio.web.ui.create import view as views
+
+if TYPE_CHECKING:
+    from studio.app.container import Release, Studio
+    from studio.web.download_tokens import Claims
+    from studio.web.making import Making
+
+__all__ = ["TakesDesk"]
+
+_LISTED = 12  # latest outputs
+
+_BOARD = """
+<section class="takes-board" aria-label="Requests and outputs">
+<div class="jobs"></div>
+<h2 class="takes-title" hidden>Your outputs</h2>
+<div class="takes"></div>
+<p class="sr-only" role="status" aria-live="polite"></p>
+</section>
+"""
+
+
+class TakesDesk:
+    """Builds the list inside the current ``gr.Blocks`` and says what it shows."""
+
+    def __init__(self, studio: Studio, claims: Claims, making: Making) -> None:
+        self._studio = studio
+        self._claims = claims
+        self._making = making
+        self.board = gr.HTML(
+            value={"jobs": []},
+            html_template=_BOARD,
+            js_on_load=asset("takes.js"),
+            elem_id="takes",
+        )
+        self.commands = gr.HTML(
+            html_template="",
+            js_on_load=(
+                "window.studioCommand = value => { props.value = value; trigger('submit'); };"
+            ),
+            elem_classes="no-height",
+        )
+
+    def watch(self, request: gr.Request) -> Iterator[tuple[dict[str, Any], list[Release] | None]]:
+        """What the list shows, as it changes; with the outputs where these have changed."""
+        owner = owner_key(caller(request))
+        ended: set[str] | None = None
+        rows: list[dict[str, Any]] = []
+        for jobs in self._making.watch(owner, str(request.session_hash)):
+            now = {job.id for job in jobs if not job.state.live}
+            takes = None
+            if now != ended:
+                ended = now
+                takes = acting(self._studio, request).outputs(_LISTED)
+                rows = [self._take(release, request) for release in takes]
+            board = {
+                "jobs": [_job(job) for job in jobs if job.state is not JobState.DONE],
+                "takes": rows,
+                "bar": _bar(jobs, self._repeats(request) if takes is not None else None),
+            }
+            yield board, takes
+
+    def _take(self, release: Release, request: gr.Request) -> dict[str, Any]:
+        url = absolute_url(request, self._claims.audio_path(release.output_id))
+        return {
+            "id": str(release.output_id),
+            "title": release.title,
+            "html": views.take_row(release, url),
+        }
+
+    def _repeats(self, request: gr.Request) -> str:
+        made, limit = acting(self._studio, request).repeats_today()
+        return views.repeats_line(made, limit)
+
+
+def _job(made: MadeJob) -> dict[str, Any]:
+    html = views.job_panel(made)
+    return {
+        "id": made.id,
+        "state": str(made.state),
+        "live": made.state.live,
+        "word": f"{made.label}: {made.state}",
+        "html": html,
+    }
+
+
+def _bar(jobs: list[MadeJob], repeats: str | None) -> str:
+    """One line about what is going on."""
+    live = [job for job in jobs if job.state.live]
+    if live:
+        rest = f" ({len(live) - 1} more in line)" if len(live) > 1 else ""
+        return f"{views.job_line(live[0])}{rest}"
+    last = jobs[-1] if jobs else None
+    words = {
+        JobState.DONE: "Ready. ",
+        JobState.FAILED: "Nothing was made; the reason is in the list. ",
+        JobState.CANCELLED: "Cancelled. ",
+    }
+    return words.get(last.state, "") + (repeats or "") if last is not None else repeats or ""

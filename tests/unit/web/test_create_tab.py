@@ -1,0 +1,330 @@
+"""The Create tab short of a browser: its handlers, and the jobs that outlast the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from studio.accounts.permissions import LOCAL_OWNER, Actor, Role
+from studio.core.errors import GenerationCancelledError
+from studio.web.jobs import JobRunner
+from studio.web.making import JobState, Making
+from studio.web.ui.create import view as views
+from tests.unit.pretend import PretendStudio
+
+
+@pytest.fixture
+def studio(tmp_path):
+    return PretendStudio(tmp_path / "home")
+
+
+@pytest.fixture
+def making(tmp_path):
+    with JobRunner(running=1, waiting=3) as runner:
+        yield Making(runner, tmp_path / "page-jobs.json")
+
+
+@pytest.fixture
+def tab(studio, making):
+    """A Create tab with its components, outside any server."""
+    import gradio as gr
+
+    from studio.web.download_tokens import Claims
+    from studio.web.ui.create.tab import CreateTab
+
+    async def build():  # Gradio leaves an event loop open for what it builds outside a running one
+        with gr.Blocks(analytics_enabled=False):
+            return CreateTab(studio, Claims(), making)
+
+    yield asyncio.run(build())
+    studio.takes_s = 0.0
+
+
+def request(session="one", actor=LOCAL_OWNER):
+    http = SimpleNamespace(
+        headers={"host": "studio.test:7860"},
+        url=SimpleNamespace(scheme="http"),
+        scope={"studio.actor": actor},
+    )
+    return SimpleNamespace(session_hash=session, request=http)
+
+
+def press_generate(tab, *, genre="genre/jazz", seed=3, locked=True, typed=("", "", []), **options):
+    session = options.pop("session", "one")
+    asked = {"use": "noncommercial", "territory": "WORLD", "model": "house", "format": "wav"}
+    use, territory, model, format = (asked | options).values()
+    return tab._on_generate(
+        genre, "", "", "", use, territory, model, 2.0, 3.0, seed, locked, format, *typed,
+        request(session),
+    )  # fmt: skip
+
+
+def last(states):
+    """All updates laid over each other, as the browser sees them at the end."""
+    seen = {}
+    for state in states:
+        seen |= state
+    return seen
+
+
+def panels(tab, seen):
+    return [job["html"] for job in seen[tab.desk.board]["jobs"]]
+
+
+# -- choices --------------------------------------------------------------------------------------
+
+
+def test_changing_the_use_marks_what_is_not_granted_any_more(tab):
+    choice = ("genre/jazz", "", "", "", "commercial", "WORLD", "facebook/musicgen-small")
+    changed = tab._on_scope(*choice, request())
+    choices = dict(changed[tab.chips["genre"]]["choices"])
+    assert "jazz – not granted" in choices
+    assert "genre/jazz" in changed[tab.chip_style]
+    assert "does not permit commercial use" in changed[tab.consent]
+    assert "CC-BY-NC" in changed[tab.model_panel]
+
+
+def test_the_first_click_can_make_music(tab, studio):
+    chosen = [chip.value for chip in tab.chips.values()]
+    assert all(chosen)
+    assert studio.decide(chosen).allowed
+
+
+def test_without_a_tag_the_button_is_off(tab):
+    scope = ("noncommercial", "WORLD", "house")
+    off = tab._on_choice("", "", "", "", *scope, request())
+    assert off[tab.generate]["interactive"] is False
+    assert "Pick at least one tag" in off[tab.consent]
+    on = tab._on_choice("genre/jazz", "", "", "", *scope, request())
+    assert on[tab.generate]["interactive"] is True
+
+
+def test_the_form_comes_back_as_it_was_left(tab):
+    choice = ("genre/waltz", "", "lead/piano", "", "experiment", "DE", "house")
+    tab._on_scope(*choice, request())
+    seen = last(tab._on_load(request("another page")))
+    assert seen[tab.chips["genre"]]["value"] == "genre/waltz"
+    assert (seen[tab.use], seen[tab.territory]) == ("experiment", "DE")
+
+
+def test_after_a_restart_the_form_is_that_of_the_latest_output(tab, studio):
+    asked = studio.request(
+        ["genre/waltz"], duration_s=7, seed=1, format="mp3", use="experiment", territory="DE"
+    )
+    studio.generate(asked)
+    seen = last(tab._on_load(request()))
+    assert seen[tab.chips["genre"]]["value"] == "genre/waltz"
+    assert seen[tab.chips["mood"]]["value"] == ""
+    assert (seen[tab.use], seen[tab.duration], seen[tab.format]) == ("experiment", 7, "mp3")
+
+
+# -- making ---------------------------------------------------------------------------------------
+
+
+def test_generate_ends_with_the_output_in_the_list(tab, studio):
+    seen = last(press_generate(tab))
+    (release,) = studio.releases.values()
+    (take,) = seen[tab.desk.board]["takes"]
+    assert take["id"] == release.output_id
+    assert release.seal_id in take["html"]
+    link = f'href="http://studio.test:7860/outputs/{release.output_id}/audio?claim='
+    assert link in take["html"]
+    assert seen[tab.desk.board]["jobs"] == []
+    assert seen[tab.desk.board]["bar"].startswith("Ready")
+    assert seen[tab.parent]["value"] == release.output_id
+
+
+def test_title_note_and_human_part_go_into_the_request(tab, studio):
+    last(press_generate(tab, typed=("  Blue evening ", " ", ["editing"])))
+    (asked,) = studio.requests
+    assert (asked.title, asked.note, asked.human) == ("Blue evening", None, ("editing",))
+
+
+def test_a_new_seed_each_press_unless_it_is_kept(tab, studio):
+    for _ in range(3):
+        seen = last(press_generate(tab, locked=False))
+        assert seen[tab.seed] == studio.requests[-1].seed
+    last(press_generate(tab, locked=True, seed=5))
+    seeds = [asked.seed for asked in studio.requests]
+    assert len(set(seeds)) == 4
+    assert seeds[-1] == 5
+
+
+def test_the_same_request_again_gives_the_output_there_is(tab, studio):
+    last(press_generate(tab))
+    seen = last(press_generate(tab))
+    assert len(studio.requests) == 1
+    assert "You have this already" in seen[tab.notice]
+    last(press_generate(tab, format="mp3"))
+    assert len(studio.requests) == 2
+
+
+def test_repeats_are_counted_before_the_limit(tab, studio, monkeypatch):
+    monkeypatch.setattr(studio, "repeats_today", lambda account=None: (12, 20))
+    seen = last(press_generate(tab))
+    assert "12 of 20 repeats" in seen[tab.desk.board]["bar"]
+
+
+@pytest.mark.parametrize("seed", [-5, None, 2**31, 1.5])
+def test_a_seed_that_cannot_be_is_named(tab, studio, seed):
+    seen = last(press_generate(tab, seed=seed))
+    assert "The seed" in seen[tab.notice]
+    assert not studio.requests
+
+
+def test_a_refused_title_is_told_beside_its_field_and_takes_nothing_away(tab, studio):
+    first = last(press_generate(tab))
+    assert "Beatles" in tab._on_title("for The Beatles")
+    assert tab._on_title("Blue evening") == ""
+    seen = last(press_generate(tab, typed=("for The Beatles", "", []), seed=4))
+    assert "field-note" in seen[tab.title_note]
+    assert len(studio.requests) == 1
+    assert tab.desk.board not in seen, "the list with its player stays as it is"
+    assert first[tab.desk.board]["takes"]
+
+
+def test_choosing_among_outputs_is_offered_when_there_are_some(tab):
+    offered = [part for _, part in tab.human.choices]
+    assert "editing" in offered
+    assert "selection" not in offered
+    seen = last(press_generate(tab))
+    assert "selection" in [part for _, part in seen[tab.human]["choices"]]
+
+
+def test_a_refused_tag_gives_the_reason_and_no_music(tab, studio):
+    (panel,) = panels(tab, last(press_generate(tab, genre="genre/choral")))
+    assert "nobody has granted it" in panel
+    assert not studio.releases
+
+
+def test_a_fault_of_ours_shows_a_reference_and_logs_the_cause(tab, studio, caplog):
+    studio.failure = RuntimeError("secret /path/to/thing")
+    (panel,) = panels(tab, last(press_generate(tab)))
+    reference = re.search(r"the reference ([0-9a-f]{8})", panel)
+    assert reference is not None
+    assert "secret" not in panel
+    assert reference[1] in caplog.text
+
+
+def test_a_job_lives_on_when_its_page_is_closed_and_shows_on_the_next(tab, studio, making):
+    studio.takes_s = 0.4
+    states = press_generate(tab)
+    next(states)
+    states.close()  # the browser goes away
+    seen = last(tab._on_load(request("another page")))
+    (release,) = studio.releases.values()
+    assert [take["id"] for take in seen[tab.desk.board]["takes"]] == [release.output_id]
+
+
+def test_a_page_opened_meanwhile_sees_the_work_and_can_stop_it(tab, studio, making):
+    studio.takes_s = 30.0
+    states = press_generate(tab)
+    next(states)
+    other = tab._on_load(request("another page"))
+    next(other)
+    (job,) = next(other)[tab.desk.board]["jobs"]
+    assert job["live"]
+    seen = last(tab._on_command({"cancel": job["id"]}, request("a third page")))
+    assert studio.stopped.is_set()
+    assert "Nothing was kept and nothing was released" in panels(tab, seen)[0]
+    seen = last(tab._on_command({"dismiss": job["id"]}, request("one")))
+    assert panels(tab, seen) == []
+
+
+def test_one_account_neither_sees_nor_stops_anothers_work(tab, studio, making):
+    studio.takes_s = 30.0
+    next(press_generate(tab))
+    (job,) = making.of("local")
+    eve = request("eve's page", Actor("eve", "eve", Role.ARTIST))
+    studio.takes_s = 30.0
+    seen = last(tab._on_command({"cancel": job.id}, eve))
+    assert seen[tab.desk.board]["jobs"] == []
+    assert job.state.live
+    making.cancel("local")
+
+
+# -- jobs -----------------------------------------------------------------------------------------
+
+
+def made(output_id="9f2c00a1b2c3d4e5"):
+    return lambda report, cancel: SimpleNamespace(output_id=output_id)
+
+
+def until_stopped(report, cancel):
+    assert cancel.wait(10)
+    raise GenerationCancelledError("stopped")
+
+
+def test_what_was_at_work_when_the_server_stopped_is_told_at_the_next_start(tmp_path):
+    record = tmp_path / "page-jobs.json"
+    gate = threading.Event()
+    with JobRunner(running=1, waiting=3) as runner:
+        making = Making(runner, record)
+        making.add(
+            "ada", "jazz, 10 s", lambda report, cancel: gate.wait(10), seconds=10, model="house"
+        )
+        kept = record.read_text()
+        assert record.stat().st_mode & 0o077 == 0
+        gate.set()
+        list(making.watch("ada", "s"))
+    assert not record.exists()
+    record.write_text(kept)  # as if the process had been killed
+    with JobRunner(running=1, waiting=3) as runner:
+        (job,) = Making(runner, record).of("ada")
+        assert job.state is JobState.INTERRUPTED
+        assert "Nothing was released" in views.job_panel(job)
+        assert not record.exists(), "told once"
+        record.write_text("no json")
+        assert Making(runner, record).of("ada") == []
+
+
+def test_nothing_typed_is_kept_on_disk(tab, studio, tmp_path):
+    studio.takes_s = 30.0
+    states = press_generate(tab, typed=("Blue evening", "private words", []))
+    next(states)
+    kept = (tmp_path / "page-jobs.json").read_text()
+    assert "jazz" in kept
+    assert "Blue" not in kept
+    assert "private" not in kept
+    tab._making.cancel("local")
+
+
+def test_a_job_that_waits_is_cancelled_without_running(making):
+    first = making.add("ada", "a", until_stopped, seconds=1, model="house")
+    second = making.add("ada", "b", made(), seconds=1, model="house")
+    assert second.state is JobState.WAITING
+    making.cancel("ada", second.id)
+    assert second.state is JobState.CANCELLED
+    making.cancel("ada")
+    *_, jobs = making.watch("ada", "s")
+    assert {job.state for job in jobs} == {JobState.CANCELLED}
+    assert first.output_id is None
+
+
+def test_the_time_a_piece_takes_is_known_after_the_first(making):
+    assert making.expected_s("house", 10) is None
+    assert "known after the first piece" in views.cost_line(None, 10)
+    making.add("ada", "a", lambda *_: (time.sleep(0.1), made()(*_))[1], seconds=1, model="house")
+    list(making.watch("ada", "s"))
+    assert making.expected_s("house", 10) > 0.5
+    assert "about 12 s of work" in views.cost_line(12.3, 10)
+
+
+def test_a_session_watches_once(making):
+    making.add("ada", "a", until_stopped, seconds=1, model="house")
+    states = making.watch("ada", "s")
+    next(states)
+    assert len(list(making.watch("ada", "s"))) == 1
+    making.cancel("ada")
+    list(states)
+
+
+def test_the_bar_is_plain_text_for_the_script(tab, studio):
+    seen = last(press_generate(tab))
+    assert json.loads(json.dumps(seen[tab.desk.board])) == seen[tab.desk.board]
