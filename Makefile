@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studio test lint types contracts bench clean
+.PHONY: help setup studio test test-fast lint types contracts bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ studio: $(READY) ## set up and serve the page on http://127.0.0.1:7860
 
 test: $(READY) ## set up and run every test
 	$(BIN)/pytest
+
+# Unit tests without those marked slow, and without the examples: what to run while you work.
+test-fast: $(READY) ## the quick part of the tests, in two processes
+	$(BIN)/pytest -n 2 -m "not slow" -o addopts="-q -rs --strict-markers --strict-config -p no:cacheprovider" tests/unit
 
 lint: $(READY) contracts types ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

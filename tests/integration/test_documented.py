@@ -34,7 +34,7 @@ def check(line: str) -> None:
             words = words[: words.index(end)]
     program, arguments = words[0], words[1:]
     if program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         unknown = [word for word in arguments if "=" not in word and word not in targets]
         assert not unknown, f"no such make target: {unknown}"
         return

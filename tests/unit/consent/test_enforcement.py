@@ -79,6 +79,7 @@ def suspicious(name: str, tree: ast.AST) -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_only_the_door_calls_a_model():
     assert [call for name, tree in modules() for call in suspicious(name, tree)] == []
     (door,) = [
@@ -101,6 +102,7 @@ def test_the_reader_finds_a_way_round_the_door(line):
     assert suspicious("web/ui/create/tab.py", ast.parse(line))
 
 
+@pytest.mark.slow
 def test_models_are_made_in_one_place():
     for name, tree in modules():
         if name in MAY_MAKE_MODELS or name.startswith(INSIDE_THE_MODEL):
@@ -113,6 +115,7 @@ def test_models_are_made_in_one_place():
         assert not mentions & MODEL_MAKERS, f"{name} takes hold of a model"
 
 
+@pytest.mark.slow
 def test_decisions_are_made_by_the_policy_only():
     for name, tree in modules():
         made = [

@@ -13,6 +13,8 @@ from watermark.audio.waveform import encode, read
 from watermark.coding.identify import Codebook, CodebookEntry
 from watermark.coding.message import SealId, SealKey
 
+pytestmark = pytest.mark.slow
+
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 SEAL = SealId.parse("9f2c00a1b2c3d4e5")
 

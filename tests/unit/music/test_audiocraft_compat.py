@@ -12,6 +12,8 @@ import pytest
 from studio.core.errors import AudiocraftMissingError
 from studio.music.models.hub.audiocraft_compat import INERT, load_audiocraft
 
+pytestmark = pytest.mark.slow
+
 
 def run_python(code: str, *path: Path) -> str:
     """Run ``code`` in a fresh interpreter, warnings as errors, ``path`` before all packages."""

@@ -20,6 +20,8 @@ from studio.music.training.catalogue import (
     render_catalogue,
 )
 
+pytestmark = pytest.mark.slow
+
 needs_synth = pytest.mark.needs("fluidsynth", "soundfont")
 CONFIG = Path(__file__).parents[3] / "configs" / "train" / "catalogue.yaml"
 

@@ -12,6 +12,8 @@ from studio.music.models.checkpoints import load_checkpoint
 from studio.music.models.decoding import CachedLM, Sampling, sample
 from tests.support.models import tiny_house_model, tiny_hub_model
 
+pytestmark = pytest.mark.slow
+
 SHORT = "a waltz"
 LONG = "bright and happy orchestra in a gentle waltz time, calm and bright"
 

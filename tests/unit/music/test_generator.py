@@ -20,6 +20,8 @@ from studio.music.models.generator import MusicGenerator, get_generator, hub_is_
 from tests.support.models import TAGS_FILE, tiny_house_model
 from watermark.audio.waveform import Waveform
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):

@@ -36,6 +36,8 @@ from studio.music.training.lm import (
 )
 from studio.music.training.tokens import Heard, SegmentPlan, TokenStore, encode_track, tokens_digest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 TAGS = (
     ("genre/waltz", "mood/calm", "lead/piano", "tempo/slow"),

@@ -19,6 +19,8 @@ from studio.music.models.house.performer import HousePerformer, is_performer
 from studio.music.models.house.token_stream import Drawing, StepWeights, TokenStream
 from tests.support.performers import small_score, tiny_config, tiny_lm, tiny_performer, without_tags
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def performer(tmp_path_factory) -> HousePerformer:

@@ -33,6 +33,8 @@ from studio.music.training.performer.training import (
 from tests.support.performers import small_score, tiny_config, tiny_lm
 from tests.unit.music.test_stem_codec import small_codec
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "train"
 TINY = PerformerTrainingConfig(
     model={"dim": 32, "layers": 1, "heads": 2, "hidden_scale": 2, "context": 20},

@@ -14,6 +14,8 @@ from studio.music.composer import Composition, Mix, Note, Part, compose
 from studio.music.training import rendering
 from studio.music.training.rendering import PEAK_DBFS, RATE, RMS_DBFS, Renderer, samples_digest
 
+pytestmark = pytest.mark.slow
+
 needs_synth = pytest.mark.needs("fluidsynth", "soundfont")
 
 

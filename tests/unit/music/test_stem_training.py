@@ -32,6 +32,8 @@ from studio.music.training.stems.instrument_tables import measure_drum, measure_
 from studio.music.training.stems.rendering import StemRenderer
 from tests.unit.music.test_stem_codec import score, tables
 
+pytestmark = pytest.mark.slow
+
 needs_synth = pytest.mark.needs("fluidsynth", "soundfont")
 RECIPE = Path(__file__).parents[3] / "configs" / "train" / "stem-codec.yaml"
 MODEL = StemCodecConfig(dim=16, predictor_layers=1, encoder_layers=1, decoder_layers=1, bins=16)

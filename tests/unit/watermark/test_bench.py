@@ -34,6 +34,8 @@ from watermark.models.base import SEAL_RATE
 from watermark.models.networks import Spectrum
 from watermark.util.stats import wilson
 
+pytestmark = pytest.mark.slow
+
 KEY = SealKey(1, b"b" * 32)
 
 

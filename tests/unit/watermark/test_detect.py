@@ -12,6 +12,8 @@ from watermark.embedding.embed import embed
 from watermark.errors import UnreadableAudioError
 from watermark.models.base import SealModel, load_seal_model
 
+pytestmark = pytest.mark.slow
+
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 IDS = [SealId(bytes([n]) * 8) for n in range(200)]
 SEAL = IDS[77]

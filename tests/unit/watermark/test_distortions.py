@@ -21,6 +21,8 @@ from watermark.evaluation.bench import synthetic_clips
 from watermark.evaluation.distortions import ATTACKS, AttackSpec
 from watermark.evaluation.metrics import log_spectral_distance
 
+pytestmark = pytest.mark.slow
+
 CONFIG = shipped_attacks()
 
 

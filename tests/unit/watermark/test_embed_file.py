@@ -26,6 +26,8 @@ from watermark.errors import UnreadableAudioError, UnsupportedAudioError
 from watermark.models.base import SealModel, load_seal_model
 from watermark.util.files import replacing
 
+pytestmark = pytest.mark.slow
+
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
 SEAL = SealId.parse("0011223344556677")
 

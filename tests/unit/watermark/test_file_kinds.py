@@ -28,6 +28,8 @@ from watermark.audio.waveform import (
 )
 from watermark.errors import UnreadableAudioError, UnsupportedAudioError
 
+pytestmark = pytest.mark.slow
+
 LIMITS = DecodeLimits()
 SIDE = ("FL", "FR", "FC", "LFE", "SL", "SR")
 

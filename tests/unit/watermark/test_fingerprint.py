@@ -17,6 +17,8 @@ from watermark.fingerprint.haitsma_kalker import (
 )
 from watermark.fingerprint.index import FingerprintIndex
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tracks() -> list[Waveform]:

@@ -16,6 +16,8 @@ from watermark.evaluation.bench import Bench, Clip, synthetic_clips
 from watermark.evaluation.distortions import AttackSpec
 from watermark.evaluation.parallel import attack_all
 
+pytestmark = pytest.mark.slow
+
 SPECS = (
     AttackSpec("clean", "none", "clean", {}),
     AttackSpec("noise", "noise", "white-noise", {"snr_db": 0}),

@@ -11,6 +11,8 @@ import pytest
 from tests.support.rights import run_bound
 from watermark.cli.paths import why_not_a_file, why_not_a_folder
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_can_be_written_is_not_refused(tmp_path: Path) -> None:
     (tmp_path / "there.wav").touch()

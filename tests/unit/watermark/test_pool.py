@@ -12,6 +12,8 @@ from tests.support.work import no_weights, slow_to_start, squares
 from watermark.batch.pool import Failure, in_order
 from watermark.errors import SealModelError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("jobs", [0, 2])
 def test_every_item_is_answered_in_its_order(jobs):

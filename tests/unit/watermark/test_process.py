@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from watermark.cli.numbers import Count, Number
 from watermark.cli.process import FAILED, INTERRUPTED, PIPE_CLOSED, CommandGroup, emit
 
+pytestmark = pytest.mark.slow
+
 VERDICTS = (0, 1)
 
 

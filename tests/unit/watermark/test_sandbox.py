@@ -14,6 +14,8 @@ from watermark.audio.sandbox import SandboxLimits, isolated_blocks, isolated_jso
 from watermark.audio.waveform import DecodeLimits, Waveform, encode, read
 from watermark.errors import AudioError, AudioTooLongError, UnreadableAudioError
 
+pytestmark = pytest.mark.slow
+
 LIMITS = DecodeLimits(max_duration_s=20, max_bytes=10**7, deadline_s=10)
 ISOLATED = replace(LIMITS, isolated=True)
 

@@ -20,6 +20,8 @@ from watermark.train.data import HostSampler, build_shard, build_speech
 from watermark.train.export import export, update_record
 from watermark.train.recipe import Profile, Stage, _common_power, load_profile, run
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[3] / "configs" / "train" / "seal.yaml"
 
 

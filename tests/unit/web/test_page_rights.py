@@ -25,6 +25,8 @@ from studio.web.uploads import Budget, Uploads
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.unit.pretend import PretendStudio
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = "https://studio.example"
 
 
