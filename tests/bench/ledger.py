@@ -36,7 +36,7 @@ from studio.provenance.ledger.proof_bundle import check_bundle, make_bundle
 from studio.provenance.ledger.proofs import check_consistency, check_inclusion
 from tests.support.ledgers import notary_of
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)  # entries go on from there
 _BATCH = 20_000
 
 
