@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from studio.app import restore as module
 from studio.app.backup import back_up
 from studio.app.backup_manifest import MANIFEST
 from studio.app.container import Studio, open_studio
@@ -220,7 +221,16 @@ class Restore(Operation):
         return StudioPaths(self.folder / f"restored-{number}" / "home", self.folder / "configs")
 
     def work(self, number: int, acknowledge: Say, ready: Ready) -> None:
-        ready()
+        if number % 2:  # while it is put into the home; a full disk would else end the check before
+            clear = module._clear
+
+            def first(home: Path, location: Path | str) -> None:
+                ready()
+                clear(home, location)
+
+            module._clear = first
+        else:
+            ready()
         self._restore(number)
 
     def _restore(self, number: int) -> None:
