@@ -1,6 +1,14 @@
-"""``python -m studio`` is the ``studio`` command."""
+"""The ``studio`` command, also as ``python -m studio``."""
 
-from studio.cli.main import main
+from watermark.util.start import start
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Console entry point."""
+    start("studio.cli.main")
+
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,14 @@
-"""``python -m watermark`` is the ``watermark`` command."""
+"""The ``watermark`` command, also as ``python -m watermark``."""
 
-from watermark.cli.main import main
+from watermark.util.start import start
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Console entry point."""
+    start("watermark.cli.main", prog_name="watermark")
+
 
 if __name__ == "__main__":
-    main(prog_name="watermark")
+    main()

@@ -130,6 +130,15 @@ def _open() -> Studio:
 # -- commands --------------------------------------------------------------------------------------
 
 
+def page_address(host: str, port: int) -> str:
+    """The address of the page, for a browser.
+
+    >>> page_address("localhost", 7860), page_address("::1", 7860)
+    ('http://localhost:7860/', 'http://[::1]:7860/')
+    """
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
 @cli.command()
 @click.option("--host", help="Address to listen on; this machine only by default.")
 @click.option("--port", type=Count(1, 65535), help="Port to listen on.")
@@ -142,7 +151,7 @@ def serve(host: str | None, port: int | None) -> None:
         for line in studio.recover().lines():
             click.echo(f"studio: {line}", err=True)
         address = studio.config.server
-        click.echo(f"http://{host or address.host}:{port or address.port}/", err=True)
+        click.echo(page_address(host or address.host, port or address.port), err=True)
         run(studio, host=host, port=port)
 
 

@@ -5,4 +5,4 @@
 A module of cases has a tuple ``CASES`` and stands in :data:`MODULES`; add yours there.
 """
 
-MODULES = ("tests.inputs.files",)
+MODULES = ("tests.inputs.files", "tests.inputs.evidence", "tests.inputs.lines")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["COMMANDS", "Case", "Source", "ffmpeg"]
 
-COMMANDS = ("detect", "identify", "scan", "embed", "verify")
+COMMANDS = ("detect", "identify", "scan", "embed", "verify", "line")
 
 SEALED = {"detect": "sealed", "identify": "named", "scan": "sealed", "verify": "sealed"}
 EXCERPT = {**SEALED, "verify": "excerpt"}
@@ -46,6 +46,7 @@ class Case:
             named is not run.
         out: name of the file that ``embed`` writes, or what makes it.
         options: more arguments of ``embed``.
+        line: for the command ``line``: what bash runs in the folder (:mod:`tests.inputs.lines`).
         parts: Debian parts that making it needs.
     """
 
@@ -55,6 +56,7 @@ class Case:
     wanted: Mapping[str, str]
     out: str | Callable[[Source, Path], Path] = "out.wav"
     options: tuple[str, ...] = ()
+    line: str = ""
     parts: tuple[str, ...] = field(default=())
 
 

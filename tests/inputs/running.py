@@ -17,8 +17,37 @@ from tests.inputs.case import Case, Source
 __all__ = ["Tree"]
 
 _LIMIT_S = 600
+_MISSING_S = 0.05  # of a carrier, from which on the sealed file counts as shorter
+#: Runs the command that the first argument names, in this layout and in earlier ones.
+_PROGRAM = """
+import importlib, sys
+name = sys.argv.pop(1)
+sys.argv[0] = name
+module = importlib.import_module(name + ".cli")
+if not callable(getattr(module, "main", None)):
+    module = importlib.import_module(name + ".cli.main")
+module.main()
+"""
 _TAGS = "genre/bossa-nova,mood/calm"
 _DETECT = {True: "sealed", False: "no seal"}
+
+
+_BASH = """
+set -o pipefail
+watermark() { "$PYTHON" -c "$PROGRAM" watermark "$@"; }
+studio() { "$PYTHON" -c "$PROGRAM" studio "$@"; }
+bound() {
+  setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search \
+    "$PYTHON" -c "$PROGRAM" "$@"
+}
+told() {
+  local words="$1" all code; shift
+  all="$("$@" 2>&1)"; code=$?
+  printf '%s\\n' "$all"
+  [[ "$all" == *"$words"* ]] && return $code
+  return 99
+}
+"""
 
 
 @dataclass
@@ -62,6 +91,10 @@ class Tree:
             if "embed" in case.wanted:
                 word = self._embed(case, path, source)
                 self.answers.setdefault(case.name, {})["embed"] = word
+
+        for case, _path in cases:
+            if "line" in case.wanted:
+                self.answers.setdefault(case.name, {})["line"] = self._line(case)
 
     # -- commands ---------------------------------------------------------------------------------
 
@@ -108,9 +141,27 @@ class Tree:
         if done.returncode == 0:
             if "\n" in done.stdout.strip():
                 return "sealed, in two lines"
+            if not case.options and _seconds(out) < _seconds(path) - _MISSING_S:
+                return "sealed, but shorter"
             notes = done.stderr.count("note: ")
             return "sealed" + (f", {notes} notes" if notes else "")
         return {1: "refused", 2: "usage", 3: "refused"}.get(done.returncode, "crash")
+
+    def _line(self, case: Case) -> str:
+        """The exit code of a line of bash."""
+        environment = {"PYTHON": sys.executable, "PROGRAM": _PROGRAM, "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(
+            ["bash", "-c", _BASH + case.line],
+            cwd=self.folder,
+            env={**self._environment(), **environment},
+            capture_output=True,
+            timeout=_LIMIT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        if b"Traceback" in done.stderr:
+            return f"crash, exit {done.returncode}"
+        return f"exit {done.returncode}"
 
     # -- parts ------------------------------------------------------------------------------------
 
@@ -121,17 +172,10 @@ class Tree:
         return str(next(home.glob("keys/epoch-*.key"))), "ids.txt"
 
     def _run(self, *command: str, checked: bool = False) -> subprocess.CompletedProcess[str]:
-        program = "import sys; from {0}.cli import main; sys.argv[0] = '{0}'; main()"
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.root),
-            "STUDIO_HOME": str(self.folder / "home"),
-            "OMP_NUM_THREADS": "1",
-        }
         done = subprocess.run(
-            [sys.executable, "-c", program.format(command[0]), *command[1:]],
+            [sys.executable, "-c", _PROGRAM, *command],
             cwd=self.folder,
-            env=environment,
+            env=self._environment(),
             capture_output=True,
             text=True,
             timeout=_LIMIT_S,
@@ -142,6 +186,14 @@ class Tree:
         if checked and done.returncode:
             raise RuntimeError(f"{command[:3]}: {done.stderr[-2000:]}")
         return done
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PYTHONPATH": str(self.root),
+            "STUDIO_HOME": str(self.folder / "home"),
+            "OMP_NUM_THREADS": "1",
+        }
 
     def _words(self, done, paths, word) -> dict[str, str]:
         found = {}
@@ -163,6 +215,15 @@ class Tree:
             return {}
         died = f"died of signal {-done.returncode}" if done.returncode < 0 else "crash"
         return {paths[0].name: died}
+
+
+def _seconds(path: Path) -> float:
+    """Duration of a file, as this checkout reads it; of what is no file, anything."""
+    from watermark.audio.waveform import read
+
+    if not path.is_file():
+        return float("inf")
+    return read(path).duration_s
 
 
 def _stereo(piece: Path, path: Path) -> None:

@@ -246,3 +246,27 @@ def test_the_bench_refuses_them_before_the_work(options: tuple[str, str]) -> Non
     done = CliRunner().invoke(main, ["bench", *options])
     assert done.exit_code == 2
     assert options[0] in done.stderr
+
+
+@pytest.mark.parametrize("program", ["watermark", "studio"])
+def test_a_program_that_cannot_be_loaded_gives_no_verdict(program: str, tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise ImportError('half an installation')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[3]}"}
+    done = subprocess.run(
+        [sys.executable, "-m", program, "--version"],
+        env=environment,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == FAILED
+    assert b"half an installation" in done.stderr
+
+
+@pytest.mark.parametrize("program", ["watermark", "studio"])
+def test_python_m_runs_the_command(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", program, "--help"], capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: {program} ".encode())
