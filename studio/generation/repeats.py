@@ -37,6 +37,7 @@ def identical(one: GenerationRequest, other: GenerationRequest) -> bool:
 def _music(request: GenerationRequest) -> tuple[object, ...]:
     return (
         frozenset(request.tags),
+        request.sheet,
         request.duration_s,
         request.seed,
         request.guidance,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ScoreStore",
     "check_sheet",
+    "fixes_form",
     "genre_for",
     "length_of_sheet",
     "score_record",
@@ -123,13 +124,22 @@ def sheet_contributes(text: str) -> bool:
     >>> sheet_contributes("key: C major; tempo: 90"), sheet_contributes("chords: C | F")
     (False, True)
     """
+    fixed = _read(text)
+    return bool(fixed.chords or fixed.melodies)
+
+
+def fixes_form(text: str) -> bool:
+    """Whether a lead sheet says how long the piece is."""
+    return bool(_read(text).form)
+
+
+def _read(text: str) -> Fixed:
     from studio.music.composer.sheet import read_sheet
 
     try:
-        fixed = read_sheet(text)
+        return read_sheet(text)
     except ConfigError as exc:
         raise UsageError(f"the lead sheet: {exc}") from exc
-    return bool(fixed.chords or fixed.melodies)
 
 
 def genre_for(seed: int, genres: Iterable[str], allowed: Callable[[str], bool]) -> str | None:

@@ -201,7 +201,8 @@ def _tempo(
     if fixed.bpm is not None:
         if word is not None and tempo_word(fixed.bpm) != word:
             raise ConfigError(
-                f"{fixed.bpm:g} beats a minute are {tempo_word(fixed.bpm)}, but {word} is asked for"
+                f"{fixed.bpm:g} beats a minute are {tempo_word(fixed.bpm)}, but tempo/{word} is "
+                f"asked for; ask for tempo/{tempo_word(fixed.bpm)} or leave the tempo tag out"
             )
         low = high = fixed.bpm
     steps = 60

@@ -60,7 +60,7 @@ def press_generate(tab, *, genre="genre/jazz", seed=3, locked=True, typed=("", "
     asked = {"use": "noncommercial", "territory": "WORLD", "model": "house", "format": "wav"}
     use, territory, model, format = (asked | options).values()
     return tab._on_generate(
-        genre, "", "", "", use, territory, model, 2.0, 3.0, seed, locked, format, *typed,
+        genre, "", "", "", use, territory, model, 2.0, 3.0, seed, locked, format, *typed, "",
         request(session),
     )  # fmt: skip
 

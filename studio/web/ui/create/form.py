@@ -11,6 +11,7 @@ from studio.core.tags import KINDS
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from studio.reports.formatting import KIND_TITLES, USE_TITLES, territories
 from studio.web.ui.create import view as views
+from studio.web.ui.create.sheet import SheetSection
 from studio.web.ui.create.tag_choices import chip_choices, first_usable, objection
 
 __all__ = ["CreateForm", "contributions"]
@@ -106,6 +107,10 @@ class CreateForm:
                 label="File format",
                 elem_classes="chips",
             )
+
+    def build_sheet(self) -> None:
+        model = self._studio.config.generation.model
+        self.sheet = SheetSection(visible=self._studio.performs_scores(model))
 
     def build_typed(self) -> None:
         with gr.Accordion(

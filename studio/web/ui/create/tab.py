@@ -16,6 +16,7 @@ import gradio as gr
 from studio.accounts.permissions import Permission
 from studio.core.errors import NameRefusedError, StudioError, UsageError
 from studio.core.tags import KINDS
+from studio.generation.scores import fixes_form
 from studio.web.examinations import owner_key
 from studio.web.making import Making, Work
 from studio.web.ui.callers import acting, caller, payer
@@ -47,6 +48,7 @@ class CreateTab(CreateForm):
                 self.build_tags()
                 self.build_scope()
                 self.build_shape()
+                self.build_sheet()
                 self.build_typed()
             with gr.Column(scale=5, min_width=320):
                 self.consent = gr.HTML()
@@ -88,7 +90,7 @@ class CreateTab(CreateForm):
         self.model.input(
             self._on_model,
             [*self._form, self.duration],
-            [*self._answers, self.generate, self.guidance, self.cost],
+            [*self._answers, self.generate, self.guidance, self.sheet.section, self.cost],
             **PRIVATE,
         )
         self.duration.change(
@@ -126,6 +128,7 @@ class CreateTab(CreateForm):
                     self.title,
                     self.note,
                     self.human,
+                    self.sheet.text,
                 ],
             ),
             (self.vary, self._on_vary, [self.parent]),
@@ -258,6 +261,7 @@ class CreateTab(CreateForm):
         return {
             **self._on_scope(genre, mood, lead, tempo, use, territory, model, request),
             self.guidance: self._guidance(model),
+            self.sheet.section: gr.update(visible=self._studio.performs_scores(model)),
             self.cost: self._on_cost(duration, model),
         }
 
@@ -310,6 +314,7 @@ class CreateTab(CreateForm):
         title: str | None,  # None: the panel was never opened
         note: str | None,
         human: list[str] | None,
+        sheet: str | None,
         request: gr.Request,
     ) -> Iterator[_State]:
         refused = _title_refusal(self._studio, title)
@@ -323,9 +328,11 @@ class CreateTab(CreateForm):
 
         def work(studio: Studio) -> tuple[GenerationRequest, Work] | Release:
             drawn["seed"] = _kept(seed) if locked else _roll()
+            lines = sheet if sheet and studio.performs_scores(model) else None
             asked = studio.request(
                 chosen_tags((genre, mood, lead, tempo)),
-                duration_s=duration,
+                duration_s=None if lines and fixes_form(lines) else duration,
+                sheet=lines,
                 seed=drawn["seed"],
                 guidance=guidance,
                 use=use,
