@@ -15,6 +15,7 @@ import click
 from studio.cli.accounts import account, login, logout, whoami
 from studio.cli.admin import backup, init, restore
 from studio.cli.audit import audit
+from studio.cli.benchmark import models_bench
 from studio.cli.consent import consent
 from studio.cli.credentials import credentials, receipt
 from studio.cli.generate import (
@@ -183,6 +184,9 @@ def tags(use: str | None, territory: str | None, model: str | None, as_json: boo
 @cli.group()
 def models() -> None:
     """The generation models, their licences and what they were trained on."""
+
+
+models.add_command(models_bench)
 
 
 @models.command("list")

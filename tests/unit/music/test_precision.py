@@ -41,7 +41,7 @@ def tokens_for(lm, steps, seed=0):
 
 def condition_for(lm, text=None):
     if hasattr(lm.condition_provider, "conditioners"):
-        return precision._probe(lm)
+        return precision.probe_condition(lm)
     from audiocraft.modules.conditioners import ConditioningAttributes
 
     return ConditioningAttributes(text={CONDITION: text or "genre/waltz"})

@@ -32,7 +32,7 @@ from studio.music.models.decoding.network import Network, check_supported, linea
 from studio.music.models.decoding.quality import Quality, measure_quality
 from studio.music.models.decoding.sampling import Sampling
 
-__all__ = ["Decoding", "Precision", "prepare"]
+__all__ = ["Decoding", "Precision", "prepare", "probe_condition"]
 
 _WORTH = 1.5
 """A lossy precision must be this much faster than the next more exact one."""
@@ -133,10 +133,10 @@ def _gate(lm: Any, network: Network, reference: Network) -> Quality:
     tokens = torch.randint(lm.card, (lm.n_q, _GATE_STEPS + 1), generator=generator)
     tokens[:, 0] = lm.special_token_id
     how = Sampling(top_k=min(250, lm.card))
-    return measure_quality(network, reference, _probe(lm), tokens, how)
+    return measure_quality(network, reference, probe_condition(lm), tokens, how)
 
 
-def _probe(lm: Any) -> Any:
+def probe_condition(lm: Any) -> Any:
     """A request to measure with: one word for every text, no melody."""
     from audiocraft.modules.conditioners import ConditioningAttributes, WavCondition
 
