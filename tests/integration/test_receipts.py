@@ -122,7 +122,7 @@ def test_the_page_prints_on_one_sheet(studio, release, tmp_path):
         ],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=900,
     )
     assert len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "r.pdf").read_bytes())) == 1
 

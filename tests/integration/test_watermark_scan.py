@@ -207,7 +207,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(tmp_path):
         while time.monotonic() < until and not (out.exists() and out.stat().st_size):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=900)
     assert process.returncode == 130
     assert "goes on where this one stopped" in said
     assert "Traceback" not in said

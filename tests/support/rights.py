@@ -29,7 +29,7 @@ def run_bound(program: str, *arguments: object, **options: Any) -> subprocess.Co
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
         **options,
     )

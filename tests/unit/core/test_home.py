@@ -119,7 +119,7 @@ def test_four_first_starts_at_once_all_work(tmp_path):
         )
         for _ in range(4)
     ]
-    answers = [child.communicate(timeout=120) for child in children]
+    answers = [child.communicate(timeout=900) for child in children]
     assert [child.returncode for child in children] == [0] * 4, answers
     assert len({out for out, _ in answers}) == 1, "each saw the same ledger"
     with make_studio(tmp_path) as studio:

@@ -48,11 +48,25 @@ def short_waits(source: str) -> Iterator[int]:
                 yield node.lineno
 
 
+def short_limits(source: str) -> Iterator[int]:
+    """Lines that give another process less than ten minutes."""
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr not in ("run", "communicate", "check_output", "check_call"):
+            continue
+        given = {word.arg: word.value for word in node.keywords}
+        limit = given.get("timeout")
+        if isinstance(limit, ast.Constant) and float(limit.value) < 600:
+            yield node.lineno
+
+
 def test_no_test_fails_because_the_machine_is_busy():
     found = [
         f"{path.relative_to(TESTS)}:{line}"
         for path in sorted(TESTS.rglob("*.py"))
-        for line in (*clock_asserts(path.read_text()), *short_waits(path.read_text()))
+        for rule in (clock_asserts, short_waits, short_limits)
+        for line in rule(path.read_text())
     ]
     assert found == []
 
@@ -65,4 +79,6 @@ def test_an_assert_about_time_is_found():
     assert list(clock_asserts("until = time.monotonic()\nassert ready")) == []
     assert list(clock_asserts("assert release.time < 1")) == []
     assert list(short_waits("assert stopped.wait(2)")) == [1]
+    assert list(short_limits("subprocess.run(words, timeout=60)")) == [1]
+    assert list(short_limits("subprocess.run(words, timeout=900)")) == []
     assert list(short_waits("assert not stopped.wait(2)\nassert stopped.wait(60)")) == []

@@ -164,7 +164,7 @@ def test_every_encoder_says_which_file_the_disk_has_no_room_for(tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=True,
     )
     *lines, left = done.stdout.splitlines()

@@ -118,7 +118,7 @@ def _shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
         ["bash", "-c", f'set -o pipefail; run() {{ {program} "$@"; }}; {line}'],
         env={**os.environ, **where, **environment},
         capture_output=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
 
@@ -161,7 +161,7 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
         "main([])"
     )
     command = f'exec "{sys.executable}" -c "$0" 2>&-'
-    done = subprocess.run(["bash", "-c", command, program], timeout=120, check=False)
+    done = subprocess.run(["bash", "-c", command, program], timeout=900, check=False)
     assert done.returncode == 0
     assert target.read_bytes() == b""
 
@@ -178,7 +178,7 @@ def test_a_name_that_is_no_text_is_printed(encoding: str) -> None:
 def _command(program: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     source = f"import sys; from {program}.cli.main import main; sys.argv[0] = {program!r}; main()"
     return subprocess.run(
-        [sys.executable, "-c", source, *arguments], timeout=300, check=False, **options
+        [sys.executable, "-c", source, *arguments], timeout=900, check=False, **options
     )
 
 
