@@ -15,7 +15,15 @@ from functools import lru_cache
 from studio.core.errors import ConfigError
 from studio.music.composer.harmony import QUALITIES, SCALES
 
-__all__ = ["ChordName", "chord_name", "read_chord", "read_pitch", "spell_pitch", "tonic_name"]
+__all__ = [
+    "ChordName",
+    "chord_name",
+    "key_fifths",
+    "read_chord",
+    "read_pitch",
+    "spell_pitch",
+    "tonic_name",
+]
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _FIFTHS = "FCGDAEB"
@@ -88,6 +96,17 @@ def _place(tonic: int, mode: str) -> int:
     signature = _SIGNATURES.get(mode, 0 if 4 in SCALES[mode] else -3)
     place = tonic * 7 % 12  # 0 to 11
     return min((place - 12, place), key=lambda p: (abs(p + signature), abs(p), -p))
+
+
+def key_fifths(tonic: int, mode: str) -> tuple[int, bool]:
+    """The key signature, sharps counted up and flats down, and whether the third is minor.
+
+    >>> key_fifths(2, "dorian"), key_fifths(10, "major")
+    ((0, True), (-2, False))
+    """
+    minor = 4 not in SCALES[mode]
+    signature = _SIGNATURES.get(mode, -3 if minor else 0)
+    return _place(tonic, mode) + signature, minor
 
 
 def tonic_name(tonic: int, mode: str) -> str:
