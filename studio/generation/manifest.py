@@ -15,7 +15,7 @@ from studio.consent.types import Grant, TagDecision, Use
 from studio.provenance.credentials.claims import Claim, Parent, TrainingTerms
 from studio.provenance.release import GenerationRequest, Release, title_of
 
-__all__ = ["claim_of", "instant"]
+__all__ = ["claim_of", "file_title", "instant"]
 
 
 def claim_of(
@@ -26,12 +26,16 @@ def claim_of(
     seal_id: str,
     made_at: datetime,
     parent: Release | None,
+    stem: str | None = None,
 ) -> Claim:
-    """The claim about an output of ``request`` (with its seed) that ``decision`` allowed."""
+    """The claim about an output of ``request`` (with its seed) that ``decision`` allowed.
+
+    ``stem``: about this stem of it.
+    """
     return Claim(
         output_id=seal_id,
         seal_id=seal_id,
-        title=request.title or title_of(request.tags, seal_id),
+        title=file_title(request.title or title_of(request.tags, seal_id), stem),
         made_at=instant(made_at),
         model=model,
         request={
@@ -50,7 +54,17 @@ def claim_of(
             }
         ),
         parent=None if parent is None else _parent(parent),
+        stem=stem,
     )
+
+
+def file_title(title: str, stem: str | None) -> str:
+    """The title of an output's file, or of the file of a stem.
+
+    >>> file_title("Calm waltz (9f2c)", "bass")
+    'Calm waltz (9f2c): bass'
+    """
+    return title if stem is None else f"{title}: {stem}"
 
 
 def instant(at: datetime) -> str:

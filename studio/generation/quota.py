@@ -342,8 +342,9 @@ def nearest_alike(
     query = registry.index.reference(output_id)
     alike = [
         (match.distance, str(match.key))
-        for match in registry.index.search(query, limit=8)
-        if match.key != output_id
+        for match in registry.index.search(query, limit=24)  # stems of outputs among them
+        if "/" not in str(match.key)
+        and match.key != output_id
         and match.key not in besides
         and match.distance <= max_distance
         and match.overlap_s >= _ALIKE_SHARE * query.duration_s

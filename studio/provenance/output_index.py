@@ -1,5 +1,8 @@
 """What the desk searches in: the codebook of all released seals and the index of fingerprints.
 
+An output is a key of the index, and so is each of its recorded stems
+(:func:`~studio.provenance.renditions.part_key`).
+
 Both follow the ledger; a reading never misses an output released before. The fingerprint index is
 kept on disk beside it and only grows by what is new. It is a copy: the note in it names the last
 entry it holds by index and tree head, and where the ledger does not agree it is made again.
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.core.errors import LedgerError
+from studio.provenance.renditions import RenditionStore, part_key
 from watermark.coding.identify import Codebook, CodebookEntry
 from watermark.coding.message import SealId
 from watermark.errors import FingerprintError
@@ -37,7 +41,10 @@ class Registry:
         self._keys = keys
         self._folder = folder
         self._lock = threading.Lock()
-        self._last = -1  # index of the newest entry taken in
+        self._last = -1  # index of the newest release taken in
+        self._last_part = -1  # index of the newest entry of stems taken in
+        self._renditions = RenditionStore(ledger)
+        self._parts: dict[str, list[str]] = {}  # keys of an output's stems
         self.codebook = Codebook()
         self.index = FingerprintIndex()
         self._opened = False
@@ -45,13 +52,17 @@ class Registry:
     def __len__(self) -> int:
         return len(self.codebook)
 
+    def keys_of(self, output_id: str) -> tuple[str, ...]:
+        """The keys of an output's recordings: the mix first, then its stems."""
+        return (output_id, *self._parts.get(output_id, ()))
+
     def refresh(self) -> None:
         """Take in what was released since. Raises :class:`LedgerError`, also for a lost key."""
         with self._lock:
             if not self._opened:
                 self.index = self._open()
                 self._opened = True
-            before = self._last
+            before = self._last, self._last_part
             for entry_index, stored in self._ledger.outputs(after=self._last):
                 key = self._keys.of(stored.epoch)
                 seal_id = SealId.parse(stored.seal_id)
@@ -59,7 +70,16 @@ class Registry:
                 if stored.output_id not in self.index:
                     self.index.add(stored.output_id, _fingerprint(stored))
                 self._last = entry_index
-            if self._last > before:
+            for entry_index, row in self._renditions.sounding(after=self._last_part):
+                name = part_key(row.output_id, row.part)
+                # Made again, a stem sounds the same: one fingerprint of it is enough.
+                known = self._parts.setdefault(row.output_id, [])
+                if name not in known:
+                    known.append(name)
+                if name not in self.index:
+                    self.index.add(name, _print_of(name, row.fingerprint or b""))
+                self._last_part = entry_index
+            if (self._last, self._last_part) != before:
                 self._save()
 
     def _open(self) -> FingerprintIndex:
@@ -75,16 +95,20 @@ class Registry:
         return FingerprintIndex(self._folder, fresh=True)
 
     def _save(self) -> None:
-        entry = self._ledger.entry(self._last)
+        entry = self._ledger.entry(max(self._last, self._last_part))
         # Where nothing can be written the index lives in memory, and the next run makes it again.
         with suppress(OSError):
             self.index.save("" if entry is None else f"{entry.index} {entry.tree_head.hex()}")
 
 
 def _fingerprint(stored: StoredOutput) -> Fingerprint:
+    return _print_of(stored.output_id, stored.fingerprint)
+
+
+def _print_of(key: str, content: bytes) -> Fingerprint:
     try:
-        return Fingerprint.from_bytes(stored.fingerprint)
+        return Fingerprint.from_bytes(content)
     except FingerprintError as exc:
         raise LedgerError(
-            f"the fingerprint of output {stored.output_id} is damaged; run `studio ledger verify`"
+            f"the fingerprint of output {key} is damaged; run `studio ledger verify`"
         ) from exc

@@ -19,8 +19,10 @@ from studio.core.db.tables.credentials import manifest
 from studio.core.db.tables.ledger import ledger_entry, seal_reservation
 from studio.core.db.tables.lineage import output_parent
 from studio.core.db.tables.provenance import key_record, opening
+from studio.core.db.tables.renditions import rendition
 from studio.core.db.tables.scores import output_score
 from studio.provenance.ledger.private_fields import committed_fields
+from studio.provenance.renditions import KIND, RenditionRow, files_facts, row_facts
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -134,6 +136,26 @@ def _key_faults(connection: Connection) -> Iterator[str]:
         yield f"the {purpose} key {number} is on record, and no entry says so"
 
 
+def _rendition_faults(connection: Connection) -> Iterator[str]:
+    """Stems and scores: digests of file, fingerprint and manifest stand in their entry."""
+    stored = {
+        (row.entry_idx, row.part): row_facts(
+            RenditionRow(
+                row.part, row.output_id, row.sha256, row.fingerprint, row.label, row.manifest
+            )
+        )
+        for row in connection.execute(select(rendition))
+    }
+    query = select(ledger_entry.c.idx, ledger_entry.c.leaf).where(ledger_entry.c.kind == KIND)
+    for entry in connection.execute(query.order_by(ledger_entry.c.idx)):
+        for facts in files_facts(json.loads(entry.leaf)["body"]):
+            if stored.pop((entry.idx, facts["part"]), None) != facts:
+                what = f"{facts['part']} of the output {facts['output_id']}"
+                yield f"the {what} is not as entry {entry.idx} names it"
+    for index, part in stored:
+        yield f"the rendition {part} belongs to entry {index}, which names none"
+
+
 def _bodies(connection: Connection, kind: str) -> Iterator[Mapping[str, Any]]:
     query = select(ledger_entry.c.leaf).where(ledger_entry.c.kind == kind)
     for leaf in connection.scalars(query.order_by(ledger_entry.c.idx)):
@@ -147,5 +169,6 @@ RECORDS: Mapping[str, Callable[[Connection], Iterator[str]]] = {
     "seals": _reservation_faults,
     "personal values": _opening_faults,
     "keys": _key_faults,
+    "renditions": _rendition_faults,
 }
 """What to look at, in words, and what looks: each gives one line for a fault."""

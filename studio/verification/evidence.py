@@ -8,8 +8,9 @@ of several outputs, or of ours and other music, comes apart into its parts.
 
 Content is compared in the mix of the channels, and before anything is held against a file also in
 each channel and in the difference of the first two: what cancels in the mix or is drowned by it is
-still there. That a seal was *copied* is said only where the content is positively another one and
-the seal stands there clearly; a seal that is named without either is just that.
+still there. The recorded stems of an output are its content as well. That a seal was *copied* is
+said only where the content is positively another one and the seal stands there clearly; a seal that
+is named without either is just that.
 """
 
 from __future__ import annotations
@@ -17,9 +18,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from studio.provenance.renditions import split_key
+from studio.verification.parts import (
+    Evidence,
+    Part,
+    PartKind,
+    in_order,
+    is_covered,
+    is_weaker,
+    mean_distance,
+    nearest_of_output,
+    outside,
+    unsealed_part,
+)
 from studio.verification.suspect import Recording, clearest, played, speed_spans, views_of
 
 if TYPE_CHECKING:
@@ -64,64 +77,6 @@ _NEARER = 0.05
 """By so much of its bits another output must be nearer before the seal's own is doubted."""
 
 
-class PartKind(StrEnum):
-    """What a stretch of the file is."""
-
-    SEALED = "sealed"  # our seal on its own content
-    OVERLAID = "overlaid"  # our seal, and its content under other sound
-    COPIED = "copied seal"  # our seal on other content
-    ALONE = "seal alone"  # our seal; whether the content is its own cannot be told
-    UNSEALED = "unsealed"  # our content without a readable seal
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A stretch of the file that is an output's, in one way or another. Seconds throughout."""
-
-    kind: PartKind
-    output_id: str
-    start_s: float
-    end_s: float
-    original_start_s: float
-    distance: float | None = None  # of the content; None: too little sound to compare
-    seal: Identification | None = None
-    speed: float = 1.0  # at which it plays, pitch and tempo alike
-    tempo: float = 1.0  # by how much it was stretched, pitch kept
-    rivals: tuple[tuple[str, float], ...] = ()  # other outputs the content agrees with, and how
-
-    @property
-    def length_s(self) -> float:
-        return self.end_s - self.start_s
-
-    @property
-    def original_end_s(self) -> float:
-        return self.original_start_s + self.length_s * self.speed * self.tempo
-
-    def shared_s(self, start_s: float, end_s: float) -> float:
-        return max(0.0, min(self.end_s, end_s) - max(self.start_s, start_s))
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Everything found in one file; ``detection`` is of it, or of it with its speed undone."""
-
-    detection: Detection
-    parts: tuple[Part, ...] = ()
-    speed: float = 1.0  # that was undone for ``detection``
-
-    @property
-    def weight(self) -> float:
-        """How much of the file is accounted for, and how well."""
-        both = self.of_kind(PartKind.SEALED, PartKind.OVERLAID)
-        content = self.of_kind(PartKind.UNSEALED)
-        return sum(p.length_s * (0.5 - (p.distance or 0.25)) for p in both) + 0.5 * sum(
-            p.length_s * (0.5 - (p.distance or 0.25)) for p in content
-        )
-
-    def of_kind(self, *kinds: PartKind) -> list[Part]:
-        return [part for part in self.parts if part.kind in kinds]
-
-
 @dataclass(frozen=True, slots=True)
 class Examiner:
     """Gathers the evidence. ``read`` reads a seal; ``max_speed_change`` bounds the speed search."""
@@ -135,7 +90,7 @@ class Examiner:
         """Seal and content of a recording; a changed speed is found and undone."""
         evidence = self._at_this_speed(recording)
         sealed = evidence.of_kind(PartKind.SEALED)
-        if len(self.registry) == 0 or (sealed and _distance(sealed) <= _SURELY_AT_SPEED):
+        if len(self.registry) == 0 or (sealed and mean_distance(sealed) <= _SURELY_AT_SPEED):
             return evidence
         undone = self._at_another_speed(recording, evidence)
         if undone is None or undone.weight <= 1.1 * evidence.weight:
@@ -174,20 +129,21 @@ class Examiner:
             # The file's second 0 lies where the stretch's does, less the stretch's start.
             moved = replace(found, offset_s=found.offset_s - start_s)
             fresh = self._on_its_content(moved, recording, prints, content)
-            parts += [p for p in fresh if not _covered(p.start_s, p.end_s, parts)]
+            parts += [p for p in fresh if not is_covered(p.start_s, p.end_s, parts)]
             seen = bool(again.segments)
             parts += self._elsewhere(moved, recording, prints, [todo[number]], parts, seen=seen)
         if first is not None and all(part.output_id != first.seal_id.hex for part in parts):
             parts += self._where_read(first, recording, prints, detection, parts)
         retimed = self._at_another_tempo(recording, parts, content)
         # What read at its own tempo there is a piece of the same stretch.
-        parts = [p for p in parts if not _covered(p.start_s, p.end_s, retimed)] + retimed
+        parts = [p for p in parts if not is_covered(p.start_s, p.end_s, retimed)] + retimed
         parts += [
-            _unsealed(stretch)
+            unsealed_part(stretch)
             for stretch in content
-            if not _covered(stretch.start_s, stretch.end_s, parts) and not _weaker(stretch, content)
+            if not is_covered(stretch.start_s, stretch.end_s, parts)
+            and not is_weaker(stretch, content)
         ]
-        return Evidence(detection, tuple(sorted(self._with_rivals(parts, content), key=_in_order)))
+        return Evidence(detection, tuple(sorted(self._with_rivals(parts, content), key=in_order)))
 
     def _at_another_tempo(
         self, recording: Recording, parts: Sequence[Part], content: Sequence[Stretch]
@@ -195,18 +151,18 @@ class Examiner:
         """Stretches whose tempo was changed, by their content: undone, the seal may read again."""
         from watermark.detection.retiming import Retiming
 
-        changed = [s for s in content if s.tempo != 1 and not _covered(s.start_s, s.end_s, parts)][
-            :_MOST_STRETCHES
-        ]
+        changed = [
+            s for s in content if s.tempo != 1 and not is_covered(s.start_s, s.end_s, parts)
+        ][:_MOST_STRETCHES]
         found: list[Part] = []
         for number, waveform in recording.cut([(s.start_s, s.end_s) for s in changed]):
             stretch = changed[number]
             named = self.read(Retiming("tempo", stretch.tempo).undo(waveform)).identification
-            if named is None or named.seal_id.hex != stretch.key:
+            if named is None or named.seal_id.hex != split_key(stretch.key)[0]:
                 continue
             # Second 0 of what was undone is the stretch's start.
             if abs(named.offset_s - stretch.original_start_s) <= _SAME_PLACE_S:
-                sealed = replace(_unsealed(stretch), kind=PartKind.SEALED, seal=named)
+                sealed = replace(unsealed_part(stretch), kind=PartKind.SEALED, seal=named)
                 found.append(sealed)
         return found
 
@@ -224,10 +180,10 @@ class Examiner:
         whole_s = recording.duration_s
         spans: list[tuple[float, float]] = []
         for start_s, end_s in wanted:
-            for low_s, high_s in _outside(start_s, end_s, parts):
+            for low_s, high_s in outside(start_s, end_s, parts):
                 if high_s - low_s < _LEAST_S or high_s - low_s > 0.9 * whole_s:
                     continue  # too short, or what was read as a whole already
-                if not _covered(low_s, high_s, spans=spans):
+                if not is_covered(low_s, high_s, spans=spans):
                     spans.append((low_s, min(high_s, low_s + _LONGEST_S)))
         spans.sort(key=lambda span: span[0] - span[1])
         return spans[:_MOST_STRETCHES]
@@ -245,17 +201,21 @@ class Examiner:
         output_id = found.seal_id.hex
         if not prints:
             return []
-        reference = self._reference(output_id)
-        here = merged(
-            s
-            for print_ in prints
-            for s in agreeing(print_, reference, found.offset_s, within_s=_SAME_PLACE_S)
-        )
+        every: list[Stretch] = []
+        for key in self.registry.keys_of(output_id):
+            reference = self._reference(key)
+            agreed = merged(
+                s
+                for print_ in prints
+                for s in agreeing(print_, reference, found.offset_s, within_s=_SAME_PLACE_S)
+            )
+            every += [replace(s, key=key) for s in agreed]
+        here = nearest_of_output(every)
         for s in content:
             off_s = abs(s.original_start_s - s.start_s - found.offset_s)
             drift_s = abs(s.tempo - 1) * recording.duration_s
             known = any(s.shared_s(o.start_s, o.end_s) > 0.5 * s.length_s for o in here)
-            if s.key == output_id and off_s <= _SAME_PLACE_S + drift_s and not known:
+            if split_key(s.key)[0] == output_id and off_s <= _SAME_PLACE_S + drift_s and not known:
                 # What agrees at one tempo inside a stretch of another is a piece of that.
                 here = [o for o in here if s.shared_s(o.start_s, o.end_s) <= 0.5 * o.length_s]
                 here.append(s)
@@ -269,6 +229,7 @@ class Examiner:
                 s.distance,
                 found,
                 tempo=s.tempo,
+                stem=split_key(s.key)[1],
             )
             for s in here
         ]
@@ -313,7 +274,7 @@ class Examiner:
         ``seen``: the seal stands there clearly, not only in the sum of many seconds. Where other
         sound drowns the content it drowns the seal as well, so only then is it called copied.
         """
-        from watermark.fingerprint.matching import COPIED_DISTANCE, OVERLAID_DISTANCE, nearest_at
+        from watermark.fingerprint.matching import COPIED_DISTANCE, OVERLAID_DISTANCE
 
         output_id = found.seal_id.hex
         reference = self._reference(output_id)
@@ -321,29 +282,47 @@ class Examiner:
         last_s = min(recording.duration_s, reference.duration_s - found.offset_s)
         fresh: list[Part] = []
         for low_s, high_s in spans:
-            for start_s, end_s in _outside(max(low_s, first_s), min(high_s, last_s), parts):
+            for start_s, end_s in outside(max(low_s, first_s), min(high_s, last_s), parts):
                 if end_s - start_s < (_LEAST_S if parts else 0.5):
                     continue
                 original_s = found.offset_s + start_s
 
-                distance, enough = nearest_at(
-                    [print_.between(start_s, end_s) for print_ in prints],
-                    reference,
-                    original_s,
-                    within_s=_PLACE_OFF_S,
-                )
+                views = [print_.between(start_s, end_s) for print_ in prints]
+                distance, enough, stem = self._nearest(output_id, views, original_s)
                 kind = PartKind.ALONE
                 if distance is not None and enough and distance <= OVERLAID_DISTANCE:
                     kind = PartKind.OVERLAID
                 elif distance is not None and seen and distance >= COPIED_DISTANCE:
                     kind = PartKind.COPIED
-                fresh.append(Part(kind, output_id, start_s, end_s, original_s, distance, found))
+                part = Part(kind, output_id, start_s, end_s, original_s, distance, found)
+                fresh.append(replace(part, stem=stem) if kind is PartKind.OVERLAID else part)
         return fresh
+
+    def _nearest(
+        self, output_id: str, views: Sequence[Fingerprint], original_s: float
+    ) -> tuple[float | None, bool, str | None]:
+        """The least distance to the output's mix or one of its stems at a place; which stem.
+
+        Also whether enough sound was compared; a stem is only looked at with enough.
+        """
+        from watermark.fingerprint.matching import nearest_at
+
+        best: tuple[float | None, bool, str | None] = (None, False, None)
+        for key in self.registry.keys_of(output_id):
+            stem = split_key(key)[1]
+            distance, enough = nearest_at(
+                views, self._reference(key), original_s, within_s=_PLACE_OFF_S
+            )
+            if distance is None or (stem is not None and not enough):
+                continue
+            if best[0] is None or distance < best[0]:
+                best = (distance, enough, stem)
+        return best
 
     def _is_anothers(self, here: Stretch, output_id: str, content: Sequence[Stretch]) -> bool:
         """Whether the content is clearly that of another output, which only resembles this one."""
         return any(
-            other.key != output_id
+            split_key(other.key)[0] != output_id
             and other.distance < here.distance - _NEARER
             and other.shared_s(here.start_s, here.end_s) > 0.8 * here.length_s
             for other in content
@@ -356,16 +335,17 @@ class Examiner:
             rivals: dict[str, float] = {}
             for other in content:
                 shared_s = other.shared_s(part.start_s, part.end_s)
-                if other.key != part.output_id and shared_s > 0.5 * part.length_s:
-                    rivals[other.key] = min(other.distance, rivals.get(other.key, 1.0))
+                output_id, _ = split_key(other.key)
+                if output_id != part.output_id and shared_s > 0.5 * part.length_s:
+                    rivals[output_id] = min(other.distance, rivals.get(output_id, 1.0))
             ordered = sorted(rivals.items(), key=lambda item: item[1])
             named.append(replace(part, rivals=tuple(ordered)))
         return named
 
-    def _reference(self, output_id: str) -> Fingerprint:
-        if output_id not in self._cache:
-            self._cache[output_id] = self.registry.index.reference(output_id)
-        return self._cache[output_id]
+    def _reference(self, key: str) -> Fingerprint:
+        if key not in self._cache:
+            self._cache[key] = self.registry.index.reference(key)
+        return self._cache[key]
 
     # -- other speeds -------------------------------------------------------------------------
 
@@ -399,7 +379,13 @@ class Examiner:
 
         def search(query: Fingerprint) -> FingerprintMatch | None:
             if found is not None:
-                return match(query, self._reference(found.seal_id.hex))
+                keys = self.registry.keys_of(found.seal_id.hex)
+                hits = (match(query, self._reference(key)) for key in keys)
+                return min(
+                    (hit for hit in hits if hit is not None),
+                    key=lambda hit: (not hit.is_match, hit.distance),
+                    default=None,
+                )
             return next(iter(self.registry.index.search(query, limit=1)), None)
 
         best = at_any_speed(clearest(waveform), search, limit=limit)
@@ -430,60 +416,3 @@ def _is_settled(evidence: Evidence, recording: Recording) -> bool:
         return recording.apart <= _DIFFERS_MUCH
     sealed = all(part.kind is PartKind.SEALED for part in evidence.parts)
     return sealed or recording.apart <= _DIFFERS
-
-
-def _distance(parts: Sequence[Part]) -> float:
-    """The mean distance of the content, by length."""
-    total_s = sum(part.length_s for part in parts)
-    return sum(part.length_s * (part.distance or 0.0) for part in parts) / total_s
-
-
-def _in_order(part: Part) -> tuple[float, float]:
-    return part.start_s, part.end_s
-
-
-def _unsealed(stretch: Stretch) -> Part:
-    return Part(
-        PartKind.UNSEALED,
-        stretch.key,
-        stretch.start_s,
-        stretch.end_s,
-        stretch.original_start_s,
-        stretch.distance,
-        tempo=stretch.tempo,
-    )
-
-
-def _weaker(stretch: Stretch, content: Sequence[Stretch]) -> bool:
-    """Whether another original explains the same seconds better."""
-    return any(
-        other.key != stretch.key
-        and other.shared_s(stretch.start_s, stretch.end_s) > 0.5 * stretch.length_s
-        and (other.distance, other.key) < (stretch.distance, stretch.key)
-        for other in content
-    )
-
-
-def _covered(
-    start_s: float,
-    end_s: float,
-    parts: Sequence[Part] = (),
-    spans: Sequence[tuple[float, float]] = (),
-) -> bool:
-    """Whether more than half of it lies in one of the parts or spans."""
-    half = 0.5 * (end_s - start_s)
-    return any(part.shared_s(start_s, end_s) > half for part in parts) or any(
-        min(stop, end_s) - max(begin, start_s) > half for begin, stop in spans
-    )
-
-
-def _outside(start_s: float, end_s: float, parts: Sequence[Part]) -> list[tuple[float, float]]:
-    """What of a span no part covers."""
-    left, at = [], start_s
-    for part in sorted(parts, key=_in_order):
-        if part.end_s <= at or part.start_s >= end_s:
-            continue
-        if part.start_s > at:
-            left.append((at, part.start_s))
-        at = max(at, part.end_s)
-    return [*left, (at, end_s)] if at < end_s else left

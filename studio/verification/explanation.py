@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from studio.verification.evidence import Part, PartKind
+from studio.verification.parts import Part, PartKind
 from studio.verification.report import (
     ConsentThenNow,
     bits_text,
@@ -43,8 +43,10 @@ _TWINS = (
 )
 
 
-def title_text(release: Release) -> str:
-    return f"“{release.title}”, output {release.output_id}, ledger entry {release.entry_index}"
+def title_text(release: Release, part: Part | None = None) -> str:
+    """An output by its title; with a part of a stem, that stem of it."""
+    of = "" if part is None or part.stem is None else f"the {part.stem} stem of "
+    return f"{of}“{release.title}”, output {release.output_id}, ledger entry {release.entry_index}"
 
 
 def speed_text(part: Part) -> str:
@@ -77,7 +79,7 @@ def sealed(
     part: Part, release: Release, consent: tuple[ConsentThenNow, ...], *, whole: bool
 ) -> str:
     """Our seal on its own content, the whole of it or one part."""
-    title = title_text(release)
+    title = title_text(release, part)
     what = f"This is {title}." if whole else f"{_capital(span_text(part))} of {title}."
     if part.kind is PartKind.OVERLAID:
         assert part.distance is not None
@@ -118,7 +120,7 @@ def mixed(
     }
     lines = []
     for part in parts:
-        line = f"{_capital(span_text(part))} of {title_text(releases[part.output_id])}, "
+        line = f"{_capital(span_text(part))} of {title_text(releases[part.output_id], part)}, "
         line += kinds[part.kind]
         if part.seal is not None:
             line += f" ({odds_text(part.seal.chance_bound)} of a wrong name)"
@@ -176,7 +178,7 @@ def unsealed_copy(
 ) -> str:
     """Content of ours without a readable seal, and what content alone is worth."""
     assert part.distance is not None
-    title, bits = title_text(release), bits_text(part.distance)
+    title, bits = title_text(release, part), bits_text(part.distance)
     what = (
         f"The content is that of {title} ({bits})"
         if whole

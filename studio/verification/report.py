@@ -18,7 +18,7 @@ from studio.consent.types import OnRevocation
 if TYPE_CHECKING:
     from studio.provenance.release import Release
     from studio.provenance.sealer import MissRate
-    from studio.verification.evidence import Part
+    from studio.verification.parts import Part
     from watermark.detection.detect import Detection
 
 __all__ = [
@@ -90,6 +90,7 @@ class Match:
     distance: float | None = None  # share of fingerprint bits that differ
     chance_bound: float | None = None  # that any wrong seal fits as well
     rivals: tuple[tuple[str, float], ...] = ()  # outputs whose content agrees too, and how far
+    stem: str | None = None  # of the output, which the part is; None: its mix
 
     @classmethod
     def of(cls, part: Part) -> Match:
@@ -103,6 +104,7 @@ class Match:
             distance=part.distance,
             chance_bound=None if part.seal is None else part.seal.chance_bound,
             rivals=part.rivals,
+            stem=part.stem,
         )
 
     @property
@@ -151,6 +153,7 @@ class VerifyReport:
     duration_s: float | None = None
     detection: Detection | None = None
     release: Release | None = None  # the matched output; of several, the one most of the file is
+    stem: str | None = None  # of that output, which (most of) the file is; None: its mix
     offset_s: float | None = None  # where second 0 of the file lies in the original
     fingerprint_distance: float | None = None  # bit error rate against the matched output
     speed: float = 1.0  # at which the file plays; where not 1, `detection` is of the undone file
@@ -199,6 +202,7 @@ class VerifyReport:
             "sha256": self.sha256 or None,
             "seal_id": self.seal_id,
             "entry": self.entry,
+            "stem": self.stem,
             "offset_s": self.offset_s,
             "speed": self.speed,
             "matches": [match.to_json() for match in self.matches],
@@ -221,6 +225,7 @@ class VerifyReport:
             "duration_s": self.duration_s,
             "seal_id": self.seal_id,
             "fingerprint_distance": self.fingerprint_distance,
+            **({} if self.stem is None else {"stem": self.stem}),
         }
 
 

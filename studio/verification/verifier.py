@@ -19,7 +19,8 @@ from studio.consent.types import format_instant
 from studio.core.config import StudioConfig
 from studio.core.errors import DecodingRefusedError, FileAbsentError
 from studio.verification import explanation
-from studio.verification.evidence import Evidence, Examiner, Part, PartKind
+from studio.verification.evidence import Examiner
+from studio.verification.parts import Evidence, Part, PartKind
 from studio.verification.report import (
     ConsentThenNow,
     Match,
@@ -248,6 +249,7 @@ class Verifier:
             fingerprint_distance=main.distance,
             speed=evidence.speed,
             matches=tuple(Match.of(part) for part in parts),
+            stem=main.stem,
             consent=consent,
             others=_others(releases, consents, main.output_id, parts),
         )

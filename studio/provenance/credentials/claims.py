@@ -85,6 +85,7 @@ class Claim:
     territory: str
     training: TrainingTerms
     parent: Parent | None = None
+    stem: str | None = None  # the file is this stem of the output; None: the output itself
 
 
 def soft_binding(namespace: str) -> str:
@@ -110,6 +111,8 @@ def definition(claim: Claim, format: OutputFormat, namespace: str) -> dict[str, 
         **claim.request,
         "parent": None if claim.parent is None else claim.parent.output_id,
     }
+    if claim.stem is not None:
+        generation["stem"] = claim.stem
     consent = {
         "use": claim.use,
         "territory": claim.territory,

@@ -79,15 +79,21 @@ class CredentialDesk:
         uploads: UploadConfig,
         *,
         release: Release | None,
+        part: str | None = None,
     ) -> CredentialFinding:
         """The manifest in ``source``, or, where there is none, that of the output it matches.
+
+        ``part`` names the stem of the output that it is.
 
         Raises :class:`~studio.core.errors.CredentialError` where the ledger's own manifest is
         damaged.
         """
         raw, issued_here = self._examine(source, uploads)
         reading = judge(raw, issued_here=issued_here)
-        stored = None if release is None else self._manifests.of_output(release.output_id)
+        stored = None
+        if release is not None:
+            stored = None if part is None else self._manifests.of_part(release.output_id, part)
+            stored = stored or self._manifests.of_output(release.output_id)
         if reading.state is CredentialState.ABSENT and stored is not None:
             recovered = self._credentials().recover(stored.content)
             if recovered is not None:

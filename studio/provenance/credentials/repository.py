@@ -15,6 +15,7 @@ from sqlalchemy import select
 from studio.core.db.tables.credentials import manifest
 from studio.core.errors import CredentialError
 from studio.provenance.credentials.signing import SignedFile
+from studio.provenance.renditions import RenditionRow, RenditionStore
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,6 +32,7 @@ class StoredManifest:
     output_id: str
     label: str
     content: bytes
+    part: str | None = None  # a stem of the output; None: the output itself
 
 
 class ManifestStore:
@@ -38,6 +40,7 @@ class ManifestStore:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._renditions = RenditionStore(ledger)
 
     @staticmethod
     def keep(connection: Connection, output_id: str, signed: SignedFile) -> None:
@@ -58,7 +61,12 @@ class ManifestStore:
 
     def labelled(self, label: str) -> StoredManifest | None:
         """The manifest of that URN, if it is one of ours. Raises :class:`CredentialError`."""
-        return self._find(manifest.c.label == label, None)
+        found = self._find(manifest.c.label == label, None)
+        return found or _of_rendition(self._renditions.labelled(label))
+
+    def of_part(self, output_id: str, part: str) -> StoredManifest | None:
+        """The manifest of a stem of an output, as it was last made."""
+        return _of_rendition(self._renditions.newest(output_id, part))
 
     def _find(self, condition: object, output_id: str | None) -> StoredManifest | None:
         query = select(manifest).where(condition)  # type: ignore[arg-type] # a column comparison
@@ -81,3 +89,9 @@ class ManifestStore:
     def _digest_of(self, output_id: str | None) -> str | None:
         release = None if output_id is None else self._ledger.release(output_id)
         return None if release is None or release.c2pa is None else release.c2pa["manifest_sha256"]
+
+
+def _of_rendition(row: RenditionRow | None) -> StoredManifest | None:
+    if row is None or row.label is None or row.manifest is None:
+        return None
+    return StoredManifest(row.output_id, row.label, bytes(row.manifest), row.part)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studio.verification.evidence import PartKind
+from studio.verification.parts import PartKind
 from studio.verification.verifier import Verdict
 
 if TYPE_CHECKING:

@@ -42,6 +42,7 @@ GUARDED = (
     "output",
     "output_owner",
     "output_parent",
+    "rendition",
     "seal_reservation",
 )
 """Every append-only table, whichever domain's it is: the audit looks for their triggers."""
