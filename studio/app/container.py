@@ -37,7 +37,7 @@ from studio.consent.administration import (
     shipped_files,
 )
 from studio.consent.types import format_instant
-from studio.core.config import FORMATS, StudioConfig, load_config
+from studio.core.config import FORMATS, OutputFormat, StudioConfig, load_config
 from studio.core.errors import (
     AccessDeniedError,
     ConsentRefusedError,
@@ -72,7 +72,9 @@ if TYPE_CHECKING:
     from studio.consent.name_screen.screen import NameScreen
     from studio.core.db.database import Database
     from studio.generation.derivation import Derivation, Keep
+    from studio.generation.renditions import RenditionMaker, ScoreFile, Stems
     from studio.generation.staging import RecoveryReport
+    from studio.music.composer.score import Score
     from studio.music.models.config import ModelConfig
     from studio.music.models.generator import MusicGenerator
     from studio.provenance.credentials.inspector import CredentialFinding
@@ -517,6 +519,45 @@ class Studio:
             return None
         return lambda output_id: self.accounts().own(output_id, account)
 
+    def stems(
+        self,
+        output_id: str,
+        *,
+        format: OutputFormat | None = None,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        account: str | None = None,
+    ) -> Stems:
+        """The four stems of an output, performed again and recorded; counts as a request.
+
+        See :mod:`studio.generation.renditions`. Raises as :meth:`generate` does, and
+        :class:`UsageError` where the output has no score or its model has other weights now.
+        """
+        release = self.release(output_id)
+        with self._quotas.place(
+            account or LOCAL_ACCOUNT, release.duration_s, repeats=lambda: False
+        ) as place:
+            made = self._renditions.stems(
+                release,
+                format=format,
+                progress=progress,
+                cancel=cancel,
+                permit=self._still_permitted(account),
+            )
+            place.output_id = release.output_id
+        self.security_log().record("download", subject=release.output_id, detail="stems")
+        return made
+
+    def score(self, output_id: str) -> Score:
+        """What an output was performed from. Raises :class:`UsageError` where it has no score."""
+        return self._renditions.score(self.release(output_id))
+
+    def score_file(self, output_id: str) -> ScoreFile:
+        """The score of an output as a MIDI file, recorded; raises as :meth:`score` does."""
+        made = self._renditions.score_file(self.release(output_id))
+        self.security_log().record("download", subject=output_id, detail="score")
+        return made
+
     def _still_permitted(self, account: str | None) -> Callable[[Connection], None] | None:
         """Refuses the release where the account was disabled, or got another role, meanwhile."""
         if account is None:
@@ -853,23 +894,27 @@ class Studio:
         self.config = self.config.model_copy(update={"uploads": uploads})
 
     def examine_credentials(
-        self, source: str | Path | bytes, release: Release | None = None
+        self,
+        source: str | Path | bytes,
+        release: Release | None = None,
+        stem: str | None = None,
     ) -> CredentialFinding:
         """What the Content Credentials in a file are worth; the seal in it is not looked at.
 
-        Where there are none, those of ``release``, which the file was matched to. Raises
+        Where there are none, those of ``release`` (or that stem of it), which the file was matched
+        to. Raises
         :class:`OSError` for a file that cannot be read.
         """
         from studio.provenance.credentials.inspector import CredentialDesk
         from studio.provenance.credentials.repository import ManifestStore
 
         desk = CredentialDesk(self.credentials, ManifestStore(self.ledger()))
-        return desk.examine(source, self.config.uploads, release=release)
+        return desk.examine(source, self.config.uploads, release=release, part=stem)
 
     def _with_credentials(self, report: VerifyReport, source: str | Path | bytes) -> VerifyReport:
         if report.error is not None:
             return report
-        found = self.examine_credentials(source, report.release)
+        found = self.examine_credentials(source, report.release, report.stem)
         told = report.release is not None or found.is_present
         text = f"{report.explanation.rstrip()} {found.explanation}" if told else report.explanation
         return replace(report, c2pa=found.to_json(), explanation=text)
@@ -910,6 +955,31 @@ class Studio:
             ledger=self.ledger(),
             keys=self._keys,
             names=self.name_screen,
+            consent_unmoved=self.registrar().store.require,
+        )
+
+    @cached_property
+    def _renditions(self) -> RenditionMaker:
+        from studio.generation.decisions import Decisions
+        from studio.generation.renditions import RenditionMaker
+        from studio.generation.sealing import FileSealing
+
+        ledger = self.ledger()
+        return RenditionMaker(
+            vocabulary=self.vocabulary,
+            decisions=Decisions(policy=self.policy, ledger=ledger, clock=lambda: datetime.now(UTC)),
+            sealing=FileSealing(
+                config=self.config,
+                sealer=self.sealer,
+                credentials=self.credentials,
+                ledger=ledger,
+            ),
+            models=self.models(),
+            generator=self.generator,
+            ledger=ledger,
+            keys=self._keys,
+            forebears=self._lineage.forebears,
+            require_distribution=self.registrar().require_distribution,
             consent_unmoved=self.registrar().store.require,
         )
 

@@ -10,15 +10,17 @@ import click
 
 from studio.cli.caller import open_as_caller
 from studio.cli.output import emit, json_option
+from studio.cli.progress import Meter
+from studio.cli.stems import hand_out, require_score
 from studio.core.config import FORMATS
 from studio.core.errors import UsageError
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from watermark.cli.numbers import Count, Number
-from watermark.cli.paths import INPUT, OutputFile
+from watermark.cli.paths import INPUT, OutputFile, OutputFolder
 from watermark.cli.process import printable
 
 if TYPE_CHECKING:
-    from studio.app.container import Progress, Release, Studio
+    from studio.app.container import Release, Studio
 
 __all__ = ["extend", "generate", "lineage", "scope_options", "split_tags", "tags_option", "vary"]
 
@@ -80,6 +82,8 @@ _making_options = _with(
     metavar="FILE",
     help="Lead sheet: key, tempo, metre, form, chords, melody (docs/scores.md).",
 )
+@click.option("--stems", type=OutputFolder(), help="Put the four stems into this folder too.")
+@click.option("--midi", type=OutputFile(), help="Write the score to this file too (MIDI).")
 @_making_options
 @scope_options
 @json_option
@@ -87,6 +91,8 @@ def generate(
     tags: str,
     seconds: float | None,
     sheet: Path | None,
+    stems: Path | None,
+    midi: Path | None,
     out: Path | None,
     as_json: bool,
     **options: Any,
@@ -97,7 +103,11 @@ def generate(
         options["sheet"] = _text_of(sheet)
     with open_as_caller() as studio:
         request = studio.request(split_tags(tags), duration_s=seconds, **options)
-        _make(studio, lambda: studio.generate(request, progress=_Meter()), out, as_json)
+        require_score(studio, request.model, stems, midi)
+        release = _make(studio, lambda: studio.generate(request, progress=Meter()), out, as_json)
+        beside = hand_out(studio, release.output_id, stems, midi)
+    if as_json and beside:
+        emit({"output_id": release.output_id, **beside})
 
 
 @click.command()
@@ -136,7 +146,7 @@ def vary(
                 seed=seed,
                 changes=changes,
                 keep=keep,
-                progress=_Meter(),
+                progress=Meter(),
             ),
             out,
             as_json,
@@ -163,7 +173,7 @@ def extend(
         _make(
             studio,
             lambda: studio.extend(
-                _source(source), seconds, seed=seed, changes=changes, progress=_Meter()
+                _source(source), seconds, seed=seed, changes=changes, progress=Meter()
             ),
             out,
             as_json,
@@ -224,7 +234,9 @@ def _made_ready(options: dict[str, Any], out: Path | None) -> dict[str, Any]:
     return {**options, "human": tuple(human)}
 
 
-def _make(studio: Studio, making: Callable[[], Release], out: Path | None, as_json: bool) -> None:
+def _make(
+    studio: Studio, making: Callable[[], Release], out: Path | None, as_json: bool
+) -> Release:
     """Run it, copy the file where it is wanted, and say what was made."""
     for line in studio.recover().lines():
         click.echo(f"studio: {line}", err=True)
@@ -236,7 +248,7 @@ def _make(studio: Studio, making: Callable[[], Release], out: Path | None, as_js
         _copy(release.path, out)
     if as_json:
         emit(_release_json(release))
-        return
+        return release
     click.echo(printable(str(out or release.path)))
     click.echo(f"title         {release.title}")
     click.echo(f"seal          {release.seal_id}")
@@ -245,19 +257,7 @@ def _make(studio: Studio, making: Callable[[], Release], out: Path | None, as_js
         click.echo(f"parent        {release.lineage['parent']} ({release.lineage['relation']})")
     for line in release.credits:
         click.echo(f"credit        {line}")
-
-
-class _Meter:
-    """Progress on stderr: a line per stage, and generation in tenths."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, progress: Progress) -> None:
-        step = f"{progress.stage}{int(progress.fraction * 10)}"
-        if step != self._last:
-            self._last = step
-            click.echo(f"{progress.fraction:4.0%} {progress.text}", err=True)
+    return release
 
 
 def _format_of(out: Path, format: str | None) -> str:

@@ -28,6 +28,7 @@ from studio.cli.generate import (
 from studio.cli.ledger import ledger
 from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE, emit
 from studio.cli.reports import disclosure, names, statement, usage
+from studio.cli.stems import score, stems
 from studio.cli.training import house
 from studio.cli.verify import scan, verify
 from studio.core.errors import (
@@ -102,7 +103,18 @@ for _command in (account, login, logout, whoami):
     cli.add_command(_command)
 cli.add_command(house)
 cli.add_command(consent)
-for _command in (generate, vary, extend, lineage, statement, disclosure, names, usage):
+for _command in (
+    generate,
+    score,
+    stems,
+    vary,
+    extend,
+    lineage,
+    statement,
+    disclosure,
+    names,
+    usage,
+):
     cli.add_command(_command)
 cli.add_command(ledger)
 cli.add_command(credentials)

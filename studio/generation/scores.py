@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from studio.core.db.tables.ledger import output
 from studio.core.db.tables.scores import output_score
 from studio.core.errors import ConfigError, LedgerError, UsageError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from studio.music.composer.score import Score
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.release import Release
+    from watermark.fingerprint.haitsma_kalker import Fingerprint
 
 __all__ = [
     "ScoreStore",
@@ -71,6 +73,22 @@ class ScoreStore:
                 "entry names; run `studio ledger verify`"
             )
         return score
+
+    def fingerprint_of(self, release: Release) -> Fingerprint:
+        """The fingerprint of an output as it was released. Raises :class:`LedgerError`."""
+        from watermark.errors import FingerprintError
+        from watermark.fingerprint.haitsma_kalker import Fingerprint
+
+        query = select(output.c.fingerprint).where(output.c.output_id == release.output_id)
+        with self._ledger.database.reading() as connection:
+            content = connection.execute(query).scalar_one()
+        try:
+            return Fingerprint.from_bytes(content)
+        except FingerprintError as exc:
+            raise LedgerError(
+                f"the fingerprint of output {release.output_id} is damaged; "
+                "run `studio ledger verify`"
+            ) from exc
 
 
 def _text(content: bytes) -> str:

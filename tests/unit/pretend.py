@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,10 @@ class PretendStudio(Studio):
 
     def audio_file(self, output_id: str) -> Path:
         return self._download_of(self.release(output_id))
+
+    def score_file(self, output_id: str) -> SimpleNamespace:
+        self.release(output_id)
+        return SimpleNamespace(content=b"MThd")
 
     def outputs(self, limit: int = 50, *, account: str | None = None) -> list[Release]:
         mine = self.releases if account is None else self.accounts().outputs_of(account)

@@ -216,6 +216,19 @@ def create_v1(
         """The offline proof that the release is in the ledger."""
         return dict(_of_output(mine, output_id, "proof"))
 
+    @app.get("/outputs/{output_id}/score.mid", tags=["outputs"])
+    def score(mine: Mine, output_id: str) -> Response:
+        """The score as a MIDI file with title, id and credits; 404 where there is none."""
+        made = _of_output(mine, output_id, "score_file")
+        return Response(
+            made.content,
+            media_type="audio/midi",
+            headers={
+                "Content-Disposition": f'attachment; filename="{output_id}.mid"',
+                "Cache-Control": "private, no-store",
+            },
+        )
+
     @app.get("/outputs/{output_id}/receipt", tags=["outputs"])
     def receipt(
         mine: Mine,

@@ -35,6 +35,7 @@ MAY_MAKE_MODELS = {
     "generation/pipeline.py": "a type only",
     "consent/enforcement.py": "a type only",
     "generation/quota.py": "a type only",
+    "generation/renditions.py": "a type only",
 }
 
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from studio.verification.evidence import Examiner, PartKind
+from studio.verification.evidence import Examiner
+from studio.verification.parts import PartKind
 from tests.support.studios import music
 from watermark.audio.waveform import Waveform
 from watermark.coding.identify import Identification
@@ -21,7 +22,10 @@ SEAL = SealId(bytes(8))
 
 def parts(heard: Waveform, ours: Waveform, *, segments: tuple[Segment, ...], offset_s: float):
     """What is said where ours was named over the whole of what is heard."""
-    registry = SimpleNamespace(index=SimpleNamespace(reference=lambda key: fingerprint(ours)))
+    registry = SimpleNamespace(
+        index=SimpleNamespace(reference=lambda key: fingerprint(ours)),
+        keys_of=lambda output_id: (output_id,),
+    )
     examiner = Examiner(registry, read=lambda _: pytest.fail("nothing is read again"))
     recording = SimpleNamespace(print=fingerprint(heard), duration_s=heard.duration_s)
     found = Identification(SEAL, 1, 7.0, 1e-8, offset_s, 0.68, 20, 1000)

@@ -35,6 +35,7 @@ ROUTES = {
     ("GET", "/outputs/{output_id}"): (None, EVERYBODY),
     ("GET", "/outputs/{output_id}/audio"): (None, {A, ROOT}),
     ("GET", "/outputs/{output_id}/proof"): (None, EVERYBODY),
+    ("GET", "/outputs/{output_id}/score.mid"): (None, {A, ROOT}),
     ("GET", "/outputs/{output_id}/receipt"): (None, EVERYBODY),
     ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
     ("GET", "/consent/site"): (None, EVERYBODY),
@@ -166,6 +167,10 @@ def test_an_artist_fetches_her_own_output_and_nobody_elses(client, studio, token
     missing = send(client, "GET", f"/outputs/{'0' * 16}/audio", headers=tokens[A])
     assert theirs.status_code == missing.status_code == 404
     assert theirs.text == missing.text
+    score = send(client, "GET", f"/outputs/{mine}/score.mid", headers=tokens[A])
+    assert (score.content[:4], score.headers["content-type"]) == (b"MThd", "audio/midi")
+    theirs = send(client, "GET", f"/outputs/{others}/score.mid", headers=tokens[A])
+    assert (theirs.status_code, theirs.text) == (404, missing.text)
     listed = send(client, "GET", "/outputs", headers=tokens[A]).json()
     assert [record["output_id"] for record in listed] == [mine]
     assert str(studio.paths.home) not in str(listed)
