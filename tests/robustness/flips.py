@@ -210,7 +210,9 @@ def _rows(database: Path) -> _Rows | None:
         if connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             return None
         names = ["type", "name", "tbl_name", "sql"]
-        schema = connection.execute(f"SELECT {', '.join(names)} FROM sqlite_master").fetchall()
+        order = "ORDER BY type, name"  # dropped and made again, they stand elsewhere
+        wanted = ", ".join(names)
+        schema = connection.execute(f"SELECT {wanted} FROM sqlite_master {order}").fetchall()
         found: _Rows = {"schema": (names, schema)}
         for name in [row[1] for row in schema if row[0] == "table"]:
             rows = connection.execute(f"SELECT * FROM {name}")

@@ -29,7 +29,7 @@ def test_a_restore_that_left_files_and_no_marker_is_noticed(tmp_path):
 
 
 def test_changed_columns_are_found_and_would_be_missed_without_the_audit(tmp_path, monkeypatch):
-    wanted = ("account", "output_owner", "manifest")
+    wanted = ("account", "output_owner", "manifest", "schema")
     every = flips._rows
 
     def some(database):
@@ -41,6 +41,7 @@ def test_changed_columns_are_found_and_would_be_missed_without_the_audit(tmp_pat
     found = flips.columns(tmp_path / "a")
     assert found.missed == []
     assert found.found == found.matter >= 8
+    assert (found.apart, found.apart_found) == (3, 0), "dates, of which no entry speaks"
     monkeypatch.setattr(record_audit, "record_faults", lambda _ledger: [])
     (tmp_path / "b").mkdir()
     assert flips.columns(tmp_path / "b").missed
