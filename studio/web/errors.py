@@ -32,6 +32,7 @@ from studio.core.errors import (
 from studio.web.jobs import BusyError, TooLongError, TooManyRequestsError
 from studio.web.middleware.access_log import record_in
 from studio.web.middleware.auth import error_body
+from studio.web.middleware.rate_limit import log_failure
 from studio.web.uploads import UploadTooLargeError, WrongBodyError
 
 __all__ = ["allow_head", "answer_of", "one_shape", "refuse"]
@@ -102,6 +103,7 @@ def one_shape(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(OSError, _of_the_disk)
+    app.add_exception_handler(Exception, _fault)
 
 
 def allow_head(app: FastAPI) -> None:
@@ -133,6 +135,8 @@ def _malformed(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     faults = "; ".join(
         f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        if fault["type"] != "json_invalid"
+        else fault["ctx"]["error"]  # of studio.web.strict_json, which repeats nothing
         for fault in error.errors()[:5]
     )
     return JSONResponse(error_body("malformed", faults), 422)
@@ -142,3 +146,9 @@ def _of_the_disk(_request: Request, error: Exception) -> JSONResponse:
     """A full disk and the like; what exactly is for the operator's log."""
     _logger.error("a request failed", exc_info=error)
     return JSONResponse(error_body("storage", "the studio cannot write or read its files"), 503)
+
+
+def _fault(_request: Request, _error: Exception) -> JSONResponse:
+    """A fault of ours: the log has it, the caller gets its reference."""
+    reference = log_failure("a request")
+    return JSONResponse(error_body("failed", f"our fault; reference {reference}"), 500)

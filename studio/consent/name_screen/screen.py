@@ -21,6 +21,7 @@ refuse wrongly: ``docs/name-screen.md``.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -159,6 +160,7 @@ class NameScreen:
             raise NameRefusedError(f"the {what} is one line of text without control characters")
         findings = self.find(text)
         if not findings:
+            _check_visible(text, what)
             return
         if findings[0].how is How.MANNER:
             raise NameRefusedError(
@@ -411,3 +413,27 @@ def _one_slip(written: str, name: str) -> bool:
         start += 1
     a, b = written[start:], name[start:]
     return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
+
+
+_JOINERS = "\u200c\u200d"
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are drawn as nothing
+
+
+def _check_visible(text: str, what: str) -> None:
+    """Raise :class:`NameRefusedError` where a text reads otherwise than it is stored.
+
+    That is what invisible characters and changes of the writing direction do. The two joiners are
+    part of how some languages are written, between two letters of them.
+    """
+    for place, char in enumerate(text):
+        around = (text[place - 1 : place], text[place + 1 : place + 2])
+        joins = all(
+            each and not each.isascii() and unicodedata.category(each)[0] in "LM" for each in around
+        )
+        if char in _JOINERS and joins:
+            continue
+        if char in _BLANK or unicodedata.category(char) in ("Cf", "Cc", "Co", "Cs", "Zl", "Zp"):
+            raise NameRefusedError(
+                f"the {what} holds an invisible character, or one that changes the direction of "
+                "writing; type it without"
+            )

@@ -169,13 +169,21 @@ class _Release:
         return [tag for tag in self.body["decision"]["tags"] if tag["granted"]]
 
 
+_EARLIEST, _LATEST = 1970, 9990  # years of a period
+
+
 def parse_period(start: str, end: str) -> Period:
     """A period from two days, both included, or two instants (RFC 3339), the end excluded.
 
     >>> parse_period("2026-11-01", "2026-11-30").end.isoformat()
     '2026-12-01T00:00:00+00:00'
     """
-    first, last = _instant(start, end=False), _instant(end, end=True)
+    try:
+        first, last = _instant(start, end=False), _instant(end, end=True)
+    except OverflowError:  # beyond what the calendar holds in UTC
+        first = last = datetime.max.replace(tzinfo=UTC)
+    if not (first.year >= _EARLIEST and last.year <= _LATEST):
+        raise UsageError(f"a period lies between the years {_EARLIEST} and {_LATEST}")
     if last <= first:
         raise UsageError(f"the period from {start} to {end} is empty")
     return Period(first, last)

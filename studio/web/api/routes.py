@@ -31,12 +31,13 @@ from studio.web.api.bodies import (
     Token,
 )
 from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
+from studio.web.api.strict_route import StrictRoute
 from studio.web.errors import allow_head, one_shape
 from studio.web.job_store import JobBook
 from studio.web.jobs import Job, JobRunner, TooManyRequestsError, stoppable
 from studio.web.middleware.auth import account_of, actor_of, address_of, token_of
 from studio.web.middleware.rate_limit import Buckets
-from studio.web.uploads import Uploads, receive_one
+from studio.web.uploads import Uploads, file_name, receive_one
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -60,6 +61,7 @@ def create_v1(
         docs_url=None,
         redoc_url=None,
     )
+    app.router.route_class = StrictRoute
     one_shape(app)
     book = JobBook(making)
     buckets = Buckets(limits.requests_per_minute)
@@ -293,7 +295,7 @@ def create_v1(
             report = await _while_connected(request, job)
         finally:
             uploads.discard(upload.path)
-        return {**report.to_json(), "file": Path(name).name or upload.path.name}
+        return {**report.to_json(), "file": file_name(name) if name else upload.path.name}
 
     # -- consent --------------------------------------------------------------------------------
 
@@ -396,7 +398,7 @@ def create_v1(
     def audit(
         mine: Mine,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        before: Annotated[int | None, Query(ge=1)] = None,
+        before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
         event: Annotated[str | None, Query(max_length=32)] = None,
     ) -> list[dict[str, Any]]:
         """Security events, newest first: who, what, when, from where."""

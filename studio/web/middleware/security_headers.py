@@ -14,8 +14,10 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from studio.web.middleware.auth import error_body
 
 __all__ = ["CONTENT_SECURITY_POLICY", "HouseRules"]
 
@@ -48,6 +50,7 @@ _HEADERS = {
 }
 _OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
 _CORS = "access-control-"
+_NUL = b"%00"
 
 
 class HouseRules:
@@ -74,6 +77,11 @@ class HouseRules:
         if _asks_us_to_fetch(scope["path"]):
             refusal = PlainTextResponse("This studio fetches nothing from elsewhere.", 404)
             await refusal(scope, receive, send_with_headers)
+            return
+        if "\0" in scope["path"] or _NUL in scope["query_string"]:
+            # No name has one, and PostgreSQL takes none.
+            body = error_body("malformed", "the address holds a NUL character")
+            await JSONResponse(body, 400)(scope, receive, send_with_headers)
             return
         await self.app(scope, receive, send_with_headers)
 

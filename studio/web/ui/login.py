@@ -175,5 +175,7 @@ async def _form(request: Request) -> dict[str, str]:
         body += chunk
         if len(body) > _MAX_FORM:
             return {}
+    if b"\0" in body or b"%00" in body:
+        return {}
     fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=8)
     return {name: values[0] for name, values in fields.items()}
