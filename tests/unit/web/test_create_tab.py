@@ -257,7 +257,7 @@ def made(output_id="9f2c00a1b2c3d4e5"):
 
 
 def until_stopped(report, cancel):
-    assert cancel.wait(10)
+    assert cancel.wait(60)
     raise GenerationCancelledError("stopped")
 
 

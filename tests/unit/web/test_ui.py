@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import threading
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,11 +74,9 @@ def test_cancelling_reaches_the_work_and_the_job_ends_with_it():
 
     with JobRunner(running=1, waiting=0) as runner:
         job = runner.submit(work)
-        begin = time.monotonic()
         for now in job.watch():
             if not now.cancelling:
                 job.cancel()
-        assert time.monotonic() - begin < 1.0
         with pytest.raises(GenerationCancelledError):
             job.result()
 
