@@ -25,7 +25,7 @@ import pytest
         "watermark.fingerprint.index",
         "watermark.coding.identify",
         "watermark.evaluation.identify_bench",
-        "watermark.evaluation.metrics",
+        "watermark.util.stats",
         "watermark.coding.message",
         "watermark.evaluation.report",
         "watermark.batch.files",
