@@ -39,6 +39,7 @@ class Served:
     url: str
     home: Path
     log: Path
+    process: Any = None
 
     def released(self) -> set[str]:
         return {path.name for path in (self.home / "outputs").iterdir()}
@@ -103,8 +104,8 @@ def _command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[Served]:
-    port, log = _free_port(), folder / "log"
+def _serving(folder: Path, *, port: int | None = None) -> Iterator[Served]:
+    port, log = port or _free_port(), folder / "log"
     served = Served(f"http://127.0.0.1:{port}", folder / "home", log)
     with (
         log.open("wb") as sink,
@@ -115,6 +116,7 @@ def _serving(folder: Path) -> Iterator[Served]:
             stderr=sink,
         ) as process,
     ):
+        served.process = process
         try:
             _wait_until_up(served.url, process, log)
             yield served

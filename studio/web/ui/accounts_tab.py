@@ -244,8 +244,12 @@ def usage_table(usage: Usage, accounts: Sequence[Account]) -> str:
         "Near-duplicates",
     )
     cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    limits = ", ".join(
-        f"{name.replace('_', ' ')} {value:g}" for name, value in usage.limits.items()
+    most = usage.limits
+    limits = (
+        f"{most['outputs_per_day']:g} outputs and {most['seconds_per_day'] / 60:g} minutes of "
+        f"music a day, {most['bulk_requests']:g} requests within "
+        f"{most['bulk_window_minutes']:g} minutes, "
+        f"{most['near_duplicates_per_day']:g} repeats of earlier music a day"
     )
     nothing = '<tr><td colspan="8">Nothing was made today.</td></tr>'
     return (

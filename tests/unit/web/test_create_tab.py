@@ -80,14 +80,28 @@ def panels(tab, seen):
 # -- choices --------------------------------------------------------------------------------------
 
 
-def test_changing_the_use_marks_what_is_not_granted_any_more(tab):
-    choice = ("genre/jazz", "", "", "", "commercial", "WORLD", "facebook/musicgen-small")
+def test_a_licence_that_forbids_the_use_is_said_once_and_no_tag_is_blamed(tab):
+    choice = ("genre/jazz", "mood/calm", "", "", "commercial", "WORLD", "facebook/musicgen-small")
     changed = tab._on_scope(*choice, request())
     choices = dict(changed[tab.chips["genre"]]["choices"])
-    assert "jazz – not granted" in choices
-    assert "genre/jazz" in changed[tab.chip_style]
-    assert "does not permit commercial use" in changed[tab.consent]
+    assert "jazz" in choices
+    assert not any("not granted" in label for label in choices)
+    assert "genre/jazz" not in changed[tab.chip_style]
+    assert changed[tab.consent].count("does not permit commercial use") == 1
     assert "CC-BY-NC" in changed[tab.model_panel]
+    assert changed[tab.generate]["interactive"] is False
+    assert changed[tab.switch]["value"] == "Use House model instead"
+    switched = tab._on_switch(*choice[:-1], 10.0, request())
+    assert switched[tab.model] == "house"
+    assert "2 tags are granted" in switched[tab.consent]
+    assert switched[tab.generate]["interactive"] is True
+    assert switched[tab.switch]["visible"] is False
+
+
+def test_a_tag_nobody_granted_is_marked(tab):
+    changed = tab._on_scope("genre/jazz", "", "", "", "noncommercial", "WORLD", "house", request())
+    assert "choral – not granted" in dict(changed[tab.chips["genre"]]["choices"])
+    assert "genre/choral" in changed[tab.chip_style]
 
 
 def test_the_first_click_can_make_music(tab, studio):

@@ -7,14 +7,13 @@ releases only what is sealed and recorded.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from studio.accounts.permissions import Permission
-from studio.core.errors import NameRefusedError, StudioError, UsageError
+from studio.core.errors import StudioError
 from studio.core.tags import KINDS
 from studio.generation.scores import fixes_form
 from studio.web.examinations import owner_key
@@ -24,15 +23,16 @@ from studio.web.ui.components import PRIVATE, log_failure
 from studio.web.ui.create import view as views
 from studio.web.ui.create.desk import TakesDesk
 from studio.web.ui.create.form import CreateForm, contributions
+from studio.web.ui.create.inputs import chosen, kept, roll, title_refusal
 from studio.web.ui.create.tag_choices import chip_choices, chosen_tags, objection
 
 if TYPE_CHECKING:
     from studio.app.container import GenerationRequest, Release, Studio
+    from studio.music.models.config import ModelConfig
     from studio.web.download_tokens import Claims
 
 __all__ = ["CreateTab"]
 
-_SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
 _State = dict[Any, Any]  # component -> update, as Gradio wants it
 
 
@@ -52,6 +52,7 @@ class CreateTab(CreateForm):
                 self.build_typed()
             with gr.Column(scale=5, min_width=320):
                 self.consent = gr.HTML()
+                self.switch = gr.Button("", visible=False, size="md")
                 self.notice = gr.HTML()
                 self.desk = TakesDesk(studio, claims, making)
                 self.build_further()
@@ -77,20 +78,41 @@ class CreateTab(CreateForm):
             [chip.input for chip in chips],
             self._on_choice,
             self._form,
-            [self.consent, self.generate],
+            [self.consent, self.generate, self.switch],
             **PRIVATE,
         )
         gr.on(
             [self.use.input, self.territory.input],
             self._on_scope,
             self._form,
-            [*self._answers, self.generate],
+            [*self._answers, self.generate, self.switch],
             **PRIVATE,
         )
         self.model.input(
             self._on_model,
             [*self._form, self.duration],
-            [*self._answers, self.generate, self.guidance, self.sheet.section, self.cost],
+            [
+                *self._answers,
+                self.generate,
+                self.switch,
+                self.guidance,
+                self.sheet.section,
+                self.cost,
+            ],
+            **PRIVATE,
+        )
+        self.switch.click(
+            self._on_switch,
+            [*self._form[:-1], self.duration],
+            [
+                self.model,
+                *self._answers,
+                self.generate,
+                self.switch,
+                self.guidance,
+                self.sheet.section,
+                self.cost,
+            ],
             **PRIVATE,
         )
         self.duration.change(
@@ -161,6 +183,7 @@ class CreateTab(CreateForm):
                 *self._form,
                 *self._answers[4:],
                 self.generate,
+                self.switch,
                 self.duration,
                 self.guidance,
                 self.format,
@@ -175,7 +198,7 @@ class CreateTab(CreateForm):
         if not actor.may(Permission.GENERATE):
             yield {self.notice: ""}
             return
-        yield {self.seed: _roll(), **self._restored(request)}
+        yield {self.seed: roll(), **self._restored(request)}
         yield from self._watch(request)
 
     def _restored(self, request: gr.Request) -> _State:
@@ -223,13 +246,48 @@ class CreateTab(CreateForm):
     def _choice_state(self, choice: Sequence[str | None]) -> _State:
         tags = chosen_tags(choice[:-3])
         use, territory, model = (str(part) for part in choice[-3:])
+        if use not in self._studio.models()[model].licence_uses:
+            other = self._permitted(use)
+            return {
+                self.consent: views.licence_panel(self._studio.models()[model], use),
+                self.generate: gr.update(interactive=False),
+                self.switch: gr.update(
+                    visible=other is not None,
+                    value="" if other is None else f"Use {other.title} instead",
+                ),
+            }
         decision = self._studio.decide(tags, use=use, territory=territory, model=model)
         statuses = self._studio.tag_status(model=model, use=use, territory=territory)
         known = {status.tag.id for status in statuses if status.known_to_model}
         return {
             self.consent: views.consent_panel(decision, [tag for tag in tags if tag not in known]),
             self.generate: gr.update(interactive=bool(tags)),
+            self.switch: gr.update(visible=False),
         }
+
+    def _permitted(self, use: str) -> ModelConfig | None:
+        """A model whose licence permits the use, the default one first."""
+        models = self._studio.models()
+        default = models[self._studio.config.generation.model]
+        return next((m for m in (default, *models.values()) if use in m.licence_uses), None)
+
+    def _on_switch(
+        self,
+        genre: str,
+        mood: str,
+        lead: str,
+        tempo: str,
+        use: str,
+        territory: str,
+        duration: float | None,
+        request: gr.Request,
+    ) -> _State:
+        """To a model whose licence permits the use."""
+        other = self._permitted(use)
+        if other is None:
+            return {self.switch: gr.update(visible=False)}
+        form = (genre, mood, lead, tempo, use, territory, other.id)
+        return {self.model: other.id, **self._on_model(*form, duration, request)}
 
     def _on_scope(
         self,
@@ -295,7 +353,7 @@ class CreateTab(CreateForm):
 
     def _on_title(self, title: str | None) -> str:
         """The title is looked at as soon as it is left, beside its field."""
-        return views.field_note(_title_refusal(self._studio, title))
+        return views.field_note(title_refusal(self._studio, title))
 
     def _on_generate(
         self,
@@ -317,7 +375,7 @@ class CreateTab(CreateForm):
         sheet: str | None,
         request: gr.Request,
     ) -> Iterator[_State]:
-        refused = _title_refusal(self._studio, title)
+        refused = title_refusal(self._studio, title)
         if refused is not None:
             yield {
                 self.title_note: views.field_note(refused),
@@ -327,7 +385,7 @@ class CreateTab(CreateForm):
         drawn: dict[str, int] = {}
 
         def work(studio: Studio) -> tuple[GenerationRequest, Work] | Release:
-            drawn["seed"] = _kept(seed) if locked else _roll()
+            drawn["seed"] = kept(seed) if locked else roll()
             lines = sheet if sheet and studio.performs_scores(model) else None
             asked = studio.request(
                 chosen_tags((genre, mood, lead, tempo)),
@@ -355,7 +413,7 @@ class CreateTab(CreateForm):
 
     def _on_vary(self, parent: str | None, request: gr.Request) -> Iterator[_State]:
         def work(studio: Studio) -> tuple[GenerationRequest, Work]:
-            source = _chosen(parent)
+            source = chosen(parent)
             asked = studio.release(source).request
             return asked, lambda report, cancel: studio.vary(source, progress=report, cancel=cancel)
 
@@ -365,7 +423,7 @@ class CreateTab(CreateForm):
         self, parent: str | None, seconds: float, request: gr.Request
     ) -> Iterator[_State]:
         def work(studio: Studio) -> tuple[GenerationRequest, Work]:
-            source = _chosen(parent)
+            source = chosen(parent)
             asked = studio.release(source).request
             return asked, lambda report, cancel: studio.extend(
                 source, seconds, progress=report, cancel=cancel
@@ -432,34 +490,3 @@ class CreateTab(CreateForm):
                     self.human: gr.update(choices=contributions(has_outputs=bool(takes))),
                 }
             yield state
-
-
-def _title_refusal(studio: Studio, title: str | None) -> NameRefusedError | None:
-    """Why a title cannot be; None for one that can."""
-    text = (title or "").strip()
-    if not text:
-        return None
-    try:
-        studio.name_screen().check(text, what="title")
-    except NameRefusedError as exc:
-        return exc
-    return None
-
-
-def _kept(seed: float | None) -> int:
-    """The seed that was typed. Raises :class:`UsageError`, which names it."""
-    if seed is None:
-        raise UsageError("the seed is empty; type one, or untick “Keep this seed”")
-    if not 0 <= seed < _SEEDS or seed != int(seed):
-        raise UsageError(f"the seed must be a whole number from 0 to {_SEEDS - 1}, not {seed:g}")
-    return int(seed)
-
-
-def _chosen(parent: str | None) -> str:
-    if not parent:
-        raise UsageError("choose the output to go on from")
-    return parent
-
-
-def _roll() -> int:
-    return secrets.randbelow(_SEEDS)

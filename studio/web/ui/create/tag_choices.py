@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from studio.consent.types import Reason
 from studio.core.tags import listing_key
 from studio.reports.formatting import tag_name
 
@@ -20,8 +21,11 @@ def chosen_tags(choice: Sequence[str | None]) -> list[str]:
 
 
 def objection(status: TagStatus) -> str:
-    """Why the tag cannot be used as things stand, in two words; empty if it can."""
-    if not status.granted:
+    """Why the tag cannot be used as things stand, in two words; empty if it can.
+
+    What the model's licence forbids is no fault of the tag; it is said of the model.
+    """
+    if not status.granted and status.reason != Reason.MODEL_LICENCE:
         return "not granted"
     return "" if status.known_to_model else "not for this model"
 

@@ -49,6 +49,7 @@ __all__ = [
     "grants_table",
     "job_line",
     "job_panel",
+    "licence_panel",
     "model_panel",
     "progress_panel",
     "refused_chip_style",
@@ -90,6 +91,21 @@ def consent_panel(decision: Decision, unknown: Sequence[str] = ()) -> str:
         '<section class="card" aria-label="Consent for your choice" aria-live="polite">'
         "<h2>Consent for your choice</h2><p class='small soft'>Asked again when the music is "
         f"released.</p>{banner}{listing}</section>"
+    )
+
+
+def licence_panel(model: ModelConfig, use: str) -> str:
+    """The licence of the model forbids the use, whatever was granted: said once."""
+    return (
+        '<section class="card" aria-label="Consent for your choice" aria-live="polite">'
+        "<h2>Consent for your choice</h2>"
+        + _banner(
+            "bad",
+            f"✗ Not with {model.title}",
+            f"Its licence ({model.licence}) does not permit {_use_words(use)}, whoever consents. "
+            "Choose another model or another use.",
+        )
+        + "</section>"
     )
 
 

@@ -1,0 +1,48 @@
+"""What the form hands over, checked before anything is put in line."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from studio.core.errors import NameRefusedError, UsageError
+
+if TYPE_CHECKING:
+    from studio.app.container import Studio
+
+__all__ = ["chosen", "kept", "roll", "title_refusal"]
+
+_SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
+
+
+def title_refusal(studio: Studio, title: str | None) -> NameRefusedError | None:
+    """Why a title cannot be; None for one that can."""
+    text = (title or "").strip()
+    if not text:
+        return None
+    try:
+        studio.name_screen().check(text, what="title")
+    except NameRefusedError as exc:
+        return exc
+    return None
+
+
+def kept(seed: float | None) -> int:
+    """The seed that was typed. Raises :class:`UsageError`, which names it."""
+    if seed is None:
+        raise UsageError("the seed is empty; type one, or untick “Keep this seed”")
+    if not 0 <= seed < _SEEDS or seed != int(seed):
+        raise UsageError(f"the seed must be a whole number from 0 to {_SEEDS - 1}, not {seed:g}")
+    return int(seed)
+
+
+def chosen(parent: str | None) -> str:
+    """The output to go on from. Raises :class:`UsageError` where none is chosen."""
+    if not parent:
+        raise UsageError("choose the output to go on from")
+    return parent
+
+
+def roll() -> int:
+    """A seed that was not used lately, as far as chance goes."""
+    return secrets.randbelow(_SEEDS)
