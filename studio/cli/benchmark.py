@@ -97,7 +97,7 @@ def models_bench(
         body["quality"] = _house_quality(checkpoint.lm, gate_steps, as_json)
     if house or whole:
         body["whole"] = _whole(
-            checkpoint, text, guidance, model or str(shape), whole or 10.0, threads, as_json
+            checkpoint, text, guidance, model or str(shape), whole or 10.0, threads, as_json, house
         )
     if as_json:
         emit(body)
@@ -216,8 +216,10 @@ def _whole(
     seconds: float,
     threads: int,
     as_json: bool,
+    house: bool,
 ) -> dict[str, Any]:
     from studio.music.models.benchmark import compare_decoders
+    from studio.music.models.decoding.precision import prepare
 
     times = compare_decoders(
         checkpoint,
@@ -228,6 +230,7 @@ def _whole(
         threads=threads,
         guidance=guidance,
         clock="processor" if threads == 1 else "wall",
+        network=None if house else prepare(checkpoint.lm, "exact").network,
     )
     if not as_json:
         same = "the same tokens" if times.same_tokens else "OTHER TOKENS"

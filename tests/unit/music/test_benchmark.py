@@ -115,11 +115,12 @@ def test_memory_is_that_of_another_process(monkeypatch):
 def test_the_command_prints_tables_and_json(monkeypatch, lm):
     monkeypatch.setattr(benchmark, "SHAPES", {"musicgen-small": TINY})
     options = ["--no-memory", "--repeats", "1", "--context", "4", "--gate-steps", "8"]
-    options += ["--variant", "audiocraft", "--variant", "int8"]
+    options += ["--variant", "audiocraft", "--variant", "int8", "--whole", "0.2"]
     shown = CliRunner().invoke(command.models_bench, options, catch_exceptions=False)
     assert shown.exit_code == 0
     assert "audiocraft" in shown.stdout
     assert "int8 against fp32 over 8 steps: KL 0.0" in shown.stdout
+    assert "the same tokens" in shown.stdout
     told = CliRunner().invoke(command.models_bench, [*options, "--json"], catch_exceptions=False)
     body = json.loads(told.stdout)
     assert [row["name"] for row in body["variants"]] == ["audiocraft", "int8"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from studio.music.models.checkpoints import Checkpoint
+    from studio.music.models.decoding.network import Network
 
 Clock = Literal["wall", "processor"]
 
@@ -62,9 +63,11 @@ def compare_decoders(
     threads: int = 1,
     guidance: float = 3.0,
     clock: Clock = "wall",
+    network: Network | None = None,
 ) -> DecodingTimes:
     """Generate the same music by both decoders `runs` times each, after one short warm-up.
 
+    Ours runs `network`, by default the checkpoint's weights as audiocraft multiplies by them.
     `text` is what the model is prompted with; `music_s` must lie within the model's duration.
     """
     import torch
@@ -75,7 +78,7 @@ def compare_decoders(
     now = time.perf_counter if clock == "wall" else time.process_time
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    cached: Any = CachedLM(checkpoint.lm)
+    cached: Any = CachedLM(checkpoint.lm, network)
     both = {
         "audiocraft": MusicGen("audiocraft", checkpoint.codec, checkpoint.lm, 30.0),
         "ours": MusicGen("ours", checkpoint.codec, cached, 30.0),
