@@ -116,6 +116,10 @@ def _answer(
 ) -> _Result | Failure:
     try:
         return work(item, report)
+    except (OSError, MemoryError) as exc:  # the machine's own: a full disk, no memory
+        reason = getattr(exc, "strerror", None) or "not enough memory"
+        _logger.debug("the work on one item failed", exc_info=exc)
+        return Failure(f"it could not be examined here: {reason.lower()}")
     except Exception as exc:  # whatever one file provokes must not stop the others
         _logger.exception("the work on one item failed")
         return Failure(f"internal error ({type(exc).__name__})")

@@ -107,3 +107,19 @@ def test_ctrl_c_is_felt_where_c_code_swallows_it():
     finally:
         signal.signal(signal.SIGINT, inherited)
     assert answers == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OSError(28, "No space left on device"), "no space left"), (MemoryError(), "not enough mem")],
+)
+def test_a_full_disk_is_one_line_of_its_item(error, said, caplog):
+    def start():
+        def work(item, report):
+            raise error
+
+        return work
+
+    ((_, answer),) = in_order(["a.wav"], start, jobs=0)
+    assert said in answer.why
+    assert not [record for record in caplog.records if record.levelname != "DEBUG"]
