@@ -42,21 +42,27 @@ CASES = (
     Case(
         "the piece left, other music right",
         3,
-        beside("halves.wav", _ONE + "[s][o]amerge=inputs=2"),
+        beside("halves.wav", _ONE + "[s][o]join=inputs=2:channel_layout=stereo"),
         {**_OURS, "detect": "sealed", "identify": "named"},
         parts=FF,
     ),
     Case(
         "the piece left, louder music right",
         3,
-        beside("drowned.wav", _ONE + "[o]volume=9dB[p];[s]volume=-9dB[q];[q][p]amerge=inputs=2"),
+        beside(
+            "drowned.wav",
+            _ONE + "[o]volume=9dB[p];[s]volume=-9dB[q];[q][p]join=inputs=2:channel_layout=stereo",
+        ),
         _OURS,
         parts=FF,
     ),
     Case(
         "the piece as side signal of other music",
         3,
-        beside("side.wav", _ONE + "[s][o]amerge=inputs=2,pan=stereo|c0=c1+c0|c1=c1-c0"),
+        beside(
+            "side.wav",
+            _ONE + "[s][o]join=inputs=2:channel_layout=stereo,pan=stereo|c0=c1+c0|c1=c1-c0",
+        ),
         {"verify": "sealed|excerpt|not-detected"},
         parts=FF,
     ),
