@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from datetime import timedelta
 
 import pytest
@@ -42,7 +43,7 @@ def made(client, **fields):
     assert answer.status_code == 202, answer.text
     job = answer.json()["id"]
     while client.get(f"/api/v1/jobs/{job}").json()["state"] not in ("done", "failed"):
-        pass
+        time.sleep(0.6)  # more than so many a minute are refused
     return job
 
 
