@@ -229,6 +229,25 @@ def test_what_plays_is_never_taken_away_and_one_plays_at_a_time(visit, made):
     assert page.evaluate("window.playing.paused")
 
 
+def test_by_keyboard_a_group_is_one_stop_with_arrow_keys_and_the_button_is_near(visit):
+    page = visit.page
+    page.locator("input[type=radio][name^='group-']").first.wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to Generate"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "generate"
+    group = page.get_by_role("radiogroup", name="Genre")
+    group.locator("input:checked").focus()
+    before = group.locator("input:checked").get_attribute("value")
+    page.keyboard.press("ArrowRight")
+    now = group.locator("input:checked")
+    assert now.count() == 1
+    assert now.get_attribute("value") != before
+    assert group.locator("label.selected").count() == 1
+    page.keyboard.press("Tab")
+    assert not group.evaluate("each => each.contains(document.activeElement)")
+
+
 def test_the_button_stays_in_sight_at_every_size(visit, artifacts):
     page = visit.page
     for width, height in ((1440, 900), (1024, 768), (390, 844)):

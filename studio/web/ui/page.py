@@ -36,6 +36,7 @@ _UPLOADS_LIVE_S = 600  # uploads a closed browser left behind are deleted after 
 _ACCENT = "#1f5f5b"  # --accent of the style sheet
 
 _MASTHEAD = """
+<a class="skip" href="#generate">Skip to Generate</a>
 <header class="masthead">{seal}<div><h1>Consented Music Studio</h1>
 <p>Music from styles whose rights holders agreed. Every output is sealed, recorded, and recognised
 again.</p></div></header>
