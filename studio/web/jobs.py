@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from studio.core.errors import AccessDeniedError, StudioError
+from studio.web.middleware.rate_limit import log_failure
 from watermark.util.logs import current_tags, tagged
 
 __all__ = [
@@ -322,7 +323,10 @@ class JobRunner:
 
     def _look_after(self) -> None:
         while not self._closed.wait(_LOOK_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 - one fault must not end the looking after
+                log_failure("looking after jobs")
 
     def close(self) -> None:
         """Cancel everything and wait for the threads to end."""

@@ -183,3 +183,19 @@ def test_a_closed_runner_takes_nothing_on():
     runner.close()
     with pytest.raises(RuntimeError, match="closed"):
         runner.submit(lambda report, cancel: None)
+
+
+def test_a_fault_while_looking_after_jobs_does_not_end_it(caplog):
+    asked = []
+
+    def may(account):
+        asked.append(account)
+        if len(asked) == 1:
+            raise RuntimeError("the database is busy")
+        return False
+
+    with JobRunner(running=1, waiting=0, may=may) as runner:
+        job = runner.submit(until_cancelled, account="ada")
+        with pytest.raises(AccessDeniedError):
+            job.result()
+    assert "looking after jobs failed" in caplog.text
