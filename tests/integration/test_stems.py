@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from sqlalchemy import select
+from sqlalchemy import create_engine, select
 
 from studio.cli.main import cli
 from studio.core.db.tables.renditions import rendition
@@ -186,13 +188,33 @@ def test_one_entry_records_them_all_and_the_audit_looks_at_it(made):
         assert list(RECORDS["renditions"](connection)) == []
 
 
+def test_a_row_that_is_not_as_its_entry_says_is_found(made, tmp_path):
+    with (
+        closing(sqlite3.connect(made.studio.paths.ledger)) as source,
+        closing(sqlite3.connect(tmp_path / "copy.db")) as target,
+    ):
+        source.backup(target)
+    copy = create_engine(f"sqlite:///{tmp_path / 'copy.db'}")
+    with copy.begin() as connection:
+        for verb in ("update", "delete", "replace"):
+            connection.exec_driver_sql(f"DROP TRIGGER rendition_no_{verb}")
+        connection.execute(
+            rendition.update().where(rendition.c.part == "lead").values(fingerprint=b"other")
+        )
+        connection.execute(rendition.delete().where(rendition.c.part == "bass"))
+        faults = list(RECORDS["renditions"](connection))
+    assert len(faults) == 2
+    assert all(made.release.output_id in fault for fault in faults)
+
+
 def test_a_row_is_never_changed_or_deleted(made):
     database = made.studio.ledger().database
     for statement in (rendition.delete(), rendition.update().values(sha256="0" * 64)):
         with pytest.raises(LedgerError, match="append-only"), database.writing() as connection:
             connection.execute(statement)
     with database.reading() as connection:
-        assert len(connection.execute(select(rendition)).all()) == 4
+        rows = connection.execute(select(rendition).where(rendition.c.part != "score")).all()
+    assert len(rows) == 4
 
 
 def test_stems_are_no_near_duplicates_of_anything(made):
