@@ -41,3 +41,12 @@ def pytest_runtest_makereport(item, call):
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped under CI: {report.longrepr}"
+
+
+@pytest.fixture(autouse=True)
+def _own_origin():
+    """What one test says of its caller to the security log does not reach the next one."""
+    from studio.accounts.origin import calling
+
+    with calling(None, "this process"):
+        yield
