@@ -94,7 +94,7 @@ CASES = (
         for seconds in (0.4, 1.5, 3.0)
     ),
     Case(
-        "unsealed music of 9.71 s, speeds searched",
+        "unsealed music of 9.71 s",
         8,
         unsealed("long.wav", "-t", "9.71"),
         {"detect": "no seal", "verify": "not-detected"},
