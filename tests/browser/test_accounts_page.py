@@ -67,7 +67,7 @@ def test_an_artist_keeps_her_outputs_and_another_cannot_fetch_them(sign_in):
     link = ada.get_by_role("link", name=re.compile("^Download")).first.get_attribute("href")
     assert ada.request.get(link).ok
     ada.reload()
-    ada.get_by_role("region", name="Your latest outputs").wait_for()
+    ada.get_by_role("region", name="Your output").first.wait_for()
     assert ada.get_by_role("button", name="Vary").is_visible()
     vera = sign_in("vera").page
     assert vera.request.get(link).status == 403

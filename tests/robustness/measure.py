@@ -6,10 +6,12 @@
     python -m tests.robustness.measure disk --runs 30
     python -m tests.robustness.measure flips --runs 70
     python -m tests.robustness.measure columns
+    python -m tests.robustness.measure memory --runs 1000
 
 ``kills`` and ``disk`` break generate, import, rotate (seal, ledger), backup and restore
 (:mod:`tests.robustness.operations`); ``flips`` and ``columns`` change one byte of the database
-(:mod:`tests.robustness.flips`). One JSON object a line on stdout, words on stderr. Exit code 1
+(:mod:`tests.robustness.flips`); ``memory`` sends requests to a running studio
+(:mod:`tests.robustness.memory`). One JSON object a line on stdout, words on stderr. Exit code 1
 where anything was broken, or a change of a right or a record was not found.
 """
 
@@ -21,12 +23,13 @@ import logging
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["kills", "disk", "flips", "columns"])
+    parser.add_argument("what", choices=["kills", "disk", "flips", "columns", "memory"])
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one operation: generate, import, 'rotate seal', ...")
@@ -53,6 +56,10 @@ def main() -> int:
                     print(figures.line(), file=sys.stderr, flush=True)
                     print(json.dumps(vars(figures)), flush=True)
                     bad |= bool(figures.broken)
+        elif options.what == "memory":
+            from tests.robustness.memory import measure_memory
+
+            print(json.dumps(asdict(measure_memory(Path(folder), options.runs, say=say))))
         else:
             from tests.robustness.flips import columns, flips
 
