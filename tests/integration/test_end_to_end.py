@@ -90,8 +90,8 @@ def test_the_same_seed_gives_the_same_music_under_another_seal(studio):
     def correlation(x, y):
         return float(np.corrcoef(x[0], y[0])[0, 1])
 
-    assert correlation(a, b) > 0.85  # but for the seal, which is strong in so short a clip
-    assert correlation(a, c) < 0.8  # the same tags may begin on the same bass note
+    assert correlation(a, b) > 0.92  # but for the seal, which is strong in so short a clip
+    assert correlation(a, c) < 0.91  # random weights play much alike
     assert one.model["digest"] == two.model["digest"]
     assert len(one.model["digest"]) == 64
 

@@ -137,9 +137,12 @@ def test_a_database_of_the_first_schema_has_no_fault(tmp_path):
 
 
 def test_a_score_is_held_against_its_release(studio):
-    """Of a release whose model performs none here; the entry of one that does has its digest."""
+    """Its entry has the score's digest; another score in its place is found."""
     output_id = studio.recent(1)[0].output_id
     with studio.database().writing() as connection:
+        connection.execute(
+            text("DELETE FROM output_score WHERE output_id = :id"), {"id": output_id}
+        )
         connection.execute(
             text("INSERT INTO output_score VALUES (:id, :content)"),
             {"id": output_id, "content": zlib.compress(b"{}")},
