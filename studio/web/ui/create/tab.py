@@ -217,7 +217,7 @@ class CreateTab(CreateForm):
             choice = tuple(part.value for part in self._form)
         state: _State = {
             **dict(zip(self._form, choice, strict=True)),
-            **self._scope_state(choice),
+            **self._scope_state(choice, restoring=True),
         }
         if asked is not None and asked.parent is None:
             state |= {self.duration: asked.duration_s, self.format: asked.format}
@@ -323,13 +323,20 @@ class CreateTab(CreateForm):
             self.cost: self._on_cost(duration, model),
         }
 
-    def _scope_state(self, choice: Sequence[str | None]) -> _State:
+    def _scope_state(self, choice: Sequence[str | None], *, restoring: bool = False) -> _State:
+        """What tags and scope decide; which tags are picked changes only in `restoring` them.
+
+        A click that comes while the answer is on its way must stand.
+        """
         use, territory, model = (str(part) for part in choice[-3:])
         statuses = self._studio.tag_status(model=model, use=use, territory=territory)
         values = dict(zip(self.chips, choice, strict=False))
         return {
             **{
-                chip: gr.update(choices=chip_choices(kind, statuses), value=values[kind])
+                chip: gr.update(
+                    choices=chip_choices(kind, statuses),
+                    **({"value": values[kind]} if restoring else {}),
+                )
                 for kind, chip in self.chips.items()
             },
             self.chip_style: views.refused_chip_style(
