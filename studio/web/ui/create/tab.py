@@ -333,10 +333,9 @@ class CreateTab(CreateForm):
         values = dict(zip(self.chips, choice, strict=False))
         return {
             **{
-                chip: gr.update(
-                    choices=chip_choices(kind, statuses),
-                    **({"value": values[kind]} if restoring else {}),
-                )
+                chip: gr.update(choices=chip_choices(kind, statuses), value=values[kind])
+                if restoring
+                else gr.update(choices=chip_choices(kind, statuses))
                 for kind, chip in self.chips.items()
             },
             self.chip_style: views.refused_chip_style(
