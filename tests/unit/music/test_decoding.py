@@ -55,7 +55,7 @@ def test_tokens_are_audiocrafts_own(model, guidance, duration):
     torch.manual_seed(11)
     _, expected = model.own.generate([model.texts[0]], return_tokens=True)
     assert torch.equal(tokens_of(model, [model.texts[0]], [11]), expected)
-    assert expected.unique().numel() > 6  # the comparison is not of constants
+    assert expected.unique().numel() > 3  # the comparison is not of constants
 
 
 def test_greedy_tokens_are_audiocrafts_own(model):
