@@ -20,6 +20,7 @@ from studio.core.errors import StudioError, UsageError
 from studio.web.jobs import BusyError, Job, JobRunner, TooManyRequestsError
 from studio.web.middleware.auth import LOCAL
 from studio.web.middleware.rate_limit import log_failure
+from studio.web.watching import watch
 from watermark.errors import WatermarkError
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _LONG_SHARE = 8  # times the samples of an upload: 12 hours of stereo
 _WAITING = 1000  # files of one account in line
 _KEPT = 500  # answers of one account; the oldest go first
 _AGAIN_S = 1.0  # until a full line is tried again
-_TICK_S = 0.4
 
 
 class ExaminationState(StrEnum):
@@ -187,26 +187,9 @@ class Examinations:
         A page session watches once: a second watch of it sees the list once and ends.
         """
         folder = self.folder(owner)
-        with folder.changed:
-            already = session in folder.watchers
-            folder.watchers.add(session)
-        if already:
-            yield list(folder.items)
-            return
-        try:
-            while True:
-                with folder.changed:
-                    items, busy = list(folder.items), folder.busy
-                    if not busy:
-                        folder.watchers.discard(session)
-                yield items
-                if not busy:
-                    return
-                with folder.changed:
-                    folder.changed.wait(_TICK_S)
-        finally:
-            with folder.changed:
-                folder.watchers.discard(session)
+        return watch(
+            folder.changed, folder.watchers, session, lambda: (list(folder.items), folder.busy)
+        )
 
     # -- the work -------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from studio.core.errors import GenerationCancelledError, StudioError
 from studio.web.jobs import Job, JobRunner
 from studio.web.middleware.rate_limit import log_failure
+from studio.web.watching import watch
 from watermark.errors import WatermarkError
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ __all__ = ["JobState", "MadeJob", "Making", "Work"]
 Work = Callable[[Callable[[Any], None], threading.Event], "Release"]
 
 _KEPT_S = 3600.0  # that what became of a job is told
-_TICK_S = 0.4
 
 
 class JobState(StrEnum):
@@ -148,27 +148,12 @@ class Making:
 
         A page session watches once: a second watch of it sees them once and ends.
         """
-        with self._lock:
-            already = session in self._watchers
-            self._watchers.add(session)
-        if already:
-            yield self.of(owner)
-            return
-        try:
-            while True:
-                with self._lock:
-                    jobs = [job for job in self._jobs if job.owner == owner]
-                    live = any(job.state.live for job in jobs)
-                    if not live:
-                        self._watchers.discard(session)
-                yield jobs
-                if not live:
-                    return
-                with self._lock:
-                    self._lock.wait(_TICK_S)
-        finally:
-            with self._lock:
-                self._watchers.discard(session)
+
+        def look() -> tuple[list[MadeJob], bool]:
+            jobs = [job for job in self._jobs if job.owner == owner]
+            return jobs, any(job.state.live for job in jobs)
+
+        return watch(self._lock, self._watchers, session, look)
 
     def expected_s(self, model: str, seconds: float) -> float | None:
         """How long so much music of the model will take, by what was measured; None: unknown."""

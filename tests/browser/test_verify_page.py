@@ -139,6 +139,7 @@ def test_a_verdict_survives_a_reload_and_stands_in_the_ledger(page, served, musi
     page.reload()
     page.get_by_role("tab", name="Verify").click()
     assert answers(page, 1) == {"made.wav": "sealed"}
+    page.locator("details.answer").first.evaluate("each => { each.open = true }")
     examined.wait_for()
     assert examined.inner_text() == before
 
