@@ -269,6 +269,13 @@ CASES = (
         parts=FF,
     ),
     Case(
+        "joined CAF",
+        12,
+        joined("joined.caf", "caf", ("-c:a", "pcm_s16le"), ("-c:a", "pcm_s24le")),
+        {**EXCERPT, "embed": "sealed|refused"},
+        parts=FF,
+    ),
+    Case(
         "WAV, sizes 0",
         13,
         changed("zero.wav", wav_sizes(0, lambda _: 0)),

@@ -2,8 +2,9 @@
 
 Headers are written first and the sound afterwards, so they are wrong wherever a recorder was
 stopped, a pipe could not be rewound or files were joined. Here the bytes are looked at: a tag in
-front is passed over; sizes of RIFF, RF64 and AIFF that contradict the file are set right; files
-that stand one behind the other are told apart. Decoders get a :class:`View`, never a changed copy.
+front is passed over; sizes of RIFF, RF64, AIFF and CAF that contradict the file are set right;
+files that stand one behind the other are told apart. Decoders get a :class:`View`, never a changed
+copy.
 
 >>> import io, struct
 >>> fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16)
@@ -30,6 +31,7 @@ _MAX_SECTIONS = 1000  # of a chained file that are read
 _STREAMED = 0x7FFF0000  # a size from here on stands for "not known yet"
 _AT_LEAST_S = 1.0  # of sound behind the end that a header states, before the header is doubted
 _CHUNK = 1 << 20
+_MOST_CHUNKS = 100_000  # of a file that are looked at
 
 #: Audio and other things that are known by name and not read.
 _NOT_READ = {
@@ -141,6 +143,8 @@ def look(file: io.BufferedIOBase) -> Found:
         view._patches[view.start + 8] = b"\xff\xff\xff\xff"  # the format's own "not known"
     elif kind == b"OggS":
         _ogg(view, found)
+    elif kind == b"caff":
+        _caf(view, found)
     elif start and _mpeg(magic):
         found.sections = [View(file, 0, end)]  # the tag is the decoder's to read
     return found
@@ -172,7 +176,9 @@ def _behind_tags(file: io.BufferedIOBase, end: int) -> int:
 def _chunks(view: View, at: int, order: str) -> Iterator[tuple[bytes, int, int]]:
     """Name, place of the content and stated size of each chunk; ends where there is none."""
     size = view.end - view.start
-    while at + 8 <= size:
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > size:
+            return
         view.seek(at)
         head = view.read(8)
         name, length = head[:4], struct.unpack(order + "I", head[4:])[0]
@@ -306,6 +312,51 @@ def _aiff(view: View, found: Found) -> None:
             return
 
 
+# -- CAF -------------------------------------------------------------------------------------------
+
+_CAF_HEAD = b"caff\0\1\0\0desc\0\0\0\0\0\0\0\x20"  # version 1, then the description
+
+
+def _caf(view: View, found: Found) -> None:
+    """Tell joined files apart, and set right a size of the sound that was never filled in."""
+    size = view.end - view.start
+    starts, at = [0], 8
+    byte_rate = 0.0
+    for _ in range(_MOST_CHUNKS):
+        if at + 12 > size or len(starts) > _MAX_SECTIONS:
+            break
+        view.seek(at)
+        head = view.read(len(_CAF_HEAD))
+        if head == _CAF_HEAD:
+            starts.append(at)
+            at += 8
+            continue
+        if not all(32 <= byte < 127 for byte in head[:4]):
+            break
+        name, stated = head[:4], struct.unpack(">q", head[4:12])[0]
+        place = at + 12
+        if name == b"desc":
+            view.seek(place)
+            desc = view.read(24)
+            if len(desc) == 24:
+                rate, _, _, packet, frames = struct.unpack(">d4sIII", desc)
+                byte_rate = rate * packet / max(1, frames) if 0 < rate < 1e7 else 0.0
+        if name == b"data" and stated <= 4:  # 4: the edit count that stands before the sound
+            until = _find(view, _CAF_HEAD, place)
+            if until > place + 4:
+                view._patches[view.start + at + 4] = struct.pack(">q", until - place)
+            stated = until - place
+        if stated < 0:
+            break
+        if name == b"data" and place + stated > size:
+            missing = f"the last {(place + stated - size) / byte_rate:.1f} s are missing"
+            found.damage = "the file is cut short" + (f": {missing}" if byte_rate else "")
+        at = place + stated
+    if len(starts) > 1:
+        found.notes.append("several CAF files stand one behind the other; all were read")
+    _split(view, found, starts)
+
+
 # -- Ogg -------------------------------------------------------------------------------------------
 
 
@@ -317,7 +368,7 @@ def _ogg(view: View, found: Found) -> None:
         view.seek(at)
         head = view.read(27 + 255)
         if head[:4] != b"OggS":
-            at = _next_page(view, at + 1)
+            at = _find(view, b"OggS", at + 1)
             continue
         segments = head[26]
         begins = bool(head[5] & 2)
@@ -330,25 +381,30 @@ def _ogg(view: View, found: Found) -> None:
         at += length
     if size > at:
         found.damage = "the file is cut short: it ends in the middle of a page"
+    _split(view, found, starts)
+
+
+def _split(view: View, found: Found, starts: list[int]) -> None:
+    """Make a section of what begins at each of these places."""
     if len(starts) == 1:
         return
     if len(starts) > _MAX_SECTIONS:
         found.notes.append(f"only the first {_MAX_SECTIONS} of {len(starts)} sections were read")
         found.damage = found.damage or "not all sections were read"
-    ends = [*starts[1:], size][:_MAX_SECTIONS]
+    ends = [*starts[1:], view.end - view.start][:_MAX_SECTIONS]
     found.sections = [view.part(a, b) for a, b in zip(starts, ends, strict=False)]
 
 
-def _next_page(view: View, at: int) -> int:
-    """Where the next page begins; the end where there is none."""
+def _find(view: View, text: bytes, at: int) -> int:
+    """Where a text stands next, from a place on; the end where it does not."""
     size = view.end - view.start
     while at < size:
         view.seek(at)
         data = view.read(_CHUNK)
-        place = data.find(b"OggS")
+        place = data.find(text)
         if place >= 0:
             return at + place
         if len(data) < _CHUNK:
             break
-        at += len(data) - 3
+        at += len(data) - len(text) + 1
     return size

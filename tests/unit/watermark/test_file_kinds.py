@@ -14,6 +14,7 @@ import soundfile
 from tests.inputs.files import PICTURE, aiff_sizes, tagged, wav_sizes
 from tests.unit.seal_carriers import music
 from watermark.audio.channels import USUAL, alike, mask_of, of_mask, writable
+from watermark.audio.containers import look
 from watermark.audio.decoding import decode_blocks
 from watermark.audio.sandbox import _take_over
 from watermark.audio.tags import Picture, Tags, left_out, read_tags
@@ -49,6 +50,21 @@ def distinct(channels: int, layout=None, rate: int = 48_000) -> Waveform:
         beat = np.sin(2 * np.pi * (0.7 + 0.9 * number) * t) > 0
         rows.append(0.2 * np.sin(2 * np.pi * pitch * t) * beat)
     return Waveform(np.array(rows, np.float32), rate, layout)
+
+
+def caf(sound: Waveform) -> bytes:
+    """A Core Audio file of 16 bits, by FFmpeg's own writer."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="caf") as container:
+        stream = container.add_stream("pcm_s16le", rate=sound.rate)
+        layout = "mono" if sound.channels == 1 else "stereo"
+        stream.layout = layout
+        steps = (sound.samples.T * 32767).astype(np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(steps, format="s16", layout=layout)
+        frame.sample_rate = sound.rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return out.getvalue()
 
 
 def two_streams(first: Waveform, second: Waveform) -> bytes:
@@ -241,6 +257,38 @@ class TestParts:
         again, info = known(one + one)
         assert again.length == 4 * 44_100
         assert "one behind the other" in info.notes[0]
+
+    @pytest.mark.parametrize("stated", [None, 0, -1])
+    def test_joined_caf_files_are_read_both_whatever_size_the_first_states(self, stated):
+        first, second = distinct(1), distinct(2)
+        head = caf(first)
+        if stated is not None:
+            at = head.index(b"data") + 4
+            head = head[:at] + struct.pack(">q", stated) + head[at + 8 :]
+        sound, info = known(head + caf(second))
+        assert sound.duration_s == pytest.approx(first.duration_s + second.duration_s)
+        assert "several CAF files" in info.notes[0]
+        assert info.damage is None
+
+    def test_a_cut_caf_file_is_read_to_its_end_and_called_cut(self):
+        data = caf(distinct(1))
+        sound, info = known(data[: len(data) // 2])
+        assert 0 < sound.duration_s < distinct(1).duration_s
+        assert "cut short" in info.damage
+
+    @pytest.mark.parametrize("chunk", [b"free" + bytes(8), b"caff\0\1\0\0" + bytes(4)])
+    def test_a_file_of_a_million_empty_chunks_ends(self, chunk):
+        data = b"caff\0\1\0\0" + chunk * 1_000_000
+        reads = 0
+
+        class Counted(io.BytesIO):
+            def read(self, size=-1):
+                nonlocal reads
+                reads += 1
+                return super().read(size)
+
+        look(Counted(data))
+        assert reads < 200_000
 
 
 class TestHeaders:
