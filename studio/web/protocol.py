@@ -10,13 +10,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+from types import FrameType
 from typing import Any, ClassVar
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from studio.web.middleware.rate_limit import Buckets
 
-__all__ = ["PunctualProtocol", "SparingLog"]
+__all__ = ["OrderlyServer", "PunctualProtocol", "SparingLog"]
+
+
+class OrderlyServer(uvicorn.Server):
+    """Ends in order, once: jobs are cancelled and threads joined, however often it is signalled.
+
+    uvicorn leaves its application as it is after a second Ctrl-C; music that is being made would
+    then keep the process alive, without a port and deaf to signals.
+    """
+
+    stopped_by: int | None = None
+    """The first signal that came."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn does it for the first signal; later ones change nothing."""
+        self.stopped_by = self.stopped_by or sig
+        self.should_exit = True
+
+    def run_to_the_end(self) -> None:
+        """Serve until stopped; Ctrl-C leaves as :class:`KeyboardInterrupt`, SIGTERM returns.
+
+        Both are ignored afterwards: what is left to do takes moments.
+        """
+        self.run()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        if self.stopped_by == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.started:
+            raise RuntimeError("the server did not start; the log says why")
 
 
 class PunctualProtocol(H11Protocol):

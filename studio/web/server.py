@@ -151,12 +151,14 @@ def _name_of(request: Request) -> str | None:
 
 
 def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -> None:
-    """Serve until interrupted.
+    """Serve until stopped: by SIGTERM it returns, by Ctrl-C it raises :class:`KeyboardInterrupt`.
 
     Raises :class:`ConfigError` where the address cannot be had, or where a studio without accounts
     would be open to other machines.
     """
     import uvicorn
+
+    from studio.web.protocol import OrderlyServer
 
     host = host or studio.config.server.host
     port = studio.config.server.port if port is None else port
@@ -172,7 +174,8 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
     # HF_HUB_OFFLINE=0 in the environment allows fetching them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     threading.Thread(target=_warm_up, args=[studio], name="studio-warm-up", daemon=True).start()
-    uvicorn.run(create_app(studio), host=host, port=port, **server_settings())
+    settings = uvicorn.Config(create_app(studio), host=host, port=port, **server_settings())
+    OrderlyServer(settings).run_to_the_end()
 
 
 def server_settings() -> dict[str, Any]:

@@ -178,4 +178,10 @@ CASES = (
         '9 $PYTHON -c "$PROGRAM" watermark scan --files-from many.txt --out many.jsonl',
         130,
     ),
+    line(
+        "Ctrl-C at a server",
+        19,
+        'timeout --preserve-status -s INT 25 $PYTHON -c "$PROGRAM" studio serve --port 7997',
+        130,
+    ),
 )
