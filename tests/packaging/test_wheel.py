@@ -172,11 +172,16 @@ def test_tags_and_verdicts_need_no_extra(lean):
 
 def test_without_audiocraft_it_is_said_how_to_add_it_before_an_id_is_reserved(lean):
     request = ("studio", "generate", "--tags", "genre/waltz", "--seconds", "3", "--out", "x.wav")
-    said = lean.run(*request, code=4).stderr
+    said = lean.run(*request, "--model", "facebook/musicgen-small", code=4).stderr
     assert "pip install 'consented-music-studio[generation]'" in said
     assert "pip install --no-deps audiocraft==1.3.0" in said
     with sqlite3.connect(lean.home / "ledger.db") as database:
         assert database.execute("select count(*) from seal_reservation").fetchone() == (0,)
+
+
+def test_the_house_model_needs_no_extra(lean):
+    lean.run("studio", "generate", "--tags", "genre/waltz", "--seconds", "4", "--out", "waltz.wav")
+    assert json.loads(lean.run("studio", "verify", "--json", "waltz.wav").stdout)["seal_id"]
 
 
 def test_serving_without_its_extra_says_which(lean):

@@ -17,9 +17,10 @@ import torch
 from studio.music.composer.score import Chord, Mix, Note, Part, Score, Section
 from studio.music.models.house.language_model import PerformerConfig, build_language_model
 from studio.music.models.house.performer import save_performer
+from studio.music.models.house.token_stream import StepWeights
 from tests.unit.music.test_stem_codec import small_codec
 
-__all__ = ["small_score", "tiny_config", "tiny_lm", "tiny_performer"]
+__all__ = ["small_score", "step_weights", "tiny_config", "tiny_lm", "tiny_performer"]
 
 TAGS = ("genre/jazz", "genre/rock", "mood/calm", "lead/piano", "tempo/medium")
 
@@ -66,6 +67,11 @@ def tiny_lm(config: PerformerConfig, seed: int = 0):
         for linear in lm.linears:
             linear.weight.mul_(3)
     return lm
+
+
+def step_weights(lm) -> StepWeights:
+    """The weights of :func:`tiny_lm` as a performance reads them."""
+    return StepWeights(lm.state_dict(), tiny_config())
 
 
 def tiny_performer(directory: Path, *, tags: tuple[str, ...] = TAGS, **card: object) -> Path:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import json
 import os
@@ -96,6 +97,7 @@ class CommandGroup(click.Group):
         if not standalone_mode:
             return run()
         _make_usable()
+        _collect_less_often()
         try:
             _check_folder()
             answer = run()
@@ -269,6 +271,12 @@ class _Output(io.FileIO):
                 if not self._forgiving:
                     raise
         return memoryview(data).nbytes
+
+
+def _collect_less_often() -> None:
+    """Let Python's collector run rarely: importing makes many objects and hardly any garbage."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _make_usable() -> None:

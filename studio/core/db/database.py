@@ -40,6 +40,7 @@ _DAMAGED = (
     "the database is damaged: a text in it is not UTF-8; `studio ledger verify` says what can be "
     "found, then restore the newest backup"
 )
+_MIGRATIONS = Path(__file__).parent / "migrations"
 _WRITE_LOCK = 0x53_54_55_44_49_4F  # "STUDIO": names our advisory lock within one database
 
 
@@ -214,7 +215,18 @@ class Database:
         else:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _WRITE_LOCK})
 
+    def _is_newest(self) -> bool:
+        """Whether the schema is the newest; asked first, for alembic is slow to import."""
+        with self._engine.connect() as connection:
+            try:
+                found = connection.execute(text("SELECT version_num FROM alembic_version")).all()
+            except DBAPIError:  # no such table, or worse: the migration meets it again and says so
+                return False
+        return [revision for (revision,) in found] == [_newest_revision()]
+
     def _migrate(self) -> None:
+        if self._is_newest():
+            return
         from alembic import command
         from alembic.config import Config
         from alembic.runtime.migration import MigrationContext
@@ -222,7 +234,7 @@ class Database:
         from alembic.util import CommandError
 
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(_MIGRATIONS))
         head = ScriptDirectory.from_config(config).get_current_head()
         with self._engine.connect() as connection:
             if MigrationContext.configure(connection).get_current_revision() == head:
@@ -237,6 +249,11 @@ class Database:
                     f"the database was made by a newer studio than this one: {exc}"
                 ) from exc
             connection.commit()
+
+
+def _newest_revision() -> str:
+    """The last of the migrations, whose files are named ``r0001_ledger.py`` and so on."""
+    return max(path.name[1:5] for path in (_MIGRATIONS / "versions").glob("r????_*.py"))
 
 
 def _make_file(file: Path) -> None:

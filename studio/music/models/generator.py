@@ -88,8 +88,12 @@ class MusicGenerator:
         return self._info
 
     def require(self) -> None:
-        """Raise :class:`ModelError` where what runs the model is not installed; loads nothing."""
-        require_audiocraft()
+        """Raise :class:`ModelError` where what runs the model is not installed; loads nothing.
+
+        The house model performs scores by itself; every other model runs on audiocraft.
+        """
+        if not self.info.scored:
+            require_audiocraft()
 
     def load(self) -> None:
         """Read the weights unless they are there. Raises the errors of `load_checkpoint`."""

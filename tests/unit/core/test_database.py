@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from studio.core.db import database
 from studio.core.db.database import Database, location_of
 from studio.core.db.tables.provenance import GUARDED
 from studio.core.errors import ConfigError, LedgerError
@@ -40,6 +45,26 @@ def test_a_server_that_is_not_there_is_said_so_without_the_password(tmp_path):
 def test_a_sqlite_url_is_the_file(tmp_path):
     Database.open(f"sqlite:///{tmp_path / 'x.db'}").close()
     assert (tmp_path / "x.db").exists()
+
+
+def test_the_newest_migration_is_the_head_of_alembic():
+    config = Config()
+    config.set_main_option("script_location", str(database._MIGRATIONS))
+    assert database._newest_revision() == ScriptDirectory.from_config(config).get_current_head()
+
+
+def test_a_database_of_the_newest_schema_is_opened_without_alembic(tmp_path):
+    Database.open(tmp_path / "x.db").close()
+    probe = (
+        "import sys; from pathlib import Path; from studio.core.db.database import Database\n"
+        "Database.open(Path(sys.argv[1])).close()\n"
+        "print('alembic' in sys.modules)"
+    )
+    for file, expected in ((tmp_path / "x.db", "False"), (tmp_path / "new.db", "True")):
+        done = subprocess.run(
+            [sys.executable, "-c", probe, str(file)], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected
 
 
 @pytest.mark.parametrize("replaced", [False, True])

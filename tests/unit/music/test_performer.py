@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -16,8 +18,15 @@ from studio.music.models.house.language_model import (
     performable,
 )
 from studio.music.models.house.performer import HousePerformer, is_performer
-from studio.music.models.house.token_stream import Drawing, StepWeights, TokenStream
-from tests.support.performers import small_score, tiny_config, tiny_lm, tiny_performer, without_tags
+from studio.music.models.house.token_stream import Drawing, TokenStream
+from tests.support.performers import (
+    small_score,
+    step_weights,
+    tiny_config,
+    tiny_lm,
+    tiny_performer,
+    without_tags,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +105,7 @@ def test_cached_drawing_is_audiocrafts_own_model(frames: int):
     lm = tiny_lm(tiny_config())
     condition = torch.randn(2, frames + 1, 32, generator=torch.Generator().manual_seed(1))
     present = torch.ones(2, 4, dtype=torch.bool)
-    stream = TokenStream(StepWeights(lm), Drawing(temperature=0), [1, 2])
+    stream = TokenStream(step_weights(lm), Drawing(temperature=0), [1, 2])
     tokens = stream.advance(condition, present)
     assert tokens.shape == (2, 8, frames)
     sequence = delayed(tokens, lm.special_token_id)[..., : frames + 1]
@@ -108,7 +117,7 @@ def test_cached_drawing_is_audiocrafts_own_model(frames: int):
 
 
 def test_a_take_is_the_same_alone_beside_others_and_in_pieces():
-    weights = StepWeights(tiny_lm(tiny_config()))
+    weights = step_weights(tiny_lm(tiny_config()))
     condition = torch.randn(4, 41, 32, generator=torch.Generator().manual_seed(1))
     present = torch.ones(4, 4, dtype=torch.bool)
     four = TokenStream(weights, Drawing(), [5, 6, 7, 8]).advance(condition, present)
@@ -125,7 +134,7 @@ def test_a_take_is_the_same_alone_beside_others_and_in_pieces():
 
 
 def test_a_stem_without_notes_has_no_tokens_and_changes_no_other():
-    weights = StepWeights(tiny_lm(tiny_config()))
+    weights = step_weights(tiny_lm(tiny_config()))
     condition = torch.randn(1, 30, 32, generator=torch.Generator().manual_seed(1))
     absent = torch.tensor([[False, True, True, True]])
     tokens = TokenStream(weights, Drawing(), [5]).advance(condition, absent)
@@ -134,7 +143,7 @@ def test_a_stem_without_notes_has_no_tokens_and_changes_no_other():
 
 
 def test_random_numbers_of_the_process_play_no_part():
-    weights = StepWeights(tiny_lm(tiny_config()))
+    weights = step_weights(tiny_lm(tiny_config()))
     condition, present = torch.zeros(1, 20, 32), torch.ones(1, 4, dtype=torch.bool)
     torch.manual_seed(1)
     first = TokenStream(weights, Drawing(), [5]).advance(condition, present)
@@ -144,7 +153,7 @@ def test_random_numbers_of_the_process_play_no_part():
 
 
 def test_top_k_keeps_to_the_likeliest():
-    weights = StepWeights(tiny_lm(tiny_config()))
+    weights = step_weights(tiny_lm(tiny_config()))
     condition, present = torch.zeros(1, 20, 32), torch.ones(1, 4, dtype=torch.bool)
     likeliest = TokenStream(weights, Drawing(temperature=0), [5]).advance(condition, present)
     one = TokenStream(weights, Drawing(top_k=1), [5]).advance(condition, present)
@@ -236,3 +245,17 @@ def test_weights_come_back_and_damage_is_found(tmp_path):
     (directory / "card.json").write_text("{}")
     with pytest.raises(CheckpointError):
         HousePerformer.load(directory)
+
+
+def test_performing_imports_neither_audiocraft_nor_transformers(tmp_path):
+    probe = (
+        "import sys; from pathlib import Path\n"
+        "from studio.music.models.house.performer import HousePerformer\n"
+        "HousePerformer.load(Path(sys.argv[1]))\n"
+        "print([name for name in ('audiocraft', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe, str(tiny_performer(tmp_path))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol
@@ -116,10 +117,10 @@ class PlainHalf(Plain):
         return super().__call__(x.bfloat16()).float()
 
 
-class _RowScaled:
+class _RowScaled(ABC):
     """int8 weights, each row of activations scaled to its own largest value.
 
-    Subclasses multiply rows within ±1 by the rounded weights.
+    Subclasses say which routine multiplies.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -128,11 +129,16 @@ class _RowScaled:
         self.bias = bias
         self.pack((weight / scale[:, None]).round_().to(torch.int8), scale)
 
+    @abstractmethod
     def pack(self, rounded: Tensor, scale: Tensor) -> None:
-        raise NotImplementedError
+        """Keep the weight, which is ``rounded * scale``, as the routine reads it.
 
+        `rounded` (outputs, inputs) is int8, `scale` (outputs,) fp32.
+        """
+
+    @abstractmethod
     def multiply(self, unit: Tensor) -> Tensor:
-        raise NotImplementedError
+        """`unit` (rows, inputs), within ±1, times the weight: (rows, outputs) in fp32."""
 
     def _product(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The product of the rows brought to ±1, and what each row was divided by."""

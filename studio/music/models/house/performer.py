@@ -26,14 +26,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from studio.core.errors import CheckpointError, ConfigError, GenerationCancelledError, UsageError
+from studio.core.errors import (
+    CheckpointError,
+    ConfigError,
+    GenerationCancelledError,
+    ModelError,
+    UsageError,
+)
 from studio.music.composer.score import Score
 from studio.music.models.house.language_model import (
     CODEBOOKS,
     REACH,
     Performable,
     PerformerConfig,
-    build_language_model,
+    ScoreConditioner,
     performable,
 )
 from studio.music.models.house.mastering import Look, Master, loudness_gain
@@ -113,8 +119,9 @@ class HousePerformer:
 
     Args:
         codec: the stem codec.
-        lm: the language model of :func:`build_language_model`.
-        config: its shape and its tags.
+        weights: of the language model.
+        conditioner: what tells the language model of tags and score.
+        config: the language model's shape and its tags.
         card: what `card.json` says.
         digest: of the weights.
     """
@@ -122,14 +129,15 @@ class HousePerformer:
     def __init__(
         self,
         codec: StemCodec,
-        lm: LMModel,
+        weights: StepWeights,
+        conditioner: ScoreConditioner,
         config: PerformerConfig,
         card: Mapping[str, Any],
         digest: str,
     ) -> None:
-        self.codec, self.lm, self.config = codec, lm, config
+        self.codec, self.conditioner, self.config = codec, conditioner, config
         self.card, self.digest = card, digest
-        self._weights = StepWeights(lm)
+        self._weights = weights
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -164,12 +172,12 @@ class HousePerformer:
                     f"{directory / name} is damaged: its SHA-256 is {found[:12]}…, its card says "
                     f"{str(named.get(name))[:12]}…; restore the file or train again"
                 )
-        lm = _language_model(config, payload, directory / PERFORMER_NAME)
+        weights, conditioner = _language_model(config, payload, directory / PERFORMER_NAME)
         try:
             codec = StemCodec.load(directory / CODEC_NAME)
         except ConfigError as exc:
             raise CheckpointError(str(exc)) from exc
-        return cls(codec, lm, config, card, _digest(named))
+        return cls(codec, weights, conditioner, config, card, _digest(named))
 
     # Performing -------------------------------------------------------------------------------
 
@@ -280,7 +288,7 @@ class _Piece:
         chunk = first // _CHUNK
         begin = chunk * _CHUNK
         if chunk != self._chunk:
-            conditioner: Any = self.model.lm.condition_provider
+            conditioner = self.model.conditioner
             told = conditioner.told([self.told.window(begin - REACH, begin + _CHUNK + REACH)])
             self._condition = conditioner(told)[:, REACH:-REACH]
             self._chunk = chunk
@@ -384,13 +392,21 @@ def _digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode("utf-8")).hexdigest()
 
 
-def _language_model(config: PerformerConfig, payload: bytes, path: Path) -> LMModel:
+def _language_model(
+    config: PerformerConfig, payload: bytes, path: Path
+) -> tuple[StepWeights, ScoreConditioner]:
+    """The parts of an `LMModel` that a performance needs, without audiocraft's import."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        lm = build_language_model(config)
-        lm.load_state_dict({name: value.float() for name, value in load(payload).items()})
-    except (SafetensorError, RuntimeError, KeyError) as exc:
+        state = {name: value.float() for name, value in load(payload).items()}
+        weights = StepWeights(state, config)
+        conditioner = ScoreConditioner(config)
+        mine = "condition_provider."
+        conditioner.load_state_dict(
+            {name.removeprefix(mine): state[name] for name in state if name.startswith(mine)}
+        )
+    except (SafetensorError, RuntimeError, KeyError, ModelError) as exc:
         raise CheckpointError(f"{path} does not fit its card: {exc}") from exc
-    return lm.eval()
+    return weights, conditioner.eval()

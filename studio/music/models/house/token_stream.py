@@ -8,9 +8,10 @@ otherwise, and one token drawn differently is another performance. So a take is 
 beside others. Rows cost nothing that is worth saving, as a step only waits for the weights.
 
 >>> import torch
->>> from studio.music.models.house.language_model import PerformerConfig, build_language_model
+>>> from studio.music.models.house.language_model import build_language_model
 >>> config = PerformerConfig(tags=("genre/jazz",), dim=32, layers=1, heads=2, context=4)
->>> ring = TokenStream(StepWeights(build_language_model(config)), Drawing(), [7, 8])
+>>> state = build_language_model(config).state_dict()
+>>> ring = TokenStream(StepWeights(state, config), Drawing(), [7, 8])
 >>> condition = torch.zeros(2, 3, 32)
 >>> ring.advance(condition, torch.ones(2, 4, dtype=torch.bool)).shape
 torch.Size([2, 8, 2])
@@ -18,19 +19,16 @@ torch.Size([2, 8, 2])
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from studio.core.errors import ModelError, UsageError
+from studio.music.models.house.language_model import CODEBOOKS, PerformerConfig
 from studio.music.models.house.notes import STEMS
-
-if TYPE_CHECKING:
-    from audiocraft.models.lm import LMModel
 
 __all__ = ["ROWS", "Drawing", "StepWeights", "TokenStream"]
 
@@ -52,39 +50,61 @@ class Drawing:
             raise UsageError("temperature and top-k cannot be negative")
 
 
-class StepWeights:
-    """The language model's weights, laid out for one step. Raises :class:`ModelError`.
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """One transformer layer. Normalisations are pairs of weight and bias."""
 
-    The error is for an architecture that a step does not cover.
+    norm: tuple[Tensor, Tensor]
+    projection: Tensor
+    out: Tensor
+    norm_hidden: tuple[Tensor, Tensor]
+    hidden: Tensor
+    hidden_out: Tensor
+
+
+class StepWeights:
+    """The language model's weights, laid out for one step. Nothing of audiocraft is imported.
+
+    Args:
+        state: tensors in fp32 under the names that audiocraft's `LMModel` gives them.
+        config: the model's shape.
+
+    Raises :class:`ModelError` where the tensors are not those of a performer of this shape.
     """
 
-    def __init__(self, lm: LMModel) -> None:
-        parts: Any = lm
-        transformer = parts.transformer
-        attention = transformer.layers[0].self_attn
-        fits = (
-            attention.custom
-            and attention.past_context is not None
-            and attention.rope is not None
-            and attention.kv_repeat == 1
-            and not attention.qk_layer_norm
-            and transformer.positional_embedding == "rope"
-            and transformer.layers[0].norm_first
-            and transformer.layers[0].cross_attention is None
-        )
-        if not fits:
-            raise ModelError("this language model is not a performer's")
-        self.codebooks, self.bins, self.dim = int(parts.n_q), int(parts.card), int(parts.dim)
-        self.delays: list[int] = list(parts.pattern_provider.delays)
-        self.heads: int = attention.num_heads
-        self.places: int = attention.past_context + 1
-        self.embeddings = torch.cat([emb.weight for emb in parts.emb]).detach()
-        self.head = torch.cat([linear.weight for linear in parts.linears]).detach()
-        self.out_norm = parts.out_norm
-        self.layers = list(transformer.layers)
-        angles = torch.outer(
-            torch.arange(_ROPE_LENGTH, dtype=torch.float32), attention.rope.frequencies
-        )
+    def __init__(self, state: Mapping[str, Tensor], config: PerformerConfig) -> None:
+        self.codebooks, self.bins, self.dim = len(STEMS) * CODEBOOKS, config.bins, config.dim
+        self.delays = [q for q in range(CODEBOOKS) for _ in STEMS]
+        self.heads, self.places = config.heads, config.context + 1
+        dim, hidden, width = self.dim, config.hidden_scale * self.dim, self.dim // self.heads
+
+        def tensor(name: str, *shape: int) -> Tensor:
+            value = state.get(name)
+            if value is None or tuple(value.shape) != shape:
+                raise ModelError(f"this language model is not a performer's: {name} is not {shape}")
+            return value.detach()
+
+        def norm(name: str) -> tuple[Tensor, Tensor]:
+            return tensor(f"{name}.weight", dim), tensor(f"{name}.bias", dim)
+
+        known = [f"emb.{k}.weight" for k in range(self.codebooks)]
+        self.embeddings = torch.cat([tensor(name, self.bins + 1, dim) for name in known])
+        heads = [f"linears.{k}.weight" for k in range(self.codebooks)]
+        self.head = torch.cat([tensor(name, self.bins, dim) for name in heads])
+        self.out_norm = norm("out_norm")
+        self.layers = [
+            LayerWeights(
+                norm=norm(f"{layer}.norm1"),
+                projection=tensor(f"{layer}.self_attn.in_proj_weight", 3 * dim, dim),
+                out=tensor(f"{layer}.self_attn.out_proj.weight", dim, dim),
+                norm_hidden=norm(f"{layer}.norm2"),
+                hidden=tensor(f"{layer}.linear1.weight", hidden, dim),
+                hidden_out=tensor(f"{layer}.linear2.weight", dim, hidden),
+            )
+            for layer in (f"transformer.layers.{k}" for k in range(config.layers))
+        ]
+        frequencies = tensor("transformer.rope.frequencies", width // 2)
+        angles = torch.outer(torch.arange(_ROPE_LENGTH, dtype=torch.float32), frequencies)
         self.cosine, self.sine = angles.cos(), angles.sin()
 
 
@@ -157,17 +177,17 @@ class TokenStream:
         known = min(position + 1, weights.places)
         cosine, sine = weights.cosine[position], weights.sine[position]
         for layer, keys, values in zip(weights.layers, self._keys, self._values, strict=True):
-            attention = layer.self_attn
-            projected = F.linear(layer.norm1(x), attention.in_proj_weight, attention.in_proj_bias)
+            projected = F.linear(_normal(x, layer.norm), layer.projection)
             query, key, value = projected.view(ROWS, 3, weights.heads, -1).unbind(1)
             keys[:, :, place] = _rotated(key, cosine, sine)
             values[:, :, place] = value
             attended = F.scaled_dot_product_attention(
                 _rotated(query, cosine, sine)[:, :, None], keys[:, :, :known], values[:, :, :known]
             )
-            x = x + attention.out_proj(attended.reshape(ROWS, -1))
-            x = x + layer.linear2(layer.activation(layer.linear1(layer.norm2(x))))
-        logits = F.linear(weights.out_norm(x), weights.head)
+            x = x + F.linear(attended.reshape(ROWS, -1), layer.out)
+            hidden = F.gelu(F.linear(_normal(x, layer.norm_hidden), layer.hidden))
+            x = x + F.linear(hidden, layer.hidden_out)
+        logits = F.linear(_normal(x, weights.out_norm), weights.head)
         return logits.view(ROWS, weights.codebooks, weights.bins)
 
     def _draw(self, logits: Tensor) -> Tensor:
@@ -184,6 +204,10 @@ class TokenStream:
         for row, generator in enumerate(self.generators):
             noise[row].exponential_(1, generator=generator)
         return (probs / noise).argmax(-1)
+
+
+def _normal(x: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], *norm)
 
 
 def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
