@@ -93,7 +93,7 @@ def test_a_server_stops_with_music_in_the_making(sent, times, code, tmp_path):
         for _ in range(times):
             server.send_signal(sent)
             time.sleep(0.2)
-        _, said = server.communicate(timeout=300)
+        _, said = server.communicate(timeout=900)
     assert server.returncode == code
     assert ("studio: stopped" in said) == (code == 130)
     assert "Traceback" not in said
@@ -109,7 +109,7 @@ def test_a_file_that_is_being_sealed_is_dropped(tmp_path):
         assert sealing.stdout.readline() == "written\n"
         assert len(list(tmp_path.iterdir())) == 3  # the file under its own name is not there
         sealing.send_signal(signal.SIGINT)
-        out, said = sealing.communicate(timeout=300)
+        out, said = sealing.communicate(timeout=900)
     assert (sealing.returncode, out) == (130, "")
     assert "stopped" in said
     assert "Traceback" not in said
