@@ -498,9 +498,10 @@ class Studio:
 
     def _is_current(self, release: Release) -> bool:
         """Whether an output can be had and its model would play it again just so."""
-        known = self.generator(release.request.model).info.digest
-        if known and release.model.get("digest") not in (None, known):
-            return False
+        info = self.generator(release.request.model).info
+        for name, now in (("digest", info.digest), ("precision", info.precision)):
+            if now and release.model.get(name) not in (None, now):
+                return False
         try:
             self.registrar().require_distribution(release.output_id)
             self._file_of(release)

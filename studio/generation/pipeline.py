@@ -307,6 +307,7 @@ class Pipeline:
             "title": info.title,
             "digest": info.digest,
             "licence": info.licence,
+            **({} if info.precision is None else {"precision": info.precision}),
             **({} if score is None else score_record(score, seed)),
         }
         return waveform, record, score

@@ -25,6 +25,8 @@ __all__ = ["PARTS", "disclosure_of"]
 PARTS = ("Vocals", "Instrumentation", "Composition", "Lyrics", "PostProduction")
 """Parts of a recording for which AI is declared."""
 
+_MODEL = ("id", "title", "licence", "digest", "precision")
+
 # The role a person's contribution would have among an ERN message's contributors.
 _ROLES = {
     "direction": "Programmer",
@@ -89,7 +91,7 @@ def disclosure_of(release: Release, holders: Mapping[str, str]) -> dict[str, Any
         ],
         "HumanContribution": list(human),
         "DigitalSourceType": "trainedAlgorithmicMedia",
-        "Model": {key: release.model[key] for key in ("id", "title", "licence", "digest")},
+        "Model": {key: release.model[key] for key in _MODEL if key in release.model},
         "StyleConsent": consent,
         "Parent": None if release.lineage is None else dict(release.lineage),
         "Proof": {

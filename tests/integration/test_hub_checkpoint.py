@@ -66,6 +66,14 @@ def test_it_makes_the_music_that_audiocraft_makes_of_the_same_files(config, tags
     assert made.samples.std() > 0.01
 
 
+@pytest.mark.parametrize("precision", ["exact", "int8"])
+def test_a_loaded_model_says_in_what_precision_it_is_decoded(config, precision):
+    generator = MusicGenerator(config.model_copy(update={"precision": precision}), offline=True)
+    assert generator.info.precision is None
+    generator.load()
+    assert generator.info.precision == precision
+
+
 def test_stereo_and_melody_checkpoints_load(tmp_path, tags):
     stereo = tiny_hub_model(tmp_path / "stereo", stereo=True)
     music = MusicGenerator(stereo, offline=True).generate(tags, duration_s=0.5, seed=1)

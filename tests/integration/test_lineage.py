@@ -282,6 +282,22 @@ def test_an_identical_request_finds_the_output_that_it_made(studio):
     assert studio.existing(request) is None
 
 
+def test_the_precision_of_decoding_is_on_record_and_another_makes_other_music(tmp_path):
+    generator = PlainGenerator()
+    with make_studio(tmp_path, generator=generator) as studio:
+        request = studio.request(TAGS, duration_s=6, seed=11)
+        assert "precision" not in studio.generate(request).model
+        generator.info = replace(generator.info, precision="int8")
+        assert studio.existing(request) is not None  # made before precision was on record
+        made = studio.generate(replace(request, seed=12))
+        assert made.model["precision"] == "int8"
+        assert studio.disclosure(made.output_id)["Model"]["precision"] == "int8"
+        assert b"int8" in made.path.read_bytes()  # of the signed claim
+        assert studio.existing(made.request) == made
+        generator.info = replace(generator.info, precision="exact")
+        assert studio.existing(made.request) is None
+
+
 def test_a_withdrawn_consent_gives_no_existing_output(studio):
     request = studio.request(TAGS, duration_s=6, seed=11)
     studio.generate(request)

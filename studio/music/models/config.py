@@ -29,6 +29,7 @@ __all__ = [
     "ModelInfo",
     "Precision",
     "Use",
+    "UsedPrecision",
     "describe",
     "load_model_configs",
     "performs_scores",
@@ -38,6 +39,9 @@ Use = Literal["experiment", "noncommercial", "commercial"]
 
 Precision = Literal["exact", "bf16", "int8", "auto"]
 """Of decoding: see :mod:`studio.music.models.decoding.precision`."""
+
+UsedPrecision = Literal["exact", "bf16", "int8"]
+"""What a model is decoded in, once that is settled."""
 
 HOUSE_WEIGHTS = Path(__file__).resolve().parent / "house" / "weights"
 """The embedded house checkpoint: where a house configuration without a `path` looks."""
@@ -125,10 +129,16 @@ class ModelInfo:
     tags: frozenset[TagId] | None
     scored: bool = False
     """Whether the model performs a composed score (stereo, in stems)."""
+    precision: UsedPrecision | None = None
+    """What a hub model is decoded in, once it is loaded; None for a house model."""
 
 
-def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
+def describe(
+    config: ModelConfig, *, digest: str | None = None, precision: UsedPrecision | None = None
+) -> ModelInfo:
     """The model's particulars without loading its weights.
+
+    `digest` and `precision` are known to whoever has loaded them.
 
     Raises :class:`CheckpointError` for a house model whose card cannot be read.
     """
@@ -166,6 +176,7 @@ def describe(config: ModelConfig, *, digest: str | None = None) -> ModelInfo:
         max_duration_s=max_duration_s,
         tags=tags,
         scored=scored,
+        precision=precision,
     )
 
 

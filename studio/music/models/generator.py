@@ -37,7 +37,7 @@ from studio.music.models.checkpoints import (
     load_checkpoint,
     load_performer,
 )
-from studio.music.models.config import ModelConfig, ModelInfo, describe
+from studio.music.models.config import ModelConfig, ModelInfo, UsedPrecision, describe
 from studio.music.models.hub.audiocraft_compat import require_audiocraft
 from watermark.audio.waveform import Waveform
 
@@ -84,7 +84,7 @@ class MusicGenerator:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model is; `digest` is known at the latest once it is loaded."""
+        """What the model is; `digest` and `precision` are known once it is loaded."""
         return self._info
 
     def require(self) -> None:
@@ -274,13 +274,15 @@ class MusicGenerator:
     def _loaded(self) -> _Loaded | HousePerformer:
         with self._loading, _memory_errors(self.config.id):
             if self._model is None:
+                precision: UsedPrecision | None = None
                 if self.info.scored:
                     performer = load_performer(self.config)
                     self._model, digest = performer, performer.digest
                 else:
                     checkpoint = load_checkpoint(self.config, offline=self._offline)
                     self._model, digest = _Loaded(checkpoint, self.config), checkpoint.digest
-                self._info = describe(self.config, digest=digest)
+                    precision = self._model.precision
+                self._info = describe(self.config, digest=digest, precision=precision)
             return self._model
 
     def _performer(self) -> HousePerformer:
@@ -305,8 +307,10 @@ class _Loaded:
         from studio.music.models.decoding.precision import prepare
 
         network = None
+        self.precision: UsedPrecision | None = None
         if config.kind == "hub":
-            network = prepare(checkpoint.lm, config.precision, release=True).network
+            decoding = prepare(checkpoint.lm, config.precision, release=True)
+            network, self.precision = decoding.network, decoding.precision
         self.lm: CachedLM = CachedLM(checkpoint.lm, network)
         # MusicGen's constructor checks a stride of 18 s against the duration; the real one follows.
         language_model: Any = self.lm  # stands in for an LMModel

@@ -78,7 +78,7 @@ class Claim:
     seal_id: str
     title: str
     made_at: str  # RFC 3339
-    model: Mapping[str, Any]  # id, title, digest, licence, training_basis
+    model: Mapping[str, Any]  # id, title, digest, licence, training_basis; precision
     request: Mapping[str, Any]  # tags, seed, guidance, duration
     consent: Sequence[Mapping[str, Any]]  # the grants relied on
     use: str

@@ -18,14 +18,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from studio.core.errors import ModelError
-from studio.music.models.config import Precision
+from studio.music.models.config import Precision, UsedPrecision
 from studio.music.models.decoding import kernels
 from studio.music.models.decoding.kernels import Kernel
 from studio.music.models.decoding.network import Network, check_supported, linear_weights
@@ -49,7 +49,7 @@ class Decoding:
     """A network and what it was decided to be. `quality` is None where nothing was compared."""
 
     network: Network
-    precision: Literal["exact", "bf16", "int8"]
+    precision: UsedPrecision
     kernel: str
     quality: Quality | None = None
 
@@ -98,7 +98,7 @@ def _fastest_of(precision: str, weights: Sequence[Tensor]) -> Kernel:
     return kernels.fastest(usable, weights)
 
 
-def _pack(lm: Any, precision: Literal["exact", "bf16", "int8"], kernel: Kernel) -> Decoding:
+def _pack(lm: Any, precision: UsedPrecision, kernel: Kernel) -> Decoding:
     dtype = torch.float32 if precision == "exact" else _cache_dtype(lm)
     name = getattr(kernel, "__name__", "")
     return Decoding(Network(lm, kernel, dtype), precision, name)
@@ -114,7 +114,7 @@ def _automatic(lm: Any, weights: Sequence[Tensor]) -> Decoding:
     times = dict(zip(chosen, kernels.time_kernels(list(chosen.values()), weights), strict=True))
     exact = _pack(lm, "exact", chosen["exact"])
     bf16, int8 = times.get("bf16", math.inf), times.get("int8", math.inf)
-    better: list[Literal["bf16", "int8"]] = []
+    better: list[UsedPrecision] = []
     if int8 * _WORTH <= min(bf16, times["exact"]):
         better.append("int8")
     if bf16 * _WORTH <= times["exact"]:
