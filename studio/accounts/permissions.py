@@ -106,6 +106,7 @@ class Rule:
 
 
 _RECORD = Rule(Permission.OWN_OUTPUTS, output="output_id", anyone=Permission.RECORDS)
+_OWNED = Rule(Permission.OWN_OUTPUTS, output="output_id")
 _AUDIO = Rule(Permission.OWN_OUTPUTS, output="output_id", anyone=Permission.ALL_OUTPUTS)
 
 PERMISSIONS: Mapping[str, Rule] = {
@@ -155,6 +156,8 @@ PERMISSIONS: Mapping[str, Rule] = {
     "score": _AUDIO,
     "score_file": _AUDIO,
     "proof": _RECORD,
+    "publish": _OWNED,
+    "is_public": _RECORD,
     "outputs": Rule(Permission.OWN_OUTPUTS),
     "recent": Rule(Permission.RECORDS),
     # the desk

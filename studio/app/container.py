@@ -83,10 +83,12 @@ if TYPE_CHECKING:
     from studio.provenance.ledger.checkpointer import Notary
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.output_index import Registry
+    from studio.provenance.publication import Publications
     from studio.provenance.sealer import Sealer
     from studio.provenance.trusted_ledger import Custody
     from studio.reports.statements.rates import Rates
     from studio.reports.statements.statement import Period, Reconciliation, Statement
+    from studio.verification.suspect import Recording
     from watermark.audio.waveform import DecodeLimits
 
 __all__ = [
@@ -622,6 +624,25 @@ class Studio:
         names = {holder.id: holder.name for holder in self.consent().holders.values()}
         return disclosure_of(self.release(output_id), names)
 
+    # -- what the public is told --------------------------------------------------------------
+
+    def publish(self, output_id: str, *, public: bool = True) -> None:
+        """Let the public detector tell the title and credits of an output, or no longer.
+
+        Raises :class:`UsageError` where there is no such output.
+        """
+        self._publications.change(self.release(output_id).output_id, public=public)
+
+    def is_public(self, output_id: str) -> bool:
+        """Whether the public detector tells the title and credits of an output.
+
+        It does so of a published output whose distribution no revocation stops.
+        """
+        return (
+            self._publications.is_public(output_id)
+            and self.registrar().distribution(output_id).open
+        )
+
     # -- figures ------------------------------------------------------------------------------
 
     def statement(self, holder: str, period: Period, *, as_of: int | None = None) -> Statement:
@@ -663,15 +684,19 @@ class Studio:
         limits: DecodeLimits | None = None,
         max_values: int | None = None,
         progress: Callable[[float], None] | None = None,
+        opened: Callable[[Recording], None] | None = None,
     ) -> VerifyReport:
         """Examine a suspect file. An unreadable file is a verdict, not an error.
 
         ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
         unless given; ``max_values`` (samples times channels, of all streams) then is without limit
-        unless given. ``progress`` is told the seconds read, and may raise to stop the work.
+        unless given. ``progress`` is told the seconds read, ``opened`` is shown each decoded
+        stream; both may raise to stop the work.
         """
         report = self._with_lineage(
-            self._verifier.verify(source, limits=limits, max_values=max_values, progress=progress)
+            self._verifier.verify(
+                source, limits=limits, max_values=max_values, progress=progress, opened=opened
+            )
         )
         report = self._with_credentials(report, source)
         if not record:
@@ -929,6 +954,12 @@ class Studio:
             return Credentials.open(
                 self.config.credentials, folder=self.paths.credentials, configs=self.paths.configs
             )
+
+    @cached_property
+    def _publications(self) -> Publications:
+        from studio.provenance.publication import Publications
+
+        return Publications(self.ledger())
 
     @cached_property
     def _registry(self) -> Registry:

@@ -27,6 +27,7 @@ from studio.cli.generate import (
 )
 from studio.cli.ledger import ledger
 from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE, emit
+from studio.cli.publication import publish, unpublish
 from studio.cli.reports import disclosure, names, statement, usage
 from studio.cli.stems import score, stems
 from studio.cli.training import house
@@ -110,6 +111,8 @@ for _command in (
     vary,
     extend,
     lineage,
+    publish,
+    unpublish,
     statement,
     disclosure,
     names,
@@ -155,7 +158,12 @@ def page_address(host: str, port: int) -> str:
 @cli.command()
 @click.option("--host", help="Address to listen on; this machine only by default.")
 @click.option("--port", type=Count(1, 65535), help="Port to listen on.")
-def serve(host: str | None, port: int | None) -> None:
+@click.option(
+    "--public-detector",
+    is_flag=True,
+    help="Let anybody ask at /detect, without an account, whether a recording is from here.",
+)
+def serve(host: str | None, port: int | None, public_detector: bool) -> None:
     """Serve the page and its routes until interrupted."""
     from studio.app.container import open_studio
     from studio.web.server import serve as run
@@ -165,7 +173,7 @@ def serve(host: str | None, port: int | None) -> None:
             click.echo(f"studio: {line}", err=True)
         address = studio.config.server
         click.echo(page_address(host or address.host, port or address.port), err=True)
-        run(studio, host=host, port=port)
+        run(studio, host=host, port=port, public_detector=public_detector)
 
 
 @cli.command()

@@ -44,6 +44,7 @@ __all__ = [
     "GenerationConfig",
     "LedgerConfig",
     "OutputFormat",
+    "PublicDetectorConfig",
     "QuotaConfig",
     "SealConfig",
     "SecurityLogConfig",
@@ -211,6 +212,32 @@ class ServerConfig(_Frozen):
         return proxies
 
 
+class PublicDetectorConfig(_Frozen):
+    """The detector that anybody may use without an account; see docs/public-detector.md."""
+
+    enabled: bool = False
+    """Serve ``/detect`` and ``POST /api/public/detect``."""
+    provider: str | None = Field(default=None, max_length=120)
+    """Name of whoever runs this studio, as the public is told it."""
+    contact: str | None = Field(default=None, pattern=r"^(https?://|mailto:)\S+$", max_length=300)
+    """Where people complain about an answer: an https or mailto address."""
+    max_bytes: int = Field(default=125_829_120, gt=0)
+    """Of one file: 120 MiB, ten minutes of 16-bit stereo at 48 kHz."""
+    max_duration_s: float = Field(default=600.0, gt=0)
+    requests_per_minute: int = Field(default=6, ge=1)
+    """Questions of one address (IPv6: one /64 network)."""
+    near_identical_per_hour: int = Field(default=20, ge=1)
+    """Questions about nearly the same sound, from whatever addresses."""
+    waiting: int = Field(default=12, ge=0)
+    """Questions in line behind the one that is examined; others are told when to come back."""
+    per_address: int = Field(default=2, ge=1)
+    """Questions of one address that are uploaded, in line or examined at a time."""
+    upload_s: float = Field(default=120.0, gt=0)
+    """A file has to be here by then."""
+    examination_s: float = Field(default=120.0, gt=0)
+    """Wall-clock time of one examination."""
+
+
 class AccountsConfig(_Frozen):
     """How long a login lasts, and how much one account may ask of the REST layer."""
 
@@ -302,6 +329,7 @@ class StudioConfig(BaseSettings):
     uploads: UploadConfig = UploadConfig()
     credentials: CredentialsConfig = CredentialsConfig()
     server: ServerConfig = ServerConfig()
+    public_detector: PublicDetectorConfig = PublicDetectorConfig()
     accounts: AccountsConfig = AccountsConfig()
     database: DatabaseConfig = DatabaseConfig()
     quotas: QuotaConfig = QuotaConfig()

@@ -43,6 +43,9 @@ __all__ = ["ConsentThenNow", "Match", "Verdict", "Verifier", "VerifyReport"]
 OnRead = Callable[[float], None]
 """Told the seconds of audio that were read; may raise to stop the work."""
 
+OnOpened = Callable[[Recording], None]
+"""Shown each audio stream once it is decoded, before it is examined; may raise to stop the work."""
+
 _VERDICTS = {
     PartKind.SEALED: Verdict.EXCERPT,  # or SEALED, where it is the whole
     PartKind.OVERLAID: Verdict.EXCERPT,
@@ -92,6 +95,7 @@ class Verifier:
         limits: DecodeLimits | None = None,
         max_values: int | None = None,
         progress: OnRead | None = None,
+        opened: OnOpened | None = None,
     ) -> VerifyReport:
         """Examine one file, by path or by content. A file that cannot be decoded is a verdict.
 
@@ -101,6 +105,7 @@ class Verifier:
             max_values: most samples times channels, of all streams together; default that of
                 uploads, or none where ``limits`` are given.
             progress: told the seconds read, in every pass.
+            opened: shown each decoded stream before it is examined.
 
         Raises :class:`~studio.core.errors.LedgerError` and
         :class:`~studio.core.errors.ModelError`: without registry or detector there is no verdict
@@ -112,11 +117,11 @@ class Verifier:
         if limits is None and max_values is None:
             max_values = self._config.uploads.max_values
         room = Room(max_values)
-        best, streams = self._verify_stream(source, bounds, progress, room)
+        best, streams = self._verify_stream(source, bounds, progress, room, opened)
         reports = [best]
         for number in range(bounds.stream + 1, streams):
             bounds_of = replace(bounds, stream=number)
-            reports.append(self._verify_stream(source, bounds_of, progress, room)[0])
+            reports.append(self._verify_stream(source, bounds_of, progress, room, opened)[0])
         if len(reports) == 1:
             return best
         ranked = sorted(range(len(reports)), key=lambda n: _RANK.index(reports[n].verdict))
@@ -138,6 +143,7 @@ class Verifier:
         limits: DecodeLimits,
         progress: OnRead | None,
         room: Room,
+        opened: OnOpened | None,
     ) -> tuple[VerifyReport, int]:
         """The report on one audio stream of a file, and how many the file has."""
         from watermark.errors import AudioError, AudioTooLongError, SandboxUnavailableError
@@ -146,6 +152,8 @@ class Verifier:
         told = progress or (lambda _seconds: None)
         try:
             recording = Recording.open(source, limits, progress=told, room=room)
+            if opened is not None:
+                opened(recording)
             self._registry.refresh()
             examiner = Examiner(
                 self._registry,

@@ -84,7 +84,8 @@ def refuse(request: Request, error: Exception) -> JSONResponse:
     wait_s = getattr(error, "retry_after_s", None)
     headers = {}
     if wait_s is not None:
-        status, code = 429, "too-many"
+        if status != 503:
+            status, code = 429, "too-many"
         headers["Retry-After"] = str(math.ceil(wait_s))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"

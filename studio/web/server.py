@@ -30,6 +30,7 @@ from studio.web.jobs import JobRunner
 from studio.web.making import Making
 from studio.web.metrics import Metrics
 from studio.web.middleware.auth import actor_of, is_account
+from studio.web.public.routes import public_line, public_routes
 from studio.web.ui.login import login_routes
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def create_app(studio: Studio) -> FastAPI:
     os.environ["GRADIO_TEMP_DIR"] = str(studio.paths.uploads)
     claims = Claims()
     making, checking, long = _runners(studio)
+    public = public_line(studio)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -103,15 +105,18 @@ def create_app(studio: Studio) -> FastAPI:
         making.close()
         checking.close()
         long.close()
+        public.close()
         rules.uploads.close()
 
     metrics = Metrics()
     metrics.follow("long", long)
+    metrics.follow("public", public)
     api = create_api(
         studio, claims, making=making, checking=checking, metrics=metrics, lifespan=lifespan
     )
     rules: PageRules = api.state.page_rules
     api.include_router(login_routes(studio))
+    api.include_router(public_routes(studio, public))
     examinations = Examinations(checking, long, rules.uploads)
     api.include_router(verify_routes(examinations))
     page = build_page(
@@ -150,8 +155,16 @@ def _name_of(request: Request) -> str | None:
     return None if actor is None else actor.name
 
 
-def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -> None:
+def serve(
+    studio: Studio,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    public_detector: bool = False,
+) -> None:
     """Serve until stopped: by SIGTERM it returns, by Ctrl-C it raises :class:`KeyboardInterrupt`.
+
+    ``public_detector`` opens the public detector, as its setting does.
 
     Raises :class:`ConfigError` where the address cannot be had, or where a studio without accounts
     would be open to other machines.
@@ -163,11 +176,18 @@ def serve(studio: Studio, *, host: str | None = None, port: int | None = None) -
     host = host or studio.config.server.host
     port = studio.config.server.port if port is None else port
     server = studio.config.server.model_copy(update={"host": host, "port": port})
-    studio.config = studio.config.model_copy(update={"server": server})
+    detector = studio.config.public_detector
+    if public_detector:
+        detector = detector.model_copy(update={"enabled": True})
+    studio.config = studio.config.model_copy(update={"server": server, "public_detector": detector})
     _check_openness(studio, host)
     _check_address(host, port)
     for doubt in doubts_about(server):
         _logger.warning(doubt)
+    if detector.enabled and detector.contact is None:
+        _logger.warning(
+            "public_detector.contact is not set: the public is not told where to complain"
+        )
     warn_of_weakness(studio.config.uploads)
     studio.security_log().anchor(studio.ledger())
     # The page promises to ask no other host; a hub model's files then have to be here already.

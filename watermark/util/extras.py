@@ -23,6 +23,7 @@ EXTRAS = {
         "fastapi",
         "gradio",
         "h11",
+        "jinja2",
         "prometheus_client",
         "python_multipart",
         "starlette",

@@ -402,10 +402,15 @@ class Ledger:
         return None if row is None else entry_of(row)
 
     def entries(
-        self, *, kind: str | None = None, newest_first: bool = False, limit: int | None = None
+        self,
+        *,
+        kind: str | None = None,
+        after: int = -1,
+        newest_first: bool = False,
+        limit: int | None = None,
     ) -> list[Entry]:
-        """Entries in order of index, or the other way round."""
-        query = select(ledger_entry)
+        """Entries above index ``after`` in order of index, or the other way round."""
+        query = select(ledger_entry).where(ledger_entry.c.idx > after)
         if kind is not None:
             query = query.where(ledger_entry.c.kind == kind)
         order = ledger_entry.c.idx.desc() if newest_first else ledger_entry.c.idx

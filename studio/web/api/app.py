@@ -86,7 +86,9 @@ def create_api(
     # The last one added is the first to see a request.
     app.add_middleware(PageGate, rules=rules)
     app.add_middleware(Door, studio=studio)
-    app.add_middleware(BodyLimit, limits=lambda: limits_of(studio.config.uploads))
+    app.add_middleware(
+        BodyLimit, limits=lambda: limits_of(studio.config.uploads, studio.config.public_detector)
+    )
     app.add_middleware(HouseRules)
     app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
     metrics = metrics or Metrics()

@@ -7,15 +7,13 @@ rights of its own. Every refusal is ``{"error": {"code", "message"}}``.
 """
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside create_v1.
-import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor
 from studio.core.errors import NotYoursError, OutputGoneError, SignInError, UsageError
@@ -34,18 +32,17 @@ from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.web.api.strict_route import StrictRoute
 from studio.web.errors import allow_head, one_shape
 from studio.web.job_store import JobBook
-from studio.web.jobs import Job, JobRunner, TooManyRequestsError, stoppable
+from studio.web.jobs import JobRunner, TooManyRequestsError, stoppable
 from studio.web.middleware.auth import account_of, actor_of, address_of, token_of
 from studio.web.middleware.rate_limit import Buckets
 from studio.web.uploads import Uploads, file_name, receive_one
+from studio.web.waiting import while_connected
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
 
 __all__ = ["create_v1"]
 
-_Result = TypeVar("_Result")
-_LOOK_S = 0.1  # how often a waiting request looks for its verdict, and for its client
 _STATEMENT_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
 
 
@@ -246,6 +243,18 @@ def create_v1(
             headers={"Content-Disposition": f'{shown}; filename="{output_id}.receipt.{format}"'},
         )
 
+    @app.put("/outputs/{output_id}/publication", tags=["outputs"])
+    def publish(mine: Mine, output_id: str) -> dict[str, Any]:
+        """Let the public detector tell the output's title, credits and id; recorded."""
+        _of_output(mine, output_id, "publish")
+        return {"output_id": output_id, "public": True}
+
+    @app.delete("/outputs/{output_id}/publication", tags=["outputs"])
+    def unpublish(mine: Mine, output_id: str) -> dict[str, Any]:
+        """Make the output private again."""
+        _of_output(mine, output_id, "publish", public=False)
+        return {"output_id": output_id, "public": False}
+
     # -- the desk -------------------------------------------------------------------------------
 
     @app.post(
@@ -292,7 +301,7 @@ def create_v1(
                 lambda report, cancel: examine(upload.path, progress=stoppable(report, cancel)),
                 account=account,
             )
-            report = await _while_connected(request, job)
+            report = await while_connected(request, job)
         finally:
             uploads.discard(upload.path)
         return {**report.to_json(), "file": file_name(name) if name else upload.path.name}
@@ -429,16 +438,3 @@ def _of_output(mine: Any, output_id: str, method: str = "release", **options: An
         raise
     except UsageError as exc:
         raise NotYoursError("no such output, or not yours") from exc
-
-
-async def _while_connected(request: Request, job: Job[_Result]) -> _Result:
-    """What the job returns. It is cancelled when the client leaves.
-
-    Raises what the job raises, and :class:`starlette.requests.ClientDisconnect`.
-    """
-    while not job.ended:
-        if await request.is_disconnected():
-            job.cancel()
-            raise ClientDisconnect
-        await asyncio.sleep(_LOOK_S)
-    return job.result()

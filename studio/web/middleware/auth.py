@@ -59,6 +59,8 @@ LOCAL = "local"
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({"/login", "/healthz", "/readyz", "/api/v1/session", "/api/v1/openapi.json"})
+_PUBLIC = frozenset({"/detect", "/detect/style.css", "/api/public/detect"})
+_ROBOTS = "/robots.txt"
 _ANY_HOST = frozenset({"/healthz", "/readyz"})  # asked by address
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -107,11 +109,17 @@ class Door:
             scope[_ACTOR] = await run_in_threadpool(self._bearer, scope)
         except StudioError:
             return _refused(503, "unavailable", "the studio's database cannot be read")
-        if scope[_ACTOR] is not None or scope["path"] in _OPEN:
+        if scope[_ACTOR] is not None or self._is_open(scope["path"]):
             return None
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"{scope.get('root_path', '')}/login", 303)
         return _refused(401, "sign-in", "sign in first", {"WWW-Authenticate": "Bearer"})
+
+    def _is_open(self, path: str) -> bool:
+        """Whether a stranger may go there."""
+        if path in _OPEN or path == _ROBOTS:
+            return True
+        return self._studio.config.public_detector.enabled and path in _PUBLIC
 
     def _bearer(self, scope: Scope) -> Actor | None:
         token, kind = token_of(HTTPConnection(scope))

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from studio.web.middleware.auth import error_body
 
 if TYPE_CHECKING:
-    from studio.core.config import UploadConfig
+    from studio.core.config import PublicDetectorConfig, UploadConfig
 
 __all__ = ["MAX_DOCUMENT", "SMALL", "BodyLimit", "Pace", "limits_of"]
 
@@ -55,7 +55,7 @@ class Pace:
     """... looked at from then on."""
 
 
-def limits_of(uploads: UploadConfig) -> Mapping[str, int]:
+def limits_of(uploads: UploadConfig, public: PublicDetectorConfig) -> Mapping[str, int]:
     """The routes with a limit of their own; their bodies are streamed.
 
     A path that ends in ``/`` stands for everything below it.
@@ -66,6 +66,8 @@ def limits_of(uploads: UploadConfig) -> Mapping[str, int]:
         "/gradio_api/run": _EVENT,
         "/gradio_api/run/": _EVENT,
         "/api/v1/verifications": uploads.max_bytes,
+        "/api/public/detect": public.max_bytes + _FORM,
+        "/detect": public.max_bytes + _FORM,
         "/api/v1/consent/documents": MAX_DOCUMENT,
     }
 

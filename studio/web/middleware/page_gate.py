@@ -52,6 +52,9 @@ _READ = re.compile(
 _EVENT = re.compile(r"(?:queue/join|run/[A-Za-z0-9_]{1,64}|run)")
 _OURS = (
     "/api/v1",
+    "/api/public",
+    "/detect",
+    "/robots.txt",
     "/outputs",
     "/examinations",
     "/healthz",

@@ -37,6 +37,8 @@ ROUTES = {
     ("GET", "/outputs/{output_id}/proof"): (None, EVERYBODY),
     ("GET", "/outputs/{output_id}/score.mid"): (None, {A, ROOT}),
     ("GET", "/outputs/{output_id}/receipt"): (None, EVERYBODY),
+    ("PUT", "/outputs/{output_id}/publication"): (None, {A, ROOT}),
+    ("DELETE", "/outputs/{output_id}/publication"): (None, {A, ROOT}),
     ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
     ("GET", "/consent/site"): (None, EVERYBODY),
     ("GET", "/consent/holders"): (None, EVERYBODY),

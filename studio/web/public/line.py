@@ -1,0 +1,83 @@
+"""The line of questions: bounded in length, and it says when to come back.
+
+A question has a place from its first byte to its answer. Where all places are taken, or an address
+has its share, nothing of the body is read: the caller is told at once after how many seconds a
+place will be free, by how long the latest examinations took.
+
+>>> line = Line(places=1, per_address=1)
+>>> with line.place("192.0.2.7"):
+...     line.length
+1
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from studio.web.jobs import BusyError, TooManyRequestsError
+
+__all__ = ["FullLineError", "Line"]
+
+_FIRST_GUESS_S = 5.0  # for an examination, before there was any
+_WEIGHT = 0.2  # of the latest in the running mean
+
+
+class FullLineError(BusyError):
+    """Every place in the line is taken."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Line:
+    """The places of questions. Safe to share between threads."""
+
+    def __init__(self, *, places: int, per_address: int) -> None:
+        self._places = places
+        self._per_address = per_address
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()  # by address
+        self._mean_s = _FIRST_GUESS_S
+
+    @property
+    def length(self) -> int:
+        """Places taken now."""
+        with self._lock:
+            return self._taken.total()
+
+    @contextlib.contextmanager
+    def place(self, address: str) -> Iterator[None]:
+        """Hold a place. Raises :class:`FullLineError` and :class:`TooManyRequestsError`."""
+        with self._lock:
+            if self._taken[address] >= self._per_address:
+                raise TooManyRequestsError(
+                    "your other questions are still in line; let one of them end first",
+                    self._mean_s,
+                )
+            if self._taken.total() >= self._places:
+                raise FullLineError(
+                    "the detector is busy: as many questions as it takes are in line",
+                    max(1.0, self._mean_s * self._places / 2),
+                )
+            self._taken[address] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken -= Counter({address: 1})
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """An examination, whose time tells later callers when to come back."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            took = time.monotonic() - began
+            with self._lock:
+                self._mean_s += _WEIGHT * (took - self._mean_s)
