@@ -1,8 +1,8 @@
 """How many questions a public detector answers, and what it does at ten times that.
 
-``python -m tests.bench.public_detector [--seconds 30] [--clip 30]`` serves a new studio, asks from many
-addresses (as a proxy names them) and prints: one client after the other for the capacity, then ten
-times as many questions as that at steady times.
+``python -m tests.bench.public_detector [--seconds 30] [--clip 30]`` serves a new studio, asks from
+many addresses (as a proxy names them) and prints: one client after the other for the capacity, then
+ten times as many questions as that at steady times.
 """
 
 from __future__ import annotations
