@@ -203,8 +203,9 @@ def _work(studio: Studio, record: bool, in_process: bool) -> _Work:
     def work(file: str, report: Report) -> VerifyReport | StudioError | Failure:
         try:
             return studio.verify(file, record=record, limits=limits, progress=report)
-        except FileAbsentError:
-            return _Absent("there is no such file")
+        except FileAbsentError as exc:
+            told = str(exc).removeprefix(f"{Path(file).name}: ")
+            return _Absent(told.removesuffix(", or it is no longer here"))
         except StudioError as exc:  # not this file's fault: the run ends
             return exc
 
@@ -212,7 +213,7 @@ def _work(studio: Studio, record: bool, in_process: bool) -> _Work:
 
 
 class _Absent(Failure):
-    """A named file that is not there; the others are examined."""
+    """A named file that is not there or may not be read; the others are examined."""
 
 
 def _record_of(file: str, answer: VerifyReport | StudioError | Failure) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class UsageError(StudioError):
 
 
 class FileAbsentError(UsageError):
-    """A file that was named is not there: nothing can be said about its sound."""
+    """A named file is not there or may not be read: nothing can be said about its sound."""
 
 
 class UnknownTagError(UsageError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import stat
 import threading
 import time
@@ -21,7 +22,15 @@ from pathlib import Path
 
 from studio.core.errors import ConfigError
 
-__all__ = ["RESTORE_MARKER", "check_whole", "is_open", "is_read_only", "locked", "make_private"]
+__all__ = [
+    "RESTORE_MARKER",
+    "check_reachable",
+    "check_whole",
+    "is_open",
+    "is_read_only",
+    "locked",
+    "make_private",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -46,12 +55,44 @@ def is_open(path: Path) -> bool:
         return False
 
 
-def check_whole(home: Path) -> None:
-    """Refuse a home into which a restore was begun and not finished.
+def check_reachable(home: Path) -> None:
+    """Refuse a home that is no folder, or that this process may not look into.
 
     Raises:
-        ConfigError: the home is half restored; the message says what to do.
+        ConfigError: the message says whose the home is, and what to do.
     """
+    remedy = "set STUDIO_HOME to a folder of your own"
+    try:
+        status = home.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return  # it is made, or the attempt says why not
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot reach the studio's home {home} ({exc.strerror}); {remedy}"
+        ) from exc
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"the studio's home {home} is no folder; {remedy}")
+    if not os.access(home, os.R_OK | os.X_OK):
+        raise ConfigError(
+            f"the studio's home {home} belongs to {_user(status.st_uid)} and cannot be read; run "
+            f"the studio as that user, or {remedy}"
+        )
+
+
+def _user(number: int) -> str:
+    try:
+        return f"the user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"user {number}"
+
+
+def check_whole(home: Path) -> None:
+    """Refuse a home that cannot be used, or into which a restore was begun and not finished.
+
+    Raises:
+        ConfigError: the home is half restored or out of reach; the message says what to do.
+    """
+    check_reachable(home)
     if (home / RESTORE_MARKER).exists():
         raise ConfigError(
             f"the restore into {home} was interrupted: nothing in it is used. Run `studio restore` "

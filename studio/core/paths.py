@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.core.errors import ConfigError, UsageError
-from studio.core.home import check_whole, is_open, is_read_only, make_private
+from studio.core.home import check_reachable, check_whole, is_open, is_read_only, make_private
 from watermark.util.files import sweep
 
 __all__ = ["StudioPaths", "default_configs", "resolve_paths", "shipped_configs", "write_configs"]
@@ -159,6 +159,9 @@ def resolve_paths(
     The default home is ``~/.local/share/consented-music-studio`` (``$XDG_DATA_HOME`` is honoured).
     The default configuration is ``configs`` in the home, where ``studio init`` writes it, and where
     there is none the one that comes with the studio. Nothing is created or read here.
+
+    Raises:
+        ConfigError: the home is no folder, or this process may not look into it.
     """
     env = os.environ if environ is None else environ
     if home is None:
@@ -168,6 +171,7 @@ def resolve_paths(
             data = env.get("XDG_DATA_HOME") or "~/.local/share"
             home = Path(data).expanduser() / "consented-music-studio"
     if configs is None:
+        check_reachable(home)
         configs = default_configs(home, environ=env)
         if not env.get("STUDIO_CONFIGS") and not configs.is_dir():
             configs = shipped_configs()

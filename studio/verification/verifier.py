@@ -169,6 +169,8 @@ class Verifier:
                 raise FileAbsentError(
                     f"{name}: there is no such file, or it is no longer here"
                 ) from exc
+            if PermissionError in (type(exc), type(exc.__cause__)):
+                raise FileAbsentError(f"{name}: permission denied") from exc
             why = exc.strerror or "unreadable" if isinstance(exc, OSError) else str(exc)
             return VerifyReport(
                 verdict=Verdict.UNREADABLE,

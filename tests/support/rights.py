@@ -6,12 +6,16 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["run_bound"]
+__all__ = ["as_another_user", "open_folder", "run_bound"]
 
 _PR_CAPBSET_DROP = 24
+_NOBODY = 65534
 _OVERRIDES = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 
@@ -39,3 +43,38 @@ def _give_up_overrides() -> None:
     if os.geteuid() == 0:
         for capability in _OVERRIDES:
             ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+@contextmanager
+def as_another_user() -> Iterator[None]:
+    """Give up root for a while: real and effective user become one that owns nothing.
+
+    Whoever is not root stays who he is. What is imported for the first time meanwhile has to lie
+    where everybody may read.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresgid(_NOBODY, _NOBODY, 0)
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setresuid(_NOBODY, _NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+        os.setgroups(groups)
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that every user may look into, and only its maker write."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            for path in [folder, *folder.rglob("*")]:
+                path.chmod(0o700)
