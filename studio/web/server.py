@@ -89,7 +89,8 @@ def create_app(studio: Studio) -> FastAPI:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
-    from studio.web.ui.page import build_page, theme
+    from studio.web.ui.page import build_page
+    from studio.web.ui.theme import theme
     from studio.web.ui.verify_routes import verify_routes
 
     # Uploads lie in the home, so that users of one machine do not share a folder of Gradio's.
@@ -137,7 +138,6 @@ def create_app(studio: Studio) -> FastAPI:
         auth_dependency=_name_of,  # the door has been passed by now; this is the second lock
         theme=theme(),
         css=asset("style.css"),
-        head=asset("head.html"),
         favicon_path=str(files("studio.web.ui") / "assets" / "seal.svg"),
         max_file_size=studio.config.uploads.max_bytes,
         footer_links=[],

@@ -127,8 +127,13 @@ def _footer(made_with: Mapping[str, Any]) -> str:
 
 def _page_style() -> str:
     """The rules of the page's style sheet that concern what is printed here."""
-    sheet = re.sub(r"/\*.*?\*/", "", asset("style.css"), flags=re.DOTALL).split("@media", 1)[0]
+    text = asset("colours.css") + asset("style.css").split("@media", 1)[0]
+    sheet = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     rules = (
         (selector.strip(), body) for selector, body in re.findall(r"([^{}]+)({[^{}]*})", sheet)
     )
-    return "".join(selector + body for selector, body in rules if selector.startswith(_SHARED))
+    return "".join(
+        selector + body
+        for selector, body in rules
+        if selector.startswith(_SHARED) and "data-theme" not in selector
+    )

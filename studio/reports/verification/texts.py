@@ -40,16 +40,20 @@ class PartWords:
 
 
 PART_WORDS: Mapping[str, PartWords] = {
-    PartKind.SEALED: PartWords("sealed", "#1d6b3a", "our seal, on its own content"),
+    PartKind.SEALED: PartWords("sealed", "var(--good)", "our seal, on its own content"),
     PartKind.OVERLAID: PartWords(
-        "under other sound", "#4f8f8a", "our seal; its content is there, but covered or processed"
+        "under other sound",
+        "var(--overlaid)",
+        "our seal; its content is there, but covered or processed",
     ),
-    PartKind.COPIED: PartWords("copied seal", "#a3271d", "our seal, on content that is not ours"),
+    PartKind.COPIED: PartWords(
+        "copied seal", "var(--bad)", "our seal, on content that is not ours"
+    ),
     PartKind.ALONE: PartWords(
-        "seal alone", "#6b6b7b", "our seal; whether the content is its own cannot be told"
+        "seal alone", "var(--alone)", "our seal; whether the content is its own cannot be told"
     ),
     PartKind.UNSEALED: PartWords(
-        "without a seal", "#c98a1b", "our content; no seal of ours can be read"
+        "without a seal", "var(--unsealed)", "our content; no seal of ours can be read"
     ),
 }
 

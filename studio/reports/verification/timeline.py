@@ -39,7 +39,7 @@ def score_timeline(
 
     bands = "".join(
         f'<rect x="{x(start):.1f}" y="0" width="{max(x(end) - x(start), 1.5):.1f}" '
-        f'height="{_HEIGHT:.0f}" fill="#cfe6d6"/>'
+        f'height="{_HEIGHT:.0f}" style="fill:var(--detected)"/>'
         for start, end in segments
     )
     line = " ".join(f"{x(second):.1f},{y(score):.1f}" for second, score in points)
@@ -53,18 +53,18 @@ def score_timeline(
         f'<figure class="timeline" style="margin-left:0;margin-right:0"><svg role="img" '
         f'aria-label="{esc(spoken)}" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" '
         f'preserveAspectRatio="none">'
-        f'<rect width="{_WIDTH:.0f}" height="{_HEIGHT:.0f}" fill="#f7f5f0"/>{bands}'
-        f'<polygon points="{area}" fill="#1f5f5b" fill-opacity=".13"/>'
-        f'<polyline points="{line}" fill="none" stroke="#1f5f5b" stroke-width="2" '
+        f'<rect width="{_WIDTH:.0f}" height="{_HEIGHT:.0f}" style="fill:var(--paper)"/>{bands}'
+        f'<polygon points="{area}" style="fill:var(--accent);fill-opacity:.13"/>'
+        f'<polyline points="{line}" style="fill:none;stroke:var(--accent);stroke-width:2" '
         'vector-effect="non-scaling-stroke" stroke-linejoin="round"/>'
         f'<line x1="0" x2="{_WIDTH:.0f}" y1="{y(threshold):.1f}" y2="{y(threshold):.1f}" '
-        'stroke="#a3271d" stroke-width="1.5" stroke-dasharray="6 5" '
+        'style="stroke:var(--bad);stroke-width:1.5" stroke-dasharray="6 5" '
         'vector-effect="non-scaling-stroke"/></svg>'
         f'<div class="axis"><span>{clock(0)}</span><span>{clock(duration_s / 2)}</span>'
         f"<span>{clock(duration_s)}</span></div>"
-        '<figcaption class="key"><span style="--swatch:#1f5f5b">detection score</span>'
+        '<figcaption class="key"><span style="--swatch:var(--accent)">detection score</span>'
         f'<span class="dashed">threshold {threshold:.2f}</span>'
-        '<span style="--swatch:#cfe6d6">detected</span></figcaption></figure>'
+        '<span style="--swatch:var(--detected)">detected</span></figcaption></figure>'
     )
 
 
@@ -87,7 +87,7 @@ def parts_strip(parts: Sequence[tuple[float, float, str, str]], duration_s: floa
         f'{esc(spoken or "none of ours")}">{marks}</div><div class="timeline" '
         f'style="margin-top:2px"><div class="axis"><span>{clock(0)}</span><span>the file, '
         f'{clock(duration_s)}</span></div><div class="key">{swatches}'
-        '<span style="--swatch:#e3efed">not ours, as far as was found</span></div></div>'
+        '<span style="--swatch:var(--accent-soft)">not ours, as far as was found</span></div></div>'
     )
 
 

@@ -40,9 +40,11 @@ from studio.web.metrics import CONTENT_TYPE_LATEST, Metrics
 from studio.web.middleware.access_log import AccessLog, RequestRecord
 from studio.web.middleware.auth import Door, actor_of
 from studio.web.middleware.body_limit import BodyLimit, limits_of
+from studio.web.middleware.page_frame import PageFrame
 from studio.web.middleware.page_gate import PageGate, PageRules
 from studio.web.middleware.proxy_headers import TrustedProxies
 from studio.web.middleware.security_headers import HouseRules
+from studio.web.ui.head import page_head
 from studio.web.uploads import Budget, Uploads
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def create_api(
         uploads, events_per_minute=studio.config.accounts.page_events_per_minute
     )
     # The last one added is the first to see a request.
+    app.add_middleware(PageFrame, head=page_head())
     app.add_middleware(PageGate, rules=rules)
     app.add_middleware(Door, studio=studio)
     app.add_middleware(

@@ -13,6 +13,7 @@ from studio.accounts.passwords import MIN_LENGTH
 from studio.core.errors import LedgerError, SignInError, UsageError
 from studio.reports.formatting import asset, esc
 from studio.web.middleware.auth import actor_of, address_of, cookie_of, token_of
+from studio.web.ui.head import colours_of_the_system
 
 if TYPE_CHECKING:
     from studio.app.container import Studio
@@ -24,7 +25,7 @@ _MAX_FORM = 4096  # bytes
 _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light"><title>{title} – Consented Music Studio</title>
+<meta name="color-scheme" content="light dark"><title>{title} – Consented Music Studio</title>
 <link rel="icon" href="data:image/svg+xml,{icon}">
 <style>{style}</style></head><body>
 <main><header>{seal}<div><h1>Consented Music Studio</h1>
@@ -156,7 +157,7 @@ def _page(
         message = f'<p class="bad" role="alert">{text}</p>'
     body = _FRAME.format(
         title=title,
-        style=asset("login.css"),
+        style=colours_of_the_system() + asset("login.css"),
         seal=asset("seal.svg"),
         icon=quote(asset("seal.svg")),  # a stranger is given no file
         message=message,

@@ -29,28 +29,17 @@ if TYPE_CHECKING:
     from studio.web.examinations import Examinations
     from studio.web.making import Making
 
-__all__ = ["build_page", "signed_in_line", "theme"]
+__all__ = ["build_page", "signed_in_line"]
 
 _UPLOADS_LIVE_S = 600  # uploads a closed browser left behind are deleted after this
-
-_ACCENT = "#1f5f5b"  # --accent of the style sheet
 
 _MASTHEAD = """
 <a class="skip" href="#generate">Skip to Generate</a>
 <header class="masthead">{seal}<div><h1>Consented Music Studio</h1>
 <p>Music from styles whose rights holders agreed. Every output is sealed, recorded, and recognised
-again.</p></div></header>
+again.</p></div><button type="button" class="scheme" aria-label="Use the dark colours"></button>
+</header>
 """
-
-
-def theme() -> gr.themes.Base:
-    """System fonts and our accent: the page asks no font server for anything."""
-    sans = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "DejaVu Sans", "sans-serif"]
-    mono = ["ui-monospace", "DejaVu Sans Mono", "Consolas", "monospace"]
-    base = gr.themes.Base(
-        primary_hue="teal", neutral_hue="stone", radius_size="md", font=sans, font_mono=mono
-    )
-    return base.set(slider_color=_ACCENT, color_accent=_ACCENT, checkbox_label_shadow="none")
 
 
 def build_page(

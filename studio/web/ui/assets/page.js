@@ -1,18 +1,8 @@
-<meta name="color-scheme" content="light">
-<style>
-    @media (max-width: 640px) {
-        .gradio-container { padding: 0 10px 32px !important; width: 100vw !important; box-sizing: border-box; }
-        .gradio-container :is(.main, .main > .wrap, main, .column, .tabs, .tabitem, .html-container, .prose) { min-width: 0 !important; max-width: 100%; box-sizing: border-box; }
-        .gradio-container .main, .gradio-container .main > .wrap { padding-left: 0 !important; padding-right: 0 !important; }
-    }
-</style>
-<script>
-// One light theme: Gradio would follow the system's dark mode, for which these colours are not made.
 // Gradio's radio groups carry their title only visually; give it to screen readers too.
 (() => {
     let groups = 0;
     const tidy = () => {
-        document.body?.classList.remove("dark");
+        window.studioScheme();
         // Radios of one group share a name: one tab stop a group, arrow keys within it.
         for (const group of document.querySelectorAll("fieldset")) {
             const radios = group.querySelectorAll("input[type=radio]");
@@ -27,6 +17,20 @@
             }
         }
     };
+    // A table that has to be scrolled can be scrolled by keyboard.
+    const scrollable = () => {
+        for (const box of document.querySelectorAll(".table-scroll")) {
+            if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+            else box.removeAttribute("tabindex");
+        }
+    };
+    let drawn = 0;
+    const changed = () => {
+        tidy();
+        drawn ||= requestAnimationFrame(() => { drawn = 0; scrollable(); });
+    };
+    addEventListener("resize", changed);
+    addEventListener("toggle", changed, true);
     // Files may be dropped anywhere: the Verify tab takes them, and the browser never leaves the page.
     const ofFiles = event => [...(event.dataTransfer?.types || [])].includes("Files");
     const elsewhere = event => event.target.closest?.(".drop");  // the Consent tab's own target
@@ -95,6 +99,8 @@
     };
     document.addEventListener("visibilitychange", look);
     look();
-    new MutationObserver(tidy).observe(document.documentElement, { childList: true, subtree: true });
+    new MutationObserver(changed).observe(document.documentElement, {
+        // Gradio gives each radio a name of its own, and gives it again whenever the choices change.
+        childList: true, subtree: true, attributes: true, attributeFilter: ["name"],
+    });
 })();
-</script>
