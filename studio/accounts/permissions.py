@@ -156,6 +156,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     "score": _AUDIO,
     "score_file": _AUDIO,
     "proof": _RECORD,
+    "check_proof": Rule(Permission.BROWSE),
     "publish": _OWNED,
     "is_public": _RECORD,
     "outputs": Rule(Permission.OWN_OUTPUTS),

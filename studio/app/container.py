@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from studio.provenance.keys import KeyRing, Purpose
     from studio.provenance.ledger.checkpointer import Notary
     from studio.provenance.ledger.log import Ledger
+    from studio.provenance.ledger.proof_bundle import ProvenEntry
     from studio.provenance.output_index import Registry
     from studio.provenance.publication import Publications
     from studio.provenance.sealer import Sealer
@@ -780,6 +781,16 @@ class Studio:
 
         index = self.release(output_id).entry_index
         return make_bundle(self.ledger(), index, self.notary().covering(index), disclose=disclose)
+
+    def check_proof(self, bundle: bytes) -> ProvenEntry:
+        """What a proof bundle proves, by the public keys of this studio's own ledger.
+
+        Raises :class:`ProofError` where it does not hold, :class:`UnreadableProofError` where it is
+        no such bundle.
+        """
+        from studio.provenance.ledger.proof_bundle import check_bundle
+
+        return check_bundle(bundle, self.notary().verifiers)
 
     def receipt(self, output_id: str, format: str = "html", *, url: str | None = None) -> bytes:
         """One page that a person can show about an output, as ``html`` or ``pdf``.

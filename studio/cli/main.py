@@ -163,7 +163,8 @@ def page_address(host: str, port: int) -> str:
     is_flag=True,
     help="Let anybody ask at /detect, without an account, whether a recording is from here.",
 )
-def serve(host: str | None, port: int | None, public_detector: bool) -> None:
+@click.option("--mcp", is_flag=True, help="Serve the tools for assistants at /mcp as well.")
+def serve(host: str | None, port: int | None, public_detector: bool, mcp: bool) -> None:
     """Serve the page and its routes until interrupted."""
     from studio.app.container import open_studio
     from studio.web.server import serve as run
@@ -173,7 +174,20 @@ def serve(host: str | None, port: int | None, public_detector: bool) -> None:
             click.echo(f"studio: {line}", err=True)
         address = studio.config.server
         click.echo(page_address(host or address.host, port or address.port), err=True)
-        run(studio, host=host, port=port, public_detector=public_detector)
+        run(studio, host=host, port=port, public_detector=public_detector, mcp=mcp)
+
+
+@cli.command()
+def mcp() -> None:
+    """Serve read-only tools for an assistant over stdin and stdout (Model Context Protocol).
+
+    Tools: verify_audio, list_tags, get_output, check_proof, with the rights of the account that is
+    signed in. Over HTTP: studio serve --mcp.
+    """
+    from studio.web.mcp.stdio import serve_stdio
+
+    with _open() as studio:
+        serve_stdio(studio)
 
 
 @cli.command()

@@ -162,6 +162,8 @@ class ServerConfig(_Frozen):
     port: int = Field(default=7860, ge=1, le=65535)
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-For, -Proto and -Host are believed; of no other."""
+    mcp: bool = False
+    """Serve the tools for assistants (Model Context Protocol) at ``/mcp``."""
     public_url: str | None = None
     """Where people reach the page, ``https://studio.example``; printed on receipts."""
     allowed_hosts: tuple[str, ...] = ()

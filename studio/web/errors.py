@@ -22,11 +22,13 @@ from studio.core.errors import (
     NotYoursError,
     OutputGoneError,
     OutputWithdrawnError,
+    ProofError,
     QuotaExceededError,
     RequestRefusedError,
     SealingError,
     SignInError,
     StudioError,
+    UnreadableProofError,
     UsageError,
 )
 from studio.web.jobs import BusyError, TooLongError, TooManyRequestsError
@@ -53,6 +55,8 @@ _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
     (UploadTooLargeError, 413, "too-large"),
     (WrongBodyError, 415, "wrong-body"),
     (UsageError, 422, "impossible"),
+    (ProofError, 422, "not-proven"),
+    (UnreadableProofError, 422, "no-proof"),
     (ConsentFileError, 422, "not-consent"),
     (BusyError, 503, "busy"),
     (TooLongError, 422, "took-too-long"),

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from importlib.resources import files
 from ipaddress import ip_address
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from studio.app.container import Studio
     from studio.core.config import ServerConfig
+    from studio.web.mcp.http import McpOverHttp
     from studio.web.middleware.page_gate import PageRules
 
 __all__ = ["create_app", "serve", "server_settings"]
@@ -99,10 +100,13 @@ def create_app(studio: Studio) -> FastAPI:
     making, checking, long = _runners(studio)
     public = public_line(studio)
 
+    mcp = _mcp(studio, checking)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         rules.uploads.prepare()
-        yield
+        async with nullcontext() if mcp is None else mcp.running():
+            yield
         making.close()
         checking.close()
         long.close()
@@ -118,6 +122,8 @@ def create_app(studio: Studio) -> FastAPI:
     rules: PageRules = api.state.page_rules
     api.include_router(login_routes(studio))
     api.include_router(public_routes(studio, public))
+    if mcp is not None:
+        api.router.routes.append(mcp.route())
     examinations = Examinations(checking, long, rules.uploads)
     api.include_router(verify_routes(examinations))
     page = build_page(
@@ -150,6 +156,15 @@ def create_app(studio: Studio) -> FastAPI:
     return app
 
 
+def _mcp(studio: Studio, checking: JobRunner) -> McpOverHttp | None:
+    """The tools for assistants, where they are switched on."""
+    if not studio.config.server.mcp:
+        return None
+    from studio.web.mcp.http import McpOverHttp
+
+    return McpOverHttp(studio, checking)
+
+
 def _name_of(request: Request) -> str | None:
     actor = actor_of(request.scope)
     return None if actor is None else actor.name
@@ -161,10 +176,12 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     public_detector: bool = False,
+    mcp: bool = False,
 ) -> None:
     """Serve until stopped: by SIGTERM it returns, by Ctrl-C it raises :class:`KeyboardInterrupt`.
 
-    ``public_detector`` opens the public detector, as its setting does.
+    ``public_detector`` opens the public detector and ``mcp`` the tools for assistants, as their
+    settings do.
 
     Raises :class:`ConfigError` where the address cannot be had, or where a studio without accounts
     would be open to other machines.
@@ -176,6 +193,8 @@ def serve(
     host = host or studio.config.server.host
     port = studio.config.server.port if port is None else port
     server = studio.config.server.model_copy(update={"host": host, "port": port})
+    if mcp:
+        server = server.model_copy(update={"mcp": True})
     detector = studio.config.public_detector
     if public_detector:
         detector = detector.model_copy(update={"enabled": True})

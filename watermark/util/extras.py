@@ -29,6 +29,7 @@ EXTRAS = {
         "starlette",
         "uvicorn",
     ),
+    "mcp": ("mcp",),
     "receipts": ("matplotlib", "reportlab", "segno"),
     "house": ("fluidsynth",),
 }

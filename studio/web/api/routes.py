@@ -28,7 +28,7 @@ from studio.web.api.bodies import (
     Order,
     Token,
 )
-from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
+from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of, tag_record
 from studio.web.api.strict_route import StrictRoute
 from studio.web.errors import allow_head, one_shape
 from studio.web.job_store import JobBook
@@ -119,17 +119,7 @@ def create_v1(
     ) -> list[dict[str, Any]]:
         """Every tag: granted for this use or not, by whom and until when."""
         return [
-            {
-                "tag": status.tag.id,
-                "kind": status.tag.kind,
-                "granted": status.granted,
-                "holders": list(status.holders),
-                "grants": list(status.grants),
-                "valid_until": status.valid_until,
-                "reason": status.reason,
-                "explanation": status.explanation,
-                "known_to_model": status.known_to_model,
-            }
+            tag_record(status)
             for status in sorted(
                 mine.tag_status(model=model, use=use, territory=territory),
                 key=lambda status: listing_key(status.tag),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from studio.consent.types import format_instant
 
 if TYPE_CHECKING:
-    from studio.app.container import Release
+    from studio.app.container import Release, TagStatus
 
-__all__ = ["MEDIA_TYPES", "OUTPUT_ID", "record_of"]
+__all__ = ["MEDIA_TYPES", "OUTPUT_ID", "record_of", "tag_record"]
 
 MEDIA_TYPES = {
     "wav": "audio/wav",
@@ -38,4 +38,19 @@ def record_of(release: Release) -> dict[str, Any]:
         "decision": dict(release.decision),
         "model": dict(release.model),
         "credits": list(release.credits),
+    }
+
+
+def tag_record(status: TagStatus) -> dict[str, Any]:
+    """A tag and its consent for a use."""
+    return {
+        "tag": status.tag.id,
+        "kind": status.tag.kind,
+        "granted": status.granted,
+        "holders": list(status.holders),
+        "grants": list(status.grants),
+        "valid_until": status.valid_until,
+        "reason": status.reason,
+        "explanation": status.explanation,
+        "known_to_model": status.known_to_model,
     }

@@ -38,6 +38,7 @@ MAX_DOCUMENT = 1 << 20
 
 _EVENT = 64 << 10  # an event of the page: texts of its fields, names of uploaded files
 _FORM = 1 << 20  # what the form around uploaded files may add
+_MCP = 32 << 20  # a call of a tool, with a recording of 24 MB as base64
 _DRAINED = 1 << 20  # bytes read and thrown away, so that a client reads the refusal
 
 
@@ -68,6 +69,7 @@ def limits_of(uploads: UploadConfig, public: PublicDetectorConfig) -> Mapping[st
         "/api/v1/verifications": uploads.max_bytes,
         "/api/public/detect": public.max_bytes + _FORM,
         "/detect": public.max_bytes + _FORM,
+        "/mcp": _MCP,
         "/api/v1/consent/documents": MAX_DOCUMENT,
     }
 

@@ -60,6 +60,7 @@ _OURS = (
     "/healthz",
     "/readyz",
     "/metrics",
+    "/mcp",
     "/login",
     "/logout",
     "/password",

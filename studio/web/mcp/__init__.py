@@ -1,0 +1,1 @@
+"""The studio for assistants: read-only tools over the Model Context Protocol."""

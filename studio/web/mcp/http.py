@@ -1,0 +1,100 @@
+"""The tools over HTTP at ``/mcp``, behind the door: a token as for the REST layer.
+
+Requests stand alone: there is no session to keep. Examinations stand in the same line as everybody
+else's, and count as the account's own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import Request
+from starlette.routing import Route
+
+from studio.core.errors import AccessDeniedError, UsageError
+from studio.web.errors import refuse
+from studio.web.jobs import Report, TooManyRequestsError, stoppable
+from studio.web.mcp.tools import create_mcp
+from studio.web.middleware.auth import account_of, actor_of
+from studio.web.middleware.rate_limit import Buckets
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+    from starlette.types import Receive, Scope, Send
+
+    from studio.app.container import Studio, VerifyReport
+    from studio.web.jobs import JobRunner
+
+__all__ = ["PATH", "McpOverHttp"]
+
+PATH = "/mcp"
+_MAX_BODY = 32 << 20  # bytes of a request, as studio.web.middleware.body_limit has it
+
+
+class McpOverHttp:
+    """The route, an ASGI application, and the task group that it needs while the server runs."""
+
+    def __init__(self, studio: Studio, checking: JobRunner) -> None:
+        self._studio = studio
+        self._checking = checking
+        self._buckets = Buckets(studio.config.accounts.requests_per_minute)
+        server = create_mcp(self)
+        # The door has looked at the host by now, and at where a browser's request comes from.
+        server.streamable_http_app(
+            streamable_http_path=PATH,
+            json_response=True,
+            stateless_http=True,
+            max_request_body_size=_MAX_BODY,
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+        )
+        self._manager = server.session_manager
+
+    def route(self) -> Route:
+        """To be added to the studio's application."""
+        return Route(PATH, self, methods=["GET", "POST", "DELETE"], include_in_schema=False)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While the server runs."""
+        async with self._manager.run():
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        wait_s = self._buckets.take(account_of(request, actor_of(scope)))
+        if wait_s:
+            error = TooManyRequestsError("too many requests; slow down", wait_s)
+            await refuse(request, error)(scope, receive, send)
+            return
+        await self._manager.handle_request(scope, receive, send)
+
+    # -- the host of the tools ------------------------------------------------------------------
+
+    def studio(self, context: Context) -> Studio:
+        actor = actor_of(self._request(context).scope)
+        if actor is None:  # the door lets nobody through; this is the second lock
+            raise AccessDeniedError("sign in first")
+        return self._studio.acting_as(actor)
+
+    def examine(self, context: Context, source: bytes | str) -> VerifyReport:
+        if isinstance(source, str):
+            raise UsageError("a path names a file of the server; send content_base64")
+        request, studio = self._request(context), self.studio(context)
+        if len(source) > studio.config.uploads.max_bytes:
+            raise UsageError("the recording is too long; send it to POST /api/v1/verifications")
+
+        def work(report: Report, cancel: threading.Event) -> VerifyReport:
+            return studio.verify(source, progress=stoppable(report, cancel))
+
+        account = account_of(request, actor_of(request.scope))
+        return self._checking.submit(work, account=account).result()
+
+    def _request(self, context: Context) -> Request:
+        request = context.request_context.request
+        if not isinstance(request, Request):
+            raise AccessDeniedError("sign in first")
+        return request

@@ -1,0 +1,38 @@
+"""The tools over stdin and stdout, for an assistant on the same machine: ``studio mcp``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studio.core.errors import UsageError
+from studio.web.mcp.tools import create_mcp
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+
+    from studio.app.container import Studio, VerifyReport
+
+__all__ = ["serve_stdio"]
+
+
+class _Local:
+    """Whoever started the command asks, with his account's rights."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def studio(self, context: Context) -> Studio:
+        return self._studio
+
+    def examine(self, context: Context, source: bytes | str) -> VerifyReport:
+        if isinstance(source, bytes):
+            return self._studio.verify(source)
+        if not Path(source).is_file():
+            raise UsageError("there is no such file, or it is no regular one")
+        return self._studio.verify(source)
+
+
+def serve_stdio(studio: Studio) -> None:
+    """Serve the studio, as its caller may use it, until stdin ends."""
+    create_mcp(_Local(studio)).run("stdio")
