@@ -181,9 +181,18 @@ def as_waveform(samples: Any, rate: float | None) -> Waveform:
         raise UnsupportedAudioError(f"a sample rate is a whole number of Hz, not {given!r}")
     if not float(given).is_integer():
         raise UnsupportedAudioError(f"a sample rate is a whole number of Hz, not {given!r}")
-    if hasattr(samples, "detach"):  # a torch tensor, without importing torch
-        samples = samples.detach().cpu().numpy()
+    if _is_tensor(samples):
+        try:
+            samples = samples.detach().cpu().numpy()
+        except (TypeError, RuntimeError, NotImplementedError) as exc:  # bfloat16, sparse, meta
+            raise UnreadableAudioError(
+                f"a tensor of {samples.dtype} on {samples.device} cannot be read; pass one of "
+                "float32 (x.float())"
+            ) from exc
     array = samples
+    if array.size == 0:
+        raise UnreadableAudioError(f"an array of shape {array.shape} holds no samples")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype in (np.int16, np.int32):
         array = array / np.float64(-float(np.iinfo(array.dtype).min))
     if array.dtype not in (np.float16, np.float32, np.float64):
@@ -197,6 +206,11 @@ def as_waveform(samples: Any, rate: float | None) -> Waveform:
     return Waveform(np.ascontiguousarray(array, np.float32), int(rate))
 
 
+def _is_tensor(source: Any) -> bool:
+    """Whether it is one of torch, without importing torch."""
+    return hasattr(source, "detach") and hasattr(source, "numpy")
+
+
 def as_source(source: Any, rate: float | None = None) -> AudioSource | Waveform:
     """What a caller may pass as audio: refuses everything else with what to pass instead.
 
@@ -208,7 +222,7 @@ def as_source(source: Any, rate: float | None = None) -> AudioSource | Waveform:
         UnreadableAudioError, UnsupportedAudioError: nothing of the kind, or a rate with a source
             that says its own.
     """
-    if isinstance(source, np.ndarray) or hasattr(source, "detach"):
+    if isinstance(source, np.ndarray) or _is_tensor(source):
         return as_waveform(source, rate)
     if not isinstance(source, Waveform | str | os.PathLike | bytes | bytearray | memoryview):
         raise UnreadableAudioError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -57,6 +58,7 @@ def forms(waveform: Waveform, folder) -> dict[str, tuple[object, dict[str, int]]
         "array as soundfile gives it": (np.ascontiguousarray(x.T), rate),
         "array of 16 bits": ((x * 32767).round().astype(np.int16), rate),
         "array of 32 bits": ((x * (2.0**31 - 1)).astype(np.int32), rate),
+        "array in the other byte order": (x.astype(">f4"), rate),
         "array of one channel": (x[0], rate),
         "tensor": (torch.from_numpy(x.copy()), rate),
         "tensor with a gradient": (torch.from_numpy(x.copy()).requires_grad_(), rate),
@@ -66,7 +68,7 @@ def forms(waveform: Waveform, folder) -> dict[str, tuple[object, dict[str, int]]
 
 FORMS = (
     "path", "path as text", "bytes", "waveform", "array", "array of float64",
-    "array as soundfile gives it", "array of 16 bits", "array of 32 bits", "array of one channel",
+    "array as soundfile gives it", "array in the other byte order", "array of 16 bits", "array of 32 bits", "array of one channel",
     "tensor", "tensor with a gradient", "rate as a float",
 )  # fmt: skip
 
@@ -92,6 +94,9 @@ def test_whatever_holds_sound_is_read_and_sealed(model, sealed, tmp_path, form):
         (3.5, {}, "not float"),
         ([0.1, 0.2], {}, "not list"),
         ((np.zeros(9), RATE), {}, "not tuple"),
+        (io.BytesIO(b"RIFF"), {}, "not BytesIO"),
+        (np.zeros((2, 0)), {"rate": RATE}, "holds no samples"),
+        (torch.zeros(90, dtype=torch.bfloat16), {"rate": RATE}, r"pass one of float32"),
         (np.zeros(90), {}, "pass rate="),
         (torch.zeros(90), {}, "pass rate="),
         (np.zeros(90), {"rate": 0}, "sample rate 0 Hz"),
