@@ -68,8 +68,9 @@ def forms(waveform: Waveform, folder) -> dict[str, tuple[object, dict[str, int]]
 
 FORMS = (
     "path", "path as text", "bytes", "waveform", "array", "array of float64",
-    "array as soundfile gives it", "array in the other byte order", "array of 16 bits", "array of 32 bits", "array of one channel",
-    "tensor", "tensor with a gradient", "rate as a float",
+    "array as soundfile gives it", "array in the other byte order", "array of 16 bits",
+    "array of 32 bits", "array of one channel", "tensor", "tensor with a gradient",
+    "rate as a float",
 )  # fmt: skip
 
 
