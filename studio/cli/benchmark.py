@@ -64,47 +64,43 @@ def models_bench(
     """Time decoding steps: audiocraft, transformers, exact, bf16, int8.
 
     All take turns in one run, on the same weights. On one thread the time counted is the
-    processor's, which other work on this machine lengthens little. A house model that
-    decodes tokens from tags is timed over whole generations (`--whole`, by default 10 seconds).
+    processor's, which other work on this machine lengthens little. The house model performs
+    scores and has no such steps; `studio house evaluate` says how long it takes.
     """
     if model is not None and shape is not None:
         raise UsageError("give --model or --shape, not both")
     started = time.process_time()
-    house, text, guidance = False, "music", 3.0
+    text, guidance = "music", 3.0
     if model is None:
         from studio.music.models.benchmark import SHAPES, musicgen_shape
 
         shape = shape or "musicgen-small"
         checkpoint = musicgen_shape(**SHAPES[shape])
     else:
-        checkpoint, text, guidance, house = _configured(model)
+        checkpoint, text, guidance = _configured(model)
     load_s = time.process_time() - started
-    body: dict[str, Any] = {}
-    if not house:
-        body = _steps(
-            checkpoint.lm,
-            model=model or str(shape),
-            names=names,
-            contexts=contexts,
-            repeats=repeats,
-            threads=threads,
-            gate_steps=gate_steps,
-            memory_of=shape if memory else None,
-            load_s=load_s,
-            as_json=as_json,
-        )
-    if house and gate_steps:
-        body["quality"] = _house_quality(checkpoint.lm, gate_steps, as_json)
-    if house or whole:
+    body = _steps(
+        checkpoint.lm,
+        model=model or str(shape),
+        names=names,
+        contexts=contexts,
+        repeats=repeats,
+        threads=threads,
+        gate_steps=gate_steps,
+        memory_of=shape if memory else None,
+        load_s=load_s,
+        as_json=as_json,
+    )
+    if whole:
         body["whole"] = _whole(
-            checkpoint, text, guidance, model or str(shape), whole or 10.0, threads, as_json, house
+            checkpoint, text, guidance, model or str(shape), whole, threads, as_json
         )
     if as_json:
         emit(body)
 
 
-def _configured(model: str) -> tuple[Any, str, float, bool]:
-    """(checkpoint, what it is prompted with, guidance, whether it is a house model)."""
+def _configured(model: str) -> tuple[Any, str, float]:
+    """(checkpoint, what it is prompted with, guidance)."""
     from studio.core.paths import resolve_paths
     from studio.core.tags import Vocabulary
     from studio.music.models.checkpoints import load_checkpoint
@@ -120,7 +116,7 @@ def _configured(model: str) -> tuple[Any, str, float, bool]:
         raise UsageError(f"model {model!r} performs a score; this bench times token decoders")
     tags = Vocabulary.drafted(configs / "consent").parse(["genre/waltz"])
     checkpoint = load_checkpoint(config, offline=hub_is_off())
-    return checkpoint, prompt_text(config, tags), config.guidance, config.kind == "house"
+    return checkpoint, prompt_text(tags), config.guidance
 
 
 def _steps(
@@ -191,23 +187,6 @@ def _print_quality(name: str, quality: Mapping[str, float]) -> None:
     )
 
 
-def _house_quality(lm: Any, steps: int, as_json: bool) -> dict[str, Any]:
-    """What the lossy precisions would do to the house model, which has trained weights."""
-    from audiocraft.modules.conditioners import ConditioningAttributes
-
-    from studio.music.composer import write_lead_sheet
-    from studio.music.models.benchmark.steps import compare_house_precisions
-    from studio.music.models.house.model import CONDITION, condition_text
-
-    tags = ["genre/waltz"]
-    text = condition_text(tags, write_lead_sheet(0, tags))
-    found = compare_house_precisions(lm, ConditioningAttributes(text={CONDITION: text}), steps)
-    if not as_json:
-        for name, quality in found.items():
-            _print_quality(name, quality)
-    return found
-
-
 def _whole(
     checkpoint: Any,
     text: str,
@@ -216,7 +195,6 @@ def _whole(
     seconds: float,
     threads: int,
     as_json: bool,
-    house: bool,
 ) -> dict[str, Any]:
     from studio.music.models.benchmark import compare_decoders
     from studio.music.models.decoding.precision import prepare
@@ -230,7 +208,7 @@ def _whole(
         threads=threads,
         guidance=guidance,
         clock="processor" if threads == 1 else "wall",
-        network=None if house else prepare(checkpoint.lm, "exact").network,
+        network=prepare(checkpoint.lm, "exact").network,
     )
     if not as_json:
         same = "the same tokens" if times.same_tokens else "OTHER TOKENS"

@@ -1,4 +1,4 @@
-"""``studio house ...``: compose and render the catalogue, train the house model on it.
+"""``studio house ...``: make and measure the house model; render the catalogue of music.
 
 Thin wrappers over :mod:`studio.music.training`; every option that shapes a result is in
 ``configs/train/``.
@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
@@ -23,9 +22,6 @@ __all__ = ["house"]
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _recipe_profile = click.option(
     "--profile", default="cpu", show_default=True, help="Profile of the recipe: cpu or gpu."
-)
-_catalogue_option = click.option(
-    "--catalogue", required=True, type=_FOLDER, help="Folder of the rendered catalogue."
 )
 _run_option = click.option(
     "--run", "run_dir", required=True, type=_FOLDER, help="Folder of checkpoints and logs."
@@ -52,14 +48,17 @@ def _recipe(name: str) -> Path:
 
 @click.group()
 def house() -> None:
-    """Make the house model: catalogue, codec, language model."""
+    """Make and measure the house model: tracks, stem codec, performer."""
 
 
 @house.command("compose")
 @click.option("--out", required=True, type=OutputFolder(), help="Folder of the catalogue.")
 @_limit_option
 def compose(out: Path, limit: int | None) -> None:
-    """Compose every track of configs/train/catalogue.yaml; deterministic by seed."""
+    """Compose the catalogue that seal models train on; deterministic by seed.
+
+    Its recipe is configs/train/catalogue.yaml.
+    """
     from studio.music.training.catalogue import CatalogueConfig, compose_catalogue
 
     config = CatalogueConfig.load(_recipe("catalogue.yaml"))
@@ -79,212 +78,48 @@ def render(out: Path, limit: int | None) -> None:
     click.echo(f"{len(tracks)} tracks rendered, {hours:.2f} h")
 
 
-@house.command("train-codec")
-@_catalogue_option
-@_run_option
-@_recipe_profile
-@click.option(
-    "--until", type=click.Choice(["warmup", "joint", "decoder"]), default="decoder",
-    show_default=True, help="Last phase to train.",
-)  # fmt: skip
-@_fresh_option
-@_minutes_option
-def train_codec(
-    catalogue: Path,
-    run_dir: Path,
-    profile: str,
-    until: str,
-    fresh: bool,
-    max_minutes: float | None,
-) -> None:
-    """Train the codec by configs/train/codec.yaml; resumes by itself."""
-    from studio.music.training.codec.training import CodecTrainingConfig
-    from studio.music.training.codec.training import train_codec as train
-
-    config = CodecTrainingConfig.load(_recipe("codec.yaml"), profile)
-    path = train(
-        config,
-        catalogue,
-        run_dir,
-        resume=not fresh,
-        until=until,
-        max_minutes=max_minutes,
-        progress=_Counter("codec"),
-    )
-    click.echo(path)
-
-
-@house.command("train-lm")
-@_catalogue_option
-@_run_option
-@_recipe_profile
-@_fresh_option
-@_minutes_option
-def train_lm(
-    catalogue: Path, run_dir: Path, profile: str, fresh: bool, max_minutes: float | None
-) -> None:
-    """Train the language model by configs/train/lm.yaml on the codec of the same run."""
-    from studio.music.training.lm import LMTrainingConfig
-    from studio.music.training.lm import train_lm as train
-
-    config = LMTrainingConfig.load(_recipe("lm.yaml"), profile)
-    path = train(
-        config,
-        catalogue,
-        run_dir,
-        resume=not fresh,
-        max_minutes=max_minutes,
-        progress=_Counter("lm"),
-    )
-    click.echo(path)
-
-
-@house.command("refine-decoder")
-@_catalogue_option
-@_run_option
-@_recipe_profile
-@_fresh_option
-@_minutes_option
-def refine_decoder(
-    catalogue: Path, run_dir: Path, profile: str, fresh: bool, max_minutes: float | None
-) -> None:
-    """Teach the decoder, by configs/train/decoder.yaml, to play what the language model draws."""
-    from studio.music.training.codec.refining import RefiningConfig
-    from studio.music.training.codec.refining import refine_decoder as refine
-
-    config = RefiningConfig.load(_recipe("decoder.yaml"), profile)
-    path = refine(
-        config,
-        catalogue,
-        run_dir,
-        resume=not fresh,
-        max_minutes=max_minutes,
-        progress=_Counter("decoder"),
-    )
-    click.echo(path)
-
-
-@house.command("export")
-@click.option("--catalogue", type=_FOLDER, help="Folder of the rendered catalogue.")
-@click.option("--run", "run_dir", type=_FOLDER, help="Folder of checkpoints and logs.")
-@click.option(
-    "--weights",
-    type=_FOLDER,
-    help="Instead of a run: finished weights, whose sampling alone is changed.",
-)
-@click.option("--out", required=True, type=OutputFolder(), help="Folder for weights and card.")
-@click.option("--notes", default="", help="A remark for the card.")
-@click.option("--guidance", type=Number(1), help="Weight of what is asked for.")
-@click.option("--top-k", type=Count(1), help="Draw among so many tokens.")
-@click.option(
-    "--codebook-temperatures",
-    default="",
-    metavar="T,T,...",
-    help="Temperature of each codebook; the last one holds for those not named.",
-)
-def export(
-    catalogue: Path | None,
-    run_dir: Path | None,
-    weights: Path | None,
-    out: Path,
-    notes: str,
-    guidance: float | None,
-    top_k: int | None,
-    codebook_temperatures: str,
-) -> None:
-    """Write the best checkpoint of a run as weights that the studio loads.
-
-    With --weights no run is needed: the card of finished weights gets another guidance, top-k and
-    temperatures; the weights file stays what it is.
-    """
-    from studio.music.training.export import GENERATION, change_sampling, export_weights
-
-    try:
-        temperatures = [float(word) for word in codebook_temperatures.split(",") if word.strip()]
-    except ValueError as exc:
-        raise click.UsageError(f"--codebook-temperatures: {exc}") from exc
-    asked = {k: v for k, v in (("guidance", guidance), ("top_k", top_k)) if v is not None}
-    if weights is not None:
-        if catalogue is not None or run_dir is not None or notes:
-            raise click.UsageError("--weights goes without --catalogue, --run and --notes")
-        digest = change_sampling(weights, out, generation=asked, codebook_temperatures=temperatures)
-    elif catalogue is None or run_dir is None:
-        raise click.UsageError("name --catalogue and --run, or --weights")
-    else:
-        digest = export_weights(
-            run_dir,
-            catalogue,
-            out,
-            generation={**GENERATION, **asked},
-            codebook_temperatures=temperatures,
-            notes=notes,
-        )
-    click.echo(digest)
-
-
 @house.command("evaluate")
-@click.option("--catalogue", type=_FOLDER, help="Folder of the rendered catalogue.")
-@click.option("--run", "run_dir", type=_FOLDER, help="Folder of checkpoints and logs.")
 @click.option("--weights", type=_FOLDER, help="Weights to measure; the embedded ones by default.")
-@click.option("--clips", type=Count(1), help="How many clips to generate and judge.")
 @click.option("--per-genre", type=Count(1), help="Fresh requests of every genre; 6 by default.")
 @click.option("--seed", type=Count(0), help="Another seed gives other fresh requests.")
-@click.option("--keep", type=_FOLDER, help="Keep the generated clips here as WAV.")
+@click.option("--keep", type=_FOLDER, help="Keep the performances and their references as WAV.")
 @click.option("--record", is_flag=True, help="Put the figures into the card of the weights.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
 @click.pass_context
 def evaluate(
     ctx: click.Context,
-    catalogue: Path | None,
-    run_dir: Path | None,
     weights: Path | None,
-    clips: int | None,
     per_genre: int | None,
     seed: int | None,
     keep: Path | None,
     record: bool,
     as_json: bool,
 ) -> None:
-    """Measure the house model on held-out data; exits with 1 where a target is missed.
+    """Measure the house model on fresh requests; exits with 1 where a target is missed.
 
-    Without --catalogue and --run: only what a listener notices (drones, chords, lead notes, noise),
-    on fresh requests, each figure beside the composer's own render.
+    Each figure (drones, chords, lead notes, noise, tags heard, speed) stands beside that of the
+    composer's own render of the same score.
     """
     from studio.music.models.config import HOUSE_WEIGHTS
-    from studio.music.models.house.performer import holds_performer
-    from studio.music.training.evaluation.evaluate import EvaluationConfig, evaluate_sound
-    from studio.music.training.evaluation.evaluate import evaluate as measure
-    from studio.music.training.export import record_metrics
+    from studio.music.training.evaluation.performance import (
+        PerformanceEvaluation,
+        evaluate_performer,
+    )
+    from studio.music.training.performer.export import record_figures
 
-    if holds_performer(weights or HOUSE_WEIGHTS):
-        if any(value is not None for value in (catalogue, run_dir, clips)):
-            raise click.UsageError("weights of this design are measured on fresh requests alone")
-        _evaluate_performer(ctx, weights or HOUSE_WEIGHTS, per_genre, seed, keep, record, as_json)
-    usual = EvaluationConfig()
-    config = EvaluationConfig(
-        clips=usual.clips if clips is None else clips,
+    usual = PerformanceEvaluation()
+    options = PerformanceEvaluation(
         per_genre=usual.per_genre if per_genre is None else per_genre,
         seed=usual.seed if seed is None else seed,
     )
-
-    def say(text: str) -> None:
-        click.echo(text, file=sys.stderr)
-
-    if catalogue is not None and run_dir is not None:
-        report = measure(
-            catalogue,
-            run_dir / "tokens",
-            weights=weights or HOUSE_WEIGHTS,
-            config=config,
-            keep=keep,
-            progress=say,
-        )
-    elif catalogue is None and run_dir is None and clips is None and keep is None:
-        report = evaluate_sound(weights=weights or HOUSE_WEIGHTS, config=config, progress=say)
-    else:
-        raise click.UsageError("--clips and --keep need both --catalogue and --run")
+    report = evaluate_performer(
+        weights or HOUSE_WEIGHTS,
+        options,
+        keep=keep,
+        progress=lambda text: click.echo(text, file=sys.stderr),
+    )
     if record:
-        record_metrics(weights or HOUSE_WEIGHTS, report.to_dict())
+        record_figures(weights or HOUSE_WEIGHTS, report.to_dict())
     click.echo(json.dumps(report.to_dict()) if as_json else report.text())
     ctx.exit(0 if all(check.reached for check in report.checks) else 1)
 
@@ -374,35 +209,6 @@ def evaluate_stem_codec(tracks: Path, codec: Path) -> None:
     from studio.music.training.stems.evaluation import evaluate_folder
 
     click.echo(evaluate_folder(codec, tracks / "test", limit=24).text())
-
-
-def _evaluate_performer(
-    ctx: click.Context,
-    weights: Path,
-    per_genre: int | None,
-    seed: int | None,
-    keep: Path | None,
-    record: bool,
-    as_json: bool,
-) -> NoReturn:
-    from studio.music.training.evaluation.performance import (
-        PerformanceEvaluation,
-        evaluate_performer,
-    )
-    from studio.music.training.performer.export import record_figures
-
-    usual = PerformanceEvaluation()
-    options = PerformanceEvaluation(
-        per_genre=usual.per_genre if per_genre is None else per_genre,
-        seed=usual.seed if seed is None else seed,
-    )
-    report = evaluate_performer(
-        weights, options, keep=keep, progress=lambda text: click.echo(text, file=sys.stderr)
-    )
-    if record:
-        record_figures(weights, report.to_dict())
-    click.echo(json.dumps(report.to_dict()) if as_json else report.text())
-    ctx.exit(0 if all(check.reached for check in report.checks) else 1)
 
 
 @house.command("encode-scores")

@@ -81,7 +81,7 @@ def test_documented_command_exists(document: str, line: str) -> None:
     [
         "studio conjure",
         "studio verify --no-such-option x.wav",
-        "studio house train-lm --profile cpu",
+        "studio house train-performer --profile cpu",
         "make nonsense",
     ],
 )

@@ -134,6 +134,17 @@ def test_a_parent_without_a_score_is_not_extended_by_the_house_model(studio):
         studio.vary(hub.output_id, keep="notes")
 
 
+def test_an_output_of_an_earlier_design_is_not_extended_and_says_why(studio, parent):
+    """As the second design recorded it: a line of a lead sheet, no score."""
+    kept = {name: value for name, value in parent.model.items() if "score" not in name}
+    old = replace(parent, model={**kept, "lead_sheet": "A-minor:28:4x4:A=Am7|Dm7"})
+    with pytest.raises(ParentRefusedError, match=r"an earlier design .* kept no score; it can be"):
+        studio._lineage.extend(old, 3)
+    request, derivation = studio._lineage.vary(old)
+    assert request.tags == parent.request.tags
+    assert derivation.score is None
+
+
 def test_consent_is_asked_before_anything_is_composed(studio, monkeypatch):
     monkeypatch.setattr(
         "studio.music.composer.arrange.compose_score", lambda *_, **__: pytest.fail("composed")

@@ -216,11 +216,9 @@ def test_house_compose_plans_tracks_and_a_missing_catalogue_exits_4(run, tmp_pat
     assert done.exit_code == 0, done.output
     assert "2 tracks planned" in done.stdout
     assert len((tmp_path / "catalogue/plan.jsonl").read_text().splitlines()) == 2
-    for command in ("train-codec", "refine-decoder"):
-        where = ["--catalogue", tmp_path / "nothing", "--run", tmp_path / "run"]
-        lost = run("house", command, *where)
-        assert lost.exit_code == 4, lost.output
-        assert "not a rendered catalogue" in lost.stderr
+    lost = run("house", "render", "--out", tmp_path / "nothing")
+    assert lost.exit_code == 4, lost.output
+    assert "compose" in lost.stderr
 
 
 def test_serve_says_when_the_address_is_taken(run):

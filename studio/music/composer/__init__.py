@@ -22,7 +22,6 @@ from studio.music.composer.composition import (
     Section,
 )
 from studio.music.composer.genres import GENRES
-from studio.music.composer.lead_sheet import LeadSheet, write_lead_sheet
 from studio.music.composer.moods import LEADS, MOODS
 
 __all__ = [
@@ -33,11 +32,9 @@ __all__ = [
     "TEMPI",
     "Chord",
     "Composition",
-    "LeadSheet",
     "Mix",
     "Note",
     "Part",
     "Section",
     "compose",
-    "write_lead_sheet",
 ]

@@ -1,7 +1,7 @@
 """Loads a checkpoint: resolve, check the digest, read safely, build, hand over in eval mode.
 
-House checkpoints (:mod:`studio.music.models.house.model`) are safetensors; hub checkpoints
-(:mod:`studio.music.models.hub.loader`) are audiocraft's exports. Both come back as the two
+House checkpoints (:mod:`studio.music.models.house.performer`) are safetensors; hub checkpoints
+(:mod:`studio.music.models.hub.loader`) are audiocraft's exports, which come back as the two
 networks that `audiocraft.models.MusicGen` drives.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["Checkpoint", "check_digest", "is_memory_error", "load_checkpoint", "
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded model. `digest` is the SHA-256 of its weights."""
+    """A loaded hub model. `digest` is the SHA-256 of its weights."""
 
     codec: CompressionModel
     lm: LMModel
@@ -34,24 +34,18 @@ class Checkpoint:
 
 
 def load_checkpoint(config: ModelConfig, *, offline: bool) -> Checkpoint:
-    """Load the model that `config` names; with `offline` nothing is asked of the network.
+    """Load the hub model that `config` names; with `offline` nothing is asked of the network.
 
     Raises :class:`CheckpointError` (absent, damaged, not the one expected),
     :class:`HubUnreachableError`, :class:`ModelMemoryError`, :class:`AudiocraftMissingError`.
     """
-    if config.kind == "hub":
-        from studio.music.models.hub.loader import load_hub_checkpoint
+    from studio.music.models.hub.loader import load_hub_checkpoint
 
-        return load_hub_checkpoint(config, offline=offline)
-    from studio.music.models.house.model import WEIGHTS_NAME, load_house_model
-
-    model = load_house_model(config.path or HOUSE_WEIGHTS)
-    check_digest(config, WEIGHTS_NAME, model.digest)
-    return Checkpoint(model.codec, model.lm, model.digest, model.config.lm.max_duration_s)
+    return load_hub_checkpoint(config, offline=offline)
 
 
 def load_performer(config: ModelConfig) -> HousePerformer:
-    """Load the house model of the third design that `config` names.
+    """Load the house model that `config` names.
 
     Raises :class:`CheckpointError`, :class:`ModelMemoryError`, :class:`AudiocraftMissingError`.
     """

@@ -127,10 +127,13 @@ class ModelInfo:
     channels: int
     max_duration_s: float
     tags: frozenset[TagId] | None
-    scored: bool = False
-    """Whether the model performs a composed score (stereo, in stems)."""
     precision: UsedPrecision | None = None
     """What a hub model is decoded in, once it is loaded; None for a house model."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether the model performs a composed score (stereo, in stems): the house model does."""
+        return self.kind == "house"
 
 
 def describe(
@@ -144,18 +147,21 @@ def describe(
     """
     rate, channels, max_duration_s = config.rate, config.channels, config.max_duration_s
     tags: frozenset[TagId] | None = None
-    scored = False
     if config.kind == "house":
         card_path = (config.path or HOUSE_WEIGHTS) / "card.json"
         try:
             card = json.loads(card_path.read_text(encoding="utf-8"))
             shape = card["config"]
-            scored = "performer" in shape  # the third design: music from a composed score
+            if "lm" in shape:
+                raise CheckpointError(
+                    f"the weights of model {config.id!r} are of an earlier design, which this "
+                    "studio no longer plays; restore the weights from the repository, or train by "
+                    "docs/house-model.md"
+                )
             rate = int(shape["codec"]["sample_rate"])
-            channels = int(shape["codec"]["channels"]) if scored else 1
-            max_duration_s = LONGEST_S if scored else float(shape["lm"]["max_duration_s"])
-            known = shape["performer"]["tags"] if scored else shape["tags"]
-            tags = frozenset(TagId(str(tag)) for tag in known)
+            channels = int(shape["codec"]["channels"])
+            max_duration_s = LONGEST_S
+            tags = frozenset(TagId(str(tag)) for tag in shape["performer"]["tags"])
             digest = digest or str(card["digest"])
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise CheckpointError(
@@ -175,14 +181,13 @@ def describe(
         channels=channels,
         max_duration_s=max_duration_s,
         tags=tags,
-        scored=scored,
         precision=precision,
     )
 
 
 def performs_scores(config: ModelConfig) -> bool:
-    """Whether the model performs a composed score, as its card says. Raises as `describe` does."""
-    return config.kind == "house" and describe(config).scored
+    """Whether the model performs a composed score: the house model does."""
+    return config.kind == "house"
 
 
 def load_model_configs(directory: Path) -> dict[str, ModelConfig]:

@@ -43,7 +43,6 @@ from watermark.audio.waveform import Waveform
 
 if TYPE_CHECKING:
     from studio.music.composer.fixed import Fixed
-    from studio.music.composer.lead_sheet import LeadSheet
     from studio.music.composer.score import Score
     from studio.music.models.decoding import CachedLM
     from studio.music.models.house.performer import HousePerformer, Performance
@@ -109,7 +108,6 @@ class MusicGenerator:
         temperature: float | None = None,
         top_k: int | None = None,
         prompt: Waveform | None = None,
-        lead_sheet: LeadSheet | None = None,
         score: Score | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
@@ -122,7 +120,7 @@ class MusicGenerator:
         beyond the model's own), `temperature` and `top_k` shape the draw of each token.
 
         The house model performs `score`, by default the one of :meth:`score`, and knows neither
-        `prompt` nor `guidance`; weights of its second design play from `lead_sheet` instead.
+        `prompt` nor `guidance`.
 
         Raises:
             UsageError: a duration, seed, setting or prompt that cannot be; a tag the model does
@@ -149,11 +147,8 @@ class MusicGenerator:
             model = self._sampler()
             if stop.is_set():
                 raise GenerationCancelledError("cancelled before the first step")
-            if lead_sheet is None:
-                lead_sheet = self.lead_sheet(tags, seed)
             samples = model.generate(
-                prompt_text(self.config, tags),
-                lead_sheet,
+                prompt_text(tags),
                 threads=self._threads,
                 duration_s=duration_s,
                 seed=seed,
@@ -225,14 +220,6 @@ class MusicGenerator:
         if not self.info.scored:
             raise UsageError(f"model {self.config.id!r} plays from tags, not from a score")
         return compose_score([tag.id for tag in tags], seed, duration_s, fixed)
-
-    def lead_sheet(self, tags: Sequence[Tag], seed: int) -> LeadSheet | None:
-        """What weights of the second house design play from; None for every other model."""
-        if self.config.kind != "house" or self.info.scored:
-            return None
-        from studio.music.composer import write_lead_sheet
-
-        return write_lead_sheet(seed, [tag.id for tag in tags])
 
     def _check(
         self, tags: Sequence[Tag], duration_s: float, seed: int, prompt: Waveform | None
@@ -306,11 +293,8 @@ class _Loaded:
         from studio.music.models.decoding import CachedLM
         from studio.music.models.decoding.precision import prepare
 
-        network = None
-        self.precision: UsedPrecision | None = None
-        if config.kind == "hub":
-            decoding = prepare(checkpoint.lm, config.precision, release=True)
-            network, self.precision = decoding.network, decoding.precision
+        decoding = prepare(checkpoint.lm, config.precision, release=True)
+        network, self.precision = decoding.network, decoding.precision
         self.lm: CachedLM = CachedLM(checkpoint.lm, network)
         # MusicGen's constructor checks a stride of 18 s against the duration; the real one follows.
         language_model: Any = self.lm  # stands in for an LMModel
@@ -325,7 +309,6 @@ class _Loaded:
     def generate(
         self,
         text: str,
-        sheet: LeadSheet | None,
         *,
         duration_s: float,
         seed: int,
@@ -340,8 +323,6 @@ class _Loaded:
         """Samples (channels, duration_s * rate), `prompt` at their beginning."""
         import torch
 
-        from studio.music.models.house.model import condition_text
-
         length = round(duration_s * self.rate)
         head = None if prompt is None else self._adapted(prompt)
         head_length = 0 if head is None else head.shape[-1]
@@ -353,11 +334,7 @@ class _Loaded:
             if context < 1:
                 raise UsageError("the recording to continue is shorter than one codec frame")
 
-        if sheet is not None:
-            # The first frame heard or made lies where the recording's last `context` frames begin.
-            start = round(head_length / hop) - context
-            text = condition_text(text.split(), sheet, start)
-        self.lm.begin([torch.Generator().manual_seed(seed)], stride=self.stride)
+        self.lm.begin([torch.Generator().manual_seed(seed)])
         self._set_parameters(context + new, guidance, temperature, top_k)
         self._follow(context + new, duration_s, context / self.frame_rate, progress, cancel)
         try:
@@ -420,10 +397,8 @@ class _Loaded:
         return np.ascontiguousarray(samples, np.float32)
 
 
-def prompt_text(config: ModelConfig, tags: Sequence[Tag]) -> str:
-    """What the model is told: a house model the tag ids, a hub model each tag's own wording."""
-    if config.kind == "house":
-        return " ".join(tag.id for tag in tags)
+def prompt_text(tags: Sequence[Tag]) -> str:
+    """What a hub model is told: each tag's own wording."""
     return ", ".join(tag.phrase for tag in tags)
 
 

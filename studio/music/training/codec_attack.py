@@ -49,6 +49,6 @@ def codec_round_trip(waveform: Waveform, rng: np.random.Generator) -> Waveform:
 
 @cache
 def _codec() -> EncodecModel:
-    from studio.music.models.house.model import load_house_model
+    from studio.music.training.codec.network import load_codec
 
-    return load_house_model(_WEIGHTS).codec.eval()
+    return load_codec(_WEIGHTS)

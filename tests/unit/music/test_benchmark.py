@@ -18,7 +18,7 @@ from studio.music.models.checkpoints import load_checkpoint
 from studio.music.models.decoding.network import Network
 from studio.music.models.decoding.run import Run
 from studio.music.models.decoding.sampling import Sampling
-from tests.support.models import tiny_house_model
+from tests.support.models import tiny_house_model, tiny_hub_model
 
 TINY = {"layers": 2, "dim": 64, "heads": 4, "card": 64}
 
@@ -29,8 +29,8 @@ def lm():
 
 
 def test_both_decoders_are_timed_on_the_same_tokens(tmp_path):
-    checkpoint = load_checkpoint(tiny_house_model(tmp_path), offline=True)
-    times = compare_decoders(checkpoint, "genre/waltz", model="tiny", music_s=1.0, runs=2)
+    checkpoint = load_checkpoint(tiny_hub_model(tmp_path), offline=True)
+    times = compare_decoders(checkpoint, "a waltz", model="tiny", music_s=1.0, runs=2)
     assert times.same_tokens
     assert times.audiocraft_s > 0
     assert times.ratio == times.audiocraft_s / times.ours_s
@@ -127,15 +127,17 @@ def test_the_command_prints_tables_and_json(monkeypatch, lm):
     assert set(body["variants"][1]["step_ms"]) == {"4"}
 
 
-def test_a_house_model_is_timed_over_whole_generations(monkeypatch, tmp_path):
-    config = tiny_house_model(tmp_path)
-    monkeypatch.setattr(config_module, "load_model_configs", lambda _: {"house": config})
-    options = ["--model", "house", "--whole", "0.4", "--gate-steps", "20"]
-    shown = CliRunner().invoke(command.models_bench, options, catch_exceptions=False)
-    assert "0.4 s of music: audiocraft" in shown.stdout
+def test_a_configured_hub_model_is_timed_and_the_house_model_is_refused(monkeypatch, tmp_path):
+    models = {"house": tiny_house_model(tmp_path / "a"), "hub": tiny_hub_model(tmp_path / "b")}
+    monkeypatch.setattr(config_module, "load_model_configs", lambda _: models)
+    options = ["--variant", "exact", "--repeats", "1", "--context", "4", "--whole", "0.2"]
+    shown = CliRunner().invoke(
+        command.models_bench, ["--model", "hub", *options], catch_exceptions=False
+    )
+    assert "0.2 s of music: audiocraft" in shown.stdout
     assert "the same tokens" in shown.stdout
-    assert "bf16 against fp32 over 20 steps" in shown.stdout
-    assert "int8 against fp32 over 20 steps" in shown.stdout
+    with pytest.raises(UsageError, match="performs a score"):
+        CliRunner().invoke(command.models_bench, ["--model", "house"], catch_exceptions=False)
 
 
 def test_a_model_that_is_not_configured_is_named():

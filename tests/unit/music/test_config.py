@@ -103,7 +103,7 @@ def test_a_house_model_is_described_by_its_card(tmp_path):
     assert info.digest == card["digest"]
     assert info.tags == set(house_tags())
     assert "genre/choral" not in info.tags
-    assert (info.rate, info.channels, info.max_duration_s) == (16000, 1, 10.0)
+    assert (info.rate, info.channels, info.max_duration_s) == (48000, 2, 600.0)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"config": {"codec": 1}}'])
@@ -113,6 +113,14 @@ def test_an_unreadable_card_is_a_checkpoint_error(tmp_path, text):
     if text is not None:
         (tmp_path / "card.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"card\.json"):
+        describe(config)
+
+
+def test_weights_of_an_earlier_design_are_refused_in_words(tmp_path):
+    config = tiny_house_model(tmp_path)
+    shape = {"codec": {"sample_rate": 32000}, "lm": {"max_duration_s": 10.0}, "tags": ["mood/calm"]}
+    (tmp_path / "card.json").write_text(json.dumps({"config": shape, "digest": "0" * 64}))
+    with pytest.raises(CheckpointError, match="earlier design, which this studio no longer plays"):
         describe(config)
 
 

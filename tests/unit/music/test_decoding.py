@@ -10,7 +10,7 @@ import torch
 from studio.core.errors import GenerationCancelledError, ModelError
 from studio.music.models.checkpoints import load_checkpoint
 from studio.music.models.decoding import CachedLM, Sampling, sample
-from tests.support.models import tiny_house_model, tiny_hub_model
+from tests.support.models import tiny_hub_model
 
 pytestmark = pytest.mark.slow
 
@@ -18,24 +18,19 @@ SHORT = "a waltz"
 LONG = "bright and happy orchestra in a gentle waltz time, calm and bright"
 
 
-@pytest.fixture(scope="module", params=["house", "hub", "stereo", "melody"])
+@pytest.fixture(scope="module", params=["hub", "stereo", "melody"])
 def model(request, tmp_path_factory):
     """audiocraft's MusicGen twice over the same weights: its own decoder, and ours."""
     directory = tmp_path_factory.mktemp(request.param)
     kind = request.param
-    if kind == "house":
-        config = tiny_house_model(directory)
-        texts = ("genre/waltz mood/calm", "genre/techno")
-    else:
-        config = tiny_hub_model(directory, stereo=kind == "stereo", melody=kind == "melody")
-        texts = (SHORT, LONG)
+    config = tiny_hub_model(directory, stereo=kind == "stereo", melody=kind == "melody")
     checkpoint = load_checkpoint(config, offline=True)
     from audiocraft.models import MusicGen
 
     own = MusicGen("own", checkpoint.codec, checkpoint.lm, max_duration=30)
     ours = MusicGen("ours", checkpoint.codec, CachedLM(checkpoint.lm), max_duration=30)
     own.max_duration = ours.max_duration = 1.5
-    return SimpleNamespace(own=own, ours=ours, texts=texts, kind=kind)
+    return SimpleNamespace(own=own, ours=ours, texts=(SHORT, LONG), kind=kind)
 
 
 def set_both(model, **parameters):
@@ -44,7 +39,7 @@ def set_both(model, **parameters):
 
 
 def tokens_of(model, texts, seeds, prompt=None):
-    model.ours.lm.begin([torch.Generator().manual_seed(seed) for seed in seeds], stride=45)
+    model.ours.lm.begin([torch.Generator().manual_seed(seed) for seed in seeds])
     attributes, known = model.ours._prepare_tokens_and_attributes(texts, prompt)
     return model.ours._generate_tokens(attributes, known)
 
@@ -163,7 +158,13 @@ def test_top_k_draws_only_from_the_likeliest():
 
 
 def test_unsupported_networks_are_refused(tmp_path):
-    checkpoint = load_checkpoint(tiny_house_model(tmp_path), offline=True)
+    checkpoint = load_checkpoint(tiny_hub_model(tmp_path), offline=True)
+    CachedLM(checkpoint.lm)
+    for way in ("sum", "input_interpolate"):
+        checkpoint.lm.fuser.fuse2cond[way] = ["description"]
+        with pytest.raises(ModelError, match=r"conditions .* the input are not supported"):
+            CachedLM(checkpoint.lm)
+        checkpoint.lm.fuser.fuse2cond[way] = []
     checkpoint.lm.transformer.layers[0].norm_first = False
     with pytest.raises(ModelError, match="normalise"):
         CachedLM(checkpoint.lm)

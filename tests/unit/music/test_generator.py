@@ -1,4 +1,4 @@
-"""MusicGenerator on a tiny house checkpoint: lengths, seeds, cancelling, prompts, clear errors."""
+"""MusicGenerator on a tiny hub checkpoint: lengths, seeds, cancelling, prompts, clear errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from studio.core.errors import (
-    CheckpointError,
     GenerationCancelledError,
     ModelError,
     ModelMemoryError,
@@ -17,7 +16,7 @@ from studio.core.errors import (
 )
 from studio.core.tags import Tag, TagId, Vocabulary
 from studio.music.models.generator import MusicGenerator, get_generator, hub_is_off
-from tests.support.models import TAGS_FILE, tiny_house_model
+from tests.support.models import TAGS_FILE, tiny_hub_model
 from watermark.audio.waveform import Waveform
 
 pytestmark = pytest.mark.slow
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    return tiny_house_model(tmp_path_factory.mktemp("house"))
+    return tiny_hub_model(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +37,12 @@ def tags():
     return Vocabulary.load(TAGS_FILE).parse(["genre/waltz", "mood/calm"])
 
 
-@pytest.mark.parametrize("duration_s", [0.013, 1.0, 2.77, 12.5])
+@pytest.mark.parametrize("duration_s", [0.013, 1.0, 2.77, 5.5])
 def test_the_music_is_as_long_as_asked(generator, tags, duration_s):
     music = generator.generate(tags, duration_s=duration_s, seed=1)
     assert isinstance(music, Waveform)
-    assert music.rate == generator.info.rate == 16000
-    assert music.samples.shape == (1, round(duration_s * 16000))
+    assert music.rate == generator.info.rate == 32000
+    assert music.samples.shape == (1, round(duration_s * 32000))
     assert music.samples.dtype == np.float32
     assert 0.01 < np.abs(music.samples).max() <= 0.98
 
@@ -72,12 +71,12 @@ def test_tags_and_settings_matter(generator, tags):
 
 def test_progress_counts_seconds_up_to_the_end(generator, tags):
     seen: list[tuple[float, float]] = []
-    generator.generate(tags, duration_s=12, seed=1, progress=lambda *step: seen.append(step))
+    generator.generate(tags, duration_s=6, seed=1, progress=lambda *step: seen.append(step))
     done = [one for one, _ in seen]
     assert done == sorted(done)
-    assert {total for _, total in seen} == {12}
-    assert seen[-1] == (12, 12)
-    assert len(seen) > 12 * 50
+    assert {total for _, total in seen} == {6}
+    assert seen[-1] == (6, 6)
+    assert len(seen) > 6 * 50
 
 
 def test_cancelling_ends_within_one_step_and_leaves_the_model_usable(generator, tags):
@@ -127,22 +126,22 @@ def test_a_recording_is_continued(generator, tags, rate, channels):
     prompt = Waveform(np.repeat(made.resample(rate).samples, channels, axis=0), rate)
     longer = generator.generate(tags, duration_s=4.5, seed=2, prompt=prompt)
     assert longer.duration_s == 4.5
-    kept = slice(200, round(1.95 * 16000))  # the last 20 ms fade into what is added
-    expected = prompt.mono().resample(16000).samples
+    kept = slice(400, round(1.95 * 32000))  # the last 20 ms fade into what is added
+    expected = prompt.mono().resample(32000).samples
     assert np.abs(longer.samples[:, kept] - expected[:, kept]).max() < 1e-6
-    assert np.abs(longer.samples[:, 33000:]).max() > 0.01
+    assert np.abs(longer.samples[:, 66000:]).max() > 0.01
     step = np.abs(np.diff(longer.samples[0]))
-    seam = slice(round(1.97 * 16000), round(2.01 * 16000))
+    seam = slice(round(1.97 * 32000), round(2.01 * 32000))
     assert step[seam].max() <= 1.5 * step.max()
     other = generator.generate(tags, duration_s=4.5, seed=3, prompt=prompt)
     assert not np.array_equal(other.samples, longer.samples)
 
 
 def test_a_recording_longer_than_the_models_context_is_continued(generator, tags):
-    made = generator.generate(tags, duration_s=15, seed=1)  # the model's window is 10 s
-    longer = generator.generate(tags, duration_s=25, seed=2, prompt=made)
-    assert longer.duration_s == 25
-    assert np.array_equal(longer.samples[:, : 14 * 16000], made.samples[:, : 14 * 16000])
+    made = generator.generate(tags, duration_s=5, seed=1)  # the model's window is 4 s
+    longer = generator.generate(tags, duration_s=8, seed=2, prompt=made)
+    assert longer.duration_s == 8
+    assert np.array_equal(longer.samples[:, : 4 * 32000], made.samples[:, : 4 * 32000])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,6 @@ def test_a_recording_longer_than_the_models_context_is_continued(generator, tags
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),
         ({"tags": ()}, "at least one tag"),
-        ({"tags": (Tag(TagId("genre/choral"), "a choir"),)}, "genre/choral"),
         ({"tags": (Tag(TagId("mood/calm"), "a"), Tag(TagId("mood/dark"), "b"))}, "one tag of each"),
         ({"prompt": Waveform(np.zeros((1, 32000), np.float32), 16000)}, "must be longer"),
         ({"prompt": Waveform(np.zeros((1, 100), np.float32), 16000)}, "one codec frame"),
@@ -181,8 +179,10 @@ def test_out_of_memory_says_what_to_do(config, tags):
 def test_weights_that_make_no_sound_are_reported(config, tags):
     generator = MusicGenerator(config)
     generator.load()
+    codec = generator._model.musicgen.compression_model
     with torch.no_grad():
-        generator._model.musicgen.compression_model.decoder.spectrum.bias.fill_(float("nan"))
+        for parameter in codec.decoder.parameters():
+            parameter.fill_(float("nan"))
     with pytest.raises(ModelError, match="no sound"):
         generator.generate(tags, duration_s=0.1, seed=1)
 
@@ -196,7 +196,7 @@ def test_other_faults_of_torch_are_not_taken_for_memory(config, tags):
 
 
 def test_one_generator_per_configuration_loaded_at_first_use(tmp_path, tags):
-    config = tiny_house_model(tmp_path)
+    config = tiny_hub_model(tmp_path)
     generator = get_generator(config)
     assert generator._model is None
     assert get_generator(config.model_copy()) is generator
@@ -217,79 +217,9 @@ def test_torch_gets_its_threads_back(generator, tags):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
-def test_a_damaged_house_checkpoint_is_refused(tmp_path, tags, damage):
-    config = tiny_house_model(tmp_path)
-    weights = tmp_path / "house.safetensors"
-    content = bytearray(weights.read_bytes())
-    if damage == "missing":
-        weights.unlink()
-    else:
-        content[-100] ^= 1
-        weights.write_bytes(content if damage == "flipped" else content[:-10])
-    with pytest.raises(CheckpointError, match=r"house\.safetensors"):
-        MusicGenerator(config).generate(tags, duration_s=0.1, seed=1)
-
-
-def test_a_checkpoint_other_than_the_one_configured_is_refused(tmp_path, tags):
-    config = tiny_house_model(tmp_path)
-    digest = MusicGenerator(config).info.digest
-    right = config.model_copy(update={"digests": {"house.safetensors": digest}})
-    MusicGenerator(right).load()
-    wrong = config.model_copy(update={"digests": {"house.safetensors": "0" * 64}})
-    with pytest.raises(CheckpointError, match="not the file its configuration names"):
-        MusicGenerator(wrong).generate(tags, duration_s=0.1, seed=1)
-
-
 @pytest.mark.parametrize(
     ("value", "off"), [("1", True), ("true", True), ("ON", True), ("0", False), ("", False)]
 )
 def test_the_hub_switch_is_read_when_asked(monkeypatch, value, off):
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
     assert hub_is_off() is off
-
-
-def test_each_window_and_a_continuation_play_their_own_part_of_the_lead_sheet(
-    generator, tags, monkeypatch
-):
-    """The frame of the sheet at which every window begins, read where the model is told."""
-    from studio.music.models.house import model as house_model
-
-    sheet = generator.lead_sheet(tags, seed=4)
-    told: list[int] = []
-    plain = house_model.LeadSheetConditioner.tokenize
-
-    def tokenize(self, sheets):
-        told.extend(one[1] for one in sheets if one is not None and one[0] == sheet)
-        return plain(self, sheets)
-
-    monkeypatch.setattr(house_model.LeadSheetConditioner, "tokenize", tokenize)
-    generator.generate(tags, duration_s=25, seed=4, guidance=1.0)
-    starts = sorted(set(told))
-    stride = starts[1]
-    assert 0 < stride < 500  # windows of ten seconds overlap
-    assert starts == list(range(0, starts[-1] + 1, stride))
-    assert starts[-1] + 500 >= 25 * 50
-
-    told.clear()
-    piece = generator.generate(tags, duration_s=4, seed=4)
-    told.clear()
-    generator.generate(tags, duration_s=6, seed=9, prompt=piece, lead_sheet=sheet)
-    assert set(told) == {0}  # all of it is context
-    told.clear()
-    long = generator.generate(tags, duration_s=24, seed=4)
-    told.clear()
-    generator.generate(tags, duration_s=26, seed=9, prompt=long, lead_sheet=sheet)
-    context = 500 - 100  # the window less what is to be made
-    assert set(told) == {24 * 50 - context}
-
-
-def test_the_lead_sheet_changes_the_music_and_its_default_is_the_composers(generator, tags):
-    sheet = generator.lead_sheet(tags, seed=4)
-    default = generator.generate(tags, duration_s=1, seed=4)
-    same = generator.generate(tags, duration_s=1, seed=4, lead_sheet=sheet)
-    assert np.array_equal(default.samples, same.samples)
-    other = generator.generate(
-        tags, duration_s=1, seed=4, lead_sheet=generator.lead_sheet(tags, seed=5)
-    )
-    assert not np.array_equal(default.samples, other.samples)

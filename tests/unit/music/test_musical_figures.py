@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studio.music.composer import compose
+from studio.music.composer.arrange import compose_score
 from studio.music.training.evaluation.beside import (
     Pair,
     compare,
-    expected_of_composition,
+    expected_of_score,
     fresh_requests,
 )
 from studio.music.training.evaluation.musical import (
@@ -155,8 +155,7 @@ def test_fresh_requests_are_balanced_and_follow_the_seed_alone():
 def test_clips_are_compared_with_their_own_score_and_with_chance():
     pairs = []
     for seed, key in ((1, 0), (2, 3)):
-        piece = compose(seed=seed, genre="rock", mood="happy", lead="piano", tempo="medium")
-        expected = expected_of_composition(piece, 6.0)
+        expected = expected_of_score(compose_score(["genre/rock", "mood/happy"], seed, 12.0), 6.0)
         assert all(chord.end_s <= 6 for chord in expected.chords)
         sound = np.zeros(6 * RATE)
         for chord in expected.chords:  # the sheet's chords, plainly played

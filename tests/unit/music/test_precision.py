@@ -12,7 +12,6 @@ from studio.music.models.decoding import CachedLM, Sampling, kernels, precision
 from studio.music.models.decoding.network import Network
 from studio.music.models.decoding.quality import LIMIT_KL, Quality, measure_quality
 from studio.music.models.decoding.run import Run
-from studio.music.models.house.model import CONDITION
 from tests.support.models import tiny_house_model, tiny_hub_model
 
 EVERY = [*kernels.EXACT, *kernels.BF16, *kernels.INT8]
@@ -25,11 +24,9 @@ def names(chosen):
     return [kernel.__name__ for kernel in chosen]
 
 
-@pytest.fixture(scope="module", params=["hub", "melody", "house"])
+@pytest.fixture(scope="module", params=["hub", "melody"])
 def checkpoint(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp(request.param)
-    if request.param == "house":
-        return load_checkpoint(tiny_house_model(directory), offline=True)
     config = tiny_hub_model(directory, melody=request.param == "melody")
     return load_checkpoint(config, offline=True)
 
@@ -37,14 +34,6 @@ def checkpoint(request, tmp_path_factory):
 def tokens_for(lm, steps, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(lm.card, (lm.n_q, steps), generator=generator)
-
-
-def condition_for(lm, text=None):
-    if hasattr(lm.condition_provider, "conditioners"):
-        return precision.probe_condition(lm)
-    from audiocraft.modules.conditioners import ConditioningAttributes
-
-    return ConditioningAttributes(text={CONDITION: text or "genre/waltz"})
 
 
 @pytest.mark.parametrize("kernel", USABLE, ids=names(USABLE))
@@ -152,7 +141,7 @@ def test_a_lossy_precision_is_near_fp32(checkpoint, name):
     assert packed.precision == name
     tokens = tokens_for(lm, 100)
     how = Sampling(top_k=16)
-    found = measure_quality(packed.network, Network(lm), condition_for(lm), tokens, how)
+    found = measure_quality(packed.network, Network(lm), precision.probe_condition(lm), tokens, how)
     assert found.steps == 99
     assert found.holds, found
     assert 0 < found.kl < LIMIT_KL  # not fp32 in disguise
@@ -163,7 +152,7 @@ def test_exact_is_no_different_from_itself_and_damage_is_seen(checkpoint):
     lm = checkpoint.lm
     tokens = tokens_for(lm, 60)
     how = Sampling(top_k=16)
-    same = measure_quality(Network(lm), Network(lm), condition_for(lm), tokens, how)
+    same = measure_quality(Network(lm), Network(lm), precision.probe_condition(lm), tokens, how)
     assert same.kl == 0
     assert same.same_drawn == same.same_likeliest == 1
     assert same.loss == same.reference_loss
@@ -172,14 +161,15 @@ def test_exact_is_no_different_from_itself_and_damage_is_seen(checkpoint):
         def __call__(self, x):
             return super().__call__(x).sign()
 
-    broken = measure_quality(Network(lm, Damaged), Network(lm), condition_for(lm), tokens, how)
+    condition = precision.probe_condition(lm)
+    broken = measure_quality(Network(lm, Damaged), Network(lm), condition, tokens, how)
     assert not broken.holds
 
 
 @pytest.mark.parametrize("name", ["bf16", "int8"])
 def test_freed_weights_are_not_needed(tmp_path, name):
     lm = load_checkpoint(tiny_hub_model(tmp_path), offline=True).lm
-    condition = condition_for(lm)
+    condition = precision.probe_condition(lm)
 
     def tokens():
         cached.begin([torch.Generator().manual_seed(3)])
@@ -201,8 +191,8 @@ def test_generations_that_step_together_do_not_touch_each_other(checkpoint, name
     first, second = tokens_for(lm, 12, 1), tokens_for(lm, 5, 2)
 
     def runs():
-        one = Run(network, [condition_for(lm)], guided=True, steps=12)
-        two = Run(network, [condition_for(lm, "genre/techno")], guided=False, steps=5)
+        one = Run(network, [precision.probe_condition(lm)], guided=True, steps=12)
+        two = Run(network, [precision.probe_condition(lm)], guided=False, steps=5)
         with torch.inference_mode():
             network.step([one], [first[None, :, :9]])
         return one, two

@@ -16,7 +16,6 @@ import pytest
 from studio.app.container import Progress, Stage, Verdict, VerifyReport
 from studio.consent import Revocation
 from studio.core.errors import GenerationCancelledError, SealingError, UsageError
-from studio.music.composer import LeadSheet
 from studio.provenance.sealer import MissRate
 from studio.reports.verification import view as verdict_views
 from studio.reports.verification.evidence import evidence_rows, key_figures
@@ -249,10 +248,10 @@ def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
     ):
         assert text in card
     assert "Lead sheet" not in card  # what a hub model makes has none
-    sheet = LeadSheet.parse("A-minor:28:4x4:A=Am7|Dm7-E7")
-    played = replace(release, model={**release.model, "lead_sheet": sheet.text})
+    sheet = "A-minor:28:4x4:intro=Am7:A=Am7|Dm7-E7"  # as the second design recorded it
+    played = replace(release, model={**release.model, "lead_sheet": sheet})
     card = create_views.release_card(played, "http://studio/outputs/x/audio?claim=y")
-    assert f"{sheet.words}; Am7 Dm7 E7" in card
+    assert "A minor, 107 beats a minute; Am7 Dm7 E7" in card
     assert str(release.path.parent) not in card
 
 

@@ -32,7 +32,6 @@ __all__ = [
     "VARIANTS",
     "StepReport",
     "VariantTimes",
-    "compare_house_precisions",
     "make_variant",
     "text_condition",
     "time_steps",
@@ -190,7 +189,7 @@ def make_variant(
         return Audiocraft(lm, condition, how)
     if name == "transformers":
         reference = Run(Network(lm), [condition], guided=True, steps=1)
-        if reference.cross is None or reference.added is not None or reference.prefix is not None:
+        if reference.cross is None or reference.prefix is not None:
             raise ModelError("transformers has only models that attend to a text")
         return Transformers(lm, reference.cross[0], how)
     if name not in _PRECISIONS:
@@ -219,19 +218,6 @@ def compare_precision(lm: Any, network: Network, condition: Any, steps: int) -> 
             drawn[codebook] = lm.special_token_id
         read.append(drawn)
     return measure_quality(network, Network(lm), condition, torch.stack(read, dim=1), how)
-
-
-@torch.inference_mode()
-def compare_house_precisions(lm: Any, condition: Any, steps: int) -> dict[str, dict[str, float]]:
-    """:func:`compare_precision` of bf16 and int8, for a model that is decoded in neither.
-
-    At most the steps of ten seconds: conditions reach no further.
-    """
-    most = min(steps, _TEN_SECONDS - lm.n_q)
-    return {
-        name: _told(compare_precision(lm, prepare(lm, _PRECISIONS[name]).network, condition, most))
-        for name in ("bf16", "int8")
-    }
 
 
 def _told(quality: Quality) -> dict[str, float]:

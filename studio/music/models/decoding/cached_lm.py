@@ -36,10 +36,10 @@ class CachedLM(nn.Module):
     """An `LMModel`'s weights behind MusicGen's interface, decoded by the loop of this module.
 
     Call :meth:`begin` before each of MusicGen's generations: its windows beyond the model's
-    duration go on drawing from the same random generators, and on along the lead sheet.
+    duration go on drawing from the same random generators.
 
     Raises :class:`ModelError` for an architecture the loop does not cover (post-norm, a limited
-    past context, shared key heads, conditions other than sum, cross and prepend).
+    past context, shared key heads, conditions other than cross and prepend).
     """
 
     def __init__(self, lm: LMModel, network: Network | None = None) -> None:
@@ -48,7 +48,6 @@ class CachedLM(nn.Module):
         self.lm = lm
         self.network = Network(lm) if network is None else network
         self.generators: Sequence[torch.Generator] = ()
-        self._stride = self._elapsed = 0
         if hasattr(lm, "cfg"):
             self.cfg = lm.cfg  # MusicGen reads max_duration and the stereo layout from it
 
@@ -57,10 +56,9 @@ class CachedLM(nn.Module):
         provider: nn.Module = self.lm.condition_provider
         return provider
 
-    def begin(self, generators: Sequence[torch.Generator], *, stride: int = 0) -> None:
-        """Random generators, one per request; frames from one of MusicGen's windows to the next."""
+    def begin(self, generators: Sequence[torch.Generator]) -> None:
+        """The random generators of the next generation, one per request."""
         self.generators = generators
-        self._stride, self._elapsed = stride, 0
 
     @torch.inference_mode()
     def generate(
@@ -94,10 +92,6 @@ class CachedLM(nn.Module):
         if count == 0 or len(generators) != count:
             raise ModelError(f"{count} conditions for {len(generators)} random generators")
 
-        later = getattr(self.condition_provider, "later", None)
-        if later is not None:  # conditions that change with the frame
-            conditions = later(conditions, self._elapsed)
-            self._elapsed += self._stride
         pattern = self.lm.pattern_provider.get_pattern(max_gen_len)
         codes = torch.full((count, self.lm.n_q, max_gen_len), _UNKNOWN, device=device)
         start = 0

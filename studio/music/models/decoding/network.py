@@ -191,8 +191,9 @@ def check_supported(lm: Any) -> None:
     for what, holds in wanted.items():
         if not all(holds(layer) for layer in lm.transformer.layers):
             raise ModelError(f"this checkpoint's language model lacks {what}")
-    if lm.fuser.fuse2cond.get("input_interpolate"):
-        raise ModelError("conditions interpolated onto the input are not supported")
+    for way, what in (("input_interpolate", "interpolated onto"), ("sum", "summed into")):
+        if lm.fuser.fuse2cond.get(way):
+            raise ModelError(f"conditions {what} the input are not supported")
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -81,7 +81,7 @@ class Run:
             self.cross_values.append(values.to(self.network.cache_dtype).contiguous())
 
     def _prepare_conditions(self, conditions: Sequence[ConditioningAttributes]) -> None:
-        """Fill `added` (rows, 1 or frames, dim), `prefix` (rows, frames, dim) and `cross`.
+        """Fill `prefix` (rows, frames, dim) and `cross`.
 
         Each request is conditioned alone, so that its text is padded to its own length only; the
         keys a longer batch mate adds are masked out.
@@ -89,26 +89,20 @@ class Run:
         from audiocraft.modules.conditioners import ClassifierFreeGuidanceDropout
 
         provider, fuser = self.lm.condition_provider, self.lm.fuser
-        # A provider may say itself what guidance compares with; audiocraft's way is: with nothing.
-        without = getattr(provider, "unguided", ClassifierFreeGuidanceDropout(p=1.0))
-        added: list[Tensor] = []
+        without = ClassifierFreeGuidanceDropout(p=1.0)
         prefix: list[Tensor] = []
         cross: list[Tensor] = []
         for one in conditions:
             # Both even when unguided: the pair is padded alike, as in audiocraft.
             pair = [one, *without([one])]
             tensors = provider(provider.tokenize(pair))
-            by_method: dict[str, list[Tensor]] = {"sum": [], "prepend": [], "cross": []}
+            by_method: dict[str, list[Tensor]] = {"prepend": [], "cross": []}
             for name, (embedding, _) in tensors.items():
                 by_method[fuser.cond2fuse[name]].append(embedding)
-            if by_method["sum"]:
-                # (2, 1, dim) holds for every frame, (2, frames, dim) says what holds for each.
-                added.append(sum(by_method["sum"][1:], start=by_method["sum"][0]))
             if by_method["prepend"]:  # the fuser puts each one before what is there
                 prefix.append(torch.cat(by_method["prepend"][::-1], dim=1))
             if by_method["cross"]:
                 cross.append(self._with_positions(torch.cat(by_method["cross"], dim=1)))
-        self.added = self._rows(added)
         self.prefix = self._rows(prefix)
         self.cross: tuple[Tensor, Tensor | None] | None = None
         if cross:
@@ -155,11 +149,6 @@ class Run:
         ).sum(1)
         if self.guided:
             x = torch.cat([x, x])
-        if self.added is not None:
-            if self.added.shape[1] == 1:
-                x = x + self.added
-            else:  # the summed conditions of these frames (no prefix goes with them)
-                x = x + self.added[:, self.position : self.position + x.shape[1]]
         if self.position == 0 and self.prefix is not None:
             x = torch.cat([self.prefix.to(x), x], dim=1)
         if self.positions is not None:

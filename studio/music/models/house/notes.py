@@ -20,15 +20,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from studio.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from studio.music.composer import Composition
 
 __all__ = [
     "FRAME",
@@ -244,28 +241,6 @@ class TimedScore:
             for name in STEMS
         ]
         return cls(tuple(order), duration_s)
-
-    @classmethod
-    def from_composition(cls, piece: Composition) -> TimedScore:
-        """The notes of a composition on the frame grid."""
-        stems: dict[str, list[TimedNote]] = {name: [] for name in STEMS}
-        pans = iter((-0.45, 0.45, -0.25, 0.25, 0.0) * 4)
-        for part in piece.parts:
-            stem = part.role if part.role in STEMS[:3] else "harmony"
-            pan = next(pans) if stem == "harmony" else 0.0
-            for note in part.notes:
-                timed = TimedNote(
-                    note.start / FRAME_RATE,
-                    note.length / FRAME_RATE,
-                    note.pitch,
-                    note.velocity,
-                    part.program,
-                    part.percussion,
-                    part.level_db,
-                    pan,
-                )
-                stems[stem].append(timed)
-        return cls.of(stems, duration_s=piece.duration_s)
 
     @classmethod
     def from_score(cls, score: ComposedScore) -> TimedScore:

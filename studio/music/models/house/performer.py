@@ -67,8 +67,6 @@ __all__ = [
     "HousePerformer",
     "Performance",
     "Window",
-    "holds_performer",
-    "is_performer",
     "save_performer",
 ]
 
@@ -159,11 +157,13 @@ class HousePerformer:
         """
         try:
             card = json.loads((directory / CARD_NAME).read_text(encoding="utf-8"))
+            if card.get("design") != DESIGN:
+                raise ConfigError("its weights are of another design than this studio plays")
             config = PerformerConfig.from_dict(card["config"]["performer"])
             named = dict(card["files"])
             payload = (directory / PERFORMER_NAME).read_bytes()
             codec_payload = (directory / CODEC_NAME).read_bytes()
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as exc:
             raise CheckpointError(f"no readable house model in {directory}: {exc}") from exc
         for name, content in ((PERFORMER_NAME, payload), (CODEC_NAME, codec_payload)):
             found = hashlib.sha256(content).hexdigest()
@@ -328,19 +328,6 @@ def _bounds(frames: int) -> Iterator[tuple[int, int]]:
 
 
 # -- weights ----------------------------------------------------------------------------------
-
-
-def is_performer(card: Mapping[str, Any]) -> bool:
-    """Whether a card is one of the third design."""
-    return card.get("design") == DESIGN
-
-
-def holds_performer(directory: Path) -> bool:
-    """Whether the weights in a folder are of the third design; false where there is no card."""
-    try:
-        return is_performer(json.loads((directory / CARD_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def save_performer(

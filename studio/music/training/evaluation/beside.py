@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studio.core.tags import KINDS
-from studio.music.composer.composition import FRAMES_PER_SECOND
 from studio.music.training.evaluation.musical import (
     Expected,
     ExpectedChord,
@@ -34,7 +33,6 @@ from studio.music.training.evaluation.musical import (
 )
 
 if TYPE_CHECKING:
-    from studio.music.composer import Composition
     from studio.music.composer.score import Score
     from watermark.audio.waveform import Waveform
 
@@ -42,7 +40,6 @@ __all__ = [
     "FreshRequest",
     "Pair",
     "compare",
-    "expected_of_composition",
     "expected_of_score",
     "fresh_requests",
 ]
@@ -83,18 +80,6 @@ def fresh_requests(tags: Sequence[str], *, per_genre: int, seed: int) -> list[Fr
     seeds = rng.choice(2**31 - 1, size=count, replace=False)
     rows = zip(zip(*columns, strict=True), seeds, strict=True)
     return [FreshRequest(row, int(number)) for row, number in rows]
-
-
-def expected_of_composition(piece: Composition, duration_s: float) -> Expected:
-    """What a composition on the frame grid says of its first `duration_s` seconds."""
-    grid = FRAMES_PER_SECOND
-    chords = tuple(
-        ExpectedChord(c.start / grid, (c.start + c.length) / grid, c.tones) for c in piece.chords
-    )
-    notes = tuple(
-        ExpectedNote(n.start / grid, n.length / grid, n.pitch) for n in piece.part("lead").notes
-    )
-    return _within(Expected(chords, notes), duration_s)
 
 
 def expected_of_score(score: Score, duration_s: float) -> Expected:

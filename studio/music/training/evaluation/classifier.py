@@ -1,16 +1,16 @@
 """Tells genre, mood, lead and tempo from ten seconds of sound: the judge of tag following.
 
-Trained on renders of the catalogue's training tracks, never on generated music; its own accuracy on
-held-out renders, and on the same after the codec, is part of every report, because a judge that
-errs bounds what it can find. It sees statistics of a log-mel spectrogram and the autocorrelation of
-onsets in four registers (beat and pattern), through one hidden layer per kind of tag. The last
-shared layer's activations are the features of the Fréchet distance.
+Trained on the composer's renders, never on generated music; its own accuracy on other renders is
+part of every report, because a judge that errs bounds what it can find. It sees statistics of a
+log-mel spectrogram and the autocorrelation of onsets in four registers (beat and pattern), through
+one hidden layer per kind of tag. The last shared layer's activations are the features of the
+Fréchet distance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +19,10 @@ from torch import Tensor, nn
 
 from studio.core.errors import HouseError
 from studio.core.tags import KINDS
-from studio.music.models.house.codec import mel_filters
+from studio.music.training.codec.network import mel_filters
 
-if TYPE_CHECKING:
-    from studio.music.training.catalogue import Catalogue
+__all__ = ["TagClassifier", "clip_features"]
 
-__all__ = ["TagClassifier", "clip_features", "training_clips"]
-
-CLIP_S = 10.0
 _FFT, _BANDS, _LAGS = 2048, 64, 160  # window in samples, mel bands, lags of 20 ms (3.2 s)
 
 
@@ -61,26 +57,6 @@ def _autocorrelation(x: Tensor) -> Tensor:
     correlation = torch.fft.irfft(spectrum.abs().square(), 2 * len(x))
     normalised: Tensor = correlation[4:_LAGS] / (correlation[0] + 1e-6)
     return normalised
-
-
-def training_clips(
-    catalogue: Catalogue, split: str, count: int, seed: int
-) -> tuple[list[NDArray[np.float32]], list[tuple[str, ...]]]:
-    """`count` ten-second clips spread over a split's tracks, at seeded places, with their tags."""
-    tracks = [t for t in catalogue.tracks() if t.split == split]
-    if not tracks:
-        raise HouseError(f"the catalogue has no {split} tracks")
-    rng = np.random.default_rng([seed, len(tracks)])
-    length = round(CLIP_S * catalogue.rate)
-    order = [tracks[i % len(tracks)] for i in rng.permutation(max(count, len(tracks)))[:count]]
-    clips: list[NDArray[np.float32]] = []
-    tags: list[tuple[str, ...]] = []
-    for track in order:
-        samples = catalogue.samples(track)
-        start = int(rng.integers(max(1, len(samples) - length)))
-        clips.append(samples[start : start + length].astype(np.float32) / np.float32(32768))
-        tags.append(track.tags)
-    return clips, tags
 
 
 class TagClassifier:

@@ -1,6 +1,6 @@
-"""Figures of the evaluation that need no model: Fréchet distance, copying, log-mel distance.
+"""Figures of the evaluation that need no model: Fréchet distance and copying.
 
-All are plain functions on arrays, tested against values known in advance.
+Both are plain functions on arrays, tested against values known in advance.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CopyingIndex", "align", "frechet_distance"]
+__all__ = ["CopyingIndex", "frechet_distance"]
 
 
 def frechet_distance(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:
@@ -34,26 +34,6 @@ def _sqrt(matrix: NDArray[Any]) -> NDArray[Any]:
     values, vectors = np.linalg.eigh(matrix)
     root: NDArray[Any] = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     return root
-
-
-def align(
-    decoded: NDArray[np.float32], original: NDArray[np.float32], search: int
-) -> NDArray[np.float32]:
-    """`decoded` shifted by the delay (within ±`search` samples) that correlates best, same length.
-
-    Lossy coders add a delay; measured without this they would look far worse than they are.
-    """
-    size = 1 << (2 * len(original) + 2 * search).bit_length()
-    spectrum = np.fft.rfft(decoded[: len(original) + search], size)
-    correlation = np.fft.irfft(spectrum * np.conj(np.fft.rfft(original, size)), size)
-    lags = np.arange(-search, search + 1)
-    lag = int(lags[np.argmax(correlation[lags])])
-    out = np.zeros_like(original)
-    source = decoded[max(lag, 0) :]
-    start = max(-lag, 0)
-    count = min(len(source), len(out) - start)
-    out[start : start + count] = source[:count]
-    return out
 
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)

@@ -5,6 +5,7 @@ Pure functions from the studio's own types to text; no Gradio in here, so each i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
@@ -21,7 +22,6 @@ from studio.core.errors import (
     UsageError,
 )
 from studio.core.tags import listing_key
-from studio.music.composer import LeadSheet
 from studio.reports.formatting import (
     USE_TITLES,
     day,
@@ -434,12 +434,29 @@ def _played_from(release: Release) -> str:
     """What the model played from, in words: a score, or a lead sheet where it is of before."""
     if words := release.model.get("score"):
         return f"<dt>Score</dt><dd>{esc(words)}</dd>"
-    text = release.model.get("lead_sheet")
-    if not text:
-        return ""
-    sheet = LeadSheet.parse(text)
-    chords = " ".join(chord.name for bar in sheet.sections[-1][1][:4] for chord in bar)
-    return f"<dt>Lead sheet</dt><dd>{esc(sheet.words)}; {esc(chords)} …</dd>"
+    if text := release.model.get("lead_sheet"):
+        return f"<dt>Lead sheet</dt><dd>{esc(_old_sheet(str(text)))}</dd>"
+    return ""
+
+
+def _old_sheet(text: str) -> str:
+    """What the line says that earlier designs of the house model recorded, for a person to read.
+
+    >>> _old_sheet("A-minor:28:4x4:intro=Am7:A=Am7|Dm7-E7|F|G|Am7")
+    'A minor, 107 beats a minute; Am7 Dm7 E7 F G …'
+    >>> _old_sheet("something else")
+    'something else'
+    """
+    match = _OLD_SHEET.fullmatch(text)
+    if match is None:
+        return text
+    tonic, mode, frames, bars = match.groups()
+    chords = " ".join(bars.replace("-", " ").split("|")[:4])
+    return f"{tonic} {mode.replace('-', ' ')}, {3000 / int(frames):.0f} beats a minute; {chords} …"
+
+
+_OLD_SHEET = re.compile(r"([A-G]b?)-([a-z-]+):([1-9][0-9]?):[0-9]x[0-9]:(?:.*:)?[^=:]+=([^=:]+)")
+"""Key, frames of 20 ms in a beat, metre, sections; the last section's bars."""
 
 
 def _use_words(use: str) -> str:

@@ -1,4 +1,7 @@
-"""The house codec: 32 kHz music as tokens, half of them for how it sounds, half for its waveform.
+"""A neural codec of the seal's bench: 32 kHz music as tokens, half of them for its waveform.
+
+It belonged to the house model's second design. Its weights are finished and kept as an attack
+(:mod:`studio.music.training.codec_attack`); nothing here trains it.
 
 An audiocraft `EncodecModel` whose encoder gives two latents a frame, each with a residual vector
 quantiser of its own (a split quantiser, after SpeechTokenizer, arXiv:2308.16692, and Mimi,
@@ -17,22 +20,29 @@ SEANet's strided convolutions cost about four times as much per second of audio 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from studio.core.errors import ConfigError
+from studio.core.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from audiocraft.models.encodec import EncodecModel
     from audiocraft.quantization.base import QuantizedResult
     from audiocraft.quantization.vq import ResidualVectorQuantizer
 
-__all__ = ["CodecConfig", "SplitQuantizer", "build_codec", "mel_filters"]
+__all__ = ["CodecConfig", "SplitQuantizer", "build_codec", "load_codec", "mel_filters"]
+
+WEIGHTS_NAME = "codec.safetensors"
+CARD_NAME = "card.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +243,7 @@ class SplitQuantizer(nn.Module):
                 dimension=dim,
                 n_q=count,
                 bins=config.bins,
-                kmeans_init=False,  # codec_training does its own, on many batches of latents
+                kmeans_init=False,  # the weights bring their codes
                 threshold_ema_dead_code=0,  # audiocraft's revival is undone in the same step
             )
 
@@ -386,3 +396,46 @@ def build_codec(config: CodecConfig) -> EncodecModel:
         channels=1,
     )
     return codec.eval()
+
+
+def load_codec(directory: Path) -> EncodecModel:
+    """The codec whose weights (fp16) and card lie in `directory`, in eval mode on the CPU.
+
+    Raises :class:`CheckpointError` when a file is absent, damaged, or not the one the card names.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    path = directory / WEIGHTS_NAME
+    try:
+        card = json.loads((directory / CARD_NAME).read_text(encoding="utf-8"))
+        payload = path.read_bytes()
+        config = CodecConfig(**card["config"]["codec"])
+        expected = str(card["digest"])
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as exc:
+        raise CheckpointError(f"no readable codec in {directory}: {exc}") from exc
+    digest = hashlib.sha256(payload).hexdigest()
+    if digest != expected:
+        raise CheckpointError(
+            f"{path} is damaged: its SHA-256 is {digest[:12]}…, its card says {expected[:12]}…; "
+            "restore the file from the repository"
+        )
+    codec = build_codec(config)
+    try:
+        tensors = {name: value.float() for name, value in load(payload).items()}
+        codec.load_state_dict({**tensors, **_kept_by_training(tensors)}, strict=True)
+    except (SafetensorError, RuntimeError) as exc:
+        raise CheckpointError(f"{path} does not fit its card: {exc}") from exc
+    return codec.eval()
+
+
+def _kept_by_training(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Buffers of audiocraft's codebooks that only training reads; the weights leave them out."""
+    found: dict[str, Tensor] = {}
+    for name, codes in tensors.items():
+        if name.endswith("._codebook.embed"):
+            codebook = name.removesuffix("embed")
+            found[codebook + "embed_avg"] = codes.clone()
+            found[codebook + "cluster_size"] = torch.ones(len(codes))
+            found[codebook + "inited"] = torch.ones(1)
+    return found
