@@ -140,6 +140,9 @@ PERMISSIONS: Mapping[str, Rule] = {
     "generate": Rule(Permission.GENERATE),
     "vary": Rule(Permission.GENERATE),
     "extend": Rule(Permission.GENERATE),
+    "check_request": Rule(Permission.GENERATE),
+    "check_variation": Rule(Permission.GENERATE),
+    "check_extension": Rule(Permission.GENERATE),
     "existing": Rule(Permission.OWN_OUTPUTS),
     "repeats_today": Rule(Permission.GENERATE),
     # figures

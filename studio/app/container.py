@@ -429,6 +429,42 @@ class Studio:
         request, derivation = self._lineage.extend(parent, seconds, seed=seed, changes=changes)
         return self._make(request, derivation, progress, cancel, account)
 
+    def check_request(self, request: GenerationRequest) -> None:
+        """Refuse at once what can never be made; consent is asked when it is made.
+
+        Raises :class:`UsageError`, :class:`UnknownTagError` and :class:`NameRefusedError`.
+        """
+        self._pipeline.check(request)
+
+    def check_variation(
+        self,
+        source: str | Path | bytes,
+        *,
+        tags: Sequence[str] | None = None,
+        seed: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        keep: Keep | None = None,
+        account: str | None = None,
+    ) -> None:
+        """As :meth:`check_request`, of a variation."""
+        parent = self._parent(source, account)
+        request, _ = self._lineage.vary(parent, tags=tags, seed=seed, changes=changes, keep=keep)
+        self._pipeline.check(request)
+
+    def check_extension(
+        self,
+        source: str | Path | bytes,
+        seconds: float,
+        *,
+        seed: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        account: str | None = None,
+    ) -> None:
+        """As :meth:`check_request`, of an extension."""
+        parent = self._parent(source, account)
+        request, _ = self._lineage.extend(parent, seconds, seed=seed, changes=changes)
+        self._pipeline.check(request)
+
     def _parent(self, source: str | Path | bytes, account: str | None) -> Release:
         """Whoever has a file may go on from it; by its id alone, only what one made oneself."""
         parent = self._lineage.parent_of(source)

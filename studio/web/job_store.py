@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,12 @@ from studio.web.jobs import Job, JobRunner
 from studio.web.middleware.rate_limit import log_failure
 
 if TYPE_CHECKING:
-    from studio.app.container import GenerationRequest, Release, Studio
+    from studio.app.container import Release, Studio
 
-__all__ = ["BookedJob", "JobBook"]
+__all__ = ["BookedJob", "JobBook", "Making"]
+
+Making = Callable[..., "Release"]
+"""Makes music: called with a studio, ``progress`` and ``cancel``."""
 
 _KEPT_S = 3600.0  # an ended job can be asked for so long
 
@@ -78,10 +82,8 @@ class JobBook:
         self._lock = threading.Lock()
         self._jobs: dict[str, BookedJob] = {}
 
-    def book(
-        self, studio: Studio, actor: Actor, request: GenerationRequest, *, account: str
-    ) -> BookedJob:
-        """Put a request in line. ``studio`` is the actor's own view of it.
+    def book(self, studio: Studio, actor: Actor, work: Making, *, account: str) -> BookedJob:
+        """Put a request in line. ``studio``, which ``work`` is given, is the actor's own view.
 
         ``account`` pays for it. Raises :class:`~studio.web.jobs.TooManyRequestsError` and
         :class:`~studio.web.jobs.BusyError`.
@@ -94,7 +96,7 @@ class JobBook:
                 account_id=actor.account_id,
                 booked_at=time.monotonic(),
                 job=self._runner.submit(
-                    lambda report, cancel: _logged(id_, studio, request, report, cancel),
+                    lambda report, cancel: _logged(id_, studio, work, report, cancel),
                     account=account,
                     id_=id_,
                 ),
@@ -124,10 +126,10 @@ class JobBook:
 
 
 def _logged(
-    id_: str, studio: Studio, request: GenerationRequest, report: Any, cancel: threading.Event
+    id_: str, studio: Studio, work: Making, report: Any, cancel: threading.Event
 ) -> Release:
     try:
-        return studio.generate(request, progress=report, cancel=cancel)
+        return work(studio, progress=report, cancel=cancel)
     except StudioError:
         raise
     except Exception:

@@ -113,7 +113,7 @@ class PretendStudio(Studio):
             credits=credit_lines(body, holders, "House model"),
             created_at=datetime.now(UTC),
             seal={"id": output_id, "pair": "house"},
-            model={"id": request.model},
+            model={"id": request.model, "title": "House model", "licence": "MIT"},
         )
         self.releases[output_id] = release
         return release

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,11 +13,13 @@ __all__ = [
     "Caller",
     "Choice",
     "Credentials",
+    "Extension",
     "JobState",
     "NewAccount",
     "Order",
     "Scope",
     "Token",
+    "Variation",
 ]
 
 
@@ -75,6 +77,35 @@ class Order(Choice):
         None, max_length=8000, description="lead sheet: what is fixed of the score (docs/scores.md)"
     )
     human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
+
+
+class _Derived(Scope):
+    """What of a parent's request a derived one may change."""
+
+    seed: int | None = None
+    guidance: float | None = None
+    format: str | None = Field(None, max_length=8)
+    title: str | None = Field(None, max_length=300, description="screened for artists' names")
+    note: str | None = Field(None, max_length=300, description="as the title, and private")
+    human: list[Annotated[str, Field(max_length=16)]] | None = Field(None, max_length=8)
+
+    def changes(self, apart: set[str]) -> dict[str, Any]:
+        """The fields that were given, without those named."""
+        return self.model_dump(exclude_unset=True, exclude=apart)
+
+
+class Variation(_Derived):
+    """A variation of an output: what shall be other than in its request."""
+
+    tags: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=16)
+    duration_s: float | None = None
+    keep: Literal["notes"] | None = Field(None, description="perform the same score anew")
+
+
+class Extension(_Derived):
+    """An extension of an output."""
+
+    seconds: float = Field(description="of music after its end")
 
 
 class JobState(BaseModel):

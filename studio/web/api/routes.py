@@ -8,16 +8,19 @@ rights of its own. Every refusal is ``{"error": {"code", "message"}}``.
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside create_v1.
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor
-from studio.core.errors import NotYoursError, OutputGoneError, SignInError, UsageError
+from studio.core.errors import SignInError
 from studio.core.tags import listing_key
+from studio.reports.verification.page import report_page
+from studio.reports.verification.table import as_csv
 from studio.web.api.bodies import (
     AccountChange,
     Caller,
@@ -28,7 +31,10 @@ from studio.web.api.bodies import (
     Order,
     Token,
 )
-from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of, tag_record
+from studio.web.api.derivations import derivation_routes
+from studio.web.api.lookup import of_output
+from studio.web.api.reference import describe, reference_page
+from studio.web.api.schemas import MEDIA_TYPES, record_of, tag_record
 from studio.web.api.strict_route import StrictRoute
 from studio.web.errors import allow_head, one_shape
 from studio.web.job_store import JobBook
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_v1"]
 
+_REPORTS = {"html": report_page, "csv": as_csv}
 _STATEMENT_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
 
 
@@ -59,6 +66,7 @@ def create_v1(
         redoc_url=None,
     )
     app.router.route_class = StrictRoute
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # as FastAPI's docs have it
     one_shape(app)
     book = JobBook(making)
     buckets = Buckets(limits.requests_per_minute)
@@ -80,6 +88,11 @@ def create_v1(
 
     Who = Annotated[Actor, Depends(caller)]
     Mine = Annotated[Any, Depends(acting)]
+
+    @app.get("/docs", include_in_schema=False)
+    def reference() -> HTMLResponse:
+        """The description as a page."""
+        return HTMLResponse(reference_page(describe(app)))
 
     # -- who ------------------------------------------------------------------------------------
 
@@ -154,7 +167,12 @@ def create_v1(
     ) -> JobState:
         """Ask for music; consent is asked when the job runs, and again at its release."""
         asked = mine.request(**body.model_dump(exclude_unset=True))
-        job = book.book(mine, actor, asked, account=account_of(request, actor))
+        mine.check_request(asked)
+
+        def work(acting: Any, **control: Any) -> Any:
+            return acting.generate(asked, **control)
+
+        job = book.book(mine, actor, work, account=account_of(request, actor))
         response.headers["Location"] = f"jobs/{job.id}"
         return JobState(**job.to_json())
 
@@ -175,6 +193,8 @@ def create_v1(
         booked.job.cancel()
         return JobState(**booked.to_json())
 
+    app.include_router(derivation_routes(caller, acting, book))
+
     # -- outputs --------------------------------------------------------------------------------
 
     @app.get("/outputs", tags=["outputs"])
@@ -187,12 +207,12 @@ def create_v1(
     @app.get("/outputs/{output_id}", tags=["outputs"])
     def record(mine: Mine, output_id: str) -> dict[str, Any]:
         """The record of an output: request, consent, seal, model, digest, credits."""
-        return record_of(_of_output(mine, output_id))
+        return record_of(of_output(mine, output_id))
 
     @app.get("/outputs/{output_id}/audio", tags=["outputs"], response_class=FileResponse)
     def audio(mine: Mine, output_id: str) -> FileResponse:
         """The file that was handed out, byte for byte."""
-        release = _of_output(mine, output_id, "audio_file")
+        release = of_output(mine, output_id, "audio_file")
         return FileResponse(
             release,
             media_type=MEDIA_TYPES[release.suffix.removeprefix(".")],
@@ -203,12 +223,12 @@ def create_v1(
     @app.get("/outputs/{output_id}/proof", tags=["outputs"])
     def proof(mine: Mine, output_id: str) -> dict[str, Any]:
         """The offline proof that the release is in the ledger."""
-        return dict(_of_output(mine, output_id, "proof"))
+        return dict(of_output(mine, output_id, "proof"))
 
     @app.get("/outputs/{output_id}/score.mid", tags=["outputs"])
     def score(mine: Mine, output_id: str) -> Response:
         """The score as a MIDI file with title, id and credits; 404 where there is none."""
-        made = _of_output(mine, output_id, "score_file")
+        made = of_output(mine, output_id, "score_file")
         return Response(
             made.content,
             media_type="audio/midi",
@@ -225,7 +245,7 @@ def create_v1(
         format: Annotated[Literal["html", "pdf"], Query()] = "html",
     ) -> Response:
         """One page about the output that a person can show: consent, seal, ledger, credentials."""
-        page = _of_output(mine, output_id, "receipt", format=format)
+        page = of_output(mine, output_id, "receipt", format=format)
         shown = "inline" if format == "html" else "attachment"
         return Response(
             page,
@@ -236,13 +256,13 @@ def create_v1(
     @app.put("/outputs/{output_id}/publication", tags=["outputs"])
     def publish(mine: Mine, output_id: str) -> dict[str, Any]:
         """Let the public detector tell the output's title, credits and id; recorded."""
-        _of_output(mine, output_id, "publish")
+        of_output(mine, output_id, "publish")
         return {"output_id": output_id, "public": True}
 
     @app.delete("/outputs/{output_id}/publication", tags=["outputs"])
     def unpublish(mine: Mine, output_id: str) -> dict[str, Any]:
         """Make the output private again."""
-        _of_output(mine, output_id, "publish", public=False)
+        of_output(mine, output_id, "publish", public=False)
         return {"output_id": output_id, "public": False}
 
     # -- the desk -------------------------------------------------------------------------------
@@ -270,10 +290,12 @@ def create_v1(
         mine: Mine,
         actor: Who,
         name: Annotated[str, Query(max_length=128)] = "",
-    ) -> dict[str, Any]:
+        report: Annotated[Literal["html", "csv"] | None, Query()] = None,
+    ) -> Any:
         """Examine a recording: the body is the file, or a form with one file.
 
-        The verdict becomes a ledger entry.
+        The verdict becomes a ledger entry. It is answered as JSON or, with `report`, as the page
+        to print or the table that the Verify tab gives.
         """
         mine.require("verify")
         examine = mine.verify
@@ -288,13 +310,20 @@ def create_v1(
         )
         try:
             job = checking.submit(
-                lambda report, cancel: examine(upload.path, progress=stoppable(report, cancel)),
+                lambda tell, cancel: examine(upload.path, progress=stoppable(tell, cancel)),
                 account=account,
             )
-            report = await while_connected(request, job)
+            found = await while_connected(request, job)
         finally:
             uploads.discard(upload.path)
-        return {**report.to_json(), "file": file_name(name) if name else upload.path.name}
+        found = replace(found, file=file_name(name) if name else upload.path.name)
+        if report is None:
+            return found.to_json()
+        return Response(
+            await run_in_threadpool(_REPORTS[report], [found]),
+            media_type=_STATEMENT_TYPES[report],
+            headers={"Content-Disposition": f'attachment; filename="verification.{report}"'},
+        )
 
     # -- consent --------------------------------------------------------------------------------
 
@@ -416,15 +445,3 @@ def create_v1(
 
     allow_head(app)
     return app
-
-
-def _of_output(mine: Any, output_id: str, method: str = "release", **options: Any) -> Any:
-    """What ``method`` says of an output; no difference between another's and one that is not."""
-    if not OUTPUT_ID.fullmatch(output_id):
-        raise NotYoursError("no such output, or not yours")
-    try:
-        return getattr(mine, method)(output_id, **options)
-    except OutputGoneError:
-        raise
-    except UsageError as exc:
-        raise NotYoursError("no such output, or not yours") from exc

@@ -58,7 +58,9 @@ LOCAL = "local"
 """Who pays in a studio without accounts."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN = frozenset({"/login", "/healthz", "/readyz", "/api/v1/session", "/api/v1/openapi.json"})
+_OPEN = frozenset(
+    {"/login", "/healthz", "/readyz", "/api/v1/session", "/api/v1/openapi.json", "/api/v1/docs"}
+)
 _PUBLIC = frozenset({"/detect", "/detect/style.css", "/api/public/detect"})
 _ROBOTS = "/robots.txt"
 _ANY_HOST = frozenset({"/healthz", "/readyz"})  # asked by address

@@ -27,7 +27,7 @@ ROUTES = {
     ("GET", "/tags"): (None, EVERYBODY),
     ("GET", "/models"): (None, EVERYBODY),
     ("POST", "/decisions"): ({"tags": ["genre/jazz"]}, EVERYBODY),
-    ("POST", "/jobs"): ({"tags": ["genre/jazz"], "duration_s": 2.0}, {A, ROOT}),
+    ("POST", "/jobs"): ({"tags": ["genre/jazz"], "duration_s": 3.0}, {A, ROOT}),
     ("GET", "/jobs"): (None, EVERYBODY),  # one's own: whoever may not make music has none
     ("GET", "/jobs/{job_id}"): (None, EVERYBODY),
     ("DELETE", "/jobs/{job_id}"): (None, EVERYBODY),
@@ -39,6 +39,10 @@ ROUTES = {
     ("GET", "/outputs/{output_id}/receipt"): (None, EVERYBODY),
     ("PUT", "/outputs/{output_id}/publication"): (None, {A, ROOT}),
     ("DELETE", "/outputs/{output_id}/publication"): (None, {A, ROOT}),
+    ("POST", "/outputs/{output_id}/variations"): ({"seed": 5}, {A, ROOT}),
+    ("POST", "/outputs/{output_id}/extensions"): ({"seconds": 4.0}, {A, ROOT}),
+    ("GET", "/outputs/{output_id}/lineage"): (None, EVERYBODY),
+    ("GET", "/outputs/{output_id}/disclosure"): (None, EVERYBODY),
     ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
     ("GET", "/consent/site"): (None, EVERYBODY),
     ("GET", "/consent/holders"): (None, EVERYBODY),
@@ -110,7 +114,7 @@ def filled(path: str, output_id: str) -> str:
 
 
 def made_by(client, tokens, role=A):
-    job = send(client, "POST", "/jobs", {"tags": ["genre/jazz"], "duration_s": 2.0}, tokens[role])
+    job = send(client, "POST", "/jobs", {"tags": ["genre/jazz"], "duration_s": 3.0}, tokens[role])
     assert job.status_code == 202, job.text
     return ended(client, job.json()["id"], tokens[role])["output_id"]
 
@@ -193,7 +197,7 @@ def test_the_pages_own_routes_ask_for_the_owner_too(client, studio, tokens):
 
 def test_a_job_tells_how_it_stands_and_ends_with_an_output(client, studio, tokens):
     studio.takes_s = 0.3
-    order = {"tags": ["genre/jazz"], "duration_s": 2.0, "seed": 7}
+    order = {"tags": ["genre/jazz"], "duration_s": 3.0, "seed": 7}
     booked = send(client, "POST", "/jobs", order, tokens[A])
     assert booked.headers["location"] == f"jobs/{booked.json()['id']}"
     state = ended(client, booked.json()["id"], tokens[A])
@@ -329,7 +333,7 @@ def test_requests_are_bounded_by_account(studio, tokens):
 
 
 def test_another_sites_page_changes_nothing(client, tokens):
-    order = {"tags": ["genre/jazz"], "duration_s": 2.0}
+    order = {"tags": ["genre/jazz"], "duration_s": 3.0}
     for headers in (
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
