@@ -27,12 +27,15 @@ $(READY): pyproject.toml
 studio: $(READY) ## set up and serve the page on http://127.0.0.1:7860
 	$(BIN)/studio serve
 
+# A process a core, four at most, and one thread in each; all tests of a file run in one process.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 test: $(READY) ## set up and run every test
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
 
 # Unit tests without those marked slow, and without the examples: what to run while you work.
-test-fast: $(READY) ## the quick part of the tests, in two processes
-	$(BIN)/pytest -n 2 -m "not slow" -o addopts="-q -rs --strict-markers --strict-config -p no:cacheprovider" tests/unit
+test-fast: $(READY) ## the quick part of the tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m "not slow" -o addopts="-q -rs --strict-markers --strict-config -p no:cacheprovider" tests/unit
 
 lint: $(READY) contracts types ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -137,7 +137,7 @@ def browser() -> Iterator[Any]:
         profile = chromium.new_context(
             viewport={"width": 1280, "height": 900}, accept_downloads=True
         )
-        profile.set_default_timeout(30_000)
+        profile.set_default_timeout(60_000)
         yield profile
         chromium.close()
 

@@ -16,6 +16,7 @@ from gradio import component_meta
 from studio.web.middleware.rate_limit import log_failure
 
 __all__ = [
+    "IN_TURN",
     "PRIVATE",
     "FilesFromScript",
     "QuietBlocks",
@@ -27,6 +28,19 @@ __all__ = [
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """For every event: not an endpoint of Gradio's own API, and no overlay over our own status."""
+
+IN_TURN: dict[str, Any] = {
+    **PRIVATE,
+    "trigger_mode": "always_last",
+    "concurrency_id": "form",
+    "concurrency_limit": 1,
+}
+"""For events whose answers write to the same parts of the page.
+
+They are answered in the order of the clicks, so that the last answer belongs to the last click; a
+click while an answer is on its way is not lost. Only for handlers that answer at once: all visitors
+share one line.
+"""
 
 
 _REFUSED = "The studio could not carry this out. Reload the page and try again."

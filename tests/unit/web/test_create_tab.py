@@ -39,8 +39,10 @@ def tab(studio, making):
     from studio.web.ui.create.tab import CreateTab
 
     async def build():  # Gradio leaves an event loop open for what it builds outside a running one
-        with gr.Blocks(analytics_enabled=False):
-            return CreateTab(studio, Claims(), making)
+        with gr.Blocks(analytics_enabled=False) as blocks:
+            tab = CreateTab(studio, Claims(), making)
+        tab.blocks = blocks
+        return tab
 
     yield asyncio.run(build())
     studio.takes_s = 0.0
@@ -342,3 +344,15 @@ def test_a_session_watches_once(making):
 def test_the_bar_is_plain_text_for_the_script(tab, studio):
     seen = last(press_generate(tab))
     assert json.loads(json.dumps(seen[tab.desk.board])) == seen[tab.desk.board]
+
+
+def test_clicks_that_decide_about_consent_are_answered_in_their_order_and_none_is_lost(tab):
+    deciding = {
+        name: function
+        for function in tab.blocks.fns.values()
+        if tab.consent in function.outputs and (name := function.name)
+    }
+    assert {"_on_choice", "_on_scope", "_on_model", "_on_switch"} <= set(deciding)
+    assert {function.trigger_mode for function in deciding.values()} == {"always_last"}
+    assert {function.concurrency_id for function in deciding.values()} == {"form"}
+    assert {function.concurrency_limit for function in deciding.values()} == {1}

@@ -19,7 +19,7 @@ from studio.generation.scores import fixes_form
 from studio.web.examinations import owner_key
 from studio.web.making import Making, Work
 from studio.web.ui.callers import acting, caller, payer
-from studio.web.ui.components import PRIVATE, log_failure
+from studio.web.ui.components import IN_TURN, PRIVATE, log_failure
 from studio.web.ui.create import view as views
 from studio.web.ui.create.desk import TakesDesk
 from studio.web.ui.create.form import CreateForm, contributions
@@ -79,14 +79,14 @@ class CreateTab(CreateForm):
             self._on_choice,
             self._form,
             [self.consent, self.generate, self.switch],
-            **PRIVATE,
+            **IN_TURN,
         )
         gr.on(
             [self.use.input, self.territory.input],
             self._on_scope,
             self._form,
             [*self._answers, self.generate, self.switch],
-            **PRIVATE,
+            **IN_TURN,
         )
         self.model.input(
             self._on_model,
@@ -99,7 +99,7 @@ class CreateTab(CreateForm):
                 self.sheet.section,
                 self.cost,
             ],
-            **PRIVATE,
+            **IN_TURN,
         )
         self.switch.click(
             self._on_switch,
@@ -113,7 +113,7 @@ class CreateTab(CreateForm):
                 self.sheet.section,
                 self.cost,
             ],
-            **PRIVATE,
+            **IN_TURN,
         )
         self.duration.change(
             self._on_cost,
