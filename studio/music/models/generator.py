@@ -2,9 +2,9 @@
 
 A hub model is driven by `audiocraft.models.MusicGen` (conditioning, continuation, windows beyond
 the model's own duration, codec) over the decoder of :mod:`studio.music.models.decoding`. The house
-model performs a score of the composer (:mod:`studio.music.models.house.performer`). One generation
-runs at a time per model; a request has its own random numbers, so its music depends on nothing but
-the request::
+model performs a score of the composer (:mod:`studio.music.models.house.performer`); up to four
+generations in as many threads are drawn together, and those of another model take turns. A request
+has its own random numbers, so its music depends on nothing but the request::
 
     generator = get_generator(configs["house"])
     music = generator.generate(vocabulary.parse(["genre/waltz"]), duration_s=10, seed=7)
@@ -39,6 +39,7 @@ from studio.music.models.checkpoints import (
 )
 from studio.music.models.config import ModelConfig, ModelInfo, UsedPrecision, describe
 from studio.music.models.hub.audiocraft_compat import require_audiocraft
+from studio.music.models.torch_threads import torch_threads
 from watermark.audio.waveform import Waveform
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class MusicGenerator:
             raise UsageError(f"the score follows {', '.join(strange)}, which was not asked for")
         total = score.duration_s
         stop = cancel or threading.Event()
-        with self._my_turn(stop), _memory_errors(self.config.id):
+        with _memory_errors(self.config.id):
             model = self._performer()
             if stop.is_set():
                 raise GenerationCancelledError("cancelled before the first step")
@@ -194,7 +195,7 @@ class MusicGenerator:
                 self.config.temperature if temperature is None else temperature,
                 self.config.top_k if top_k is None else top_k,
             )
-            with _threads(self._threads):
+            with torch_threads(self._threads):
                 (played,) = model.perform(
                     [(score, seed)],
                     how=how,
@@ -338,7 +339,7 @@ class _Loaded:
         self._set_parameters(context + new, guidance, temperature, top_k)
         self._follow(context + new, duration_s, context / self.frame_rate, progress, cancel)
         try:
-            with _threads(threads):
+            with torch_threads(threads):
                 if head is None:
                     audio = self.musicgen.generate([text], progress=True)
                 else:
@@ -420,19 +421,6 @@ _generators_lock = threading.Lock()
 def hub_is_off() -> bool:
     """Whether ``HF_HUB_OFFLINE`` forbids asking the hub, read now and not at import."""
     return os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in {"1", "TRUE", "YES", "ON"}
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Torch with so many CPU threads; None leaves their number."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -6,6 +6,9 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from studio.music.models.house.language_model import (
     performable,
 )
 from studio.music.models.house.performer import HousePerformer
-from studio.music.models.house.token_stream import Drawing, TokenStream
+from studio.music.models.house.token_stream import ROWS, Drawing, TokenRows
 from tests.support.performers import (
     small_score,
     step_weights,
@@ -29,6 +32,8 @@ from tests.support.performers import (
 )
 
 pytestmark = pytest.mark.slow
+
+PRESENT = torch.ones(4, dtype=torch.bool)
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +105,22 @@ def test_the_shift_is_audiocrafts_delay_pattern():
     assert torch.equal(torch.where(mask, sequence, 512), ours)
 
 
+def drawn(rows: TokenRows, how: Drawing, seed: int, condition, present=PRESENT) -> torch.Tensor:
+    """All tokens of one take, (8, frames)."""
+    with rows.take(how, seed) as stream:
+        return stream.advance(condition, present)
+
+
+def conditions(count: int, frames: int) -> torch.Tensor:
+    return torch.randn(count, frames, 32, generator=torch.Generator().manual_seed(1))
+
+
 @pytest.mark.parametrize("frames", [12, 60])  # within and beyond the context of 20
 def test_cached_drawing_is_audiocrafts_own_model(frames: int):
     lm = tiny_lm(tiny_config())
-    condition = torch.randn(2, frames + 1, 32, generator=torch.Generator().manual_seed(1))
-    present = torch.ones(2, 4, dtype=torch.bool)
-    stream = TokenStream(step_weights(lm), Drawing(temperature=0), [1, 2])
-    tokens = stream.advance(condition, present)
+    condition = conditions(2, frames + 1)
+    rows = TokenRows(step_weights(lm))
+    tokens = torch.stack([drawn(rows, Drawing(temperature=0), 1, one) for one in condition])
     assert tokens.shape == (2, 8, frames)
     sequence = delayed(tokens, lm.special_token_id)[..., : frames + 1]
     with torch.no_grad():
@@ -117,51 +131,82 @@ def test_cached_drawing_is_audiocrafts_own_model(frames: int):
 
 
 def test_a_take_is_the_same_alone_beside_others_and_in_pieces():
-    weights = step_weights(tiny_lm(tiny_config()))
-    condition = torch.randn(4, 41, 32, generator=torch.Generator().manual_seed(1))
-    present = torch.ones(4, 4, dtype=torch.bool)
-    four = TokenStream(weights, Drawing(), [5, 6, 7, 8]).advance(condition, present)
-    for k in range(4):
-        alone = TokenStream(weights, Drawing(), [5 + k])
-        assert torch.equal(alone.advance(condition[k : k + 1], present[:1])[0], four[k])
-    stream = TokenStream(weights, Drawing(), [5, 6, 7, 8])
-    cuts = [(0, 1), (1, 7), (7, 8), (8, 41)]
-    parts = [stream.advance(condition[:, a:b], present) for a, b in cuts]
-    assert parts[0].shape[-1] == 0  # the second codebooks come a step later
-    assert torch.equal(torch.cat(parts, -1), four)
-    other = TokenStream(weights, Drawing(), [50]).advance(condition[:1], present[:1])
-    assert not torch.equal(other[0], four[0])
+    """Takes of other lengths and manners come and go beside it, at whatever step."""
+    rows = TokenRows(step_weights(tiny_lm(tiny_config())))
+    condition = conditions(8, 61)
+    lengths = [61, 13, 40, 61, 7, 25, 61, 30]
+    how = [Drawing(), Drawing(top_k=9), Drawing(), Drawing(temperature=0)] * 2
+    alone = [drawn(rows, how[k], 5 + k, condition[k, : lengths[k]]) for k in range(8)]
+
+    def in_pieces(k: int) -> torch.Tensor:
+        with rows.take(how[k], 5 + k) as stream:
+            cuts = [0, 1, 7, 8, 20, lengths[k]]
+            pairs = [(a, min(b, lengths[k])) for a, b in pairwise(cuts) if a < lengths[k]]
+            return torch.cat([stream.advance(condition[k, a:b], PRESENT) for a, b in pairs], -1)
+
+    for _ in range(3):
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(in_pieces, range(8)))
+        assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
+    assert not torch.equal(alone[0], drawn(rows, Drawing(), 50, condition[0]))
+
+
+def test_a_fifth_take_waits_for_a_place_and_may_give_up():
+    rows = TokenRows(step_weights(tiny_lm(tiny_config())))
+    with ExitStack() as held:
+        for seed in range(ROWS):
+            held.enter_context(rows.take(Drawing(), seed))
+
+        def waiting() -> None:
+            raise GenerationCancelledError("tired of waiting")
+
+        with pytest.raises(GenerationCancelledError), rows.take(Drawing(), 9, waiting):
+            pass
+    assert drawn(rows, Drawing(), 9, conditions(1, 5)[0]).shape == (8, 4)
+
+
+def test_a_take_that_stops_leaves_its_place_and_the_others_undisturbed():
+    rows = TokenRows(step_weights(tiny_lm(tiny_config())))
+    condition = conditions(2, 40)
+    expected = drawn(rows, Drawing(), 5, condition[0])
+
+    def stop() -> None:
+        if stream.position == 11:
+            raise GenerationCancelledError("stopped")
+
+    for _ in range(ROWS + 1):  # each gives its place back
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(drawn, rows, Drawing(), 5, condition[0])
+            with pytest.raises(GenerationCancelledError), rows.take(Drawing(), 6) as stream:
+                stream.advance(condition[1], PRESENT, stop)
+            assert torch.equal(other.result(), expected)
 
 
 def test_a_stem_without_notes_has_no_tokens_and_changes_no_other():
-    weights = step_weights(tiny_lm(tiny_config()))
-    condition = torch.randn(1, 30, 32, generator=torch.Generator().manual_seed(1))
-    absent = torch.tensor([[False, True, True, True]])
-    tokens = TokenStream(weights, Drawing(), [5]).advance(condition, absent)
-    assert not tokens[0, [0, 4]].any()
-    assert tokens[0, 1].float().std() > 0
+    rows = TokenRows(step_weights(tiny_lm(tiny_config())))
+    absent = torch.tensor([False, True, True, True])
+    tokens = drawn(rows, Drawing(), 5, conditions(1, 30)[0], absent)
+    assert not tokens[[0, 4]].any()
+    assert tokens[1].float().std() > 0
 
 
 def test_random_numbers_of_the_process_play_no_part():
-    weights = step_weights(tiny_lm(tiny_config()))
-    condition, present = torch.zeros(1, 20, 32), torch.ones(1, 4, dtype=torch.bool)
+    rows = TokenRows(step_weights(tiny_lm(tiny_config())))
+    condition = torch.zeros(20, 32)
     torch.manual_seed(1)
-    first = TokenStream(weights, Drawing(), [5]).advance(condition, present)
+    first = drawn(rows, Drawing(), 5, condition)
     torch.manual_seed(2)
     torch.rand(3)
-    assert torch.equal(TokenStream(weights, Drawing(), [5]).advance(condition, present), first)
+    assert torch.equal(drawn(rows, Drawing(), 5, condition), first)
 
 
 def test_top_k_keeps_to_the_likeliest():
-    weights = step_weights(tiny_lm(tiny_config()))
-    condition, present = torch.zeros(1, 20, 32), torch.ones(1, 4, dtype=torch.bool)
-    likeliest = TokenStream(weights, Drawing(temperature=0), [5]).advance(condition, present)
-    one = TokenStream(weights, Drawing(top_k=1), [5]).advance(condition, present)
-    assert torch.equal(one, likeliest)
+    rows = TokenRows(step_weights(tiny_lm(tiny_config())))
+    condition = torch.zeros(20, 32)
+    likeliest = drawn(rows, Drawing(temperature=0), 5, condition)
+    assert torch.equal(drawn(rows, Drawing(top_k=1), 5, condition), likeliest)
     with pytest.raises(UsageError, match="negative"):
         Drawing(temperature=-1)
-    with pytest.raises(UsageError, match="takes"):
-        TokenStream(weights, Drawing(), [1, 2, 3, 4, 5])
 
 
 # -- performing -------------------------------------------------------------------------------

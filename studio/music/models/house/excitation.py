@@ -13,6 +13,7 @@ pitch and length alone, and every stretch of a stem can be computed by itself.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -226,6 +227,7 @@ class Excitation:
         self.tables = tables
         self._cache: OrderedDict[tuple[bool, int, int, int], Signal] = OrderedDict()
         self._cached = 0
+        self._lock = threading.Lock()  # of the cache
         self._curves: dict[tuple[bool, int, int], NDArray[np.float64]] = {}
 
     def stem(self, notes: Iterable[TimedNote], start: int, stop: int) -> Signal:
@@ -314,18 +316,21 @@ class Excitation:
     def note(self, program: int, pitch: int, length: int, percussion: bool = False) -> Signal:
         """A whole note at velocity 127, (2, samples): tonal and noise; `length` to the note-off."""
         key = (percussion, program, pitch, length)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
         found = self.tables.find(program, pitch, percussion)
         if found is None:
             sound = np.zeros((2, 0), np.float32)
         else:
             sound = render_note(found[0], pitch, length, percussion) * np.float32(found[1])
-        self._cache[key] = sound
-        self._cached += sound.nbytes
-        while self._cached > _CACHE_BYTES:
-            self._cached -= self._cache.popitem(last=False)[1].nbytes
+        with self._lock:
+            if key not in self._cache:  # another thread may have been quicker
+                self._cache[key] = sound
+                self._cached += sound.nbytes
+            while self._cached > _CACHE_BYTES:
+                self._cached -= self._cache.popitem(last=False)[1].nbytes
         return sound
 
 

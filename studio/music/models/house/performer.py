@@ -17,6 +17,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ from studio.music.models.house.notes import (
     score_features,
 )
 from studio.music.models.house.stem_codec import LOOK_AHEAD, StemCodec
-from studio.music.models.house.token_stream import ROWS, Drawing, StepWeights, TokenStream
+from studio.music.models.house.token_stream import ROWS, Drawing, StepWeights, TokenRows
 from watermark.audio.waveform import Waveform
 from watermark.util.files import write_file
 
@@ -113,7 +114,7 @@ class Performance:
 
 
 class HousePerformer:
-    """The third house model. Not thread-safe: one performance at a time.
+    """The third house model. Threads may perform with it at a time; four are drawn together.
 
     Args:
         codec: the stem codec.
@@ -135,7 +136,7 @@ class HousePerformer:
     ) -> None:
         self.codec, self.conditioner, self.config = codec, conditioner, config
         self.card, self.digest = card, digest
-        self._weights = weights
+        self._rows = TokenRows(weights)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -195,8 +196,8 @@ class HousePerformer:
         Raises :class:`UsageError` for a tag that the model does not know and
         :class:`GenerationCancelledError` at most one step after `cancel` is set.
         """
-        for windows in self._windows([(score, seed)], how, progress, cancel):
-            yield windows[0][0]
+        for window, _ in self._windows(score, seed, how, progress, cancel):
+            yield window
 
     def perform(
         self,
@@ -208,20 +209,35 @@ class HousePerformer:
     ) -> list[Performance]:
         """Whole performances of pairs of score and seed, up to four drawn at once.
 
-        Takes of other lengths than the first are drawn after it. What a take is does not depend on
-        the others. Raises as :meth:`stream` does.
+        What a take is does not depend on the others. `progress` is told of the first. Raises as
+        :meth:`stream` does.
         """
-        done: dict[int, Performance] = {}
-        order = sorted(range(len(takes)), key=lambda k: _frames(takes[k][0]))
-        while order:
-            length = _frames(takes[order[0]][0])
-            now = [k for k in order if _frames(takes[k][0]) == length][:ROWS]
-            order = [k for k in order if k not in now]
-            rows = list(self._windows([takes[k] for k in now], how, progress, cancel))
-            for place, k in enumerate(now):
-                stems = np.concatenate([windows[place][0].stems for windows in rows], -1)
-                done[k] = _performance(stems, rows[-1][place][1])
-        return [done[k] for k in range(len(takes))]
+        stop = cancel or threading.Event()
+        gave_up = threading.Event()
+        failures: list[BaseException] = []
+
+        def one(number: int) -> Performance:
+            score, seed = takes[number]
+            told = progress if number == 0 else None
+            parts: list[NDArray[np.float32]] = []
+            tokens = np.zeros((len(STEMS) * CODEBOOKS, 0), np.int64)
+            try:
+                for window, drawn in self._windows(score, seed, how, told, stop, gave_up):
+                    parts.append(window.stems)
+                    tokens = drawn
+            except BaseException as exc:
+                failures.append(exc)
+                gave_up.set()
+                raise
+            return _performance(np.concatenate(parts, -1), tokens)
+
+        if len(takes) == 1:
+            return [one(0)]
+        with ThreadPoolExecutor(ROWS, thread_name_prefix="studio-take") as pool:
+            made = [pool.submit(one, number) for number in range(len(takes))]
+        if failures:  # the first one; the others only gave up
+            raise failures[0]
+        return [take.result() for take in made]
 
     def as_written(self, score: Score) -> Performance:
         """What the score alone lets one expect, without any token: for comparison."""
@@ -232,35 +248,37 @@ class HousePerformer:
 
     def _windows(
         self,
-        takes: Sequence[tuple[Score, int]],
+        score: Score,
+        seed: int,
         how: Drawing | None,
         progress: Progress | None,
-        cancel: threading.Event | None,
-    ) -> Iterator[list[tuple[Window, NDArray[np.int64]]]]:
-        """Windows of all takes, each with the tokens drawn so far (8, frames)."""
-        pieces = [_Piece(self, score) for score, _ in takes]
-        frames = pieces[0].timed.frames
-        stream = TokenStream(self._weights, how or self.drawing, [seed for _, seed in takes])
-        present = torch.from_numpy(np.stack([piece.told.present for piece in pieces]))
-        tokens = torch.zeros((len(takes), len(STEMS) * CODEBOOKS, 0), dtype=torch.long)
+        *cancel: threading.Event | None,
+    ) -> Iterator[tuple[Window, NDArray[np.int64]]]:
+        """Windows of a take, each with the tokens drawn so far (8, frames)."""
 
-        def on_step() -> None:
-            if cancel is not None and cancel.is_set():
+        def check() -> None:
+            if any(event is not None and event.is_set() for event in cancel):
                 raise GenerationCancelledError("cancelled; nothing was kept")
-            if progress is not None:
-                progress(min(stream.position, frames) / FRAME_RATE)
 
-        for first, last in _bounds(frames):
-            wanted = min(frames, last + LOOK_AHEAD)
-            while tokens.shape[-1] < wanted:
-                # A step more than frames: the second codebooks come a step later.
-                end = min(wanted + 1, (stream.position // _CHUNK + 1) * _CHUNK)
-                condition = torch.cat([piece.condition(stream.position, end) for piece in pieces])
-                tokens = torch.cat([tokens, stream.advance(condition, present, on_step)], -1)
-            yield [
-                (piece.window(row, first, last), row.numpy())
-                for piece, row in zip(pieces, tokens, strict=True)
-            ]
+        piece = _Piece(self, score)
+        frames = piece.timed.frames
+        present = torch.from_numpy(piece.told.present)
+        tokens = torch.zeros((len(STEMS) * CODEBOOKS, 0), dtype=torch.long)
+        with self._rows.take(how or self.drawing, seed, check) as stream:
+
+            def on_step() -> None:
+                check()
+                if progress is not None:
+                    progress(min(stream.position, frames) / FRAME_RATE)
+
+            for first, last in _bounds(frames):
+                wanted = min(frames, last + LOOK_AHEAD)
+                while tokens.shape[-1] < wanted:
+                    # A step more than frames: the second codebooks come a step later.
+                    end = min(wanted + 1, (stream.position // _CHUNK + 1) * _CHUNK)
+                    condition = piece.condition(stream.position, end)
+                    tokens = torch.cat([tokens, stream.advance(condition, present, on_step)], -1)
+                yield piece.window(tokens, first, last), tokens.numpy()
 
 
 class _Piece:
@@ -284,15 +302,15 @@ class _Piece:
 
     @torch.inference_mode()
     def condition(self, first: int, last: int) -> Tensor:
-        """The condition of steps `first` to `last` of one chunk, (1, steps, dim)."""
+        """The condition of steps `first` to `last` of one chunk, (steps, dim)."""
         chunk = first // _CHUNK
         begin = chunk * _CHUNK
         if chunk != self._chunk:
             conditioner = self.model.conditioner
             told = conditioner.told([self.told.window(begin - REACH, begin + _CHUNK + REACH)])
-            self._condition = conditioner(told)[:, REACH:-REACH]
+            self._condition = conditioner(told)[0, REACH:-REACH]
             self._chunk = chunk
-        return self._condition[:, first - begin : last - begin]
+        return self._condition[first - begin : last - begin]
 
     def window(self, tokens: Tensor | None, first: int, last: int) -> Window:
         """Decode and master frames `first` to `last`."""

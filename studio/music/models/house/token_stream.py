@@ -5,21 +5,23 @@ Here the keys and values of each layer lie in a ring of ``context + 1`` places (
 mind their order; positions are in the keys), the random numbers come from one `torch.Generator` per
 take, and the number of rows is always :data:`ROWS`: a matrix product of another height rounds
 otherwise, and one token drawn differently is another performance. So a take is the same alone and
-beside others. Rows cost nothing that is worth saving, as a step only waits for the weights.
+beside others, wherever they have got to. Rows cost nothing that is worth saving, as a step only
+waits for the weights.
 
 >>> import torch
 >>> from studio.music.models.house.language_model import build_language_model
 >>> config = PerformerConfig(tags=("genre/jazz",), dim=32, layers=1, heads=2, context=4)
 >>> state = build_language_model(config).state_dict()
->>> ring = TokenStream(StepWeights(state, config), Drawing(), [7, 8])
->>> condition = torch.zeros(2, 3, 32)
->>> ring.advance(condition, torch.ones(2, 4, dtype=torch.bool)).shape
-torch.Size([2, 8, 2])
+>>> rows = TokenRows(StepWeights(state, config))
+>>> with rows.take(Drawing(), seed=7) as stream:
+...     stream.advance(torch.zeros(3, 32), torch.ones(4, dtype=torch.bool)).shape
+torch.Size([8, 2])
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -27,10 +29,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from studio.core.errors import ModelError, UsageError
+from studio.music.models.batching import Batch
 from studio.music.models.house.language_model import CODEBOOKS, PerformerConfig
 from studio.music.models.house.notes import STEMS
 
-__all__ = ["ROWS", "Drawing", "StepWeights", "TokenStream"]
+__all__ = ["ROWS", "Drawing", "StepWeights", "TokenRows", "TokenStream"]
 
 ROWS = 4
 """Rows of every step, and so the most takes that are drawn at once."""
@@ -108,102 +111,167 @@ class StepWeights:
         self.cosine, self.sine = angles.cos(), angles.sin()
 
 
-class TokenStream:
-    """Some takes' tokens, drawn in order; :meth:`advance` goes on where it stopped.
+class TokenRows:
+    """The places in which takes are drawn together. Safe to share between threads."""
 
-    Args:
-        weights: of the language model.
-        how: the same for all takes.
-        seeds: one per take, at most :data:`ROWS`.
-    """
-
-    def __init__(self, weights: StepWeights, how: Drawing, seeds: Sequence[int]) -> None:
-        if not 1 <= len(seeds) <= ROWS:
-            raise UsageError(f"1 to {ROWS} takes are drawn at once, not {len(seeds)}")
-        self.weights, self.how, self.takes = weights, how, len(seeds)
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.position = 0
+    def __init__(self, weights: StepWeights) -> None:
+        self.weights = weights
+        self._batch: Batch[TokenStream] = Batch(self._step, ROWS)
         width = weights.dim // weights.heads
         shape = (len(weights.layers), ROWS, weights.heads, weights.places, width)
         self._keys, self._values = torch.zeros(shape), torch.zeros(shape)
         self._last = torch.full((ROWS, weights.codebooks), weights.bins)
         self._offsets = torch.arange(weights.codebooks) * (weights.bins + 1)
-        self._waiting: list[Tensor] = []  # steps whose later codebooks are not drawn yet
+
+    @contextmanager
+    def take(
+        self, how: Drawing, seed: int, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[TokenStream]:
+        """A new take in one of the places; `waiting` is called, and may raise, until one is free.
+
+        The place is given back with the block.
+        """
+        with self._batch.place(waiting) as place:
+            yield TokenStream(self.weights, self._batch, place, how, seed)
 
     @torch.inference_mode()
-    def advance(
-        self,
-        condition: Tensor,
-        present: Tensor,
-        on_step: Callable[[], None] | None = None,
-    ) -> Tensor:
-        """The tokens that the next conditions complete, (takes, 8, frames).
-
-        `condition` (takes, steps, dim) goes on from the steps before; `present` (takes, 4) says
-        which stems have notes: the others have no tokens and get 0. A codebook that comes a step
-        later is known a step later, so the first call gives a frame less than it takes. `on_step`
-        is called before every step; what it raises ends the drawing.
-        """
-        weights, takes = self.weights, self.takes
-        rows = torch.zeros(ROWS, condition.shape[1], weights.dim)
-        rows[:takes] = condition
-        here = torch.zeros(ROWS, len(STEMS), dtype=torch.bool)
-        here[:takes] = present
-        playing = here.repeat(1, weights.codebooks // len(STEMS))  # (rows, codebooks)
-        for step in range(condition.shape[1]):
-            if on_step is not None:
-                on_step()
-            drawn = self._draw(self._step(rows[:, step]))
-            begun = torch.tensor([self.position >= delay for delay in weights.delays])
-            self._last = torch.where(playing & begun, drawn, weights.bins)
-            self._waiting.append(self._last[:takes])
-            self.position += 1
-        latest = max(weights.delays)
-        steps = torch.stack(self._waiting, -1)  # (takes, codebooks, steps)
-        frames = max(0, steps.shape[-1] - latest)
-        out = torch.stack(
-            [steps[:, k, delay : delay + frames] for k, delay in enumerate(weights.delays)], 1
-        )
-        self._waiting = self._waiting[frames:]
-        return torch.where(out == weights.bins, 0, out)
-
-    def _step(self, condition: Tensor) -> Tensor:
-        """One step of all rows, (rows, dim) -> logits (rows, codebooks, bins)."""
-        weights, position = self.weights, self.position
-        if position >= len(weights.cosine):
+    def _step(self, takes: Sequence[TokenStream]) -> None:
+        """One step of these takes; the other rows are computed with and thrown away."""
+        weights = self.weights
+        condition = torch.zeros(ROWS, weights.dim)
+        positions = [0] * ROWS
+        for take in takes:
+            condition[take.place] = take.condition()
+            positions[take.place] = take.position
+            if take.position == 0:
+                self._last[take.place] = weights.bins
+        if max(positions) >= len(weights.cosine):
             raise UsageError("the piece is too long for one performance")
+        drawn = self._draw(self._logits(takes, condition, torch.tensor(positions)), takes)
+        for take in takes:
+            self._last[take.place] = take.keep(drawn[take.place])
+
+    def _logits(self, takes: Sequence[TokenStream], condition: Tensor, positions: Tensor) -> Tensor:
+        """Logits of all rows, (rows, codebooks, bins); keys and values of the takes are kept."""
+        weights = self.weights
         x = F.embedding(self._last + self._offsets, weights.embeddings).sum(1) + condition
-        place = position % weights.places
-        known = min(position + 1, weights.places)
-        cosine, sine = weights.cosine[position], weights.sine[position]
+        cosine, sine = weights.cosine[positions][:, None], weights.sine[positions][:, None]
         for layer, keys, values in zip(weights.layers, self._keys, self._values, strict=True):
             projected = F.linear(_normal(x, layer.norm), layer.projection)
             query, key, value = projected.view(ROWS, 3, weights.heads, -1).unbind(1)
-            keys[:, :, place] = _rotated(key, cosine, sine)
-            values[:, :, place] = value
-            attended = F.scaled_dot_product_attention(
-                _rotated(query, cosine, sine)[:, :, None], keys[:, :, :known], values[:, :, :known]
-            )
+            key = _rotated(key, cosine, sine)
+            for take in takes:
+                row, slot = take.place, take.position % weights.places
+                keys[row, :, slot] = key[row]
+                values[row, :, slot] = value[row]
+            query = _rotated(query, cosine, sine)[:, :, None]
+            attended = self._attend(takes, query, keys, values)
             x = x + F.linear(attended.reshape(ROWS, -1), layer.out)
             hidden = F.gelu(F.linear(_normal(x, layer.norm_hidden), layer.hidden))
             x = x + F.linear(hidden, layer.hidden_out)
         logits = F.linear(_normal(x, weights.out_norm), weights.head)
         return logits.view(ROWS, weights.codebooks, weights.bins)
 
-    def _draw(self, logits: Tensor) -> Tensor:
+    def _attend(
+        self, takes: Sequence[TokenStream], query: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        """All rows at once where the takes know equally many frames, else each by itself."""
+        known = {min(take.position + 1, self.weights.places) for take in takes}
+        if len(known) == 1:
+            (count,) = known
+            return F.scaled_dot_product_attention(query, keys[:, :, :count], values[:, :, :count])
+        out = torch.zeros_like(query)
+        for take in takes:
+            row, count = take.place, min(take.position + 1, self.weights.places)
+            out[row : row + 1] = F.scaled_dot_product_attention(
+                query[row : row + 1],
+                keys[row : row + 1, :, :count],
+                values[row : row + 1, :, :count],
+            )
+        return out
+
+    def _draw(self, logits: Tensor, takes: Sequence[TokenStream]) -> Tensor:
         """One token per row and codebook, (rows, codebooks), each take by its own generator."""
-        how = self.how
-        if how.temperature == 0:
-            return logits.argmax(-1)
-        probs = torch.softmax(logits / how.temperature, -1)
-        if 0 < how.top_k < probs.shape[-1]:
-            least = torch.topk(probs, how.top_k, dim=-1).values[..., -1:]
-            probs = probs * (probs >= least)
-        # argmax(p / e) with e ~ Exp(1) draws from p (see studio.music.models.decoding).
-        noise = torch.ones_like(probs)
-        for row, generator in enumerate(self.generators):
-            noise[row].exponential_(1, generator=generator)
-        return (probs / noise).argmax(-1)
+        if len({take.how for take in takes}) == 1:
+            return _drawn(logits, takes[0].how, {take.place: take.generator for take in takes})
+        out = torch.zeros(logits.shape[:2], dtype=torch.long)
+        for take in takes:
+            row = slice(take.place, take.place + 1)
+            out[row] = _drawn(logits[row], take.how, {0: take.generator})
+        return out
+
+
+class TokenStream:
+    """One take's tokens, drawn in order; :meth:`advance` goes on where it stopped.
+
+    Made by :meth:`TokenRows.take`.
+    """
+
+    def __init__(
+        self, weights: StepWeights, batch: Batch[TokenStream], place: int, how: Drawing, seed: int
+    ) -> None:
+        self.place, self.how = place, how
+        self.generator = torch.Generator().manual_seed(seed)
+        self.position = 0
+        self._weights, self._batch = weights, batch
+        self._delays = torch.tensor(weights.delays)
+        self._begin = 0  # position at which the conditions begin
+        self._conditions = self._playing = torch.zeros(0)
+        self._waiting: list[Tensor] = []  # steps whose later codebooks are not drawn yet
+
+    def advance(
+        self,
+        condition: Tensor,
+        present: Tensor,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """The tokens that the next conditions complete, (8, frames).
+
+        `condition` (steps, dim) goes on from the steps before; `present` (4,) says which stems
+        have notes: the others have no tokens and get 0. A codebook that comes a step later is known
+        a step later, so the first call gives a frame less than it takes. `on_step` is called about
+        once a step; what it raises ends the drawing.
+        """
+        weights = self._weights
+        self._begin, self._conditions = self.position, condition
+        self._playing = present.repeat(weights.codebooks // len(STEMS))
+        self._batch.advance(self, len(condition), on_step)
+        latest = max(weights.delays)
+        steps = torch.stack(self._waiting, -1)  # (codebooks, steps)
+        frames = max(0, steps.shape[-1] - latest)
+        out = torch.stack(
+            [steps[k, delay : delay + frames] for k, delay in enumerate(weights.delays)]
+        )
+        self._waiting = self._waiting[frames:]
+        return torch.where(out == weights.bins, 0, out)
+
+    def condition(self) -> Tensor:
+        """The condition of the next step, (dim,)."""
+        return self._conditions[self.position - self._begin]
+
+    def keep(self, drawn: Tensor) -> Tensor:
+        """Take a step's tokens (codebooks,) in; what the next step is to read of them."""
+        last = torch.where(
+            self._playing & (self._delays <= self.position), drawn, self._weights.bins
+        )
+        self._waiting.append(last)
+        self.position += 1
+        return last
+
+
+def _drawn(logits: Tensor, how: Drawing, generators: Mapping[int, torch.Generator]) -> Tensor:
+    """One token per row and codebook; `generators` by row, the other rows mean nothing."""
+    if how.temperature == 0:
+        return logits.argmax(-1)
+    probs = torch.softmax(logits / how.temperature, -1)
+    if 0 < how.top_k < probs.shape[-1]:
+        least = torch.topk(probs, how.top_k, dim=-1).values[..., -1:]
+        probs = probs * (probs >= least)
+    # argmax(p / e) with e ~ Exp(1) draws from p (see studio.music.models.decoding).
+    noise = torch.ones_like(probs)
+    for row, generator in generators.items():
+        noise[row].exponential_(1, generator=generator)
+    return (probs / noise).argmax(-1)
 
 
 def _normal(x: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
