@@ -138,6 +138,7 @@ PERMISSIONS: Mapping[str, Rule] = {
     # making
     "request": Rule(Permission.GENERATE),
     "generate": Rule(Permission.GENERATE),
+    "generate_takes": Rule(Permission.GENERATE),
     "vary": Rule(Permission.GENERATE),
     "extend": Rule(Permission.GENERATE),
     "check_request": Rule(Permission.GENERATE),

@@ -60,6 +60,7 @@ from studio.generation.pipeline import (
 )
 from studio.generation.quota import LOCAL_ACCOUNT, Quotas, Usage
 from studio.generation.repeats import identical, same_music
+from studio.generation.takes import Take, make_takes, take_requests
 from studio.verification.verifier import Verdict, Verifier, VerifyReport
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ __all__ = [
     "Stage",
     "Studio",
     "TagStatus",
+    "Take",
     "Verdict",
     "VerifyReport",
     "open_studio",
@@ -388,6 +390,35 @@ class Studio:
         its share :class:`QuotaExceededError`.
         """
         return self._make(request, None, progress, cancel, account)
+
+    def generate_takes(
+        self,
+        request: GenerationRequest,
+        count: int,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        account: str | None = None,
+    ) -> tuple[Take, ...]:
+        """Make ``count`` outputs (1 to 4) of one request, with the seeds that follow its own.
+
+        Their music is made together; each is what :meth:`generate` makes with its seed, and
+        counts as a request. Where a take fails the others are released all the same, and it says
+        why. Raises as :meth:`generate` does where none was released.
+        """
+        requests = take_requests(request, count)
+        self._pipeline.check(request)
+        decision = self.decide(
+            request.tags, use=request.use, territory=request.territory, model=request.model
+        )
+        if not decision.allowed:  # one refusal goes on record, not one of each take
+            requests = requests[:1]
+        return make_takes(
+            requests,
+            lambda one, report, stop: self._make(one, None, report, stop, account),
+            progress=progress,
+            cancel=cancel,
+        )
 
     def vary(
         self,

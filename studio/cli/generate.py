@@ -14,13 +14,14 @@ from studio.cli.progress import Meter
 from studio.cli.stems import hand_out, require_score
 from studio.core.config import FORMATS
 from studio.core.errors import UsageError
+from studio.generation.takes import MOST_TAKES
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from watermark.cli.numbers import Count, Number
 from watermark.cli.paths import INPUT, OutputFile, OutputFolder
 from watermark.cli.process import printable
 
 if TYPE_CHECKING:
-    from studio.app.container import Release, Studio
+    from studio.app.container import GenerationRequest, Release, Studio
 
 __all__ = ["extend", "generate", "lineage", "scope_options", "split_tags", "tags_option", "vary"]
 
@@ -82,6 +83,12 @@ _making_options = _with(
     metavar="FILE",
     help="Lead sheet: key, tempo, metre, form, chords, melody (docs/scores.md).",
 )
+@click.option(
+    "--takes",
+    type=Count(1, MOST_TAKES),
+    default=1,
+    help="Make so many at once, with the seeds that follow; --out gets a number for each.",
+)
 @click.option("--stems", type=OutputFolder(), help="Put the four stems into this folder too.")
 @click.option("--midi", type=OutputFile(), help="Write the score to this file too (MIDI).")
 @_making_options
@@ -91,6 +98,7 @@ def generate(
     tags: str,
     seconds: float | None,
     sheet: Path | None,
+    takes: int,
     stems: Path | None,
     midi: Path | None,
     out: Path | None,
@@ -98,12 +106,19 @@ def generate(
     **options: Any,
 ) -> None:
     """Make music from consented tags, seal it, record it, and hand it out."""
+    if takes > 1 and (stems or midi):
+        raise UsageError(
+            "--stems and --midi are for one take; make the takes, then: studio stems OUTPUT_ID"
+        )
     options = _made_ready(options, out)
     if sheet is not None:
         options["sheet"] = _text_of(sheet)
     with open_as_caller() as studio:
         request = studio.request(split_tags(tags), duration_s=seconds, **options)
         require_score(studio, request.model, stems, midi)
+        if takes > 1:
+            _make_takes(studio, request, takes, out, as_json)
+            return
         release = _make(studio, lambda: studio.generate(request, progress=Meter()), out, as_json)
         beside = hand_out(studio, release.output_id, stems, midi)
     if as_json and beside:
@@ -234,21 +249,51 @@ def _made_ready(options: dict[str, Any], out: Path | None) -> dict[str, Any]:
     return {**options, "human": tuple(human)}
 
 
+def _make_takes(
+    studio: Studio, request: GenerationRequest, count: int, out: Path | None, as_json: bool
+) -> None:
+    """Make the takes and say what came of each; then raise the first error, if there is one."""
+    _recover(studio)
+    try:
+        takes = studio.generate_takes(request, count, progress=Meter())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("cancelled; what was released already is kept") from None
+    for number, take in enumerate(takes, start=1):
+        if take.release is None:
+            click.echo(f"studio: take {number} failed: {take.error}", err=True)
+            continue
+        copy = None if out is None else out.with_stem(f"{out.stem}-{number}")
+        _hand_out(take.release, copy, as_json)
+    for take in takes:
+        if take.error is not None:
+            raise take.error
+
+
 def _make(
     studio: Studio, making: Callable[[], Release], out: Path | None, as_json: bool
 ) -> Release:
     """Run it, copy the file where it is wanted, and say what was made."""
-    for line in studio.recover().lines():
-        click.echo(f"studio: {line}", err=True)
+    _recover(studio)
     try:
         release = making()
     except KeyboardInterrupt:
         raise KeyboardInterrupt("cancelled; nothing was kept") from None
+    _hand_out(release, out, as_json)
+    return release
+
+
+def _recover(studio: Studio) -> None:
+    for line in studio.recover().lines():
+        click.echo(f"studio: {line}", err=True)
+
+
+def _hand_out(release: Release, out: Path | None, as_json: bool) -> None:
+    """Copy the file where it is wanted, and say what was made."""
     if out is not None:
         _copy(release.path, out)
     if as_json:
         emit(_release_json(release))
-        return release
+        return
     click.echo(printable(str(out or release.path)))
     click.echo(f"title         {release.title}")
     click.echo(f"seal          {release.seal_id}")
@@ -257,7 +302,6 @@ def _make(
         click.echo(f"parent        {release.lineage['parent']} ({release.lineage['relation']})")
     for line in release.credits:
         click.echo(f"credit        {line}")
-    return release
 
 
 def _format_of(out: Path, format: str | None) -> str:

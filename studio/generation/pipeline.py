@@ -15,8 +15,8 @@ import math
 import re
 import secrets
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +40,7 @@ from studio.generation.manifest import claim_of
 from studio.generation.progress import OnProgress, Progress, Run, Stage
 from studio.generation.scores import ScoreStore, check_sheet, genre_for, score_record
 from studio.generation.sealing import FileSealing, FileTexts, SealedFile
+from studio.generation.takes import MOST_SEED, MOST_TAKES
 from studio.generation.validation import check_human
 from studio.music.models.config import describe, performs_scores
 from studio.provenance.ledger.private_fields import Personal
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
 __all__ = ["GenerationRequest", "OnProgress", "Pipeline", "Progress", "Release", "Stage"]
 
 _TERRITORY = re.compile(r"^(WORLD|[A-Z]{2})$")
-_MAX_SEED = 2**31 - 1
 
 
 class Pipeline:
@@ -114,6 +114,7 @@ class Pipeline:
             config=config, sealer=sealer, credentials=credentials, ledger=ledger
         )
         self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(MOST_TAKES)
         self._workspace: Workspace | None = None
 
     def generate(
@@ -138,7 +139,7 @@ class Pipeline:
         if request.parent != (None if derivation is None else derivation.parent.output_id):
             raise UsageError("a parent is named by varying or extending it, and in no other way")
         if request.seed is None:
-            request = replace(request, seed=secrets.randbelow(_MAX_SEED + 1))
+            request = replace(request, seed=secrets.randbelow(MOST_SEED + 1))
         request = self._with_genre(request)
         tags = self._vocabulary().parse(request.tags)
 
@@ -146,6 +147,20 @@ class Pipeline:
         decision = self._decisions.decide(request, derivation, stage=Stage.CONSENT)
 
         self._generator(request.model).require()  # without what plays it, no id is used up
+        with self._room_to_make(run):
+            return self._made(request, tags, decision, run, derivation, reserved, permit)
+
+    def _made(
+        self,
+        request: GenerationRequest,
+        tags: tuple[Tag, ...],
+        decision: Decision,
+        run: Run,
+        derivation: Derivation | None,
+        reserved: Callable[[str], None] | None,
+        permit: Callable[[Connection], None] | None,
+    ) -> Release:
+        """What follows the decision: reserve, generate, seal, read back, release."""
         run.enter(Stage.RESERVE, "Reserving a seal id")
         seal_id, key = self._reserve()
         if reserved is not None:
@@ -175,6 +190,16 @@ class Pipeline:
         run.enter(Stage.DONE, "Released", can_cancel=False)
         return release
 
+    @contextmanager
+    def _room_to_make(self, run: Run) -> Iterator[None]:
+        """Wait until fewer than :data:`MOST_TAKES` pieces are being made: each takes memory."""
+        while not self._room.acquire(timeout=0.1):
+            run.check()
+        try:
+            yield
+        finally:
+            self._room.release()
+
     def check(self, request: GenerationRequest) -> tuple[Tag, ...]:
         """The request's tags, if it is one at all. Free text never gets as far as the ledger.
 
@@ -196,8 +221,8 @@ class Pipeline:
                 f"cannot be told by its seal) and {limits.max_duration_s:g} s, "
                 f"not {request.duration_s:g}"
             )
-        if request.seed is not None and not 0 <= request.seed <= _MAX_SEED:
-            raise UsageError(f"the seed must lie between 0 and {_MAX_SEED}")
+        if request.seed is not None and not 0 <= request.seed <= MOST_SEED:
+            raise UsageError(f"the seed must lie between 0 and {MOST_SEED}")
         if request.guidance is not None and not 1.0 <= request.guidance <= 10.0:
             raise UsageError("the guidance must lie between 1 and 10")
         if request.use not in GENERATION_USES:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.accounts.permissions import Actor
 from studio.core.errors import GenerationCancelledError, NotYoursError, StudioError
+from studio.generation.takes import Take
 from studio.web.errors import answer_of
 from studio.web.jobs import Job, JobRunner
 from studio.web.middleware.rate_limit import log_failure
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BookedJob", "JobBook", "Making"]
 
-Making = Callable[..., "Release"]
-"""Makes music: called with a studio, ``progress`` and ``cancel``."""
+Making = Callable[..., "Release | tuple[Take, ...]"]
+"""Makes music, or several takes: called with a studio, ``progress`` and ``cancel``."""
 
 _KEPT_S = 3600.0  # an ended job can be asked for so long
 
@@ -34,7 +35,7 @@ class BookedJob:
     id: str
     account_id: str | None
     booked_at: float  # monotonic, s
-    job: Job[Release]
+    job: Job[tuple[Take, ...]]
 
     def to_json(self) -> dict[str, Any]:
         """How it stands; ``state`` is queued, running, cancelling, done, cancelled or failed."""
@@ -47,6 +48,7 @@ class BookedJob:
             "progress": 0.0 if progress is None else round(progress.fraction, 3),
             "text": "" if progress is None else progress.text,
             "output_id": None,
+            "output_ids": [],
             "error": None,
         }
         if now.cancelling:
@@ -57,21 +59,26 @@ class BookedJob:
 
     def _end(self) -> dict[str, Any]:
         try:
-            release = self.job.result()
+            takes = self.job.result()
         except (GenerationCancelledError, CancelledError):
             return {"state": "cancelled"}
         except StudioError as exc:
-            return {
-                "state": "failed",
-                "error": {"code": answer_of(exc)[1], "message": str(exc)},
-            }
+            return {"state": "failed", "error": _told(exc)}
         except Exception:  # noqa: BLE001 - the work logged it; a stranger gets a reference
-            reference = self.id[:8]
-            return {
-                "state": "failed",
-                "error": {"code": "failed", "message": f"our fault; reference {reference}"},
-            }
-        return {"state": "done", "progress": 1.0, "output_id": release.output_id}
+            return {"state": "failed", "error": self._fault()}
+        made = [take.release.output_id for take in takes if take.release is not None]
+        errors = [_told(take.error) for take in takes if isinstance(take.error, StudioError)]
+        lost = len(made) < len(takes)
+        return {
+            "state": "done",
+            "progress": 1.0,
+            "output_id": made[0],
+            "output_ids": made,
+            "error": (errors or [self._fault()])[0] if lost else None,
+        }
+
+    def _fault(self) -> dict[str, str]:
+        return {"code": "failed", "message": f"our fault; reference {self.id[:8]}"}
 
 
 class JobBook:
@@ -125,11 +132,24 @@ class JobBook:
                 del self._jobs[booked.id]
 
 
+def _told(error: StudioError) -> dict[str, str]:
+    return {"code": answer_of(error)[1], "message": str(error)}
+
+
 def _logged(
     id_: str, studio: Studio, work: Making, report: Any, cancel: threading.Event
-) -> Release:
+) -> tuple[Take, ...]:
     try:
-        return work(studio, progress=report, cancel=cancel)
+        made = work(studio, progress=report, cancel=cancel)
+        if not isinstance(made, tuple):
+            return (Take(made.request, made),)
+        for take in made:
+            if take.error is not None and not isinstance(take.error, StudioError):
+                try:
+                    raise take.error
+                except Exception:  # noqa: BLE001 - logged as one that is being handled
+                    log_failure("generation", id_[:8])
+        return made
     except StudioError:
         raise
     except Exception:

@@ -22,6 +22,7 @@ from fastapi import Request
 from studio.accounts.permissions import Permission
 from studio.core.errors import ConfigError, StudioError
 from studio.core.isolation import warn_of_weakness
+from studio.generation.takes import MOST_TAKES
 from studio.reports.formatting import asset
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
@@ -45,8 +46,9 @@ __all__ = ["create_app", "serve", "server_settings"]
 
 _logger = logging.getLogger(__name__)
 
-# Making music uses a core for seconds; examining is bounded by the upload limits.
-_MAKING = {"running": 1, "waiting": 15}
+# Requests for music that run together share the steps of their model; examining is bounded by the
+# upload limits.
+_MAKING = {"running": MOST_TAKES, "waiting": 16 - MOST_TAKES}
 _CHECKING = {"running": 2, "waiting": 30}
 _LONG = {"running": 1, "waiting": 30}  # recordings longer than an upload may be
 _LONG_EXAMINATION_S = 7200.0  # of one of them

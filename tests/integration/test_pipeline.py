@@ -451,3 +451,34 @@ def test_when_the_ledger_cannot_be_written_nothing_is_released(studio, monkeypat
     with pytest.raises(LedgerError, match="disk full"):
         studio.generate(request(studio))
     assert left_over(studio) == []
+
+
+# -- takes -----------------------------------------------------------------------------------------
+
+
+def test_takes_are_released_each_with_its_own_seed_seal_and_entry(studio):
+    takes = studio.generate_takes(request(studio), 3)
+    releases = [take.release for take in takes]
+    assert [release.request.seed for release in releases] == [7, 8, 9]
+    assert len({release.seal_id for release in releases}) == 3
+    assert len(entries(studio, "release")) == 3
+    assert studio.ledger().verify().ok
+    assert sorted(left_over(studio)) == sorted(release.path.name for release in releases)
+    usage = studio.usage().accounts[0]
+    assert (usage.released, usage.seconds) == (3, 18.0)
+
+
+def test_takes_that_are_refused_are_one_refusal_on_record(studio):
+    with pytest.raises(ConsentRefusedError):
+        studio.generate_takes(request(studio, tags=["genre/choral"]), 4)
+    assert len(entries(studio, "refusal")) == 1
+
+
+def test_a_take_that_finds_no_place_in_the_quota_leaves_the_others(studio):
+    limits = studio.config.quotas.model_copy(update={"outputs_per_day": 2})
+    studio.config = studio.config.model_copy(update={"quotas": limits})
+    takes = studio.generate_takes(request(studio), 3)
+    assert sorted(type(take.error).__name__ for take in takes) == [
+        "NoneType", "NoneType", "QuotaExceededError",
+    ]  # fmt: skip
+    assert len(entries(studio, "release")) == 2

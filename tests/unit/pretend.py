@@ -33,11 +33,13 @@ from studio.app.container import (
 from studio.core.config import load_config
 from studio.core.errors import ConsentRefusedError, GenerationCancelledError, UsageError
 from studio.core.paths import resolve_paths
+from studio.generation.takes import Take, make_takes, take_requests
 from studio.provenance.release import OutputId, credit_lines, title_of
 
 
 class PretendStudio(Studio):
-    """See the module. ``takes_s``: how long a generation lasts; ``failure``: raised by it."""
+    """See the module. ``takes_s``: how long a generation lasts; ``failure``: raised by it, and
+    ``failing_seeds`` by that of a seed."""
 
     def __init__(self, home: Path, *, takes_s: float = 0.0) -> None:
         paths = resolve_paths(home=home, environ={})
@@ -45,6 +47,7 @@ class PretendStudio(Studio):
         paths.create()
         self.takes_s = takes_s
         self.failure: BaseException | None = None
+        self.failing_seeds: dict[int | None, BaseException] = {}
         self.report: VerifyReport | None = None
         self.requests: list[GenerationRequest] = []
         self.releases: dict[str, Release] = {}
@@ -68,6 +71,8 @@ class PretendStudio(Studio):
         self.requests.append(request)
         if self.failure is not None:
             raise self.failure
+        if request.seed in self.failing_seeds:
+            raise self.failing_seeds[request.seed]
         decision = self.decide(
             request.tags, use=request.use, territory=request.territory, model=request.model
         )
@@ -89,6 +94,24 @@ class PretendStudio(Studio):
         if account is not None:
             self.accounts().own(release.output_id, account)
         return release
+
+    def generate_takes(
+        self,
+        request: GenerationRequest,
+        count: int,
+        *,
+        progress: Any = None,
+        cancel: Any = None,
+        account: str | None = None,
+    ) -> tuple[Take, ...]:
+        return make_takes(
+            take_requests(request, count),
+            lambda one, report, stop: self.generate(
+                one, progress=report, cancel=stop, account=account
+            ),
+            progress=progress,
+            cancel=cancel,
+        )
 
     def _hand_out(self, request: GenerationRequest, decision: Any) -> Release:
         output_id = OutputId(secrets.token_hex(8))

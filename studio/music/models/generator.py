@@ -17,12 +17,11 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from studio.core.errors import (
     GenerationCancelledError,
@@ -31,35 +30,19 @@ from studio.core.errors import (
     UsageError,
 )
 from studio.core.tags import Tag
-from studio.music.models.checkpoints import (
-    Checkpoint,
-    is_memory_error,
-    load_checkpoint,
-    load_performer,
-)
+from studio.music.models.checkpoints import is_memory_error, load_checkpoint, load_performer
 from studio.music.models.config import ModelConfig, ModelInfo, UsedPrecision, describe
 from studio.music.models.hub.audiocraft_compat import require_audiocraft
+from studio.music.models.hub.token_model import NO_SOUND, Progress, TokenModel
 from studio.music.models.torch_threads import torch_threads
 from watermark.audio.waveform import Waveform
 
 if TYPE_CHECKING:
     from studio.music.composer.fixed import Fixed
     from studio.music.composer.score import Score
-    from studio.music.models.decoding import CachedLM
-    from studio.music.models.house.performer import HousePerformer, Performance
+    from studio.music.models.house.performer import HousePerformer, Performance, Window
 
 __all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]
-
-Progress = Callable[[float, float], None]
-"""Called with (seconds of music done, seconds to do)."""
-
-_PEAK = 0.98
-"""Louder music is turned down to this: encoders and the seal need headroom."""
-
-_NO_SOUND = "the model produced no sound (NaN or infinite); its weights are damaged"
-
-_JOIN_S = 0.02
-"""Cross-fade between a continued recording and what is added to it, seconds."""
 
 
 class MusicGenerator:
@@ -79,7 +62,7 @@ class MusicGenerator:
         self._threads = config.threads if threads is None else threads
         self._turn = threading.Lock()
         self._loading = threading.Lock()
-        self._model: _Loaded | HousePerformer | None = None
+        self._model: TokenModel | HousePerformer | None = None
         self._info = describe(config)
 
     @property
@@ -139,10 +122,11 @@ class MusicGenerator:
             score = score or self.score(tags, seed=seed, duration_s=duration_s)
             if abs(score.duration_s - duration_s) > 0.001:
                 raise UsageError(f"the score lasts {score.duration_s:g} s, not {duration_s:g} s")
-            return self.perform(
-                tags, score, seed=seed, temperature=temperature, top_k=top_k,
-                progress=progress, cancel=cancel,
-            ).mix  # fmt: skip
+            mixes = [
+                window.mix
+                for window in self._windows(tags, score, seed, temperature, top_k, progress, cancel)
+            ]
+            return Waveform(np.concatenate(mixes, -1), self.info.rate)
         stop = cancel or threading.Event()
         with self._my_turn(stop), _memory_errors(self.config.id):
             model = self._sampler()
@@ -180,6 +164,31 @@ class MusicGenerator:
         `tags` are those that consent was given for: a score of any other tag is refused. Raises as
         :meth:`generate` does, and :class:`UsageError` for a model that does not perform scores.
         """
+        from studio.music.models.house.notes import STEMS
+        from studio.music.models.house.performer import Performance
+
+        parts = [
+            window.stems
+            for window in self._windows(tags, score, seed, temperature, top_k, progress, cancel)
+        ]
+        stems = np.concatenate(parts, -1)
+        rate = self.info.rate
+        return Performance(
+            Waveform(stems.sum(0), rate),
+            {name: Waveform(stems[k], rate) for k, name in enumerate(STEMS)},
+        )
+
+    def _windows(
+        self,
+        tags: Sequence[Tag],
+        score: Score,
+        seed: int,
+        temperature: float | None,
+        top_k: int | None,
+        progress: Progress | None,
+        cancel: threading.Event | None,
+    ) -> Iterator[Window]:
+        """The performance of `score`, window by window; see :meth:`perform`."""
         from studio.music.models.house.token_stream import Drawing
 
         self._check(tags, score.duration_s, seed, None)
@@ -196,17 +205,18 @@ class MusicGenerator:
                 self.config.top_k if top_k is None else top_k,
             )
             with torch_threads(self._threads):
-                (played,) = model.perform(
-                    [(score, seed)],
+                for window in model.stream(
+                    score,
+                    seed,
                     how=how,
                     progress=progress and (lambda done: progress(min(done, total), total)),
                     cancel=stop,
-                )
-        if not np.isfinite(played.mix.samples).all():
-            raise ModelError(_NO_SOUND)
+                ):
+                    if not np.isfinite(window.stems).all():
+                        raise ModelError(NO_SOUND)
+                    yield window
         if progress is not None:
             progress(total, total)
-        return played
 
     def score(
         self, tags: Sequence[Tag], *, seed: int, duration_s: float, fixed: Fixed | None = None
@@ -259,7 +269,7 @@ class MusicGenerator:
         finally:
             self._turn.release()
 
-    def _loaded(self) -> _Loaded | HousePerformer:
+    def _loaded(self) -> TokenModel | HousePerformer:
         with self._loading, _memory_errors(self.config.id):
             if self._model is None:
                 precision: UsedPrecision | None = None
@@ -268,134 +278,21 @@ class MusicGenerator:
                     self._model, digest = performer, performer.digest
                 else:
                     checkpoint = load_checkpoint(self.config, offline=self._offline)
-                    self._model, digest = _Loaded(checkpoint, self.config), checkpoint.digest
+                    self._model, digest = TokenModel(checkpoint, self.config), checkpoint.digest
                     precision = self._model.precision
                 self._info = describe(self.config, digest=digest, precision=precision)
             return self._model
 
     def _performer(self) -> HousePerformer:
         model = self._loaded()
-        if isinstance(model, _Loaded):
+        if isinstance(model, TokenModel):
             raise UsageError(f"model {self.config.id!r} plays from tags, not from a score")
         return model
 
-    def _sampler(self) -> _Loaded:
+    def _sampler(self) -> TokenModel:
         model = self._loaded()
-        assert isinstance(model, _Loaded)  # `generate` sends scores elsewhere
+        assert isinstance(model, TokenModel)  # `generate` sends scores elsewhere
         return model
-
-
-class _Loaded:
-    """MusicGen over a checkpoint. Not thread-safe: :class:`MusicGenerator` takes turns."""
-
-    def __init__(self, checkpoint: Checkpoint, config: ModelConfig) -> None:
-        from audiocraft.models.musicgen import MusicGen
-
-        from studio.music.models.decoding import CachedLM
-        from studio.music.models.decoding.precision import prepare
-
-        decoding = prepare(checkpoint.lm, config.precision, release=True)
-        network, self.precision = decoding.network, decoding.precision
-        self.lm: CachedLM = CachedLM(checkpoint.lm, network)
-        # MusicGen's constructor checks a stride of 18 s against the duration; the real one follows.
-        language_model: Any = self.lm  # stands in for an LMModel
-        self.musicgen: Any = MusicGen(config.id, checkpoint.codec, language_model, 30.0)
-        self.musicgen.max_duration = checkpoint.max_duration_s
-        self.rate: int = self.musicgen.sample_rate
-        self.channels: int = self.musicgen.audio_channels
-        self.frame_rate = float(self.musicgen.frame_rate)
-        self.window = int(checkpoint.max_duration_s * self.frame_rate)  # frames
-        self.stride = self.window - max(1, int(self.window * config.extend_keep))
-
-    def generate(
-        self,
-        text: str,
-        *,
-        duration_s: float,
-        seed: int,
-        guidance: float,
-        temperature: float,
-        top_k: int,
-        prompt: Waveform | None,
-        progress: Progress,
-        cancel: threading.Event,
-        threads: int | None,
-    ) -> NDArray[np.float32]:
-        """Samples (channels, duration_s * rate), `prompt` at their beginning."""
-        import torch
-
-        length = round(duration_s * self.rate)
-        head = None if prompt is None else self._adapted(prompt)
-        head_length = 0 if head is None else head.shape[-1]
-        hop = self.rate / self.frame_rate
-        new = math.ceil((length - head_length) / hop)  # frames to generate
-        context = 0
-        if head is not None:
-            context = min(int(head_length / hop), self.window - min(new, self.stride))
-            if context < 1:
-                raise UsageError("the recording to continue is shorter than one codec frame")
-
-        self.lm.begin([torch.Generator().manual_seed(seed)])
-        self._set_parameters(context + new, guidance, temperature, top_k)
-        self._follow(context + new, duration_s, context / self.frame_rate, progress, cancel)
-        try:
-            with torch_threads(threads):
-                if head is None:
-                    audio = self.musicgen.generate([text], progress=True)
-                else:
-                    known = torch.from_numpy(head[:, head_length - round(context * hop) :].copy())
-                    audio = self.musicgen.generate_continuation(
-                        known[None], self.rate, [text], progress=True
-                    )
-        finally:
-            self.musicgen.set_custom_progress_callback(None)
-        made = _within_peak(audio[0].float().cpu().numpy())
-        if head is not None:
-            made = _joined(head, made, round(context * hop), round(_JOIN_S * self.rate))
-        return _of_length(made, length)
-
-    def _set_parameters(self, frames: int, guidance: float, temperature: float, top_k: int) -> None:
-        # A thousandth of a frame more, for MusicGen truncates duration * frame_rate.
-        duration = (frames + 1e-3) / self.frame_rate
-        if frames <= self.window:
-            duration = min(duration, self.musicgen.max_duration)
-        self.musicgen.set_generation_params(
-            use_sampling=temperature > 0,
-            temperature=temperature,
-            top_k=top_k,
-            duration=duration,
-            cfg_coef=guidance,
-            extend_stride=(self.stride + 1e-3) / self.frame_rate,
-        )
-
-    def _follow(
-        self,
-        frames: int,
-        duration_s: float,
-        context_s: float,
-        progress: Progress,
-        cancel: threading.Event,
-    ) -> None:
-        """Have every decoding step report its progress and look at `cancel`."""
-        steps = 0
-
-        def on_step(_done: int, _total: int) -> None:
-            nonlocal steps
-            steps += 1
-            if cancel.is_set():
-                raise GenerationCancelledError("cancelled; nothing was kept")
-            done_s = context_s + min(steps / self.frame_rate, frames / self.frame_rate)
-            progress(min(done_s, duration_s), duration_s)
-
-        self.musicgen.set_custom_progress_callback(on_step)
-
-    def _adapted(self, prompt: Waveform) -> NDArray[np.float32]:
-        """The recording to continue at the model's rate and channels."""
-        sound = prompt.mono() if self.channels == 1 else prompt
-        samples = sound.resample(self.rate).samples
-        if samples.shape[0] != self.channels:
-            samples = np.broadcast_to(samples[:1], (self.channels, samples.shape[1]))
-        return np.ascontiguousarray(samples, np.float32)
 
 
 def prompt_text(tags: Sequence[Tag]) -> str:
@@ -434,30 +331,3 @@ def _memory_errors(model_id: str) -> Iterator[None]:
             f"model {model_id!r} ran out of memory; ask for a shorter piece, close other "
             "programs, or choose a smaller model"
         ) from exc
-
-
-def _joined(
-    head: NDArray[np.float32], made: NDArray[np.float32], context: int, fade: int
-) -> NDArray[np.float32]:
-    """`head`, then what `made` adds after its first `context` samples, cross-faded over `fade`."""
-    fade = min(fade, context, head.shape[-1])
-    weight = np.linspace(0, 1, fade, dtype=np.float32)
-    seam = (
-        head[:, head.shape[-1] - fade :] * (1 - weight) + made[:, context - fade : context] * weight
-    )
-    return np.concatenate([head[:, : head.shape[-1] - fade], seam, made[:, context:]], axis=1)
-
-
-def _of_length(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    missing = length - samples.shape[-1]
-    return np.pad(samples[:, :length], ((0, 0), (0, max(0, missing)))).astype(
-        np.float32, copy=False
-    )
-
-
-def _within_peak(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turned down to the peak allowed. Raises :class:`ModelError` for samples that are no sound."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    if not math.isfinite(peak):
-        raise ModelError(_NO_SOUND)
-    return samples * np.float32(_PEAK / peak) if peak > _PEAK else samples

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio.accounts.permissions import Permission, Role
+from studio.generation.takes import MOST_TAKES
 
 __all__ = [
     "AccountChange",
@@ -77,6 +78,9 @@ class Order(Choice):
         None, max_length=8000, description="lead sheet: what is fixed of the score (docs/scores.md)"
     )
     human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
+    takes: int = Field(
+        1, ge=1, le=MOST_TAKES, description="made together, with the seeds that follow"
+    )
 
 
 class _Derived(Scope):
@@ -116,7 +120,8 @@ class JobState(BaseModel):
     ahead: int = Field(description="requests that start before this one")
     progress: float = Field(description="of the whole, from 0 to 1")
     text: str
-    output_id: str | None
+    output_id: str | None = Field(description="of the first take")
+    output_ids: list[str] = Field(description="of every take that was released")
     error: dict[str, str] | None
 
 

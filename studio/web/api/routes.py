@@ -166,11 +166,13 @@ def create_v1(
         request: Request, mine: Mine, actor: Who, body: Order, response: Response
     ) -> JobState:
         """Ask for music; consent is asked when the job runs, and again at its release."""
-        asked = mine.request(**body.model_dump(exclude_unset=True))
+        asked = mine.request(**body.model_dump(exclude_unset=True, exclude={"takes"}))
         mine.check_request(asked)
 
         def work(acting: Any, **control: Any) -> Any:
-            return acting.generate(asked, **control)
+            if body.takes == 1:
+                return acting.generate(asked, **control)
+            return acting.generate_takes(asked, body.takes, **control)
 
         job = book.book(mine, actor, work, account=account_of(request, actor))
         response.headers["Location"] = f"jobs/{job.id}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -54,6 +55,21 @@ def test_the_same_request_gives_the_same_stereo_music(generator, config, tags):
     assert np.array_equal(first.samples, again.samples)
     other = generator.generate(tags, duration_s=3.21, seed=5)
     assert not np.array_equal(first.samples, other.samples)
+
+
+def test_requests_at_a_time_make_what_each_makes_alone(generator, config, tags):
+    lengths = [3.21, 4.0, 3.21, 5.5, 3.0]
+    alone = [
+        MusicGenerator(config).generate(tags, duration_s=length, seed=seed).samples
+        for seed, length in enumerate(lengths)
+    ]
+    with ThreadPoolExecutor(len(lengths)) as pool:
+        together = pool.map(
+            lambda pair: generator.generate(tags, duration_s=pair[1], seed=pair[0]).samples,
+            enumerate(lengths),
+        )
+        for one, other in zip(together, alone, strict=True):
+            assert np.array_equal(one, other)
 
 
 def test_a_performance_has_four_stems_that_add_up_to_the_mix(generator, tags):

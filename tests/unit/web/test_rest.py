@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from studio.accounts.permissions import Role
+from studio.core.errors import ModelError
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.jobs import JobRunner
@@ -204,6 +205,36 @@ def test_a_job_tells_how_it_stands_and_ends_with_an_output(client, studio, token
     assert state["state"] == "done"
     record = send(client, "GET", f"/outputs/{state['output_id']}", headers=tokens[A]).json()
     assert record["request"]["seed"] == 7
+
+
+def test_a_job_of_several_takes_ends_with_an_output_of_each(client, tokens):
+    order = {"tags": ["genre/jazz"], "duration_s": 3.0, "seed": 7, "takes": 3}
+    state = ended(client, send(client, "POST", "/jobs", order, tokens[A]).json()["id"], tokens[A])
+    assert (state["state"], state["error"]) == ("done", None)
+    assert state["output_id"] == state["output_ids"][0]
+    seeds = [
+        send(client, "GET", f"/outputs/{one}", headers=tokens[A]).json()["request"]["seed"]
+        for one in state["output_ids"]
+    ]
+    assert seeds == [7, 8, 9]
+
+
+def test_a_take_that_fails_is_told_beside_those_that_were_released(client, studio, tokens):
+    studio.failing_seeds = {8: ModelError("no sound"), 9: RuntimeError("secret /path")}
+    order = {"tags": ["genre/jazz"], "seed": 7, "takes": 2}
+    state = ended(client, send(client, "POST", "/jobs", order, tokens[A]).json()["id"], tokens[A])
+    assert (state["state"], len(state["output_ids"])) == ("done", 1)
+    assert state["error"]["message"] == "no sound"
+    order = {"tags": ["genre/jazz"], "seed": 9, "takes": 2}
+    state = ended(client, send(client, "POST", "/jobs", order, tokens[A]).json()["id"], tokens[A])
+    assert len(state["output_ids"]) == 1
+    assert "secret" not in str(state) and "reference" in state["error"]["message"]
+
+
+@pytest.mark.parametrize("takes", [0, 5, "two", 1.5])
+def test_a_wrong_number_of_takes_is_refused(client, tokens, takes):
+    order = {"tags": ["genre/jazz"], "takes": takes}
+    assert send(client, "POST", "/jobs", order, tokens[A]).status_code == 422
 
 
 def test_anothers_job_is_not_there(client, studio, tokens):

@@ -18,7 +18,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +106,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """A whole piece as it was played; ``tokens`` are (8, frames)."""
+    """A whole piece as it was played; ``tokens`` are (8, frames) where somebody kept them."""
 
     mix: Waveform
     stems: Mapping[str, Waveform]
-    tokens: NDArray[np.int64]
+    tokens: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((len(STEMS) * CODEBOOKS, 0), np.int64)
+    )
 
 
 class HousePerformer:

@@ -1,0 +1,175 @@
+"""A hub model: MusicGen over its checkpoint.
+
+`audiocraft.models.MusicGen` conditions, continues and decodes windows beyond the model's own
+duration; the tokens come from :mod:`studio.music.models.decoding`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studio.core.errors import GenerationCancelledError, ModelError, UsageError
+from studio.music.models.checkpoints import Checkpoint
+from studio.music.models.config import ModelConfig, UsedPrecision
+from studio.music.models.torch_threads import torch_threads
+from watermark.audio.waveform import Waveform
+
+__all__ = ["NO_SOUND", "Progress", "TokenModel"]
+
+Progress = Callable[[float, float], None]
+"""Called with (seconds of music done, seconds to do)."""
+
+NO_SOUND = "the model produced no sound (NaN or infinite); its weights are damaged"
+
+_PEAK = 0.98
+"""Louder music is turned down to this: encoders and the seal need headroom."""
+
+_JOIN_S = 0.02
+"""Cross-fade between a continued recording and what is added to it, seconds."""
+
+
+class TokenModel:
+    """MusicGen over a checkpoint. Not thread-safe: :class:`MusicGenerator` takes turns."""
+
+    def __init__(self, checkpoint: Checkpoint, config: ModelConfig) -> None:
+        from audiocraft.models.musicgen import MusicGen
+
+        from studio.music.models.decoding import CachedLM
+        from studio.music.models.decoding.precision import prepare
+
+        decoding = prepare(checkpoint.lm, config.precision, release=True)
+        network = decoding.network
+        self.precision: UsedPrecision = decoding.precision
+        self.lm = CachedLM(checkpoint.lm, network)
+        # MusicGen's constructor checks a stride of 18 s against the duration; the real one follows.
+        language_model: Any = self.lm  # stands in for an LMModel
+        self.musicgen: Any = MusicGen(config.id, checkpoint.codec, language_model, 30.0)
+        self.musicgen.max_duration = checkpoint.max_duration_s
+        self.rate: int = self.musicgen.sample_rate
+        self.channels: int = self.musicgen.audio_channels
+        self.frame_rate = float(self.musicgen.frame_rate)
+        self.window = int(checkpoint.max_duration_s * self.frame_rate)  # frames
+        self.stride = self.window - max(1, int(self.window * config.extend_keep))
+
+    def generate(
+        self,
+        text: str,
+        *,
+        duration_s: float,
+        seed: int,
+        guidance: float,
+        temperature: float,
+        top_k: int,
+        prompt: Waveform | None,
+        progress: Progress,
+        cancel: threading.Event,
+        threads: int | None,
+    ) -> NDArray[np.float32]:
+        """Samples (channels, duration_s * rate), `prompt` at their beginning."""
+        import torch
+
+        length = round(duration_s * self.rate)
+        head = None if prompt is None else self._adapted(prompt)
+        head_length = 0 if head is None else head.shape[-1]
+        hop = self.rate / self.frame_rate
+        new = math.ceil((length - head_length) / hop)  # frames to generate
+        context = 0
+        if head is not None:
+            context = min(int(head_length / hop), self.window - min(new, self.stride))
+            if context < 1:
+                raise UsageError("the recording to continue is shorter than one codec frame")
+
+        self.lm.begin([torch.Generator().manual_seed(seed)])
+        self._set_parameters(context + new, guidance, temperature, top_k)
+        self._follow(context + new, duration_s, context / self.frame_rate, progress, cancel)
+        try:
+            with torch_threads(threads):
+                if head is None:
+                    audio = self.musicgen.generate([text], progress=True)
+                else:
+                    known = torch.from_numpy(head[:, head_length - round(context * hop) :].copy())
+                    audio = self.musicgen.generate_continuation(
+                        known[None], self.rate, [text], progress=True
+                    )
+        finally:
+            self.musicgen.set_custom_progress_callback(None)
+        made = _within_peak(audio[0].float().cpu().numpy())
+        if head is not None:
+            made = _joined(head, made, round(context * hop), round(_JOIN_S * self.rate))
+        return _of_length(made, length)
+
+    def _set_parameters(self, frames: int, guidance: float, temperature: float, top_k: int) -> None:
+        # A thousandth of a frame more, for MusicGen truncates duration * frame_rate.
+        duration = (frames + 1e-3) / self.frame_rate
+        if frames <= self.window:
+            duration = min(duration, self.musicgen.max_duration)
+        self.musicgen.set_generation_params(
+            use_sampling=temperature > 0,
+            temperature=temperature,
+            top_k=top_k,
+            duration=duration,
+            cfg_coef=guidance,
+            extend_stride=(self.stride + 1e-3) / self.frame_rate,
+        )
+
+    def _follow(
+        self,
+        frames: int,
+        duration_s: float,
+        context_s: float,
+        progress: Progress,
+        cancel: threading.Event,
+    ) -> None:
+        """Have every decoding step report its progress and look at `cancel`."""
+        steps = 0
+
+        def on_step(_done: int, _total: int) -> None:
+            nonlocal steps
+            steps += 1
+            if cancel.is_set():
+                raise GenerationCancelledError("cancelled; nothing was kept")
+            done_s = context_s + min(steps / self.frame_rate, frames / self.frame_rate)
+            progress(min(done_s, duration_s), duration_s)
+
+        self.musicgen.set_custom_progress_callback(on_step)
+
+    def _adapted(self, prompt: Waveform) -> NDArray[np.float32]:
+        """The recording to continue at the model's rate and channels."""
+        sound = prompt.mono() if self.channels == 1 else prompt
+        samples = sound.resample(self.rate).samples
+        if samples.shape[0] != self.channels:
+            samples = np.broadcast_to(samples[:1], (self.channels, samples.shape[1]))
+        return np.ascontiguousarray(samples, np.float32)
+
+
+def _joined(
+    head: NDArray[np.float32], made: NDArray[np.float32], context: int, fade: int
+) -> NDArray[np.float32]:
+    """`head`, then what `made` adds after its first `context` samples, cross-faded over `fade`."""
+    fade = min(fade, context, head.shape[-1])
+    weight = np.linspace(0, 1, fade, dtype=np.float32)
+    seam = (
+        head[:, head.shape[-1] - fade :] * (1 - weight) + made[:, context - fade : context] * weight
+    )
+    return np.concatenate([head[:, : head.shape[-1] - fade], seam, made[:, context:]], axis=1)
+
+
+def _of_length(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    missing = length - samples.shape[-1]
+    return np.pad(samples[:, :length], ((0, 0), (0, max(0, missing)))).astype(
+        np.float32, copy=False
+    )
+
+
+def _within_peak(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turned down to the peak allowed. Raises :class:`ModelError` for samples that are no sound."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not math.isfinite(peak):
+        raise ModelError(NO_SOUND)
+    return samples * np.float32(_PEAK / peak) if peak > _PEAK else samples
