@@ -7,7 +7,7 @@ start; a small file in the studio's home remembers it.
 >>> import tempfile
 >>> from types import SimpleNamespace
 >>> record = Path(tempfile.mkdtemp()) / "jobs.json"
->>> work = lambda report, cancel: SimpleNamespace(output_id="9f2c00a1b2c3d4e5")
+>>> work = lambda report, cancel: [SimpleNamespace(output_id="9f2c00a1b2c3d4e5")]
 >>> with JobRunner(running=1, waiting=4) as runner:
 ...     making = Making(runner, record)
 ...     job = making.add("local", "jazz, 10 s", work, seconds=10, model="house")
@@ -23,7 +23,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["JobState", "MadeJob", "Making", "Work"]
 
-Work = Callable[[Callable[[Any], None], threading.Event], "Release"]
+Work = Callable[[Callable[[Any], None], threading.Event], "Iterable[Release]"]
+"""Given where to report progress and what cancels it, work yields each output as it is released."""
 
 _KEPT_S = 3600.0  # that what became of a job is told
 
@@ -68,7 +69,8 @@ class MadeJob:
 
     Attributes:
         label: what was asked for, in a few words; nothing that a person typed.
-        seconds: of music asked for.
+        seconds: of music asked for, all takes together.
+        output_ids: the outputs that were released so far, one a take.
         failure: the error, or the reference of a fault of ours in the log.
     """
 
@@ -78,8 +80,8 @@ class MadeJob:
     seconds: float
     model: str
     began: float  # monotonic, s
-    job: Job[Release] | None = None
-    output_id: str | None = None
+    job: Job[tuple[str, ...]] | None = None
+    output_ids: tuple[str, ...] = ()
     failure: BaseException | str | None = None
     ended: JobState | None = None
 
@@ -169,15 +171,18 @@ class Making:
         work: Work,
         report: Callable[[Any], None],
         cancel: threading.Event,
-    ) -> Release:
+    ) -> tuple[str, ...]:
         state, began = JobState.FAILED, time.monotonic()
         try:
-            release = work(report, cancel)
-            made.output_id, state = release.output_id, JobState.DONE
+            for release in work(report, cancel):
+                with self._lock:
+                    made.output_ids = (*made.output_ids, release.output_id)
+                    self._lock.notify_all()
+            state = JobState.DONE
             with self._lock:
                 pace = (time.monotonic() - began) / max(1.0, made.seconds)
                 self._pace[made.model] = (pace + self._pace.get(made.model, pace)) / 2
-            return release
+            return made.output_ids
         except (GenerationCancelledError, CancelledError):
             state = JobState.CANCELLED
             raise

@@ -66,7 +66,7 @@ def made(served, browser, artifacts, tmp_path_factory) -> Path:
     generate(page)
     finished(page)
     assert page.get_by_label("Keep this seed").is_checked(), "a seed that is typed is meant"
-    page.locator("canvas.wave[data-drawn]").first.wait_for()
+    page.locator("details.take[open] canvas.wave[data-drawn]").wait_for()
     time.sleep(0.5)  # the waveform is drawn
     keep(page, artifacts / "page-create.png")
     with page.expect_download() as download:
@@ -210,7 +210,7 @@ def test_work_and_outputs_come_back_on_any_page(visit, served, browser, made):
 def test_what_plays_is_never_taken_away_and_one_plays_at_a_time(visit, made):
     page = visit.page
     audio = page.locator("details.take[open] audio")
-    audio.wait_for()
+    audio.wait_for(state="attached")
     audio.evaluate("async each => { each.loop = true; each.muted = true; await each.play(); }")
     audio.evaluate("each => { window.playing = each; }")
     playing = "() => window.playing.isConnected && !window.playing.paused"

@@ -57,12 +57,14 @@ def request(session="one", actor=LOCAL_OWNER):
     return SimpleNamespace(session_hash=session, request=http)
 
 
-def press_generate(tab, *, genre="genre/jazz", seed=3, locked=True, typed=("", "", []), **options):
+def press_generate(
+    tab, *, genre="genre/jazz", seed=3, locked=True, count=1, typed=("", "", []), **options
+):
     session = options.pop("session", "one")
     asked = {"use": "noncommercial", "territory": "WORLD", "model": "house", "format": "wav"}
     use, territory, model, format = (asked | options).values()
     return tab._on_generate(
-        genre, "", "", "", use, territory, model, 2.0, 3.0, seed, locked, format, *typed, "",
+        genre, "", "", "", use, territory, model, 2.0, 3.0, seed, locked, count, format, *typed, "",
         request(session),
     )  # fmt: skip
 
@@ -181,6 +183,60 @@ def test_the_same_request_again_gives_the_output_there_is(tab, studio):
     assert len(studio.requests) == 2
 
 
+def test_takes_have_seeds_that_follow_each_other_and_each_is_a_request(tab, studio):
+    seen = last(press_generate(tab, seed=5, count=3))
+    assert [asked.seed for asked in studio.requests] == [5, 6, 7]
+    assert len(seen[tab.desk.board]["takes"]) == 3
+
+
+@pytest.mark.parametrize("count", [0, 99, -3])
+def test_a_hostile_number_of_takes_is_bounded(tab, studio, count):
+    last(press_generate(tab, count=count))
+    assert 1 <= len(studio.requests) <= 4
+
+
+def test_takes_that_were_finished_stay_when_the_rest_is_cancelled(making):
+    def work(report, cancel):
+        yield SimpleNamespace(output_id="9f2c00a1b2c3d4e5")
+        until_stopped(report, cancel)
+
+    job = making.add("ada", "a", work, seconds=2, model="house")
+    for (now,) in making.watch("ada", "s"):
+        if now.output_ids:
+            making.cancel("ada")
+    assert job.state is JobState.CANCELLED
+    assert job.output_ids == ("9f2c00a1b2c3d4e5",)
+    assert "The take that was finished is in the list" in views.job_panel(job)
+    assert views.NOTHING_KEPT not in views.job_panel(job)
+
+
+def test_a_refusal_stops_the_takes_at_the_first(tab, studio):
+    (panel,) = panels(tab, last(press_generate(tab, genre="genre/choral", count=4)))
+    assert "nobody has granted it" in panel
+    assert len(studio.requests) <= 1
+
+
+def test_again_draws_a_new_seed_and_settings_come_back(tab, studio):
+    last(press_generate(tab, seed=5, format="mp3"))
+    (first,) = studio.releases
+    last(tab._on_command({"again": first}, request()))
+    again = studio.requests[-1]
+    assert (again.tags, again.format) == (("genre/jazz",), "mp3")
+    assert again.seed != 5
+    tab._on_scope("genre/waltz", "", "", "", "noncommercial", "WORLD", "house", request())
+    seen = last(tab._on_command({"settings": first}, request()))
+    assert seen[tab.chips["genre"]]["value"] == "genre/jazz"
+    assert seen[tab.format] == "mp3"
+
+
+@pytest.mark.parametrize(
+    "command", [{}, {"again": 5}, {"settings": "0" * 16}, {"again": "../x"}, ["again"], None, "x"]
+)
+def test_a_hostile_command_makes_nothing(tab, studio, command):
+    last(tab._on_command(command, request()))
+    assert not studio.requests
+
+
 def test_repeats_are_counted_before_the_limit(tab, studio, monkeypatch):
     monkeypatch.setattr(studio, "repeats_today", lambda account=None: (12, 20))
     seen = last(press_generate(tab))
@@ -269,7 +325,7 @@ def test_one_account_neither_sees_nor_stops_anothers_work(tab, studio, making):
 
 
 def made(output_id="9f2c00a1b2c3d4e5"):
-    return lambda report, cancel: SimpleNamespace(output_id=output_id)
+    return lambda report, cancel: [SimpleNamespace(output_id=output_id)]
 
 
 def until_stopped(report, cancel):
@@ -283,7 +339,11 @@ def test_what_was_at_work_when_the_server_stopped_is_told_at_the_next_start(tmp_
     with JobRunner(running=1, waiting=3) as runner:
         making = Making(runner, record)
         making.add(
-            "ada", "jazz, 10 s", lambda report, cancel: gate.wait(10), seconds=10, model="house"
+            "ada",
+            "jazz, 10 s",
+            lambda report, cancel: [] if gate.wait(10) else [],
+            seconds=10,
+            model="house",
         )
         kept = record.read_text()
         assert record.stat().st_mode & 0o077 == 0
@@ -320,7 +380,7 @@ def test_a_job_that_waits_is_cancelled_without_running(making):
     making.cancel("ada")
     *_, jobs = making.watch("ada", "s")
     assert {job.state for job in jobs} == {JobState.CANCELLED}
-    assert first.output_id is None
+    assert first.output_ids == ()
 
 
 def test_the_time_a_piece_takes_is_known_after_the_first(making):
@@ -329,7 +389,7 @@ def test_the_time_a_piece_takes_is_known_after_the_first(making):
     making.add("ada", "a", lambda *_: (time.sleep(0.1), made()(*_))[1], seconds=1, model="house")
     list(making.watch("ada", "s"))
     assert making.expected_s("house", 10) > 0.5
-    assert "about 12 s of work" in views.cost_line(12.3, 10)
+    assert "about 12 s of work a take" in views.cost_line(12.3, 10)
 
 
 def test_a_session_watches_once(making):

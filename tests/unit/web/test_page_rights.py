@@ -219,7 +219,7 @@ def accounts_tab(studio):
 
 def press_generate(tab, actor):
     states = tab._on_generate(
-        "genre/jazz", "", "", "", "noncommercial", "WORLD", "house", 2.0, 3.0, 3, True, "wav",
+        "genre/jazz", "", "", "", "noncommercial", "WORLD", "house", 2.0, 3.0, 3, True, 1, "wav",
         "", "", [], "",
         request(actor),
     )  # fmt: skip

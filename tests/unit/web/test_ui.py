@@ -25,6 +25,7 @@ from studio.reports.verification.timeline import score_timeline
 from studio.verification import explanation
 from studio.verification.verifier import ConsentThenNow, Match
 from studio.web.jobs import BusyError, JobRunner
+from studio.web.ui import output_view
 from studio.web.ui.create import view as create_views
 from studio.web.ui.create.tag_choices import chip_choices
 from tests.unit.pretend import PretendStudio
@@ -237,7 +238,7 @@ def test_nothing_from_outside_gets_into_the_html_as_markup():
 
 def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
     release = studio.generate(studio.request(["genre/jazz"], duration_s=3.0, seed=5))
-    card = create_views.release_card(release, "http://studio/outputs/x/audio?claim=y")
+    card = output_view.release_card(release, "http://studio/outputs/x/audio?claim=y")
     for text in (
         "House catalogue",
         release.seal_id,
@@ -250,7 +251,7 @@ def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
     assert "Lead sheet" not in card  # what a hub model makes has none
     sheet = "A-minor:28:4x4:intro=Am7:A=Am7|Dm7-E7"  # as the second design recorded it
     played = replace(release, model={**release.model, "lead_sheet": sheet})
-    card = create_views.release_card(played, "http://studio/outputs/x/audio?claim=y")
+    card = output_view.release_card(played, "http://studio/outputs/x/audio?claim=y")
     assert "A minor, 107 beats a minute; Am7 Dm7 E7" in card
     assert str(release.path.parent) not in card
 

@@ -17,6 +17,11 @@
             }
         }
     };
+    // A button of an output asks the Create tab for something about it.
+    addEventListener("click", event => {
+        const button = event.target.closest?.("button[data-command]");
+        if (button) window.studioCommand?.({ [button.dataset.command]: button.dataset.id });
+    });
     // A table that has to be scrolled can be scrolled by keyboard.
     const scrollable = () => {
         for (const box of document.querySelectorAll(".table-scroll")) {

@@ -8,48 +8,6 @@ let known = false;
 const send = command => window.studioCommand?.(command);
 const playing = node => [...node.querySelectorAll("audio")].some(audio => !audio.paused);
 
-// The sound as a picture, to be clicked; the player's own slider is there for the keyboard.
-const waveform = async node => {
-    const canvas = node.querySelector("canvas.wave"), audio = node.querySelector("audio");
-    if (!canvas || canvas.dataset.drawn) return;
-    canvas.dataset.drawn = "1";
-    audio.preload = "metadata";
-    let peaks;
-    try {
-        const bytes = await (await fetch(audio.src)).arrayBuffer();
-        const sound = await new OfflineAudioContext(1, 1, 16000).decodeAudioData(bytes);
-        const samples = sound.getChannelData(0), columns = 300, step = Math.max(1, Math.floor(samples.length / columns));
-        peaks = Array.from({ length: columns }, (_, column) => {
-            let top = 0;
-            for (let at = column * step; at < (column + 1) * step && at < samples.length; at += 4) top = Math.max(top, Math.abs(samples[at]));
-            return top;
-        });
-    } catch { canvas.hidden = true; return; }
-    const paint = () => {
-        const { clientWidth: width, clientHeight: height } = canvas, scale = devicePixelRatio || 1;
-        canvas.width = width * scale; canvas.height = height * scale;
-        const pen = canvas.getContext("2d"), style = getComputedStyle(canvas);
-        const done = audio.duration ? audio.currentTime / audio.duration : 0;
-        peaks.forEach((peak, column) => {
-            pen.fillStyle = column / peaks.length < done ? style.getPropertyValue("--accent") : style.getPropertyValue("--control");
-            const tall = Math.max(scale, peak * height * scale), wide = width * scale / peaks.length;
-            pen.fillRect(column * wide, (height * scale - tall) / 2, Math.max(1, wide - scale), tall);
-        });
-    };
-    canvas.onclick = event => { if (audio.duration) audio.currentTime = audio.duration * event.offsetX / canvas.clientWidth; };
-    audio.addEventListener("timeupdate", paint);
-    audio.addEventListener("seeked", paint);
-    addEventListener("resize", paint);
-    paint();
-};
-
-// One player at a time, whichever it is.
-document.addEventListener("play", event => {
-    for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
-    const row = event.target.closest("details.take");
-    if (row) waveform(row);
-}, true);
-
 const job = data => {
     let node = jobs.get(data.id);
     if (!node) {
@@ -77,7 +35,6 @@ const take = (data, place) => {
         node = document.createElement("details");
         node.className = "take";
         node.innerHTML = data.html;
-        node.addEventListener("toggle", () => node.open && waveform(node));
         takes.set(data.id, node);
         if (known) live.textContent = `Ready: ${data.title}`;
         if (!known && place === 0 || known) {

@@ -16,6 +16,7 @@ from studio.web.making import JobState, MadeJob
 from studio.web.ui.callers import acting, caller
 from studio.web.ui.components import absolute_url
 from studio.web.ui.create import view as views
+from studio.web.ui.output_view import take_row
 
 if TYPE_CHECKING:
     from studio.app.container import Release, Studio
@@ -64,6 +65,7 @@ class TakesDesk:
         rows: list[dict[str, Any]] = []
         for jobs in self._making.watch(owner, str(request.session_hash)):
             now = {job.id for job in jobs if not job.state.live}
+            now |= {output_id for job in jobs for output_id in job.output_ids}
             takes = None
             if now != ended:
                 ended = now
@@ -81,7 +83,7 @@ class TakesDesk:
         return {
             "id": str(release.output_id),
             "title": release.title,
-            "html": views.take_row(release, url),
+            "html": take_row(release, url),
         }
 
     def _repeats(self, request: gr.Request) -> str:

@@ -13,6 +13,7 @@ from studio.reports.formatting import KIND_TITLES, USE_TITLES, territories
 from studio.web.ui.create import view as views
 from studio.web.ui.create.sheet import SheetSection
 from studio.web.ui.create.tag_choices import chip_choices, first_usable, objection
+from studio.web.ui.create.takes import MOST_TAKES
 
 __all__ = ["CreateForm", "contributions"]
 
@@ -101,6 +102,13 @@ class CreateForm:
                     min_width=200,
                     visible=not self._studio.performs_scores(defaults.model),
                 )
+            self.takes = gr.Radio(
+                choices=[(str(number), number) for number in range(1, MOST_TAKES + 1)],
+                value=1,
+                label="Takes",
+                info="Pieces of the same choices, each with a seed of its own",
+                elem_classes="chips",
+            )
             self.format = gr.Radio(
                 choices=[(name.upper(), name) for name in FORMATS],
                 value=defaults.format,

@@ -10,6 +10,8 @@ from studio.core.errors import NameRefusedError, UsageError
 if TYPE_CHECKING:
     from studio.app.container import Studio
 
+from studio.web.ui.create.takes import MOST_TAKES
+
 __all__ = ["chosen", "kept", "roll", "title_refusal"]
 
 _SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
@@ -45,4 +47,4 @@ def chosen(parent: str | None) -> str:
 
 def roll() -> int:
     """A seed that was not used lately, as far as chance goes."""
-    return secrets.randbelow(_SEEDS)
+    return secrets.randbelow(_SEEDS - MOST_TAKES)

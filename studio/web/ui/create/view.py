@@ -5,7 +5,6 @@ Pure functions from the studio's own types to text; no Gradio in here, so each i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
@@ -26,13 +25,12 @@ from studio.reports.formatting import (
     USE_TITLES,
     day,
     esc,
-    file_name,
-    moment,
     tag_name,
     territory_name,
 )
 from studio.web.jobs import BusyError
 from studio.web.making import JobState, MadeJob
+from studio.web.ui.output_view import use_words
 
 if TYPE_CHECKING:
     from studio.app.container import GenerationRequest, Release, TagStatus
@@ -53,10 +51,8 @@ __all__ = [
     "model_panel",
     "progress_panel",
     "refused_chip_style",
-    "release_card",
     "repeats_line",
     "request_label",
-    "take_row",
     "unexpected_panel",
 ]
 
@@ -66,7 +62,7 @@ def consent_panel(decision: Decision, unknown: Sequence[str] = ()) -> str:
 
     ``unknown``: chosen tags that the model was never trained on.
     """
-    scope = f"{_use_words(decision.use)}, {territory_name(decision.territory).lower()}"
+    scope = f"{use_words(decision.use)}, {territory_name(decision.territory).lower()}"
     if not decision.tags:
         banner = _banner("", "Pick at least one tag.", "The studio makes music from tags only.")
     elif decision.allowed and unknown:
@@ -102,7 +98,7 @@ def licence_panel(model: ModelConfig, use: str) -> str:
         + _banner(
             "bad",
             f"✗ Not with {model.title}",
-            f"Its licence ({model.licence}) does not permit {_use_words(use)}, whoever consents. "
+            f"Its licence ({model.licence}) does not permit {use_words(use)}, whoever consents. "
             "Choose another model or another use.",
         )
         + "</section>"
@@ -229,6 +225,9 @@ STEPS: tuple[tuple[str, frozenset[Stage]], ...] = (
 """The steps a person sees, and the pipeline's stages within each."""
 
 
+NOTHING_KEPT = "Nothing was kept and nothing was released."
+
+
 def job_line(made: MadeJob) -> str:
     """How a request stands, in a few words."""
     now = None if made.job is None else made.job.moment()
@@ -244,6 +243,10 @@ def job_line(made: MadeJob) -> str:
 def job_panel(made: MadeJob) -> str:
     """A request at work, or what became of it."""
     name = f'<p class="small soft">{esc(made.label)}</p>'
+    if made.output_ids and not made.state.live:
+        count = len(made.output_ids)
+        finished = "The take that was finished is" if count == 1 else f"{count} finished takes are"
+        name += f"<p class='small'>{finished} in the list.</p>"
     if made.state is JobState.INTERRUPTED:
         return name + _banner(
             "warn",
@@ -252,7 +255,8 @@ def job_panel(made: MadeJob) -> str:
             "Generate to ask for it again.",
         )
     if made.state is JobState.CANCELLED:
-        return name + _banner("", "Cancelled", "Nothing was kept and nothing was released.")
+        kept = "Nothing more is made." if made.output_ids else NOTHING_KEPT
+        return name + _banner("", "Cancelled", kept)
     if isinstance(made.failure, str):
         return name + unexpected_panel(made.failure)
     if made.failure is not None:
@@ -265,9 +269,10 @@ def job_panel(made: MadeJob) -> str:
     return progress_panel(progress, elapsed_s, made.state is JobState.STOPPING) + name
 
 
-def request_label(request: GenerationRequest) -> str:
-    """What was asked for, in a few words: tags and length."""
-    return f"{', '.join(tag_name(tag) for tag in request.tags)}, {request.duration_s:g} s"
+def request_label(request: GenerationRequest, takes: int = 1) -> str:
+    """What was asked for, in a few words: tags, length, how many takes."""
+    several = f", {takes} takes" if takes > 1 else ""
+    return f"{', '.join(tag_name(tag) for tag in request.tags)}, {request.duration_s:g} s{several}"
 
 
 def existing_panel(release: Release) -> str:
@@ -302,7 +307,7 @@ def cost_line(expected_s: float | None, duration_s: float | None) -> str:
         )
     return (
         f'<span class="small soft">{duration_s:g} s of music: about '
-        f"{max(1, round(expected_s))} s of work.</span>"
+        f"{max(1, round(expected_s))} s of work a take.</span>"
     )
 
 
@@ -358,7 +363,7 @@ def failure_panel(error: BaseException) -> str:
         ("bad", "This did not work"),
     )
     if isinstance(error, GenerationCancelledError | CancelledError):
-        text = "Nothing was kept and nothing was released."
+        text = NOTHING_KEPT
     elif isinstance(error, ConsentRefusedError):
         reasons = str(error).removeprefix("refused: ").split("; ")
         items = "".join(f"<li>{esc(reason)}</li>" for reason in reasons)
@@ -385,82 +390,6 @@ def unexpected_panel(reference: str) -> str:
         ),
         bare=True,
     )
-
-
-# -- when it is done ------------------------------------------------------------------------------
-
-
-def take_row(release: Release, audio_url: str) -> str:
-    """One output: a line, and under it the player, download, credits and record."""
-    request = release.request
-    return (
-        f'<summary><b>{esc(release.title)}</b> <span class="small soft">'
-        f"{release.duration_s:.0f} s, {esc(request.format.upper())}, seed {request.seed}</span>"
-        f"</summary>{release_card(release, audio_url)}"
-    )
-
-
-def release_card(release: Release, audio_url: str) -> str:
-    """What was made: player, download, credits, seal id, ledger entry, how to check it."""
-    request = release.request
-    credits = "".join(f"<li>{esc(line)}</li>" for line in release.credits)
-    return (
-        f'<section aria-label="Your output"><canvas class="wave" aria-hidden="true"></canvas>'
-        f'<audio controls preload="none" src="{esc(audio_url)}" '
-        f'aria-label="{esc(release.title)}"></audio>'
-        f'<p class="small soft">{release.duration_s:.1f} s, {release.rate / 1000:g} kHz, '
-        f"{'mono' if release.channels == 1 else 'stereo'}, {esc(request.format.upper())}, "
-        f"seed {request.seed}</p>"
-        f'<div class="button-row"><a class="button-link" href="{esc(audio_url)}" '
-        f'download="{esc(file_name(release))}">Download {esc(request.format.upper())}</a>'
-        f'<a class="button-link" href="/outputs/{esc(release.output_id)}" target="_blank" '
-        'rel="noopener">Record (JSON)</a>'
-        f'<a class="button-link" href="/api/v1/outputs/{esc(release.output_id)}/receipt" '
-        'target="_blank" rel="noopener">Receipt</a></div>'
-        f"<h3 class='small'>Credits</h3><ul class='small'>{credits}</ul>"
-        f'<dl class="facts">{_played_from(release)}'
-        f'<dt>Seal id</dt><dd class="mono">{esc(release.seal_id)}</dd>'
-        f'<dt>Ledger entry</dt><dd>no. {release.entry_index} <span class="mono soft">'
-        f"{esc(release.entry_hash[:16])}…</span></dd>"
-        f"<dt>Intended use</dt><dd>{esc(_use_words(request.use))}, "
-        f"{esc(territory_name(request.territory))}</dd>"
-        f"<dt>Made</dt><dd>{esc(moment(release.created_at))}</dd></dl>"
-        '<p class="small soft after">The file carries a seal in its sound. Drop it, an MP3 of it '
-        "or a part of it anywhere on this page to see it recognised.</p></section>"
-    )
-
-
-def _played_from(release: Release) -> str:
-    """What the model played from, in words: a score, or a lead sheet where it is of before."""
-    if words := release.model.get("score"):
-        return f"<dt>Score</dt><dd>{esc(words)}</dd>"
-    if text := release.model.get("lead_sheet"):
-        return f"<dt>Lead sheet</dt><dd>{esc(_old_sheet(str(text)))}</dd>"
-    return ""
-
-
-def _old_sheet(text: str) -> str:
-    """What the line says that earlier designs of the house model recorded, for a person to read.
-
-    >>> _old_sheet("A-minor:28:4x4:intro=Am7:A=Am7|Dm7-E7|F|G|Am7")
-    'A minor, 107 beats a minute; Am7 Dm7 E7 F G …'
-    >>> _old_sheet("something else")
-    'something else'
-    """
-    match = _OLD_SHEET.fullmatch(text)
-    if match is None:
-        return text
-    tonic, mode, frames, bars = match.groups()
-    chords = " ".join(bars.replace("-", " ").split("|")[:4])
-    return f"{tonic} {mode.replace('-', ' ')}, {3000 / int(frames):.0f} beats a minute; {chords} …"
-
-
-_OLD_SHEET = re.compile(r"([A-G]b?)-([a-z-]+):([1-9][0-9]?):[0-9]x[0-9]:(?:.*:)?[^=:]+=([^=:]+)")
-"""Key, frames of 20 ms in a beat, metre, sections; the last section's bars."""
-
-
-def _use_words(use: str) -> str:
-    return {"experiment": "an experiment"}.get(use, f"{use} use")
 
 
 def _banner(tone: str, title: str, text: str) -> str:

@@ -1,0 +1,225 @@
+"""What the choice of tags, use, territory and model decides on the Create tab.
+
+The tab shows the policy's answer while a person chooses; :meth:`studio.app.container.Studio`
+decides again at every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from studio.core.tags import KINDS
+from studio.web.examinations import owner_key
+from studio.web.ui.callers import acting, caller
+from studio.web.ui.create import view as views
+from studio.web.ui.create.form import CreateForm
+from studio.web.ui.create.tag_choices import chip_choices, chosen_tags, objection
+
+if TYPE_CHECKING:
+    from studio.app.container import GenerationRequest, Studio
+    from studio.music.models.config import ModelConfig
+    from studio.web.making import Making
+
+__all__ = ["ScopeEvents", "State"]
+
+State = dict[Any, Any]  # component -> update, as Gradio wants it
+
+
+class ScopeEvents(CreateForm):
+    """The form, and what it answers while a person chooses."""
+
+    def __init__(self, studio: Studio, making: Making) -> None:
+        super().__init__(studio)
+        self._making = making
+        self._drafts: dict[str, tuple[str | None, ...]] = {}  # account -> tags and scope chosen
+
+    def build_answer(self) -> None:
+        """Consent for the choice, and the button to a model that may be used."""
+        self.consent = gr.HTML()
+        self.switch = gr.Button("", visible=False, size="md")
+
+    @property
+    def _form(self) -> list[Any]:
+        """Tags and scope."""
+        return [*self.chips.values(), self.use, self.territory, self.model]
+
+    @property
+    def _answers(self) -> list[Any]:
+        """What tags and scope decide."""
+        return [*self.chips.values(), self.chip_style, self.grants, self.model_panel, self.consent]
+
+    def _restored(self, request: gr.Request) -> State:
+        """The form as the account left it: what it chose last, or asked for last."""
+        latest = next(iter(acting(self._studio, request).outputs(1)), None)
+        asked = None if latest is None else latest.request
+        draft = self._drafts.get(owner_key(caller(request)))
+        if asked is not None and (draft is None or draft[-1] == asked.model):
+            return self._settings(asked, draft)
+        choice = draft or tuple(part.value for part in self._form)
+        return {
+            **dict(zip(self._form, choice, strict=True)),
+            **self._scope_state(choice, restoring=True),
+            self.guidance: self._guidance(str(choice[-1])),
+            self.cost: self._on_cost(self.duration.value, str(choice[-1])),
+        }
+
+    def _settings(
+        self, asked: GenerationRequest, choice: tuple[str | None, ...] | None = None
+    ) -> State:
+        """The form as it was for a request; ``choice``: other tags and scope than it asked for."""
+        if choice is None:
+            model = asked.model
+            if model not in self._studio.models():
+                model = self._studio.config.generation.model
+            tags = {tag.partition("/")[0]: tag for tag in asked.tags}
+            scope = (asked.use, asked.territory, model)
+            choice = (*(tags.get(kind, "") for kind in KINDS), *scope)
+        model = str(choice[-1])
+        state: State = {
+            **dict(zip(self._form, choice, strict=True)),
+            **self._scope_state(choice, restoring=True),
+        }
+        duration = self.duration.value
+        if asked.parent is None:
+            duration = asked.duration_s
+            state |= {self.duration: duration, self.format: asked.format}
+        given = asked.guidance if asked.model == model else None
+        return {
+            **state,
+            self.guidance: self._guidance(model, given),
+            self.cost: self._on_cost(duration, model),
+        }
+
+    # Gradio puts the request in by its position, so that these name every value.
+
+    def _on_choice(
+        self,
+        genre: str,
+        mood: str,
+        lead: str,
+        tempo: str,
+        use: str,
+        territory: str,
+        model: str,
+        request: gr.Request,
+    ) -> State:
+        choice = (genre, mood, lead, tempo, use, territory, model)
+        self._drafts[owner_key(caller(request))] = choice
+        return self._choice_state(choice)
+
+    def _choice_state(self, choice: Sequence[str | None]) -> State:
+        tags = chosen_tags(choice[:-3])
+        use, territory, model = (str(part) for part in choice[-3:])
+        if use not in self._studio.models()[model].licence_uses:
+            other = self._permitted(use)
+            return {
+                self.consent: views.licence_panel(self._studio.models()[model], use),
+                self.generate: gr.update(interactive=False),
+                self.switch: gr.update(
+                    visible=other is not None,
+                    value="" if other is None else f"Use {other.title} instead",
+                ),
+            }
+        decision = self._studio.decide(tags, use=use, territory=territory, model=model)
+        statuses = self._studio.tag_status(model=model, use=use, territory=territory)
+        known = {status.tag.id for status in statuses if status.known_to_model}
+        return {
+            self.consent: views.consent_panel(decision, [tag for tag in tags if tag not in known]),
+            self.generate: gr.update(interactive=bool(tags)),
+            self.switch: gr.update(visible=False),
+        }
+
+    def _permitted(self, use: str) -> ModelConfig | None:
+        """A model whose licence permits the use, the default one first."""
+        models = self._studio.models()
+        default = models[self._studio.config.generation.model]
+        return next((m for m in (default, *models.values()) if use in m.licence_uses), None)
+
+    def _on_switch(
+        self,
+        genre: str,
+        mood: str,
+        lead: str,
+        tempo: str,
+        use: str,
+        territory: str,
+        duration: float | None,
+        request: gr.Request,
+    ) -> State:
+        """To a model whose licence permits the use."""
+        other = self._permitted(use)
+        if other is None:
+            return {self.switch: gr.update(visible=False)}
+        form = (genre, mood, lead, tempo, use, territory, other.id)
+        return {self.model: other.id, **self._on_model(*form, duration, request)}
+
+    def _on_scope(
+        self,
+        genre: str,
+        mood: str,
+        lead: str,
+        tempo: str,
+        use: str,
+        territory: str,
+        model: str,
+        request: gr.Request,
+    ) -> State:
+        choice = (genre, mood, lead, tempo, use, territory, model)
+        self._drafts[owner_key(caller(request))] = choice
+        return self._scope_state(choice)
+
+    def _on_model(
+        self,
+        genre: str,
+        mood: str,
+        lead: str,
+        tempo: str,
+        use: str,
+        territory: str,
+        model: str,
+        duration: float | None,
+        request: gr.Request,
+    ) -> State:
+        return {
+            **self._on_scope(genre, mood, lead, tempo, use, territory, model, request),
+            self.guidance: self._guidance(model),
+            self.sheet.section: gr.update(visible=self._studio.performs_scores(model)),
+            self.cost: self._on_cost(duration, model),
+        }
+
+    def _scope_state(self, choice: Sequence[str | None], *, restoring: bool = False) -> State:
+        """What tags and scope decide; which tags are picked changes only in `restoring` them.
+
+        A click that comes while the answer is on its way must stand.
+        """
+        use, territory, model = (str(part) for part in choice[-3:])
+        statuses = self._studio.tag_status(model=model, use=use, territory=territory)
+        values = dict(zip(self.chips, choice, strict=False))
+        return {
+            **{
+                chip: gr.update(choices=chip_choices(kind, statuses), value=values[kind])
+                if restoring
+                else gr.update(choices=chip_choices(kind, statuses))
+                for kind, chip in self.chips.items()
+            },
+            self.chip_style: views.refused_chip_style(
+                [status.tag.id for status in statuses if objection(status)]
+            ),
+            self.grants: views.grants_table(statuses),
+            self.model_panel: views.model_panel(self._studio.models()[model]),
+            **self._choice_state(choice),
+        }
+
+    def _guidance(self, model: str, value: float | None = None) -> Any:
+        """The slider as the model takes it: what performs scores has none."""
+        return gr.update(
+            value=self._studio.models()[model].guidance if value is None else value,
+            visible=not self._studio.performs_scores(model),
+        )
+
+    def _on_cost(self, duration: float | None, model: str) -> str:
+        expected = self._making.expected_s(model, float(duration or 0))
+        return views.cost_line(expected, duration)

@@ -1,0 +1,108 @@
+"""An output as the page shows it: a line, and under it player, files, credits and record.
+
+Pure functions from a release to HTML. The player is drawn by ``assets/player.js``; a button with
+``data-command`` asks the page for something about the output.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from studio.reports.formatting import esc, file_name, moment, territory_name
+
+if TYPE_CHECKING:
+    from studio.app.container import Release
+
+__all__ = ["release_card", "take_row", "use_words"]
+
+
+# -- when it is done ------------------------------------------------------------------------------
+
+
+def take_row(release: Release, audio_url: str) -> str:
+    """One output: a line, and under it the player, download, credits and record."""
+    request = release.request
+    return (
+        f'<summary><b>{esc(release.title)}</b> <span class="small soft">'
+        f"{release.duration_s:.0f} s, {esc(request.format.upper())}, seed {request.seed}</span>"
+        f"</summary>{release_card(release, audio_url)}"
+    )
+
+
+def release_card(release: Release, audio_url: str) -> str:
+    """What was made: player, download, credits, seal id, ledger entry, how to check it."""
+    request = release.request
+    credits = "".join(f"<li>{esc(line)}</li>" for line in release.credits)
+    return (
+        f'<section aria-label="Your output">{_player(release, audio_url)}'
+        f'<p class="small soft">{release.duration_s:.1f} s, {release.rate / 1000:g} kHz, '
+        f"{'mono' if release.channels == 1 else 'stereo'}, {esc(request.format.upper())}, "
+        f"seed {request.seed}</p>"
+        f'<div class="button-row"><a class="button-link" href="{esc(audio_url)}" '
+        f'download="{esc(file_name(release))}">Download {esc(request.format.upper())}</a>'
+        f"{_button(release, 'again', 'Again, new seed')}"
+        f"{_button(release, 'settings', 'Use these settings')}"
+        f'<a class="button-link" href="/outputs/{esc(release.output_id)}" target="_blank" '
+        'rel="noopener">Record (JSON)</a>'
+        f'<a class="button-link" href="/api/v1/outputs/{esc(release.output_id)}/receipt" '
+        'target="_blank" rel="noopener">Receipt</a></div>'
+        f"<h3 class='small'>Credits</h3><ul class='small'>{credits}</ul>"
+        f'<dl class="facts">{_played_from(release)}'
+        f'<dt>Seal id</dt><dd class="mono">{esc(release.seal_id)}</dd>'
+        f'<dt>Ledger entry</dt><dd>no. {release.entry_index} <span class="mono soft">'
+        f"{esc(release.entry_hash[:16])}…</span></dd>"
+        f"<dt>Intended use</dt><dd>{esc(use_words(request.use))}, "
+        f"{esc(territory_name(request.territory))}</dd>"
+        f"<dt>Made</dt><dd>{esc(moment(release.created_at))}</dd></dl>"
+        '<p class="small soft after">The file carries a seal in its sound. Drop it, an MP3 of it '
+        "or a part of it anywhere on this page to see it recognised.</p></section>"
+    )
+
+
+def _player(release: Release, audio_url: str) -> str:
+    return (
+        f'<studio-player data-src="{esc(audio_url)}" data-title="{esc(release.title)}" '
+        f'data-seconds="{release.duration_s:.2f}"></studio-player>'
+    )
+
+
+def _button(release: Release, command: str, words: str) -> str:
+    return (
+        f'<button type="button" class="button-link" data-command="{command}" '
+        f'data-id="{esc(release.output_id)}">{words}</button>'
+    )
+
+
+def _played_from(release: Release) -> str:
+    """What the model played from, in words: a score, or a lead sheet where it is of before."""
+    if words := release.model.get("score"):
+        return f"<dt>Score</dt><dd>{esc(words)}</dd>"
+    if text := release.model.get("lead_sheet"):
+        return f"<dt>Lead sheet</dt><dd>{esc(_old_sheet(str(text)))}</dd>"
+    return ""
+
+
+def _old_sheet(text: str) -> str:
+    """What the line says that earlier designs of the house model recorded, for a person to read.
+
+    >>> _old_sheet("A-minor:28:4x4:intro=Am7:A=Am7|Dm7-E7|F|G|Am7")
+    'A minor, 107 beats a minute; Am7 Dm7 E7 F G …'
+    >>> _old_sheet("something else")
+    'something else'
+    """
+    match = _OLD_SHEET.fullmatch(text)
+    if match is None:
+        return text
+    tonic, mode, frames, bars = match.groups()
+    chords = " ".join(bars.replace("-", " ").split("|")[:4])
+    return f"{tonic} {mode.replace('-', ' ')}, {3000 / int(frames):.0f} beats a minute; {chords} …"
+
+
+_OLD_SHEET = re.compile(r"([A-G]b?)-([a-z-]+):([1-9][0-9]?):[0-9]x[0-9]:(?:.*:)?[^=:]+=([^=:]+)")
+"""Key, frames of 20 ms in a beat, metre, sections; the last section's bars."""
+
+
+def use_words(use: str) -> str:
+    """An intended use as it stands in a sentence."""
+    return {"experiment": "an experiment"}.get(use, f"{use} use")
