@@ -336,12 +336,17 @@ def until_stopped(report, cancel):
 def test_what_was_at_work_when_the_server_stopped_is_told_at_the_next_start(tmp_path):
     record = tmp_path / "page-jobs.json"
     gate = threading.Event()
+
+    def waiting(report, cancel):
+        gate.wait(10)
+        return []
+
     with JobRunner(running=1, waiting=3) as runner:
         making = Making(runner, record)
         making.add(
             "ada",
             "jazz, 10 s",
-            lambda report, cancel: [] if gate.wait(10) else [],
+            waiting,
             seconds=10,
             model="house",
         )
