@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from studio.app.container import Progress, Studio
+    from studio.app.session import Session
+    from studio.generation.progress import Progress
 
 __all__ = ["Timing", "measure", "shares"]
 
@@ -58,7 +59,7 @@ class _Watch:
 
 
 def measure(
-    studio: Studio,
+    session: Session,
     *,
     seconds: float,
     seed: int,
@@ -67,8 +68,10 @@ def measure(
 ) -> Timing:
     """One generation, timed."""
     watch = _Watch(clock)
-    request = studio.request(_TAGS, duration_s=seconds, seed=seed, format=format)
-    studio.generate(request, progress=watch)
+    making = session.generation
+    making.create(
+        making.request(_TAGS, duration_s=seconds, seed=seed, format=format), progress=watch
+    )
     return Timing(dict(watch.seconds))
 
 
@@ -88,21 +91,20 @@ def shares(timing: Timing) -> dict[str, float]:
 @click.option("--format", default="wav", show_default=True)
 @click.option("--cpu", is_flag=True, help="Processor time, which a busy machine does not stretch.")
 def main(seconds: float, repeats: int, format: str, cpu: bool) -> None:
-    from studio.app.container import open_studio
+    from studio.app.session import open_studio
     from studio.core.paths import StudioPaths, resolve_paths
-    from studio.provenance.credentials.repository import ManifestStore
 
     with tempfile.TemporaryDirectory() as home:
         paths = StudioPaths(home=Path(home), configs=resolve_paths().configs)
-        with open_studio(paths=paths) as studio:
-            studio.recover()
-            measure(studio, seconds=seconds, seed=0, format=format)  # loads models and libraries
+        with open_studio(paths=paths) as session:
+            session.generation.recover()
+            measure(session, seconds=seconds, seed=0, format=format)  # loads models and libraries
             clock = time.process_time if cpu else time.perf_counter
             timings = [
-                measure(studio, seconds=seconds, seed=seed, format=format, clock=clock)
+                measure(session, seconds=seconds, seed=seed, format=format, clock=clock)
                 for seed in range(1, repeats + 1)
             ]
-            stored = ManifestStore(studio.ledger()).of_output(studio.recent(1)[0].output_id)
+            stored = session.outputs.manifest(session.outputs.recent(1)[0].output_id)
     for stage in timings[0].stages:
         values = [timing.stages.get(stage, 0.0) for timing in timings]
         click.echo(f"{stage:10} {statistics.median(values) * 1000:9.1f} ms")
@@ -113,8 +115,7 @@ def main(seconds: float, repeats: int, format: str, cpu: bool) -> None:
             f"{name}: median {statistics.median(values):.1%} of the time, worst {max(values):.1%} "
             f"({repeats} generations of {seconds:g} s, {format})"
         )
-    if stored is not None:
-        click.echo(f"manifest: {len(stored.content)} bytes")
+    click.echo(f"manifest: {len(stored)} bytes")
 
 
 if __name__ == "__main__":

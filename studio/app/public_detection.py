@@ -30,7 +30,7 @@ from studio.verification.parts import PartKind
 from studio.verification.report import Verdict
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.container import Container
     from studio.verification.report import Match, VerifyReport
     from studio.verification.suspect import Recording
     from watermark.audio.waveform import DecodeLimits
@@ -142,7 +142,7 @@ class PublicAnswer:
 class PublicDetector:
     """Examines recordings for strangers, over a whole studio of which it tells next to nothing."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Container) -> None:
         self._studio = studio
 
     def examine(
@@ -154,7 +154,7 @@ class PublicDetector:
     ) -> PublicAnswer:
         """The answer about one file. ``opened`` and ``progress`` may raise to stop the work.
 
-        Raises as :meth:`studio.app.container.Studio.verify` does.
+        Raises as :meth:`studio.verification.verifier.Verifier.verify` does.
         """
         peaks: list[float] = []
 
@@ -162,7 +162,7 @@ class PublicDetector:
             peaks.append(recording.peak)
             opened(recording)
 
-        report = self._studio.verify(
+        report = self._studio.examiner().examine(
             path,
             record=False,
             limits=self._limits(),
@@ -216,9 +216,9 @@ class PublicDetector:
         return PublicAnswer(Grade.NOTHING_FOUND, None)
 
     def _output(self, output_id: str) -> PublicOutput:
-        if not self._studio.is_public(output_id):
+        if not self._studio.releases().is_public(output_id):
             return PublicOutput(public=False)
-        release = self._studio.release(output_id)
+        release = self._studio.releases().get(output_id)
         return PublicOutput(
             public=True,
             output_id=release.output_id,

@@ -17,7 +17,7 @@ from studio.core.errors import StudioError
 from studio.core.isolation import weakness
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.container import Container
 
 __all__ = ["MIN_FREE_BYTES", "Check", "check_readiness"]
 
@@ -41,12 +41,12 @@ class Check:
         return {"ok": self.ok, "note": self.note}
 
 
-def check_readiness(studio: Studio) -> dict[str, Check]:
+def check_readiness(studio: Container) -> dict[str, Check]:
     """Every check by name; the studio is ready where all are ``ok``."""
     return {name: _answer(name, check, studio) for name, check in _CHECKS.items()}
 
 
-def _answer(name: str, check: Callable[[Studio], str], studio: Studio) -> Check:
+def _answer(name: str, check: Callable[[Container], str], studio: Container) -> Check:
     try:
         return Check(True, check(studio))
     except _FailedError as exc:
@@ -60,7 +60,7 @@ class _FailedError(Exception):
     """The check failed; the text is for strangers, too."""
 
 
-def _models(studio: Studio) -> str:
+def _models(studio: Container) -> str:
     from studio.music.models.config import describe
 
     model = studio.config.generation.model
@@ -69,12 +69,12 @@ def _models(studio: Studio) -> str:
     return ""
 
 
-def _database(studio: Studio) -> str:
-    studio.recent(1)
+def _database(studio: Container) -> str:
+    studio.releases().recent(1)
     return ""
 
 
-def _disk(studio: Studio) -> str:
+def _disk(studio: Container) -> str:
     studio.paths.create()
     free = shutil.disk_usage(studio.paths.home).free
     if free < MIN_FREE_BYTES:
@@ -82,21 +82,21 @@ def _disk(studio: Studio) -> str:
     return ""
 
 
-def _sandbox(studio: Studio) -> str:
+def _sandbox(studio: Container) -> str:
     found = weakness(studio.config.uploads)
     if found == "uploads-not-decoded":
         raise _FailedError(found)
     return found or ""
 
 
-def _clock(studio: Studio) -> str:
+def _clock(studio: Container) -> str:
     newest = studio.ledger().entries(newest_first=True, limit=1)
     if newest and datetime.now(UTC) < newest[0].at - _CLOCK_BEHIND:
         raise _FailedError("the clock is behind the newest entry of the ledger")
     return ""
 
 
-def _keys(studio: Studio) -> str:
+def _keys(studio: Container) -> str:
     studio.ledger()  # opening it compares the keys on disk with those on record
     left = studio.credentials().trust.current.expires - datetime.now(UTC)
     if left <= timedelta():
@@ -104,7 +104,7 @@ def _keys(studio: Studio) -> str:
     return f"the certificate expires in {left.days} days" if left < _EXPIRES_SOON else ""
 
 
-_CHECKS: Mapping[str, Callable[[Studio], str]] = {
+_CHECKS: Mapping[str, Callable[[Container], str]] = {
     "models": _models,
     "database": _database,
     "disk": _disk,

@@ -1,115 +1,84 @@
-"""The studio as one account may use it: a stand-in that asks :mod:`studio.accounts.permissions` at
-every call.
+"""The studio as one account may use it: what page, REST layer and command line hold.
 
+>>> from studio.app.container import open_container
 >>> from studio.accounts.permissions import LOCAL_OWNER
->>> from studio.app.container import open_studio
->>> acting = acting_as(open_studio(), LOCAL_OWNER)
->>> acting.models()["house"].licence
+>>> session = Session(open_container(), LOCAL_OWNER)
+>>> session.catalog.models()["house"].licence
 'MIT'
+>>> [(tag.tag.id, tag.reason) for tag in session.catalog.tag_status() if not tag.granted]
+[('genre/choral', 'no-grant')]
 """
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from studio.accounts.origin import calling, current
-from studio.accounts.permissions import OPEN_ATTRIBUTES, PERMISSIONS, Actor, Rule, refusal_of
-from studio.core.errors import AccessDeniedError
+from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission, Rule, refusal_of
+from studio.app.use_cases.accounts import Accounts, Security
+from studio.app.use_cases.base import bind, container_of
+from studio.app.use_cases.catalog import Catalog
+from studio.app.use_cases.consent import Consent
+from studio.app.use_cases.generation import Generation
+from studio.app.use_cases.outputs import Outputs
+from studio.app.use_cases.records import Operation, Records
+from studio.app.use_cases.verification import Verification
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.container import Container
+    from studio.core.config import StudioConfig
+    from studio.core.paths import StudioPaths
 
-__all__ = ["acting_as"]
-
-_OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
-
-
-def acting_as(studio: Studio, actor: Actor) -> Studio:
-    """``studio`` as ``actor`` may use it. A call that is not permitted raises
-    :class:`~studio.core.errors.AccessDeniedError` and does nothing else.
-
-    The stand-in has the methods of :class:`~studio.app.container.Studio` and is typed as one. A
-    method's keyword ``account`` (whose output, whose quota) is filled in here and cannot be given.
-    """
-    return cast("Studio", _Acting(studio, actor))
+__all__ = ["Session", "open_studio"]
 
 
-class _Acting:
-    """See :func:`acting_as`."""
+class Session:
+    """The use cases for one actor, by subject. A call without permission raises
+    :class:`~studio.core.errors.AccessDeniedError` and does nothing else."""
 
-    def __init__(self, studio: Studio, actor: Actor) -> None:
-        self._studio = studio
+    def __init__(self, container: Container, actor: Actor) -> None:
+        bind(self, container)
         self.actor = actor
         self._address = current().address
+        self.catalog = Catalog(container, actor)
+        self.generation = Generation(container, actor)
+        self.outputs = Outputs(container, actor)
+        self.verification = Verification(container, actor)
+        self.consent = Consent(container, actor)
+        self.accounts = Accounts(container, actor)
+        self.security = Security(container, actor)
+        self.records = Records(container, actor)
+        self.operation = Operation(container, actor)
 
-    def require(self, name: str) -> None:
-        """Refuse early, before an upload is received, what a call of ``name`` would refuse.
+    @property
+    def config(self) -> StudioConfig:
+        """The settings; they give nothing away."""
+        return container_of(self).config
+
+    def require(self, permission: Permission) -> None:
+        """Refuse early, before an upload is received or a password is asked for.
 
         Raises :class:`~studio.core.errors.AccessDeniedError`.
         """
+        if self.actor.may(permission):
+            return
         with calling(self.actor.account_id, self._address):
-            rule = PERMISSIONS[name]
-            if not self.actor.may(rule.permission):
-                self._studio.note_denial(name)
-                raise refusal_of(rule, self.actor)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        attribute = getattr(self._studio, name)
-        if name in OPEN_ATTRIBUTES:
-            return attribute
-        return _guarded(name, attribute, self._studio, self.actor, self._address)
-
-    def __enter__(self) -> _Acting:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._studio.close()
-
-    def close(self) -> None:
-        self._studio.close()
+            log = container_of(self).security_log()
+            log.record("denied", outcome="refused", detail=str(permission))
+        raise refusal_of(Rule(permission), self.actor)
 
 
-def _guarded(
-    name: str, method: Callable[..., Any], studio: Studio, actor: Actor, address: str
-) -> Callable[..., Any]:
-    signature = inspect.signature(method)
-    rule = PERMISSIONS.get(name)
+@contextmanager
+def open_studio(
+    config: StudioConfig | None = None, paths: StudioPaths | None = None
+) -> Iterator[Session]:
+    """The studio of ``$STUDIO_HOME`` and ``$STUDIO_CONFIGS``, for the owner of its files.
 
-    @wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with calling(actor.account_id, address):  # also where another thread does the work
-            return permitted(*args, **kwargs)
+    Raises :class:`ConfigError`.
+    """
+    from studio.app.container import open_container
 
-    def permitted(*args: Any, **kwargs: Any) -> Any:
-        if rule is None:
-            studio.note_denial(name)
-            raise AccessDeniedError(f"{name} is not open to anybody")
-        bound = signature.bind(*args, **kwargs)
-        if "account" in signature.parameters:
-            if "account" in bound.arguments:
-                studio.note_denial(name)
-                raise AccessDeniedError("nobody acts in another's name")
-            bound.arguments["account"] = actor.account_id
-        if not _permits(rule, bound.arguments, studio, actor):
-            output_id = str(bound.arguments.get(rule.output or "", ""))
-            studio.note_denial(name, output_id if _OUTPUT_ID.fullmatch(output_id) else "")
-            raise refusal_of(rule, actor)
-        return method(*bound.args, **bound.kwargs)
-
-    return call
-
-
-def _permits(rule: Rule, arguments: Mapping[str, Any], studio: Studio, actor: Actor) -> bool:
-    if rule.output is None:
-        return actor.may(rule.permission)
-    if actor.may(rule.anyone):
-        return True
-    if not actor.may(rule.permission) or actor.account_id is None:
-        return False
-    return studio.accounts().owner_of(str(arguments[rule.output])) == actor.account_id
+    with open_container(config, paths) as container:
+        yield Session(container, LOCAL_OWNER)

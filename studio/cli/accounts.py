@@ -18,7 +18,6 @@ from studio.cli.caller import (
     forget_token,
     keep_token,
     open_as_caller,
-    open_with,
     say_who_calls,
     stored_token,
 )
@@ -51,14 +50,14 @@ def _password(from_stdin: bool, prompt: str, *, twice: bool) -> str:
 @_stdin_option
 def login(name: str, password_stdin: bool) -> None:
     """Sign in to this studio; later commands act as account NAME."""
-    from studio.app.container import open_studio
+    from studio.app.gateway import open_gateway
 
-    with open_studio() as studio:
-        if not studio.accounts().exist():
+    with open_gateway() as gateway:
+        if not gateway.has_accounts():
             raise UsageError("this studio has no accounts, so there is nothing to sign in to")
         password = _password(password_stdin, f"Password of {name}", twice=False)
-        session = studio.accounts().sign_in(name, password, address=ADDRESS, kind="token")
-        path = keep_token(studio.paths.home, session.token)
+        session = gateway.sign_in(name, password, address=ADDRESS, kind="token")
+        path = keep_token(gateway.paths.home, session.token)
     click.echo(
         f"signed in as {session.actor.name} ({session.actor.role}) until "
         f"{session.expires_at:%Y-%m-%d}; the token is in {path}",
@@ -69,24 +68,24 @@ def login(name: str, password_stdin: bool) -> None:
 @click.command()
 def logout() -> None:
     """Sign out: end the session and forget its token."""
-    from studio.app.container import open_studio
+    from studio.app.gateway import open_gateway
 
-    with open_studio() as studio:
+    with open_gateway() as gateway:
         say_who_calls(None)
-        token = stored_token(studio.paths.home)
+        token = stored_token(gateway.paths.home)
         if token:
-            studio.accounts().sign_out(token)
-        forget_token(studio.paths.home)
+            gateway.sign_out(token)
+        forget_token(gateway.paths.home)
 
 
 @click.command()
 @json_option
 def whoami(as_json: bool) -> None:
     """Say as whom commands act here, and what that role permits."""
-    from studio.app.container import open_studio
+    from studio.app.gateway import open_gateway
 
-    with open_studio() as studio:
-        actor = caller_of(studio)
+    with open_gateway() as gateway:
+        actor = caller_of(gateway)
     permissions = sorted(actor.role.permissions)
     if as_json:
         emit({"name": actor.name, "role": actor.role, "permissions": permissions})
@@ -96,7 +95,7 @@ def whoami(as_json: bool) -> None:
 
 @click.group()
 def account() -> None:
-    """Accounts and their roles; the first one makes signing in a must."""
+    """Accounts and their roles. Once one account exists, sign-in is required."""
 
 
 @account.command("add")
@@ -105,10 +104,10 @@ def account() -> None:
 @_stdin_option
 def add(name: str, role: str, password_stdin: bool) -> None:
     """Add the account NAME."""
-    with open_as_caller() as studio:
-        directory = studio.accounts()  # refused here, before a password is asked for
+    with open_as_caller() as session:
+        session.require(Permission.ADMINISTER)  # before a password is asked for
         password = _password(password_stdin, f"Password for {name}", twice=True)
-        added = directory.add(name, Role(role), password, by=caller_of(studio).account_id)
+        added = session.accounts.add(name, Role(role), password)
     click.echo(f"added {added.name} ({added.role})", err=True)
 
 
@@ -116,8 +115,8 @@ def add(name: str, role: str, password_stdin: bool) -> None:
 @json_option
 def list_accounts(as_json: bool) -> None:
     """List the accounts, their roles, and when each last signed in."""
-    with open_as_caller() as studio:
-        for found in studio.accounts().all():
+    with open_as_caller() as session:
+        for found in session.accounts.all():
             if as_json:
                 emit(found.to_json())
             else:
@@ -139,25 +138,17 @@ def passwd(name: str, password_stdin: bool) -> None:
     Who is no administrator changes his own, and is asked for the present one first (with
     --password-stdin: the present one on the first line, the new one on the second).
     """
-    with open_with(Permission.BROWSE) as studio:
-        actor, directory = caller_of(studio), studio.accounts()
-        if actor.may(Permission.ADMINISTER):
-            new = _password(password_stdin, f"New password for {name}", twice=True)
-            directory.set_password(name, new, by=actor.account_id)
+    with open_as_caller() as session:
+        actor = session.actor
+        if not actor.may(Permission.ADMINISTER) and name.strip().casefold() == actor.name:
+            old = _password(password_stdin, "Present password", twice=False)
+            new = _password(password_stdin, "New password", twice=True)
+            session.accounts.change_own_password(old, new, address=ADDRESS)
+            click.echo("changed; sign in again: studio login NAME", err=True)
             return
-        if name.strip().casefold() != actor.name:
-            studio.security_log().record("denied", outcome="refused", detail="password of another")
-            raise _not_permitted(actor.role)
-        old = _password(password_stdin, "Present password", twice=False)
-        new = _password(password_stdin, "New password", twice=True)
-        directory.change_password(actor, old, new, address=ADDRESS)
-    click.echo("changed; sign in again: studio login NAME", err=True)
-
-
-def _not_permitted(role: Role) -> Exception:
-    from studio.core.errors import AccessDeniedError
-
-    return AccessDeniedError(f"an account with the role {role} may not do this")
+        session.require(Permission.ADMINISTER)
+        new = _password(password_stdin, f"New password for {name}", twice=True)
+        session.accounts.set_password(name, new)
 
 
 @account.command("role")
@@ -165,24 +156,24 @@ def _not_permitted(role: Role) -> Exception:
 @click.argument("role", type=_ROLES)
 def set_role(name: str, role: str) -> None:
     """Give account NAME another ROLE; it is signed out everywhere."""
-    with open_as_caller() as studio:
-        studio.accounts().set_role(name, Role(role), by=caller_of(studio).account_id)
+    with open_as_caller() as session:
+        session.accounts.set_role(name, Role(role))
 
 
 @account.command("disable")
 @click.argument("name")
 def disable(name: str) -> None:
     """Close account NAME at once; what it made stays."""
-    with open_as_caller() as studio:
-        studio.accounts().disable(name, by=caller_of(studio).account_id)
+    with open_as_caller() as session:
+        session.accounts.disable(name)
 
 
 @account.command("enable")
 @click.argument("name")
 def enable(name: str) -> None:
     """Open the disabled account NAME again."""
-    with open_as_caller() as studio:
-        studio.accounts().enable(name, by=caller_of(studio).account_id)
+    with open_as_caller() as session:
+        session.accounts.enable(name)
 
 
 @account.command("delete")
@@ -193,6 +184,6 @@ def delete(name: str) -> None:
     Its outputs and ledger entries stay and still prove. Titles and notes that were typed are erased
     from the records; copies in the files themselves, in backups and in exports are not.
     """
-    with open_as_caller() as studio:
-        erased = studio.accounts().delete(name, by=caller_of(studio).account_id)
+    with open_as_caller() as session:
+        erased = session.accounts.delete(name)
     click.echo(f"deleted; {erased} typed texts were erased", err=True)

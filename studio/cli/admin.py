@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from studio.cli.output import emit, json_option, open_local, read_bytes
+from studio.cli.caller import open_as_caller
+from studio.cli.output import emit, json_option, read_bytes
 from watermark.cli.paths import INPUT, OutputFolder
 
 __all__ = ["backup", "init", "restore"]
@@ -46,15 +47,8 @@ def backup(target: Path, with_keys: bool, as_json: bool) -> None:
     The secret keys stay out unless asked for: whoever has them can forge seals and checkpoints.
     Without them a restored studio recognises nothing, so back them up as well, elsewhere.
     """
-    from studio.accounts.permissions import Permission
-    from studio.app.backup import back_up
-
-    with open_local(Permission.ADMINISTER) as studio:
-        manifest = back_up(
-            studio.paths, studio.database(), studio.notary(), target, with_keys=with_keys
-        )
-        keys = "with" if with_keys else "without"
-        studio.security_log().record("export", subject="backup", detail=f"{keys} the secret keys")
+    with open_as_caller() as session:
+        manifest = session.operation.back_up(target, with_keys=with_keys)
     if as_json:
         emit(asdict(manifest))
         return

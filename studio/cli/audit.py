@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from studio.cli.caller import open_as_caller
-from studio.cli.output import DONE, NEGATIVE, emit, json_option
+from studio.cli.output import DONE, NEGATIVE, emit, json_option, write_output
 from watermark.cli.numbers import Count
 from watermark.cli.paths import OutputFile
 
@@ -34,10 +34,8 @@ def list_events(
     limit: int, before: int | None, event: str | None, name: str | None, as_json: bool
 ) -> None:
     """List the newest security events."""
-    with open_as_caller() as studio:
-        log = studio.security_log()
-        account_id = studio.accounts().named(name).account_id if name else None
-        events = log.events(limit=limit, before=before, event=event, account_id=account_id)
+    with open_as_caller() as session:
+        events = session.security.newest(limit=limit, before=before, event=event, account=name)
     for found in events:
         if as_json:
             emit(found.to_json())
@@ -66,15 +64,13 @@ def export(out: Path | None) -> None:
 
     The newest hashes go into the ledger at the same time. Exit code 1 where the log was changed.
     """
-    from studio.cli.signing import write_out
-
-    with open_as_caller() as studio:
-        lines = list(studio.security_log().export(studio.ledger()))
+    with open_as_caller() as session:
+        lines = list(session.security.export())
     text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines)
     if out is None:
         click.echo(text, nl=False)
     else:
-        write_out(out, text.encode())
+        write_output(out, text)
         click.echo(f"{len(lines) - 1} events", err=True)
     click.get_current_context().exit(DONE if lines[-1]["checked"] else NEGATIVE)
 
@@ -83,8 +79,8 @@ def export(out: Path | None) -> None:
 @json_option
 def check(as_json: bool) -> None:
     """Say whether the log is as it was written; exits with 1 where it is not."""
-    with open_as_caller() as studio:
-        found = studio.security_log().check(studio.ledger())
+    with open_as_caller() as session:
+        found = session.security.check()
     if as_json:
         emit({"ok": found.ok, "fault": found.fault, "events": found.events})
     elif found.ok:

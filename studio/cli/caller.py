@@ -1,8 +1,8 @@
 """Who types the command: the account of ``studio login``, or the owner where there are none.
 
-A command opens the studio with :func:`open_as_caller` and holds what that account may use. The
-token lies in ``$XDG_CONFIG_HOME/consented-music-studio/tokens.json``, readable by its owner only,
-one for each studio home; ``$STUDIO_TOKEN`` comes first.
+A command opens the studio with :func:`open_as_caller` and holds that account's session. The token
+lies in ``$XDG_CONFIG_HOME/consented-music-studio/tokens.json``, readable by its owner only, one for
+each studio home; ``$STUDIO_TOKEN`` comes first.
 
 Whoever owns the files of the home could change them without any command, so ``studio --as-owner``
 lets him act without an account: for the first steps, for a forgotten password, for cron.
@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from studio.accounts.origin import calling
-from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission, Role
+from studio.accounts.permissions import LOCAL_OWNER, Actor, Role
 from studio.core.errors import AccessDeniedError, ConfigError
 from watermark.util.files import sweep, write_file
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
+    from studio.app.session import Session
 
 __all__ = [
     "ADDRESS",
@@ -31,7 +34,6 @@ __all__ = [
     "forget_token",
     "keep_token",
     "open_as_caller",
-    "open_with",
     "say_who_calls",
     "stored_token",
 ]
@@ -42,43 +44,40 @@ ADDRESS = "command line"
 _OWNER = Actor(None, "owner of the studio's files", Role.ADMINISTRATOR)
 
 
-def open_as_caller() -> Studio:
-    """The studio as the caller may use it. Raises :class:`AccessDeniedError`."""
-    studio, actor = _opened()
-    return studio.acting_as(actor)
+@contextmanager
+def open_as_caller(*, trust_uploads: bool = False) -> Iterator[Session]:
+    """The studio as the caller may use it, for one command. Raises :class:`AccessDeniedError`.
 
-
-def open_with(permission: Permission) -> Studio:
-    """The whole studio, for commands that work on its inner parts, if the caller has the right.
-
-    Raises :class:`AccessDeniedError`.
+    ``trust_uploads`` decodes files in this process.
     """
-    studio, actor = _opened()
-    if not actor.may(permission):
-        studio.security_log().record("denied", outcome="refused", detail=str(permission))
-        studio.close()
-        raise AccessDeniedError(f"an account with the role {actor.role} may not do this")
-    return studio
+    from studio.app.gateway import open_gateway
+
+    with open_gateway(trust_uploads=trust_uploads) as gateway:
+        say_who_calls(None)
+        actor = caller_of(gateway)
+        say_who_calls(actor.account_id)
+        yield gateway.session(actor)
 
 
-def caller_of(studio: Studio) -> Actor:
+def caller_of(gateway: Gateway) -> Actor:
     """Whose token is at hand. Raises :class:`AccessDeniedError` where there has to be one."""
     from studio.core.db.database import location_of
 
-    location = location_of(studio.config.database.url, studio.paths.ledger)
+    home = gateway.paths.home
+    location = location_of(gateway.config.database.url, gateway.paths.ledger)
     if isinstance(location, Path) and not location.exists():
         return LOCAL_OWNER  # nothing was ever made here; looking does not make it
-    if not studio.accounts().exist():
+    if not gateway.has_accounts():
         return LOCAL_OWNER
     context = click.get_current_context(silent=True)
     if context is not None and context.find_root().params.get("as_owner"):
-        _check_owner(studio.paths.home)
+        _check_owner(home)
         return _OWNER
-    token = stored_token(studio.paths.home)
-    actor = studio.accounts().actor_of(token, kind="token") if token else None
+    token = stored_token(home)
+    actor = gateway.actor_of(token, kind="token") if token else None
     if actor is None:
         if token:
-            studio.security_log().record("token", outcome="refused", address=ADDRESS)
+            gateway.record_refusal("token", address=ADDRESS)
         raise AccessDeniedError("this studio has accounts; sign in first: studio login NAME")
     return actor
 
@@ -103,20 +102,6 @@ def forget_token(home: Path) -> None:
 def say_who_calls(account_id: str | None) -> None:
     """Name the caller to the security log until the command ends."""
     click.get_current_context().find_root().with_resource(calling(account_id, ADDRESS))
-
-
-def _opened() -> tuple[Studio, Actor]:
-    from studio.app.container import open_studio
-
-    studio = open_studio()
-    say_who_calls(None)
-    try:
-        actor = caller_of(studio)
-        say_who_calls(actor.account_id)
-        return studio, actor
-    except BaseException:
-        studio.close()
-        raise
 
 
 def _check_owner(home: Path) -> None:

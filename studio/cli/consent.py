@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from studio.accounts.permissions import Permission
+from studio.cli.caller import open_as_caller
 from studio.cli.generate import scope_options, split_tags, tags_option
-from studio.cli.output import DONE, NEGATIVE, UNREADABLE, emit, json_option, read_bytes
+from studio.cli.output import (
+    DONE,
+    NEGATIVE,
+    UNREADABLE,
+    emit,
+    json_option,
+    read_bytes,
+    write_output,
+)
 from studio.cli.signing import (
     fingerprint,
     grant,
@@ -28,18 +38,11 @@ from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
     from studio.consent.administration import ImportReport
 
 __all__ = ["consent"]
 
 _FILE = INPUT
-
-
-def _open() -> Studio:
-    from studio.cli.caller import open_as_caller
-
-    return open_as_caller()
 
 
 @click.group()
@@ -62,8 +65,8 @@ for _command in (holder_new, holder_rotate):
 @json_option
 def site(as_json: bool) -> None:
     """Print the id by which rights holders address this studio in what they sign."""
-    with _open() as studio:
-        found = {"site": studio.site_id(), "name": studio.config.consent.studio}
+    with open_as_caller() as session:
+        found = {"site": session.consent.site_id(), "name": session.config.consent.studio}
     if as_json:
         emit(found)
     else:
@@ -78,14 +81,14 @@ def confirm_restore(yes: bool, as_json: bool) -> None:
 
     Import every revocation that came in after the backup was made first.
     """
-    with _open() as studio:
-        restoration = studio.restoration()
+    with open_as_caller() as session:
+        restoration = session.consent.restoration()
         if restoration is not None and not yes:
             click.echo(restoration.text(), err=True)
             click.confirm(
                 f"Is every revocation since {restoration.made_at} imported?", abort=True, err=True
             )
-        entry = studio.confirm_restore()
+        entry = session.consent.confirm_restore()
     if as_json:
         emit({"entry": entry})
     else:
@@ -101,10 +104,11 @@ def repair_clock(yes: bool, as_json: bool) -> None:
     For a studio whose clock stood years ahead for a while, so that its grants seem to have ended.
     Set the clock right first. The entries stay as they are; the repair is one of its own.
     """
-    with _open() as studio:
+    with open_as_caller() as session:
+        session.require(Permission.CONSENT)
         if not yes:
             click.confirm("Is this machine's clock right now?", abort=True, err=True)
-        body = studio.repair_clock()
+        body = session.consent.repair_clock()
     if as_json:
         emit(body)
     else:
@@ -118,8 +122,8 @@ def repair_clock(yes: bool, as_json: bool) -> None:
 @json_option
 def list_grants(as_json: bool) -> None:
     """List every grant with its scope, its term and its state."""
-    with _open() as studio:
-        statuses = studio.grants()
+    with open_as_caller() as session:
+        statuses = session.consent.grants()
     for status in statuses:
         body = status.to_json()
         if as_json:
@@ -150,8 +154,10 @@ def check(
     as_json: bool,
 ) -> None:
     """Say per tag whether a request would be allowed now, by which grant or why not."""
-    with _open() as studio:
-        decision = studio.decide(split_tags(tags), use=use, territory=territory, model=model)
+    with open_as_caller() as session:
+        decision = session.catalog.decide(
+            split_tags(tags), use=use, territory=territory, model=model
+        )
     if as_json:
         emit(decision.to_json())
     else:
@@ -170,10 +176,10 @@ def import_files(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> 
     A file that cannot be read does not stop the others; the exit code is 3 then.
     """
     code = DONE
-    with _open() as studio:
+    with open_as_caller() as session:
         for path in files:
             try:
-                report = studio.import_consent(read_bytes(path))
+                report = session.consent.import_file(read_bytes(path))
             except (UnreadableProofError, ConsentFileError) as exc:
                 click.echo(f"studio: {printable(path.name)}: {exc}", err=True)
                 code = UNREADABLE
@@ -195,13 +201,13 @@ def shipped(ctx: click.Context, holder: str | None, fingerprint: str | None, as_
     A new studio takes all of it in at its first start. One that runs already takes in what a newer
     version adds with this command, after its operator has compared the fingerprint of the key.
     """
-    with _open() as studio:
+    with open_as_caller() as session:
         if holder is not None:
             told = fingerprint or click.prompt("Fingerprint of its key", err=True)
-            ctx.exit(_report(studio.admit_shipped(holder, told), as_json))
+            ctx.exit(_report(session.consent.admit_shipped(holder, told), as_json))
         if fingerprint is not None:
             raise UsageError("name the HOLDER whose key has this fingerprint")
-        files = studio.shipped_consent()
+        files = session.consent.shipped()
     for file in files:
         body = file.to_json()
         if as_json:
@@ -223,10 +229,8 @@ def shipped(ctx: click.Context, holder: str | None, fingerprint: str | None, as_
 @click.option("--out", required=True, type=OutputFile(), help="Where the file goes.")
 def export(holder: str | None, out: Path) -> None:
     """Write the signed documents to a file, for another studio or a backup."""
-    from studio.cli.signing import write_out
-
-    with _open() as studio:
-        write_out(out, studio.export_consent(holder))
+    with open_as_caller() as session:
+        write_output(out, session.consent.export(holder))
 
 
 @consent.command()
@@ -234,8 +238,8 @@ def export(holder: str | None, out: Path) -> None:
 @json_option
 def preview(grant: str, as_json: bool) -> None:
     """Show what a revocation of GRANT would do now: outputs, and tags that would go dark."""
-    with _open() as studio:
-        effect = studio.preview_revocation(grant)
+    with open_as_caller() as session:
+        effect = session.consent.preview_revocation(grant)
     if as_json:
         emit(effect.to_json())
         return
@@ -250,8 +254,8 @@ def preview(grant: str, as_json: bool) -> None:
 @json_option
 def outputs(grant: str, as_json: bool) -> None:
     """List the outputs that rest on GRANT, and whether each is still handed out."""
-    with _open() as studio:
-        affected = studio.affected_outputs(grant)
+    with open_as_caller() as session:
+        affected = session.consent.affected_outputs(grant)
     for one in affected:
         if as_json:
             emit(one.to_json())
@@ -267,8 +271,8 @@ def outputs(grant: str, as_json: bool) -> None:
 @json_option
 def list_holders(as_json: bool) -> None:
     """List every rights holder with the fingerprint of its key."""
-    with _open() as studio:
-        statuses = studio.holders()
+    with open_as_caller() as session:
+        statuses = session.consent.holders()
     for status in statuses:
         if as_json:
             emit(status.to_json())
@@ -293,8 +297,8 @@ def admit(ctx: click.Context, file: Path, fingerprint: str, as_json: bool) -> No
 
     What else the holder signed in FILE (tags, grants) is recorded with it.
     """
-    with _open() as studio:
-        ctx.exit(_report(studio.admit_holder(read_bytes(file), fingerprint), as_json))
+    with open_as_caller() as session:
+        ctx.exit(_report(session.consent.admit_holder(read_bytes(file), fingerprint), as_json))
 
 
 @holder.command("override-key")
@@ -312,8 +316,8 @@ def override_key(
     ctx: click.Context, file: Path, fingerprint: str, because: str, as_json: bool
 ) -> None:
     """Let in a new key that the old one did not sign; the ledger says that a registrar did it."""
-    with _open() as studio:
-        report = studio.override_holder_key(read_bytes(file), fingerprint, lost=because == "lost")
+    with open_as_caller() as session:
+        report = session.consent.override_key(read_bytes(file), fingerprint, lost=because == "lost")
     ctx.exit(_report(report, as_json))
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local
-from studio.core.errors import UnreadableProofError, UsageError
+from studio.cli.caller import open_as_caller
+from studio.cli.output import DONE, NEGATIVE, emit, json_option, write_output
+from studio.core.errors import UnreadableProofError
 from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
 
@@ -22,11 +23,9 @@ _out_option = click.option("--out", required=True, type=OutputFile(), help="Wher
 @_out_option
 def receipt(output_id: str, url: str | None, out: Path) -> None:
     """Write the receipt of OUTPUT_ID: one page, HTML or PDF by the extension of --out."""
-    from studio.cli.caller import open_as_caller
-
     format = out.suffix.lower().removeprefix(".")
-    with open_as_caller() as studio:
-        _write(out, studio.receipt(output_id, format, url=url))
+    with open_as_caller() as session:
+        write_output(out, session.outputs.receipt(output_id, format, url=url))
 
 
 @click.group()
@@ -37,10 +36,8 @@ def credentials() -> None:
 @credentials.command("root")
 def credentials_root() -> None:
     """Print the root certificates that our signatures lead to (PEM), for C2PA readers elsewhere."""
-    from studio.accounts.permissions import Permission
-
-    with open_local(Permission.BROWSE) as studio:
-        click.echo(studio.credentials().trust.anchors_pem, nl=False)
+    with open_as_caller() as session:
+        click.echo(session.verification.root_certificates(), nl=False)
 
 
 @credentials.command("show")
@@ -49,11 +46,9 @@ def credentials_root() -> None:
 @click.pass_context
 def credentials_show(ctx: click.Context, file: Path, as_json: bool) -> None:
     """Say what the Content Credentials in FILE are worth and what they claim. No seal is read."""
-    from studio.accounts.permissions import Permission
-
-    with open_local(Permission.VERIFY) as studio:
+    with open_as_caller() as session:
         try:
-            found = studio.examine_credentials(file)
+            found = session.verification.credentials(file)
         except OSError as exc:
             raise UnreadableProofError(f"cannot read {file.name}: {exc.strerror}") from exc
     body = found.to_json() | {"file": file.name, "claims": dict(found.reading.claims)}
@@ -72,21 +67,5 @@ def credentials_show(ctx: click.Context, file: Path, as_json: bool) -> None:
 @_out_option
 def credentials_export(output_id: str, out: Path) -> None:
     """Write the manifest of OUTPUT_ID as it was signed: a C2PA sidecar, from the ledger."""
-    from studio.accounts.permissions import Permission
-    from studio.provenance.credentials.repository import ManifestStore
-
-    with open_local(Permission.RECORDS) as studio:
-        stored = ManifestStore(studio.ledger()).of_output(studio.release(output_id).output_id)
-    if stored is None:
-        raise UsageError(f"output {output_id} was released before files were signed")
-    _write(out, stored.content)
-
-
-def _write(out: Path, content: bytes) -> None:
-    from watermark.util.files import replacing
-
-    try:
-        with replacing(out) as file:
-            file.write(content)
-    except OSError as exc:
-        raise UsageError(f"cannot write {out}: {exc.strerror}") from exc
+    with open_as_caller() as session:
+        write_output(out, session.outputs.manifest(output_id))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,8 @@ from watermark.cli.paths import INPUT, OutputFile, OutputFolder
 from watermark.cli.process import printable
 
 if TYPE_CHECKING:
-    from studio.app.container import GenerationRequest, Release, Studio
+    from studio.app.session import Session
+    from studio.provenance.release import GenerationRequest, Release
 
 __all__ = ["extend", "generate", "lineage", "scope_options", "split_tags", "tags_option", "vary"]
 
@@ -113,14 +115,16 @@ def generate(
     options = _made_ready(options, out)
     if sheet is not None:
         options["sheet"] = _text_of(sheet)
-    with open_as_caller() as studio:
-        request = studio.request(split_tags(tags), duration_s=seconds, **options)
-        require_score(studio, request.model, stems, midi)
+    with open_as_caller() as session:
+        request = session.generation.request(split_tags(tags), duration_s=seconds, **options)
+        require_score(session, request.model, stems, midi)
         if takes > 1:
-            _make_takes(studio, request, takes, out, as_json)
+            _make_takes(session, request, takes, out, as_json)
             return
-        release = _make(studio, lambda: studio.generate(request, progress=Meter()), out, as_json)
-        beside = hand_out(studio, release.output_id, stems, midi)
+        with _begun(session):
+            release = session.generation.create(request, progress=Meter())
+        _tell(release, out, as_json)
+        beside = hand_out(session, release.output_id, stems, midi)
     if as_json and beside:
         emit({"output_id": release.output_id, **beside})
 
@@ -152,20 +156,16 @@ def vary(
     It has the parent's tags and settings, other than those given, and another seed.
     """
     changes = {"duration_s": seconds, **_made_ready(options, out)}
-    with open_as_caller() as studio:
-        _make(
-            studio,
-            lambda: studio.vary(
-                _source(source),
-                tags=split_tags(tags) if tags else None,
-                seed=seed,
-                changes=changes,
-                keep=keep,
-                progress=Meter(),
-            ),
-            out,
-            as_json,
+    with open_as_caller() as session, _begun(session):
+        release = session.generation.vary(
+            _source(source),
+            tags=split_tags(tags) if tags else None,
+            seed=seed,
+            changes=changes,
+            keep=keep,
+            progress=Meter(),
         )
+    _tell(release, out, as_json)
 
 
 @click.command()
@@ -184,15 +184,11 @@ def extend(
 ) -> None:
     """Make SOURCE go on after its end: an output id, or a file that carries this studio's seal."""
     changes = _made_ready(options, out)
-    with open_as_caller() as studio:
-        _make(
-            studio,
-            lambda: studio.extend(
-                _source(source), seconds, seed=seed, changes=changes, progress=Meter()
-            ),
-            out,
-            as_json,
+    with open_as_caller() as session, _begun(session):
+        release = session.generation.extend(
+            _source(source), seconds, seed=seed, changes=changes, progress=Meter()
         )
+    _tell(release, out, as_json)
 
 
 @click.command()
@@ -200,8 +196,8 @@ def extend(
 @json_option
 def lineage(output_id: str, as_json: bool) -> None:
     """Show what OUTPUT_ID was made from, and what was made from it."""
-    with open_as_caller() as studio:
-        family = studio.lineage(output_id)
+    with open_as_caller() as session:
+        family = session.outputs.lineage(output_id)
     if as_json:
         emit(family.to_json())
         return
@@ -250,44 +246,34 @@ def _made_ready(options: dict[str, Any], out: Path | None) -> dict[str, Any]:
 
 
 def _make_takes(
-    studio: Studio, request: GenerationRequest, count: int, out: Path | None, as_json: bool
+    session: Session, request: GenerationRequest, count: int, out: Path | None, as_json: bool
 ) -> None:
     """Make the takes and say what came of each; then raise the first error, if there is one."""
-    _recover(studio)
-    try:
-        takes = studio.generate_takes(request, count, progress=Meter())
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("cancelled; what was released already is kept") from None
+    with _begun(session, "cancelled; what was released already is kept"):
+        takes = session.generation.create_takes(request, count, progress=Meter())
     for number, take in enumerate(takes, start=1):
         if take.release is None:
             click.echo(f"studio: take {number} failed: {take.error}", err=True)
             continue
         copy = None if out is None else out.with_stem(f"{out.stem}-{number}")
-        _hand_out(take.release, copy, as_json)
+        _tell(take.release, copy, as_json)
     for take in takes:
         if take.error is not None:
             raise take.error
 
 
-def _make(
-    studio: Studio, making: Callable[[], Release], out: Path | None, as_json: bool
-) -> Release:
-    """Run it, copy the file where it is wanted, and say what was made."""
-    _recover(studio)
-    try:
-        release = making()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("cancelled; nothing was kept") from None
-    _hand_out(release, out, as_json)
-    return release
-
-
-def _recover(studio: Studio) -> None:
-    for line in studio.recover().lines():
+@contextmanager
+def _begun(session: Session, cancelled: str = "cancelled; nothing was kept") -> Iterator[None]:
+    """Around the making of music: first what a crash left behind, and what Ctrl-C means."""
+    for line in session.generation.recover().lines():
         click.echo(f"studio: {line}", err=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(cancelled) from None
 
 
-def _hand_out(release: Release, out: Path | None, as_json: bool) -> None:
+def _tell(release: Release, out: Path | None, as_json: bool) -> None:
     """Copy the file where it is wanted, and say what was made."""
     if out is not None:
         _copy(release.path, out)

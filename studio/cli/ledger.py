@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from studio.accounts.permissions import Permission
-from studio.cli.output import DONE, NEGATIVE, emit, json_option, open_local, read_bytes
+from studio.cli.caller import open_as_caller
+from studio.cli.output import DONE, NEGATIVE, emit, json_option, read_bytes, write_output
 from watermark.cli.numbers import Count
 from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
-    from studio.provenance.ledger.log import Ledger
     from studio.provenance.ledger.signed_note import VerifierKey
 
 __all__ = ["ledger"]
@@ -42,29 +41,17 @@ def ledger() -> None:
 @json_option
 def show(kind: str | None, index: int | None, limit: int, as_json: bool) -> None:
     """Show the newest entries, oldest of them first."""
-    with open_local(Permission.LEDGER) as studio:
-        log = _unchecked(studio)
+    with open_as_caller() as session:
         if index is not None:
-            _show_one(log, index)
+            emit(session.records.entry(index))
             return
-        for entry in reversed(log.entries(kind=kind, newest_first=True, limit=limit)):
-            body = entry.to_json()
-            if as_json:
-                emit(body)
-            else:
-                click.echo(
-                    f"{entry.index:6} {body['at'][:19]}Z {entry.kind:13} {_summary(entry.body)}"
-                )
-
-
-def _show_one(log: Ledger, index: int) -> None:
-    from studio.core.errors import UsageError
-
-    entry = log.entry(index)
-    if entry is None:
-        raise UsageError(f"the ledger has no entry {index}")
-    kept = {field: opening.value for field, opening in log.openings(index).items()}
-    emit({**entry.to_json(), "kept_outside": kept})
+        entries = session.records.entries(kind=kind, limit=limit)
+    for entry in reversed(entries):
+        body = entry.to_json()
+        if as_json:
+            emit(body)
+        else:
+            click.echo(f"{entry.index:6} {body['at'][:19]}Z {entry.kind:13} {_summary(entry.body)}")
 
 
 @ledger.command("verify")
@@ -81,28 +68,23 @@ def verify(
     them. The ledger is also held against the newest checkpoint that was kept, and against the one
     of --against: only that finds a ledger cut off or rewritten whole.
     """
-    from studio.app.record_audit import record_faults
-
-    with open_local(Permission.LEDGER) as studio:
-        log = _unchecked(studio)
-        audit = log.verify()
-        faults = record_faults(log)
-        given = None if against is None else read_bytes(against).decode(errors="replace")
-        against_fault, checkpoint_size = _against_checkpoints(studio, log, given, public_key)
-    sound = audit.ok and not faults and against_fault is None
+    given, keys = (None if path is None else _text(path) for path in (against, public_key))
+    with open_as_caller() as session:
+        found = session.records.check(against=given, public_keys=keys)
+    audit = found.audit
     if as_json:
         emit(
             {
-                "ok": sound,
+                "ok": found.ok,
                 "size": audit.size,
                 "tree_head": audit.tree_head.hex(),
                 "first_bad_index": audit.first_bad_index,
                 "fault": audit.fault,
                 "missing_triggers": list(audit.unguarded),
-                "faults_beside": faults,
+                "faults_beside": list(found.faults_beside),
                 "clock_set_back": list(audit.clock_set_back),
-                "checkpoint_size": checkpoint_size,
-                "checkpoint_fault": against_fault,
+                "checkpoint_size": found.checkpoint_size,
+                "checkpoint_fault": found.checkpoint_fault,
             }
         )
     else:
@@ -110,40 +92,17 @@ def verify(
             click.echo(f"entry {audit.first_bad_index}: {audit.fault}")
         for name in audit.unguarded:
             click.echo(f"the trigger {name} is missing: rows could have been changed")
-        for fault in faults:
+        for fault in found.faults_beside:
             click.echo(fault)
-        if against_fault is not None:
-            click.echo(against_fault)
-        if sound:
+        if found.checkpoint_fault is not None:
+            click.echo(found.checkpoint_fault)
+        if found.ok:
             click.echo(f"{audit.size} entries, all sound; tree head {audit.tree_head.hex()}")
-        if checkpoint_size is not None and against_fault is None:
-            click.echo(f"continues the checkpoint over {checkpoint_size} entries")
+        if found.checkpoint_size is not None and found.checkpoint_fault is None:
+            click.echo(f"continues the checkpoint over {found.checkpoint_size} entries")
         for index in audit.clock_set_back:
             click.echo(f"note: the clock had been set back at entry {index}")
-    ctx.exit(DONE if sound else NEGATIVE)
-
-
-def _against_checkpoints(
-    studio: Studio, log: Ledger, given: str | None, public_key: Path | None
-) -> tuple[str | None, int | None]:
-    """What is wrong with the ledger beside its checkpoints, and the size of the last one."""
-    from studio.core.errors import LedgerError, ProofError
-    from studio.provenance.ledger.checkpoint import Checkpoint
-    from studio.provenance.ledger.checkpointer import check_against
-
-    try:
-        size = None
-        if given is not None:
-            keys = _keys(public_key) if public_key else studio.notary().verifiers
-            checkpoint = Checkpoint.open(given, *keys)
-            check_against(log, checkpoint)
-            size = checkpoint.size
-        kept = studio.notary().check()
-        if given is None and kept is not None:
-            size = kept.checkpoint.size
-    except (ProofError, LedgerError) as exc:
-        return str(exc), None
-    return None, size
+    ctx.exit(DONE if found.ok else NEGATIVE)
 
 
 @ledger.command("checkpoint")
@@ -151,10 +110,10 @@ def _against_checkpoints(
 @json_option
 def checkpoint(out: Path | None, as_json: bool) -> None:
     """Sign the ledger's size and head as they are now; print the signed note."""
-    with open_local(Permission.ADMINISTER) as studio:
-        signed = studio.notary().checkpoint()
+    with open_as_caller() as session:
+        signed = session.records.checkpoint()
     if out is not None:
-        _write(out, signed.note.encode())
+        write_output(out, signed.note.encode())
     if as_json:
         emit(
             {
@@ -174,8 +133,8 @@ def key() -> None:
     """Print the public keys of checkpoints, the oldest first, and when each was retired."""
     from studio.provenance.ledger.proof_bundle import write_keys
 
-    with open_local(Permission.LEDGER) as studio:
-        click.echo(write_keys(studio.notary().verifiers), nl=False)
+    with open_as_caller() as session:
+        click.echo(write_keys(session.records.public_keys()), nl=False)
 
 
 @ledger.command("prove")
@@ -186,18 +145,13 @@ def prove(what: str, out: Path | None, disclose: bool) -> None:
     """Make the offline proof that an output's release, or any entry, is in the ledger."""
     import json
 
-    from studio.provenance.ledger.proof_bundle import make_bundle
-
-    with open_local(Permission.LEDGER) as studio:
-        log = studio.ledger()
-        # An output id has 16 digits, an entry's number never so many.
-        index = int(what) if what.isdigit() and len(what) < 16 else studio.release(what).entry_index
-        bundle = make_bundle(log, index, studio.notary().covering(index), disclose=disclose)
+    with open_as_caller() as session:
+        bundle = session.records.prove(what, disclose=disclose)
     text = json.dumps(bundle, ensure_ascii=False, indent=1) + "\n"
     if out is None:
         click.echo(text, nl=False)
     else:
-        _write(out, text.encode())
+        write_output(out, text.encode())
 
 
 @ledger.command("check-proof")
@@ -251,8 +205,8 @@ def erase(entry: int, field: str) -> None:
 
     `studio ledger show --entry N` lists what is kept, by FIELD.
     """
-    with open_local(Permission.ADMINISTER) as studio:
-        erasure = studio.ledger().erase(entry, field)
+    with open_as_caller() as session:
+        erasure = session.records.erase(entry, field)
     click.echo(f"erased; entry {erasure.index} says so. Backups made before still hold it.")
 
 
@@ -260,10 +214,11 @@ def erase(entry: int, field: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def accept_clock(yes: bool) -> None:
     """Say that the clock is right, where the studio was unused for half a year or more."""
-    with open_local(Permission.ADMINISTER) as studio:
+    with open_as_caller() as session:
+        session.require(Permission.ADMINISTER)
         if not yes:
             click.confirm("Is this machine's clock right?", abort=True, err=True)
-        entry = studio.ledger().accept_clock()
+        entry = session.records.accept_clock()
     click.echo(f"accepted; entry {entry.index} says so")
 
 
@@ -274,33 +229,19 @@ def rotate_key(purpose: str) -> None:
 
     A running studio uses it at once.
     """
-    with open_local(Permission.ADMINISTER) as studio:
-        number = studio.rotate_key("seal" if purpose == "seal" else "ledger")
+    with open_as_caller() as session:
+        number = session.operation.rotate_key("seal" if purpose == "seal" else "ledger")
     click.echo(f"{purpose} key {number} made; back up the keys folder")
-
-
-def _unchecked(studio: Studio) -> Ledger:
-    """The ledger as it is, even if nothing more may be appended to it."""
-    from studio.provenance.ledger.log import Ledger
-
-    return Ledger(studio.database(), studio.paths.outputs)
 
 
 def _keys(path: Path) -> Sequence[VerifierKey]:
     from studio.provenance.ledger.proof_bundle import read_keys
 
-    return read_keys(read_bytes(path).decode(errors="replace"))
+    return read_keys(_text(path))
 
 
-def _write(path: Path, content: bytes) -> None:
-    from studio.core.errors import UsageError
-    from watermark.util.files import replacing
-
-    try:
-        with replacing(path) as file:
-            file.write(content)
-    except OSError as exc:
-        raise UsageError(f"cannot write {path}: {exc.strerror}") from exc
+def _text(path: Path) -> str:
+    return read_bytes(path).decode(errors="replace")
 
 
 def _summary(body: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The ``studio`` command: parse, call :mod:`studio.app.container`, print, exit code.
+"""The ``studio`` command: parse, call a session's use case, print, exit code.
 
 With ``--json`` every command prints one JSON object a line on stdout; messages for people go to
 stderr. Exit codes: 0 done; 1 a negative verdict, a refusal or a cancellation; 2 wrong usage or
@@ -16,6 +16,7 @@ from studio.cli.accounts import account, login, logout, whoami
 from studio.cli.admin import backup, init, restore
 from studio.cli.audit import audit
 from studio.cli.benchmark import models_bench
+from studio.cli.caller import open_as_caller
 from studio.cli.consent import consent
 from studio.cli.credentials import credentials, receipt
 from studio.cli.generate import (
@@ -51,7 +52,7 @@ from watermark.cli.numbers import Count
 from watermark.cli.process import CommandGroup, verbose_option
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio, TagStatus
+    from studio.app.use_cases.catalog import TagStatus
 
 __all__ = ["cli", "exit_code", "main"]
 
@@ -136,13 +137,6 @@ cli.add_command(restore)
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
-def _open() -> Studio:
-    """The studio, as whoever types may use it."""
-    from studio.cli.caller import open_as_caller
-
-    return open_as_caller()
-
-
 # -- commands --------------------------------------------------------------------------------------
 
 
@@ -166,15 +160,15 @@ def page_address(host: str, port: int) -> str:
 @click.option("--mcp", is_flag=True, help="Serve the tools for assistants at /mcp as well.")
 def serve(host: str | None, port: int | None, public_detector: bool, mcp: bool) -> None:
     """Serve the page and its routes until interrupted."""
-    from studio.app.container import open_studio
+    from studio.app.gateway import open_gateway
     from studio.web.server import serve as run
 
-    with open_studio() as studio:  # whoever may start it; what visitors may do is decided there
-        for line in studio.recover().lines():
+    with open_gateway() as gateway:  # whoever may start it; what visitors may do is decided there
+        for line in gateway.recover().lines():
             click.echo(f"studio: {line}", err=True)
-        address = studio.config.server
+        address = gateway.config.server
         click.echo(page_address(host or address.host, port or address.port), err=True)
-        run(studio, host=host, port=port, public_detector=public_detector, mcp=mcp)
+        run(gateway, host=host, port=port, public_detector=public_detector, mcp=mcp)
 
 
 @cli.command()
@@ -186,8 +180,8 @@ def mcp() -> None:
     """
     from studio.web.mcp.stdio import serve_stdio
 
-    with _open() as studio:
-        serve_stdio(studio)
+    with open_as_caller() as session:
+        serve_stdio(session)
 
 
 @cli.command()
@@ -198,9 +192,9 @@ def tags(use: str | None, territory: str | None, model: str | None, as_json: boo
 
     A tag is marked with + where music can be made with it: it is granted, and the model knows it.
     """
-    with _open() as studio:
-        model = model or studio.config.generation.model
-        statuses = studio.tag_status(model=model, use=use, territory=territory)
+    with open_as_caller() as session:
+        model = model or session.config.generation.model
+        statuses = session.catalog.tag_status(model=model, use=use, territory=territory)
     kind = None
     for status in sorted(statuses, key=lambda status: listing_key(status.tag)):
         if as_json:
@@ -227,8 +221,8 @@ models.add_command(models_bench)
 @_json_option
 def models_list(as_json: bool) -> None:
     """List the configured models and the uses their licences permit."""
-    with _open() as studio:
-        for config in studio.models().values():
+    with open_as_caller() as session:
+        for config in session.catalog.models().values():
             if as_json:
                 emit(_model_json(config))
             else:
@@ -243,8 +237,8 @@ def models_info(model: str, as_json: bool) -> None:
     """Show one MODEL: licence, training basis, digest, rate, tags it knows."""
     from studio.music.models.config import describe
 
-    with _open() as studio:
-        config = studio.models().get(model)
+    with open_as_caller() as session:
+        config = session.catalog.models().get(model)
     if config is None:
         raise UsageError(f"unknown model {model!r}; `studio models list` lists them")
     info = describe(config)

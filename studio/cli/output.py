@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from watermark.cli import process
-
-if TYPE_CHECKING:
-    from studio.accounts.permissions import Permission
-    from studio.app.container import Studio
 
 __all__ = [
     "DONE",
@@ -22,8 +18,8 @@ __all__ = [
     "WRONG_USAGE",
     "emit",
     "json_option",
-    "open_local",
     "read_bytes",
+    "write_output",
 ]
 
 DONE, NEGATIVE, WRONG_USAGE, UNREADABLE, FAILED = 0, 1, 2, 3, process.FAILED
@@ -36,13 +32,6 @@ def emit(body: Mapping[str, Any]) -> None:
     process.emit(body, sort_keys=True)
 
 
-def open_local(permission: Permission) -> Studio:
-    """The whole studio of this machine, for a caller with that right; for its inner parts."""
-    from studio.cli.caller import open_with
-
-    return open_with(permission)
-
-
 def read_bytes(path: Path) -> bytes:
     """A file the caller named. Raises :class:`UnreadableProofError` where it cannot be read."""
     from studio.core.errors import UnreadableProofError
@@ -51,3 +40,15 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise UnreadableProofError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def write_output(path: Path, content: bytes | str) -> None:
+    """Write what the caller asked for, whole or not at all. Raises :class:`UsageError`."""
+    from studio.core.errors import UsageError
+    from watermark.util.files import replacing
+
+    try:
+        with replacing(path) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+    except OSError as exc:
+        raise UsageError(f"cannot write {path}: {exc.strerror}") from exc

@@ -16,8 +16,8 @@ def publish(output_id: str) -> None:
 
     Until then it only says that a recording is from here. Recorded in the ledger.
     """
-    with open_as_caller() as studio:
-        studio.publish(output_id)
+    with open_as_caller() as session:
+        session.outputs.publish(output_id)
     click.echo(f"{output_id} is public")
 
 
@@ -27,6 +27,6 @@ def unpublish(output_id: str) -> None:
     """Make OUTPUT_ID private again: the public detector no longer tells its title.
 
     Recorded in the ledger."""
-    with open_as_caller() as studio:
-        studio.publish(output_id, public=False)
+    with open_as_caller() as session:
+        session.outputs.publish(output_id, public=False)
     click.echo(f"{output_id} is private")

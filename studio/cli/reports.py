@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from studio.cli.caller import open_as_caller
-from studio.cli.output import DONE, NEGATIVE, emit, json_option
+from studio.cli.output import DONE, NEGATIVE, emit, json_option, write_output
 from studio.core.errors import UsageError
 from watermark.cli.numbers import Count
 from watermark.cli.paths import INPUT, OutputFile
-from watermark.util.files import write_file
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.session import Session
     from studio.reports.statements.statement import Period
 
 __all__ = ["disclosure", "names", "statement", "usage"]
@@ -55,24 +54,21 @@ def statement(
     if everybody == (holder is not None):
         raise UsageError("name one --holder, or ask for --all")
     period = parse_period(start, end)
-    with open_as_caller() as studio:
+    with open_as_caller() as session:
         if holder is None:
-            ctx.exit(DONE if _everybody(studio, period, as_of) else NEGATIVE)
-        text = write(studio.statement(holder, period, as_of=as_of), format)
+            ctx.exit(DONE if _everybody(session, period, as_of) else NEGATIVE)
+        text = write(session.consent.statement(holder, period, as_of=as_of), format)
     if out is None:
         click.echo(text, nl=False)
         return
-    try:
-        write_file(out, text.encode(), mode=None)
-    except OSError as exc:
-        raise UsageError(f"cannot write {out}: {exc.strerror}") from exc
+    write_output(out, text)
 
 
-def _everybody(studio: Studio, period: Period, as_of: int | None) -> bool:
+def _everybody(session: Session, period: Period, as_of: int | None) -> bool:
     """One JSON line for each holder and two for the sums; whether they agree."""
     from studio.reports.statements.statement import summary_of
 
-    result = studio.reconcile(period, as_of=as_of)
+    result = session.consent.reconcile(period, as_of=as_of)
     for holder, sums in result.holders.items():
         emit({"holder": holder, **summary_of(sums)})
     emit({"all_holders": summary_of(result.lines), "ledger": summary_of(result.entries),
@@ -84,8 +80,8 @@ def _everybody(studio: Studio, period: Period, as_of: int | None) -> bool:
 @click.argument("output_id")
 def disclosure(output_id: str) -> None:
     """Print what a platform asks about OUTPUT_ID: AI and human contribution, consent, proof."""
-    with open_as_caller() as studio:
-        body = studio.disclosure(output_id)
+    with open_as_caller() as session:
+        body = session.outputs.disclosure(output_id)
     click.echo(json.dumps(body, ensure_ascii=False, indent=2))
 
 
@@ -101,10 +97,9 @@ def names() -> None:
 def names_check(ctx: click.Context, texts: tuple[str, ...], as_json: bool) -> None:
     """Say of each TEXT whether it could be a title, or whose name stands in its way."""
     code = DONE
-    with open_as_caller() as studio:
-        screen = studio.name_screen()
-    for text in texts:
-        found = screen.find(text)
+    with open_as_caller() as session:
+        answers = [(text, session.catalog.names_in(text)) for text in texts]
+    for text, found in answers:
         code = NEGATIVE if found else code
         if as_json:
             hits = [{"name": f.name, "found": f.found, "how": str(f.how)} for f in found]
@@ -120,10 +115,10 @@ def names_check(ctx: click.Context, texts: tuple[str, ...], as_json: bool) -> No
 @json_option
 def names_measure(table: Path, as_json: bool) -> None:
     """Measure recall and false refusals on TABLE: lines of refuse|allow, kind, text, with tabs."""
-    from studio.consent.name_screen.evaluation import measure, read_table
+    from studio.consent.name_screen.evaluation import read_table
 
-    with open_as_caller() as studio:
-        result = measure(studio.name_screen(), read_table(table)).to_json()
+    with open_as_caller() as session:
+        result = session.catalog.measure_name_screen(read_table(table)).to_json()
     if as_json:
         emit(result)
         return
@@ -147,8 +142,8 @@ def usage(day: str | None, as_json: bool) -> None:
         when = None if day is None else datetime.fromisoformat(day).replace(tzinfo=UTC)
     except ValueError:
         raise UsageError(f"{day!r} is no day; write it as 2026-11-22") from None
-    with open_as_caller() as studio:
-        body = studio.usage(when).to_json()
+    with open_as_caller() as session:
+        body = session.operation.usage(when).to_json()
     if as_json:
         emit(body)
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from studio.cli.output import write_output
 from studio.core.errors import UsageError
 from watermark.cli.numbers import Count
 from watermark.cli.paths import INPUT, OutputFile
@@ -29,7 +30,6 @@ __all__ = [
     "revoke",
     "sign_shipped",
     "tags",
-    "write_out",
 ]
 
 _FILE = INPUT
@@ -238,22 +238,11 @@ def sign_shipped(folder: Path, keys: Path, holder: str | None) -> None:
     present = [path.name for path in signed.glob("*.json")]
     files = sign_drafts(Drafts(folder), key_of, only=holder, present=present)
     for name, content in files.items():
-        write_out(signed / name, content)
+        write_output(signed / name, content)
         click.echo(printable(str(signed / name)))
 
 
 # -- helpers ---------------------------------------------------------------------------------------
-
-
-def write_out(path: Path, content: bytes) -> None:
-    """The whole file, or none. Raises :class:`UsageError`."""
-    from watermark.util.files import replacing
-
-    try:
-        with replacing(path) as file:
-            file.write(content)
-    except OSError as exc:
-        raise UsageError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def _load(path: Path) -> SigningKey:
@@ -289,6 +278,6 @@ def _write(
             f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()
         )
         raise UsageError(f"this cannot be signed: {faults}") from exc
-    write_out(out, write_file([sign(document, *signers)]))
+    write_output(out, write_file([sign(document, *signers)]))
     where = "in every studio" if document.audience == "*" else f"in {document.audience} only"
     click.echo(f"signed; it counts {where}", err=True)

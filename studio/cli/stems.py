@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from studio.cli.caller import open_as_caller
-from studio.cli.output import emit, json_option
+from studio.cli.output import emit, json_option, write_output
 from studio.cli.progress import Meter
 from studio.core.config import FORMATS
 from studio.core.errors import UsageError
@@ -17,7 +17,7 @@ from watermark.cli.paths import OutputFile, OutputFolder
 from watermark.cli.process import printable
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.session import Session
     from studio.generation.renditions import Stems
 
 __all__ = ["hand_out", "require_score", "score", "stems"]
@@ -32,10 +32,10 @@ def score(output_id: str, midi: Path | None, as_json: bool) -> None:
 
     A MIDI file carries the output's id, title and credits and is recorded in the ledger.
     """
-    with open_as_caller() as studio:
+    with open_as_caller() as session:
         if midi is not None:
-            _write_score(studio, output_id, midi)
-        found = studio.score(output_id)
+            _write_score(session, output_id, midi)
+        found = session.outputs.score(output_id)
     if as_json:
         emit(json.loads(found.to_json()))
         return
@@ -55,63 +55,53 @@ def stems(output_id: str, out: Path, format: str | None, as_json: bool) -> None:
     The recorded score is performed again as it was. Consent is asked again. A stem without sound
     is left out.
     """
-    with open_as_caller() as studio:
-        body = _write_stems(studio, output_id, out, format)
+    with open_as_caller() as session:
+        body = _write_stems(session, output_id, out, format)
     if as_json:
         emit(body)
 
 
-def require_score(studio: Studio, model: str, folder: Path | None, midi: Path | None) -> None:
+def require_score(session: Session, model: str, folder: Path | None, midi: Path | None) -> None:
     """Refuse before any music is made what a model without scores cannot give."""
     from studio.music.models.config import performs_scores
 
-    known = studio.models().get(model)
+    known = session.catalog.models().get(model)
     if (folder is not None or midi is not None) and known and not performs_scores(known):
         raise UsageError(f"model {model!r} plays from no score, so it gives no stems and no MIDI")
 
 
 def hand_out(
-    studio: Studio, output_id: str, folder: Path | None, midi: Path | None
+    session: Session, output_id: str, folder: Path | None, midi: Path | None
 ) -> dict[str, Any]:
     """Write stems and score of a new output where they are wanted; what was written."""
     made: dict[str, Any] = {}
     if midi is not None:
-        made["midi"] = _write_score(studio, output_id, midi)
+        made["midi"] = _write_score(session, output_id, midi)
     if folder is not None:
-        made["stems"] = _write_stems(studio, output_id, folder, None)
+        made["stems"] = _write_stems(session, output_id, folder, None)
     return made
 
 
-def _write_score(studio: Studio, output_id: str, path: Path) -> dict[str, Any]:
-    made = studio.score_file(output_id)
-    _write(path, made.content)
+def _write_score(session: Session, output_id: str, path: Path) -> dict[str, Any]:
+    made = session.outputs.score_file(output_id)
+    write_output(path, made.content)
     click.echo(f"{printable(str(path))} (ledger entry {made.entry_index})", err=True)
     return {"file": str(path), "sha256": made.sha256, "entry": made.entry_index}
 
 
 def _write_stems(
-    studio: Studio, output_id: str, folder: Path, format: str | None
+    session: Session, output_id: str, folder: Path, format: str | None
 ) -> dict[str, Any]:
     chosen = next((known for known in FORMATS if known == format), None)
-    made: Stems = studio.stems(output_id, format=chosen, progress=Meter())
+    made: Stems = session.generation.stems(output_id, format=chosen, progress=Meter())
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise UsageError(f"cannot make {folder}: {exc.strerror}") from exc
     for file in made.files:
-        _write(folder / file.name, file.content)
+        write_output(folder / file.name, file.content)
         click.echo(printable(str(folder / file.name)), err=True)
     for left in made.left_out:
         click.echo(f"left out  {left.text()}", err=True)
     click.echo(f"ledger entry  {made.entry_index} ({made.entry_hash})", err=True)
     return made.to_json()
-
-
-def _write(path: Path, content: bytes) -> None:
-    from watermark.util.files import replacing
-
-    try:
-        with replacing(path) as file:
-            file.write(content)
-    except OSError as exc:
-        raise UsageError(f"cannot write {path}: {exc.strerror}") from exc

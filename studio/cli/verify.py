@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from studio.accounts.permissions import Permission
-from studio.cli.output import DONE, FAILED, NEGATIVE, UNREADABLE, emit, json_option, open_local
+from studio.cli.caller import open_as_caller
+from studio.cli.output import DONE, FAILED, NEGATIVE, UNREADABLE, emit, json_option, write_output
 from studio.core.errors import FileAbsentError, StudioError, UsageError
 from watermark.batch.files import ColumnKind
 from watermark.batch.pool import Failure, Report
@@ -33,7 +34,8 @@ from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, printable
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio, VerifyReport
+    from studio.app.session import Session
+    from studio.verification.report import VerifyReport
 
 __all__ = ["scan", "verify"]
 
@@ -99,8 +101,9 @@ def verify(
     if report_path is not None:
         paths = apart_from(paths, report_path)
     code, reports, stopped = DONE, [], False
-    with open_local(Permission.VERIFY) as studio:
-        start = _starter(studio, jobs, record=not no_record, in_process=in_process)
+    with open_as_caller(trust_uploads=in_process) as session:
+        session.require(Permission.VERIFY)
+        start = _starter(session, jobs, record=not no_record, in_process=in_process)
         try:
             for file, answer in answers(paths, start, jobs=jobs):
                 if isinstance(answer, StudioError):
@@ -153,8 +156,8 @@ def scan(
 
     Exit code 0 when all was examined, whatever was found; 3 if files could not be read.
     """
-    with open_local(Permission.VERIFY) as studio:
-        count = studio.ledger().output_count()
+    with open_as_caller(trust_uploads=in_process) as session:
+        count = session.verification.output_count()
 
         def again(known: Mapping[str, Any]) -> bool:
             told = known.get("registered")  # None: it could not be read
@@ -162,10 +165,10 @@ def scan(
 
         code = run_scan(
             paths_of(files, files_from, skip),
-            _starter(studio, jobs, record=record, in_process=in_process),
+            _starter(session, jobs, record=record, in_process=in_process),
             _record_of,
             out=out,
-            reader=str(studio.sealer().describe()["pair"]),
+            reader=session.verification.seal_model(),
             columns=_COLUMNS,
             row_of=_row_of,
             jobs=jobs,
@@ -175,34 +178,34 @@ def scan(
     ctx.exit(code)
 
 
-def _starter(studio: Studio, jobs: int, *, record: bool, in_process: bool) -> Callable[[], _Work]:
+def _starter(session: Session, jobs: int, *, record: bool, in_process: bool) -> Callable[[], _Work]:
     """What starts the work: here on the studio that is open, or on one of each worker's own."""
     if jobs:
         return partial(_start, record, in_process)
-    return lambda: _work(studio, record, in_process)
+    return lambda: _work(session, record, in_process)
 
 
 def _start(record: bool, in_process: bool) -> _Work:
     """In a worker process. The caller's right was checked in the parent."""
-    from studio.app.container import open_studio
+    from studio.accounts.permissions import LOCAL_OWNER
+    from studio.app.gateway import open_gateway
 
-    return _work(open_studio(), record, in_process)
+    gateway = open_gateway(trust_uploads=in_process)
+    return _work(gateway.session(LOCAL_OWNER), record, in_process)
 
 
-def _work(studio: Studio, record: bool, in_process: bool) -> _Work:
+def _work(session: Session, record: bool, in_process: bool) -> _Work:
     from watermark.audio.waveform import STREAM_LIMITS
 
     limits = replace(
         STREAM_LIMITS,
         isolated=not in_process,
-        unfiltered=studio.config.uploads.allow_unfiltered,
+        unfiltered=session.config.uploads.allow_unfiltered,
     )
-    if in_process:
-        studio.trust_uploads()
 
     def work(file: str, report: Report) -> VerifyReport | StudioError | Failure:
         try:
-            return studio.verify(file, record=record, limits=limits, progress=report)
+            return session.verification.verify(file, record=record, limits=limits, progress=report)
         except FileAbsentError as exc:
             told = str(exc).removeprefix(f"{Path(file).name}: ")
             return _Absent(told.removesuffix(", or it is no longer here"))
@@ -258,12 +261,7 @@ def _print(report: VerifyReport) -> None:
 def _write_report(path: Path, reports: list[VerifyReport]) -> None:
     from studio.reports.verification.json import as_json
     from studio.reports.verification.page import report_page
-    from watermark.util.files import replacing
 
     text = report_page(reports) if path.suffix.lower() == ".html" else as_json(reports)
-    try:
-        with replacing(path) as file:
-            file.write(text.encode())
-    except OSError as exc:
-        raise UsageError(f"cannot write {path.name}: {exc.strerror}") from exc
+    write_output(path, text)
     click.echo(f"report: {printable(str(path))}", err=True)

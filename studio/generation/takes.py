@@ -1,8 +1,8 @@
 """Several takes of one request: each with its own seed, seal and record, their music made together.
 
-A take is what :meth:`studio.app.container.Studio.generate` makes of the same request with the
-take's seed: its music is the same alone and beside the others, for a model draws pieces that are
-asked for at the same time together (:mod:`studio.music.models.batching`).
+A take is what the pipeline makes of the same request with the take's seed: its music is the same
+alone and beside the others, for a model draws pieces that are asked for at the same time together
+(:mod:`studio.music.models.batching`).
 
 >>> from studio.provenance.release import GenerationRequest
 >>> request = GenerationRequest(("genre/jazz",), 10.0, "experiment", "house", "wav", seed=7)

@@ -25,7 +25,8 @@ from watermark.errors import WatermarkError
 
 if TYPE_CHECKING:
     from studio.accounts.permissions import Actor
-    from studio.app.container import Studio, VerifyReport
+    from studio.app.session import Session
+    from studio.verification.report import VerifyReport
     from studio.web.uploads import Uploads
     from watermark.audio.waveform import DecodeLimits
 
@@ -67,7 +68,7 @@ class Examination:
     id: str
     name: str
     path: Path
-    studio: Studio  # as the account may use it
+    session: Session  # the account's
     long: bool = False
     state: ExaminationState = ExaminationState.WAITING
     report: VerifyReport | None = None
@@ -128,7 +129,9 @@ class Examinations:
         with self._lock:
             return self._folders.setdefault(owner, Folder(owner))
 
-    def add(self, owner: str, studio: Studio, path: Path, *, name: str, long: bool = False) -> None:
+    def add(
+        self, owner: str, session: Session, path: Path, *, name: str, long: bool = False
+    ) -> None:
         """Put a file in line; it is deleted once it was examined. ``long``: it is known to be.
 
         Raises :class:`~studio.core.errors.UsageError` for a path that is no upload, and where as
@@ -137,7 +140,7 @@ class Examinations:
         if not self._uploads.hold(path):
             raise UsageError(f"{name} is no longer here; drop it again")
         folder = self.folder(owner)
-        item = Examination(secrets.token_hex(8), name, path, studio, long=long)
+        item = Examination(secrets.token_hex(8), name, path, session, long=long)
         with folder.changed:
             if sum(not each.state.ended for each in folder.items) >= _WAITING:
                 self._uploads.discard(path)
@@ -236,16 +239,16 @@ class Examinations:
         def told(seconds: float) -> None:
             if cancel.is_set():
                 raise CancelledError
-            if not item.long and seconds > item.studio.config.uploads.max_duration_s:
+            if not item.long and seconds > item.session.config.uploads.max_duration_s:
                 raise _LongError
             tell(seconds)
 
         state = ExaminationState.FAILED
         try:
-            item.report = item.studio.verify(
+            item.report = item.session.verification.verify(
                 item.path,
                 limits=self._limits(item),
-                max_values=item.studio.config.uploads.max_values
+                max_values=item.session.config.uploads.max_values
                 * (_LONG_SHARE if item.long else 1),
                 progress=told,
             )
@@ -283,7 +286,7 @@ class Examinations:
         """Longer than an upload may be: how long a file is shows only when it is read."""
         from watermark.audio.waveform import DecodeLimits
 
-        uploads = item.studio.config.uploads
+        uploads = item.session.config.uploads
         return DecodeLimits(
             max_duration_s=LONG_S,
             max_bytes=uploads.max_bytes,

@@ -14,16 +14,17 @@ from studio.accounts.permissions import Actor
 from studio.core.errors import GenerationCancelledError, NotYoursError, StudioError
 from studio.generation.takes import Take
 from studio.web.errors import answer_of
-from studio.web.jobs import Job, JobRunner
+from studio.web.jobs import Job, JobRunner, Report
 from studio.web.middleware.rate_limit import log_failure
 
 if TYPE_CHECKING:
-    from studio.app.container import Release, Studio
+    from studio.app.session import Session
+    from studio.provenance.release import Release
 
 __all__ = ["BookedJob", "JobBook", "Making"]
 
-Making = Callable[..., "Release | tuple[Take, ...]"]
-"""Makes music, or several takes: called with a studio, ``progress`` and ``cancel``."""
+Making = Callable[["Session", Report, threading.Event], "Release | tuple[Take, ...]"]
+"""Makes music, or several takes, in a session; tells its progress, and stops on an event."""
 
 _KEPT_S = 3600.0  # an ended job can be asked for so long
 
@@ -89,8 +90,8 @@ class JobBook:
         self._lock = threading.Lock()
         self._jobs: dict[str, BookedJob] = {}
 
-    def book(self, studio: Studio, actor: Actor, work: Making, *, account: str) -> BookedJob:
-        """Put a request in line. ``studio``, which ``work`` is given, is the actor's own view.
+    def book(self, session: Session, work: Making, *, account: str) -> BookedJob:
+        """Put a request of the session's actor in line; ``work`` is given the session.
 
         ``account`` pays for it. Raises :class:`~studio.web.jobs.TooManyRequestsError` and
         :class:`~studio.web.jobs.BusyError`.
@@ -100,10 +101,10 @@ class JobBook:
             id_ = secrets.token_hex(16)
             booked = BookedJob(
                 id=id_,
-                account_id=actor.account_id,
+                account_id=session.actor.account_id,
                 booked_at=time.monotonic(),
                 job=self._runner.submit(
-                    lambda report, cancel: _logged(id_, studio, work, report, cancel),
+                    lambda report, cancel: _logged(id_, session, work, report, cancel),
                     account=account,
                     id_=id_,
                 ),
@@ -137,10 +138,10 @@ def _told(error: StudioError) -> dict[str, str]:
 
 
 def _logged(
-    id_: str, studio: Studio, work: Making, report: Any, cancel: threading.Event
+    id_: str, session: Session, work: Making, report: Report, cancel: threading.Event
 ) -> tuple[Take, ...]:
     try:
-        made = work(studio, progress=report, cancel=cancel)
+        made = work(session, report, cancel)
         if not isinstance(made, tuple):
             return (Take(made.request, made),)
         for take in made:

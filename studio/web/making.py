@@ -37,7 +37,7 @@ from studio.web.watching import watch
 from watermark.errors import WatermarkError
 
 if TYPE_CHECKING:
-    from studio.app.container import Release
+    from studio.provenance.release import Release
 
 __all__ = ["JobState", "MadeJob", "Making", "Work"]
 

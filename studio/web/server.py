@@ -37,7 +37,7 @@ from studio.web.ui.login import login_routes
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
     from studio.core.config import ServerConfig
     from studio.web.mcp.http import McpOverHttp
     from studio.web.middleware.page_gate import PageRules
@@ -54,15 +54,15 @@ _LONG = {"running": 1, "waiting": 30}  # recordings longer than an upload may be
 _LONG_EXAMINATION_S = 7200.0  # of one of them
 
 
-def _runners(studio: Studio) -> tuple[JobRunner, JobRunner, JobRunner]:
+def _runners(gateway: Gateway) -> tuple[JobRunner, JobRunner, JobRunner]:
     """What makes music, what examines recordings, and what examines long ones."""
-    accounts, uploads = studio.config.accounts, studio.config.uploads
+    accounts, uploads = gateway.config.accounts, gateway.config.uploads
 
     def may(permission: Permission, account: str) -> bool:
         if not is_account(account):  # nobody has to sign in here
             return True
         try:
-            return studio.accounts().may(account, permission)
+            return gateway.may(account, permission)
         except StudioError:  # the database is busy; the release asks again
             return True
 
@@ -86,7 +86,7 @@ def _runners(studio: Studio) -> tuple[JobRunner, JobRunner, JobRunner]:
     return making, checking, long
 
 
-def create_app(studio: Studio) -> FastAPI:
+def create_app(gateway: Gateway) -> FastAPI:
     """Routes and page over one studio, as an ASGI application."""
     # Read by Gradio when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -97,12 +97,12 @@ def create_app(studio: Studio) -> FastAPI:
     from studio.web.ui.verify_routes import verify_routes
 
     # Uploads lie in the home, so that users of one machine do not share a folder of Gradio's.
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.paths.uploads)
+    os.environ["GRADIO_TEMP_DIR"] = str(gateway.paths.uploads)
     claims = Claims()
-    making, checking, long = _runners(studio)
-    public = public_line(studio)
+    making, checking, long = _runners(gateway)
+    public = public_line(gateway)
 
-    mcp = _mcp(studio, checking)
+    mcp = _mcp(gateway, checking)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -119,19 +119,19 @@ def create_app(studio: Studio) -> FastAPI:
     metrics.follow("long", long)
     metrics.follow("public", public)
     api = create_api(
-        studio, claims, making=making, checking=checking, metrics=metrics, lifespan=lifespan
+        gateway, claims, making=making, checking=checking, metrics=metrics, lifespan=lifespan
     )
     rules: PageRules = api.state.page_rules
-    api.include_router(login_routes(studio))
-    api.include_router(public_routes(studio, public))
+    api.include_router(login_routes(gateway))
+    api.include_router(public_routes(gateway, public))
     if mcp is not None:
         api.router.routes.append(mcp.route())
     examinations = Examinations(checking, long, rules.uploads)
     api.include_router(verify_routes(examinations))
     page = build_page(
-        studio,
+        gateway,
         claims,
-        making=Making(making, studio.paths.home / "page-jobs.json"),
+        making=Making(making, gateway.paths.home / "page-jobs.json"),
         examinations=examinations,
         discard=rules.uploads.discard,
     )
@@ -147,7 +147,7 @@ def create_app(studio: Studio) -> FastAPI:
         theme=theme(),
         css=asset("style.css"),
         favicon_path=str(files("studio.web.ui") / "assets" / "seal.svg"),
-        max_file_size=studio.config.uploads.max_bytes,
+        max_file_size=gateway.config.uploads.max_bytes,
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -158,13 +158,13 @@ def create_app(studio: Studio) -> FastAPI:
     return app
 
 
-def _mcp(studio: Studio, checking: JobRunner) -> McpOverHttp | None:
+def _mcp(gateway: Gateway, checking: JobRunner) -> McpOverHttp | None:
     """The tools for assistants, where they are switched on."""
-    if not studio.config.server.mcp:
+    if not gateway.config.server.mcp:
         return None
     from studio.web.mcp.http import McpOverHttp
 
-    return McpOverHttp(studio, checking)
+    return McpOverHttp(gateway, checking)
 
 
 def _name_of(request: Request) -> str | None:
@@ -173,7 +173,7 @@ def _name_of(request: Request) -> str | None:
 
 
 def serve(
-    studio: Studio,
+    gateway: Gateway,
     *,
     host: str | None = None,
     port: int | None = None,
@@ -192,16 +192,11 @@ def serve(
 
     from studio.web.protocol import OrderlyServer
 
-    host = host or studio.config.server.host
-    port = studio.config.server.port if port is None else port
-    server = studio.config.server.model_copy(update={"host": host, "port": port})
-    if mcp:
-        server = server.model_copy(update={"mcp": True})
-    detector = studio.config.public_detector
-    if public_detector:
-        detector = detector.model_copy(update={"enabled": True})
-    studio.config = studio.config.model_copy(update={"server": server, "public_detector": detector})
-    _check_openness(studio, host)
+    server = gateway.config.server
+    host, port = host or server.host, server.port if port is None else port
+    server = gateway.listen_on(host, port, public_detector=public_detector, mcp=mcp)
+    detector = gateway.config.public_detector
+    _check_openness(gateway, host)
     _check_address(host, port)
     for doubt in doubts_about(server):
         _logger.warning(doubt)
@@ -209,13 +204,13 @@ def serve(
         _logger.warning(
             "public_detector.contact is not set: the public is not told where to complain"
         )
-    warn_of_weakness(studio.config.uploads)
-    studio.security_log().anchor(studio.ledger())
+    warn_of_weakness(gateway.config.uploads)
+    gateway.anchor_security_log()
     # The page promises to ask no other host; a hub model's files then have to be here already.
     # HF_HUB_OFFLINE=0 in the environment allows fetching them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    threading.Thread(target=_warm_up, args=[studio], name="studio-warm-up", daemon=True).start()
-    settings = uvicorn.Config(create_app(studio), host=host, port=port, **server_settings())
+    threading.Thread(target=gateway.load_models, name="studio-warm-up", daemon=True).start()
+    settings = uvicorn.Config(create_app(gateway), host=host, port=port, **server_settings())
     OrderlyServer(settings).run_to_the_end()
 
 
@@ -239,18 +234,9 @@ def server_settings() -> dict[str, Any]:
     }
 
 
-def _warm_up(studio: Studio) -> None:
-    """Load the default model and the seal while the first visitor is still choosing."""
-    try:
-        studio.sealer()
-        studio.generator(studio.config.generation.model).load()
-    except StudioError as exc:  # the visitor who needs it is told what to do
-        _logger.warning("not loaded ahead: %s", exc)
-
-
-def _check_openness(studio: Studio, host: str) -> None:
+def _check_openness(gateway: Gateway, host: str) -> None:
     """A studio without accounts lets everybody do everything: on this machine only."""
-    if not _is_loopback(host) and not studio.accounts().exist():
+    if not _is_loopback(host) and not gateway.has_accounts():
         raise ConfigError(
             f"listening on {host} would let anybody who reaches it in, because there are no "
             "accounts yet; make one with: studio account add NAME --role administrator"

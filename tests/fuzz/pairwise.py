@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.inputs.files import PANS, cut, tagged, wav_sizes
+from tests.support.studios import as_owner
 from watermark.errors import AudioError, CarrierError
 
 __all__ = ["DIMENSIONS", "pairwise"]
@@ -161,8 +162,10 @@ def main() -> int:
         folder = Path(name)
         piece = PlainGenerator(music(1, SECONDS, 44_100, 2))
         with make_studio(folder / "studio", seal=model, generator=piece, isolate=True) as studio:
-            request = studio.request(["genre/jazz"], duration_s=SECONDS, seed=1, format="wav")
-            ours = studio.generate(request).path
+            request = as_owner(studio).generation.request(
+                ["genre/jazz"], duration_s=SECONDS, seed=1, format="wav"
+            )
+            ours = as_owner(studio).generation.create(request).path
             other = folder / "other.wav"
             write(other, Waveform(np.array(music(2, SECONDS, 44_100, 2).samples), 44_100))
             end = time.monotonic() + 60 * options.minutes
@@ -177,7 +180,7 @@ def main() -> int:
                         continue
                     tally["inputs"] += 1
                     try:
-                        verdict = str(studio.verify(path).verdict)
+                        verdict = str(as_owner(studio).verification.verify(path).verdict)
                         tally[f"{'sealed' if sealed else 'other'}: {verdict}"] += 1
                         print(f"{row} sealed={sealed}: {verdict}", file=sys.stderr, flush=True)
                         if not right(row, verdict, sealed=sealed):

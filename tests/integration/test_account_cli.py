@@ -176,9 +176,9 @@ def test_a_studio_without_accounts_does_not_listen_to_other_machines(studio):
 def test_no_command_opens_the_studio_behind_the_access_layers_back():
     root = Path(__file__).parents[2] / "studio"
     opening = {
-        path.name: path.read_text().count("open_studio()")
+        path.name: path.read_text().count("open_gateway(")
         for path in (root / "cli").glob("*.py")
-        if "open_studio()" in path.read_text()
+        if "open_gateway(" in path.read_text()
     }
     # login, logout and whoami come before there is a caller; serve asks each visitor instead; the
     # worker of a long verification trusts the parent that asked.

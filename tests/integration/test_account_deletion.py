@@ -13,7 +13,7 @@ from studio.cli.main import cli
 from studio.core.errors import SignInError, UsageError
 from studio.provenance.ledger.proof_bundle import check_bundle
 from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_account, as_owner, make_studio
 
 TITLE, NOTE, NAME = "Zebraquist by the lake", "for Quagga", "melusine"
 HERE = "198.51.100.77"
@@ -34,9 +34,10 @@ def made(house):
     house.accounts().sign_in(NAME, PASSWORD, address=HERE)
     with pytest.raises(SignInError):
         house.accounts().sign_in(NAME, "wrong", address=HERE)
-    account = house.accounts().named(NAME)
-    request = house.request(["genre/jazz"], duration_s=6.0, seed=3, title=TITLE, note=NOTE)
-    return house.generate(request, account=account.account_id)
+    request = as_owner(house).generation.request(
+        ["genre/jazz"], duration_s=6.0, seed=3, title=TITLE, note=NOTE
+    )
+    return as_account(house, NAME).generation.create(request)
 
 
 def traces(house, *texts: str) -> list[str]:
@@ -68,7 +69,7 @@ def test_what_is_personal_is_gone_from_the_files(house, made):
     with pytest.raises(SignInError):
         house.accounts().sign_in(NAME, PASSWORD, address="192.0.2.1")
     assert NAME not in [account.name for account in house.accounts().all()]
-    release = house.release(made.output_id)
+    release = as_owner(house).outputs.get(made.output_id)
     assert (release.request.title, release.title) == (None, f"Jazz ({made.output_id[:4]})")
     events = house.security_log().events(limit=1000)
     assert NAME not in str(events)
@@ -79,29 +80,30 @@ def test_what_is_personal_is_gone_from_the_files(house, made):
 
 def test_everything_still_proves(house, made):
     keys = house.notary().verifiers
-    before = json.dumps(house.proof(made.output_id, disclose=True)).encode()
+    before = json.dumps(as_owner(house).outputs.proof(made.output_id, disclose=True)).encode()
     owner = house.accounts().owner_of(made.output_id)
     remove(house)
     assert house.ledger().verify().ok
     assert house.security_log().check(house.ledger()).ok
     house.notary().check()
-    after = json.dumps(house.proof(made.output_id, disclose=True)).encode()
+    after = json.dumps(as_owner(house).outputs.proof(made.output_id, disclose=True)).encode()
     assert check_bundle(before, keys).body == check_bundle(after, keys).body
     assert TITLE in before.decode(), "what was disclosed before is out"
     assert TITLE not in after.decode()
     assert house.accounts().owner_of(made.output_id) == owner
-    assert house.verify(made.path).seal_id == made.seal_id
+    assert as_owner(house).verification.verify(made.path).seal_id == made.seal_id
     kinds = [entry.kind for entry in house.ledger().entries() if entry.kind != "verification"]
     assert kinds[-3:] == ["account", "erasure", "account"]
     assert house.ledger().entries(kind="account")[-1].body["change"] == "deleted"
 
 
 def test_others_keep_what_is_theirs(house, made):
-    ada = house.accounts().named("ada").account_id
-    request = house.request(["genre/jazz"], duration_s=6.0, seed=4, title="Ada's", note="hers")
-    hers = house.generate(request, account=ada)
+    request = as_owner(house).generation.request(
+        ["genre/jazz"], duration_s=6.0, seed=4, title="Ada's", note="hers"
+    )
+    hers = as_account(house, "ada").generation.create(request)
     remove(house)
-    assert house.release(hers.output_id).title == "Ada's"
+    assert as_owner(house).outputs.get(hers.output_id).title == "Ada's"
     assert house.accounts().sign_in("ada", PASSWORD, address=HERE)
     assert HERE in [event.address for event in house.security_log().events()]
 
@@ -118,7 +120,7 @@ def test_the_name_is_free_again_and_opens_nothing_old(house, made):
 
 
 def test_on_the_command_line(house, tmp_path, monkeypatch):
-    monkeypatch.setattr(studio.app.container, "open_studio", lambda: house)
+    monkeypatch.setattr(studio.app.container, "open_container", lambda: house)
     monkeypatch.setattr(house, "close", lambda: None)
     token = house.accounts().sign_in("root", PASSWORD, address=HERE).token
     monkeypatch.setenv("STUDIO_TOKEN", token)

@@ -11,13 +11,14 @@ import os
 import pytest
 from click.testing import CliRunner
 
-from studio.app.container import open_studio
+from studio.app.container import open_container
 from studio.cli.main import cli as studio_command
 from studio.core.config import load_config
 from studio.core.errors import ConfigError, FileAbsentError
 from studio.core.paths import StudioPaths, resolve_paths
 from tests.support.rights import as_another_user, open_folder
 from tests.support.seals import TonalSeal
+from tests.support.studios import as_owner
 from tests.unit.seal_carriers import music
 from watermark.audio.waveform import write
 from watermark.cli.main import main as watermark_command
@@ -115,10 +116,10 @@ def test_a_home_that_is_a_file_is_refused(place):
 def test_a_file_that_may_not_be_read_gets_no_verdict_and_no_entry(place, tmp_path):
     paths = resolve_paths(tmp_path / "home", environ={})
     paths.create()
-    with open_studio(load_config(paths.configs / "studio.yaml"), paths) as studio:
+    with open_container(load_config(paths.configs / "studio.yaml"), paths) as studio:
         before = studio.ledger().size()
-        studio.verify(place / "plain.wav", record=False)
+        as_owner(studio).verification.verify(place / "plain.wav", record=False)
         for name in ("shut.wav", "shut"):
             with as_another_user(), pytest.raises(FileAbsentError, match="permission denied"):
-                studio.verify(place / name)
+                as_owner(studio).verification.verify(place / name)
         assert studio.ledger().size() == before

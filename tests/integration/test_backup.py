@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 from studio.app.backup import back_up
 from studio.app.backup_manifest import digests_of
-from studio.app.container import open_studio
+from studio.app.container import open_container
 from studio.app.restore import Evidence, restore
 from studio.cli.main import cli
 from studio.core.errors import LedgerError, ProofError, UnreadableProofError, UsageError
 from studio.core.paths import StudioPaths
 from studio.provenance.ledger.signed_note import SignerKey
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_owner, make_studio
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,9 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     with make_studio(folder, generator=PlainGenerator()) as studio:
         releases = [
-            studio.generate(studio.request(["genre/jazz"], duration_s=3, seed=seed))
+            as_owner(studio).generation.create(
+                as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=seed)
+            )
             for seed in (1, 2)
         ]
         studio.notary().checkpoint()
@@ -60,14 +62,14 @@ def test_what_is_restored_is_what_was_backed_up(made, backup, tmp_path, database
         patch.setenv("STUDIO_DATABASE_URL", str(database_location))
         if isinstance(database_location, Path):
             patch.delenv("STUDIO_DATABASE_URL")
-        with open_studio(paths=paths) as studio:
-            assert studio.recover().lines() == []
+        with open_container(paths=paths) as studio:
+            assert as_owner(studio).generation.recover().lines() == []
             assert studio.ledger().verify().ok
             assert studio.ledger().head(manifest.size).hex() == manifest.tree_head
             entries = studio.ledger().entries()[manifest.size :]
             assert [entry.kind for entry in entries] == ["restored"]
             for release in releases:
-                restored = studio.release(release.output_id)
+                restored = as_owner(studio).outputs.get(release.output_id)
                 assert restored.path.read_bytes() == release.path.read_bytes()
                 assert restored.credits == release.credits
     assert stat.S_IMODE(paths.keys.stat().st_mode) == 0o700
@@ -77,14 +79,16 @@ def test_what_is_restored_is_what_was_backed_up(made, backup, tmp_path, database
 def test_a_studio_on_postgresql_is_backed_up_the_same_way(tmp_path, postgresql_url, monkeypatch):
     monkeypatch.setenv("STUDIO_DATABASE_URL", postgresql_url)
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.generate(studio.request(["genre/jazz"], duration_s=3, seed=1))
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=1)
+        )
         manifest = back_up(
             studio.paths, studio.database(), studio.notary(), tmp_path / "backup", with_keys=True
         )
     monkeypatch.delenv("STUDIO_DATABASE_URL")
     paths = StudioPaths(home=tmp_path / "elsewhere", configs=tmp_path / "configs")
     restore(tmp_path / "backup", paths, paths.ledger)
-    with open_studio(paths=paths) as studio:
+    with open_container(paths=paths) as studio:
         assert studio.ledger().head(manifest.size).hex() == manifest.tree_head
 
 
@@ -169,7 +173,9 @@ def test_a_backup_is_not_mixed_with_anything(made, backup):
 
 def test_what_cannot_be_backed_up_whole_is_an_error(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        release = studio.generate(studio.request(["genre/jazz"], duration_s=3, seed=1))
+        release = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=1)
+        )
         release.path.write_bytes(b"another file")
         with pytest.raises(ProofError, match="not as the ledger says"):
             back_up(studio.paths, studio.database(), studio.notary(), tmp_path / "one")

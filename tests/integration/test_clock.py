@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from studio.accounts.permissions import Actor, Role
+from studio.app.session import Session
 from studio.core.errors import AccessDeniedError, LedgerError
 from studio.provenance.ledger import clock as clocks
 from tests.support.consent import file_of, grant, revocation
-from tests.support.studios import make_studio
+from tests.support.studios import as_owner, make_studio
 
 TAG = "genre/jazz"
 
@@ -32,9 +33,9 @@ def test_an_import_ten_years_ahead_is_refused_and_consent_goes_on(studio, monkey
     with monkeypatch.context() as patch:
         _years_ahead(studio, patch)
         with pytest.raises(LedgerError, match="days after the newest entry"):
-            studio.import_consent(file_of(grant("g1")))
-    assert studio.decide([TAG]).allowed
-    assert studio.import_consent(file_of(grant("g1"))).ok
+            as_owner(studio).consent.import_file(file_of(grant("g1")))
+    assert as_owner(studio).catalog.decide([TAG]).allowed
+    assert as_owner(studio).consent.import_file(file_of(grant("g1"))).ok
 
 
 @pytest.mark.parametrize("revokes", [False, True])
@@ -43,15 +44,17 @@ def test_a_registrar_repairs_what_was_recorded_years_ahead(studio, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(clocks, "MAX_JUMP", timedelta(days=10_000))
         _years_ahead(studio, patch)
-        assert studio.import_consent(file_of(document)).ok
+        assert as_owner(studio).consent.import_file(file_of(document)).ok
     # What an earlier version was left with: decisions are taken in ten years, when all has ended.
     assert studio.consent().present(datetime.now(UTC)).year >= 2036
     with pytest.raises(AccessDeniedError):
-        studio.acting_as(Actor("0" * 32, "x", Role.ARTIST)).repair_clock()
-    body = studio.acting_as(Actor("0" * 32, "x", Role.REGISTRAR)).repair_clock()
+        Session(studio, Actor("0" * 32, "x", Role.ARTIST)).consent.repair_clock()
+    body = Session(studio, Actor("0" * 32, "x", Role.REGISTRAR)).consent.repair_clock()
     assert body["first"] <= body["last"]
     now = datetime.now(UTC)
     assert abs(studio.consent().present(now) - now) < timedelta(minutes=10)
-    assert studio.decide([TAG]).allowed is not revokes, "a revocation is in force, not in ten years"
-    assert studio.import_consent(file_of(grant("g2"))).ok
+    assert as_owner(studio).catalog.decide([TAG]).allowed is not revokes, (
+        "a revocation is in force, not in ten years"
+    )
+    assert as_owner(studio).consent.import_file(file_of(grant("g2"))).ok
     assert studio.ledger().verify().ok

@@ -9,11 +9,12 @@ import yaml
 from click.testing import CliRunner
 
 import studio.app.container
-from studio.app.container import Stage
+from studio.app.gateway import Gateway
 from studio.cli.main import cli
 from studio.core.errors import ConsentRefusedError, OutputGoneError, OutputWithdrawnError
+from studio.generation.progress import Stage
 from tests.support.consent import CONSENT, HOUSE_GRANT, file_of, grant, revocation
-from tests.support.studios import PlainGenerator, events, left_over, make_studio, music
+from tests.support.studios import PlainGenerator, as_owner, events, left_over, make_studio, music
 
 TAGS = ("mood/calm", "tempo/slow")
 
@@ -34,19 +35,24 @@ def routes(house):
 
     claims = Claims()
     with JobRunner(running=1, waiting=1) as making, JobRunner(running=1, waiting=1) as checking:
-        api = create_api(house, claims, making=making, checking=checking)
+        api = create_api(Gateway(house), claims, making=making, checking=checking)
         yield claims, TestClient(api, base_url="http://127.0.0.1:7860")
 
 
 def make(studio, **options):
-    return studio.generate(
-        studio.request(TAGS, duration_s=6.0, seed=7, use="experiment"), **options
+    return as_owner(studio).generation.create(
+        as_owner(studio).generation.request(TAGS, duration_s=6.0, seed=7, use="experiment"),
+        **options,
     )
 
 
 def only_under(studio, **terms):
     """Every grant of the house is replaced by one with these terms."""
-    assert studio.import_consent(file_of(grant("only", **terms), revocation(HOUSE_GRANT))).ok
+    assert (
+        as_owner(studio)
+        .consent.import_file(file_of(grant("only", **terms), revocation(HOUSE_GRANT)))
+        .ok
+    )
 
 
 def test_consent_that_moves_between_decision_and_commit_stops_the_release(house, monkeypatch):
@@ -55,7 +61,7 @@ def test_consent_that_moves_between_decision_and_commit_stops_the_release(house,
 
     def late(*args, **kwargs):
         monkeypatch.setattr(house.ledger(), "append_release", append)
-        assert house.import_consent(file_of(revocation())).ok
+        assert as_owner(house).consent.import_file(file_of(revocation())).ok
         return append(*args, **kwargs)
 
     monkeypatch.setattr(house.ledger(), "append_release", late)
@@ -70,13 +76,13 @@ def test_consent_that_moves_without_touching_the_request_does_not_stop_it(house,
 
     def late(*args, **kwargs):
         monkeypatch.setattr(house.ledger(), "append_release", append)
-        assert house.import_consent(file_of(grant("another", tags=["mood/dark"]))).ok
+        assert as_owner(house).consent.import_file(file_of(grant("another", tags=["mood/dark"]))).ok
         return append(*args, **kwargs)
 
     monkeypatch.setattr(house.ledger(), "append_release", late)
     release = make(house)
     assert events(house) == ["grant", "release"]
-    assert house.audio_file(release.output_id).exists()
+    assert as_owner(house).outputs.audio_file(release.output_id).exists()
 
 
 def test_a_revocation_by_another_process_stops_a_running_request(house, tmp_path):
@@ -84,7 +90,7 @@ def test_a_revocation_by_another_process_stops_a_running_request(house, tmp_path
         if step.stage is Stage.GENERATE and step.fraction > 0.3 and not done:
             done.append(True)
             with make_studio(tmp_path) as other:
-                assert other.import_consent(file_of(revocation())).ok
+                assert as_owner(other).consent.import_file(file_of(revocation())).ok
 
     done = []
     with pytest.raises(ConsentRefusedError, match="revoked"):
@@ -110,7 +116,7 @@ def test_a_revocation_and_its_effect_on_downloads_and_verdicts(house, routes, te
     claim = {"claim": claims.claim(release.output_id)}
     assert client.get(url, params=claim).status_code == 200
 
-    report = house.import_consent(file_of(revocation("only")))
+    report = as_owner(house).consent.import_file(file_of(revocation("only")))
     assert report.ok
     assert (release.output_id in report.withdrawn) == (terms == "withdraw")
     answer = client.get(url, params=claim)
@@ -120,16 +126,16 @@ def test_a_revocation_and_its_effect_on_downloads_and_verdicts(house, routes, te
         assert answer.status_code in (410, 451)
         assert "revoked the grant only" in answer.json()["error"]["message"]
         with pytest.raises(error):
-            house.audio_file(release.output_id)
+            as_owner(house).outputs.audio_file(release.output_id)
     assert release.path.exists() == (terms != "withdraw")
     assert client.get(f"/outputs/{release.output_id}").status_code == 200, "the record remains"
 
-    verdict = house.verify(copy)
+    verdict = as_owner(house).verification.verify(copy)
     assert {line.effect for line in verdict.consent} == {terms}
     assert ("withdrawn" in verdict.explanation) == (terms == "withdraw")
     assert "is revoked since" in verdict.explanation
     # The next start has nothing to complain of and brings nothing back.
-    recovered = house.recover()
+    recovered = as_owner(house).generation.recover()
     assert recovered.missing == recovered.completed == ()
     assert release.path.exists() == (terms != "withdraw")
 
@@ -138,8 +144,8 @@ def test_a_file_that_is_lost_is_still_told_from_one_that_is_withdrawn(house):
     release = make(house)
     release.path.unlink()
     with pytest.raises(OutputGoneError):
-        house.audio_file(release.output_id)
-    assert house.recover().missing == (release.path.name,)
+        as_owner(house).outputs.audio_file(release.output_id)
+    assert as_owner(house).generation.recover().missing == (release.path.name,)
 
 
 # -- the command line ------------------------------------------------------------------------------
@@ -148,7 +154,7 @@ def test_a_file_that_is_lost_is_still_told_from_one_that_is_withdrawn(house):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        studio.app.container, "open_studio", lambda: make_studio(tmp_path / "studio")
+        studio.app.container, "open_container", lambda: make_studio(tmp_path / "studio")
     )
 
     def run(*words: object, code: int = 0):

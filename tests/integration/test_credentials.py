@@ -17,7 +17,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from studio.app.container import Verdict
 from studio.core.config import CredentialsConfig
 from studio.core.errors import ConfigError, ConsentRefusedError, CredentialError
 from studio.provenance.credentials.certificates import (
@@ -30,7 +29,8 @@ from studio.provenance.credentials.inspector import CredentialDesk
 from studio.provenance.credentials.reading import CredentialState
 from studio.provenance.credentials.repository import ManifestStore
 from studio.provenance.credentials.signing import Credentials
-from tests.support.studios import PlainGenerator, left_over, make_studio, music
+from studio.verification.report import Verdict
+from tests.support.studios import PlainGenerator, as_owner, left_over, make_studio, music
 from watermark.audio.waveform import Waveform, encode, read
 
 TAGS = ["genre/jazz", "mood/calm"]
@@ -68,7 +68,9 @@ def studio(tmp_path_factory):
 @pytest.fixture(scope="module")
 def releases(studio):
     return {
-        format: studio.generate(studio.request(TAGS, duration_s=6.0, seed=seed, format=format))
+        format: as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=6.0, seed=seed, format=format)
+        )
         for seed, format in enumerate(MEDIA_TYPES, start=1)
     }
 
@@ -171,8 +173,10 @@ def test_a_file_signed_in_2026_reads_for_ever():
 
 def test_a_variation_names_its_parent_as_an_ingredient(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        parent = studio.generate(studio.request(TAGS, duration_s=6.0, seed=1, format="wav"))
-        child = studio.vary(parent.output_id, seed=2)
+        parent = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=6.0, seed=1, format="wav")
+        )
+        child = as_owner(studio).generation.vary(parent.output_id, seed=2)
         found = independent(
             child.path.read_bytes(),
             child.request.format,
@@ -188,12 +192,12 @@ def test_a_variation_names_its_parent_as_an_ingredient(tmp_path):
 
 
 def state(studio, content: bytes) -> dict:
-    return studio.verify(content, record=False).to_json()["c2pa"]
+    return as_owner(studio).verification.verify(content, record=False).to_json()["c2pa"]
 
 
 @pytest.mark.parametrize("format", MEDIA_TYPES)
 def test_our_own_file_is_trusted_and_ours(studio, releases, format):
-    report = studio.verify(releases[format].path, record=False)
+    report = as_owner(studio).verification.verify(releases[format].path, record=False)
     assert report.c2pa["state"] == "trusted"
     assert report.c2pa["issued_here"]
     assert "signed by this studio" in report.explanation
@@ -214,7 +218,7 @@ def test_one_bit_of_sound_or_manifest_flipped_is_tampered(studio, releases, form
 def test_a_stripped_manifest_is_recovered_by_the_seal(studio, releases):
     release = releases["wav"]
     stripped = encode(read(release.path), "flac")
-    report = studio.verify(stripped, record=False)
+    report = as_owner(studio).verification.verify(stripped, record=False)
     assert report.verdict is Verdict.SEALED
     assert report.c2pa["state"] == "recovered from ledger"
     assert report.c2pa["label"] == release.c2pa["label"]
@@ -313,21 +317,26 @@ def test_a_manifest_that_takes_too_long_is_not_called_tampered(tmp_path, monkeyp
     monkeypatch.setattr(sandbox, "isolated_json", too_long)
     content = signer().sign(encode(music(1, 1.0), "wav"), "wav", CLAIM).content
     with make_studio(tmp_path, isolate=True) as studio:
-        assert studio.examine_credentials(content).to_json()["state"] == "unreadable"
+        assert as_owner(studio).verification.credentials(content).to_json()["state"] == "unreadable"
         (tmp_path / "empty").touch()
-        assert studio.examine_credentials(tmp_path / "empty").to_json()["state"] == "absent"
+        assert (
+            as_owner(studio).verification.credentials(tmp_path / "empty").to_json()["state"]
+            == "absent"
+        )
 
 
 def test_a_manifest_slipped_into_the_database_is_noticed(tmp_path):
     from sqlalchemy import text
 
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        release = studio.generate(studio.request(TAGS, duration_s=6.0, seed=1, format="wav"))
+        release = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=6.0, seed=1, format="wav")
+        )
         with studio.ledger().database.writing() as connection:
             connection.execute(text("DROP TRIGGER manifest_no_update"))
             connection.execute(text("UPDATE manifest SET content = x'00'"))
         with pytest.raises(CredentialError, match="not the one its ledger entry names"):
-            studio.verify(encode(read(release.path), "wav"), record=False)
+            as_owner(studio).verification.verify(encode(read(release.path), "wav"), record=False)
 
 
 def test_no_address_in_a_file_is_ever_called():
@@ -385,9 +394,11 @@ def test_without_a_signature_nothing_is_released(tmp_path, caplog):
             studio.config.credentials, Trust(broken, identity.root_pem)
         )
         with pytest.raises(CredentialError, match="unplugged"):
-            studio.generate(studio.request(TAGS, duration_s=6.0, seed=1, format="wav"))
+            as_owner(studio).generation.create(
+                as_owner(studio).generation.request(TAGS, duration_s=6.0, seed=1, format="wav")
+            )
         assert left_over(studio) == []
-        assert studio.recent() == []
+        assert as_owner(studio).outputs.recent() == []
 
 
 def test_a_timestamp_authority_that_is_away_stops_the_release():
@@ -418,10 +429,10 @@ def test_grants_that_change_while_music_is_made_stop_the_release(tmp_path, monke
         return replace(decision, tags=tuple(tags))
 
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        request = studio.request(TAGS, duration_s=6.0, seed=1, format="wav")
+        request = as_owner(studio).generation.request(TAGS, duration_s=6.0, seed=1, format="wav")
         monkeypatch.setattr(ConsentPolicy, "decide", changing)
         with pytest.raises(ConsentRefusedError, match="changed while the music was made"):
-            studio.generate(request)
+            as_owner(studio).generation.create(request)
         assert left_over(studio) == []
         assert studio.ledger().entries(newest_first=True, limit=1)[0].kind == "refusal"
 

@@ -25,7 +25,7 @@ import sys, studio.app.container
 from pathlib import Path
 from tests.unit.pretend import PretendStudio
 home = Path(sys.argv[1])
-studio.app.container.open_studio = lambda: PretendStudio(home, takes_s=600.0)
+studio.app.container.open_container = lambda: PretendStudio(home, takes_s=600.0)
 from studio.cli.main import main
 sys.argv = ["studio", "serve", "--port", sys.argv[2]]
 main()

@@ -24,7 +24,7 @@ def run(tmp_path, monkeypatch):
     generator = Continuing()
     monkeypatch.setattr(
         studio.app.container,
-        "open_studio",
+        "open_container",
         lambda: make_studio(tmp_path / "studio", generator=generator),
     )
 

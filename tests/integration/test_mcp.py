@@ -18,7 +18,7 @@ from studio.web.mcp.stdio import _Local
 from studio.web.mcp.tools import create_mcp
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.support.serving import served
-from tests.support.studios import PlainGenerator, events, make_studio
+from tests.support.studios import PlainGenerator, as_owner, events, make_studio
 
 TOOLS = {"verify_audio", "list_tags", "get_output", "check_proof"}
 
@@ -26,13 +26,15 @@ TOOLS = {"verify_audio", "list_tags", "get_output", "check_proof"}
 @pytest.fixture
 def studio(tmp_path):
     with make_studio(tmp_path / "studio", generator=PlainGenerator()) as studio:
-        studio.recover()
+        as_owner(studio).generation.recover()
         yield studio
 
 
 @pytest.fixture
 def made(studio):
-    return studio.generate(studio.request(["genre/jazz"], duration_s=10.0, seed=3))
+    return as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/jazz"], duration_s=10.0, seed=3)
+    )
 
 
 def calling(server, *calls, token=None):
@@ -54,10 +56,10 @@ def base64_of(path) -> str:
 
 
 def test_the_four_tools_say_that_they_only_read_and_answer(studio, made):
-    bundle = json.loads(json.dumps(studio.proof(made.output_id)))
+    bundle = json.loads(json.dumps(as_owner(studio).outputs.proof(made.output_id)))
     forged = {**bundle, "leaf": base64.b64encode(b"{}").decode()}
     tools, answers = calling(
-        create_mcp(_Local(studio)),
+        create_mcp(_Local(as_owner(studio))),
         ("verify_audio", {"path": str(made.path)}),
         ("verify_audio", {"content_base64": base64_of(made.path)}),
         ("list_tags", {"use": "noncommercial"}),

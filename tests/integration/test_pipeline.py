@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from studio.accounts.permissions import Role
-from studio.app.container import Stage
+from studio.app.session import Session
 from studio.core.errors import (
     AccessDeniedError,
     ConsentRefusedError,
@@ -24,9 +24,18 @@ from studio.core.errors import (
     UnknownTagError,
     UsageError,
 )
+from studio.generation.progress import Stage
 from tests.support.accounts import add_one_of_each, with_cheap_passwords
 from tests.support.seals import SilentSeal, TonalSeal
-from tests.support.studios import PlainGenerator, events, left_over, make_studio, music, revoke
+from tests.support.studios import (
+    PlainGenerator,
+    as_owner,
+    events,
+    left_over,
+    make_studio,
+    music,
+    revoke,
+)
 from watermark.audio.waveform import Waveform, read
 from watermark.coding.identify import Codebook, CodebookEntry
 from watermark.coding.message import SealId
@@ -41,7 +50,9 @@ def studio(tmp_path):
 
 
 def request(studio, **changes):
-    return studio.request(changes.pop("tags", TAGS), **{"duration_s": 6.0, "seed": 7} | changes)
+    return as_owner(studio).generation.request(
+        changes.pop("tags", TAGS), **{"duration_s": 6.0, "seed": 7} | changes
+    )
 
 
 def entries(studio, kind):
@@ -53,13 +64,13 @@ def entries(studio, kind):
 
 @pytest.mark.parametrize("format", ["wav", "flac", "mp3", "m4a"])
 def test_a_release_is_sealed_recorded_and_whole(studio, format):
-    release = studio.generate(request(studio, format=format))
+    release = as_owner(studio).generation.create(request(studio, format=format))
     content = release.path.read_bytes()
     assert hashlib.sha256(content).hexdigest() == release.sha256
     assert left_over(studio) == [release.path.name]
 
     # The seal is read from the file by the detector alone, with the key and id of the record.
-    key = studio._keys.of(release.seal["epoch"])
+    key = studio.seal_keys().of(release.seal["epoch"])
     codebook = Codebook([CodebookEntry(SealId.parse(release.seal_id), key, 6.0)])
     found = studio.sealer().read(release.path, codebook).identification
     assert found is not None
@@ -72,14 +83,14 @@ def test_a_release_is_sealed_recorded_and_whole(studio, format):
     assert {tag["grant"] for tag in entry.body["decision"]["tags"]} == {"house-catalogue-2026"}
     assert entry.body["seal"]["readback"]["chance_bound"] < 1e-6
     assert studio.ledger().verify().ok
-    assert studio.release(release.output_id) == release
-    assert studio.recent() == [release]
+    assert as_owner(studio).outputs.get(release.output_id) == release
+    assert as_owner(studio).outputs.recent() == [release]
     assert any("House catalogue" in line for line in release.credits)
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])
 def test_title_and_credits_are_in_the_file(studio, format):
-    release = studio.generate(request(studio, format=format))
+    release = as_owner(studio).generation.create(request(studio, format=format))
     with soundfile.SoundFile(release.path) as file:
         told = file.copy_metadata()
     assert told["title"] == release.title
@@ -91,7 +102,7 @@ def test_title_and_credits_are_in_the_file(studio, format):
 def test_title_and_credits_are_in_an_mp3(studio):
     import av
 
-    release = studio.generate(request(studio, format="mp3"))
+    release = as_owner(studio).generation.create(request(studio, format="mp3"))
     with av.open(str(release.path)) as file:
         assert file.metadata["title"] == release.title
         assert release.seal_id in "".join(file.metadata.values())
@@ -99,14 +110,14 @@ def test_title_and_credits_are_in_an_mp3(studio):
 
 
 def test_the_seed_used_is_recorded_and_drawn_where_none_is_given(studio):
-    one, two = (studio.generate(request(studio, seed=None)) for _ in range(2))
+    one, two = (as_owner(studio).generation.create(request(studio, seed=None)) for _ in range(2))
     assert one.request.seed != two.request.seed
     assert one.seal_id != two.seal_id
 
 
 def test_progress_names_every_stage_in_order_and_never_falls(studio):
     seen = []
-    studio.generate(request(studio), progress=seen.append)
+    as_owner(studio).generation.create(request(studio), progress=seen.append)
     stages = list(dict.fromkeys(step.stage for step in seen))
     assert stages == list(Stage)
     fractions = [step.fraction for step in seen]
@@ -119,7 +130,7 @@ def test_requests_from_several_threads(studio):
 
     def work(seed):
         try:
-            releases.append(studio.generate(request(studio, seed=seed)))
+            releases.append(as_owner(studio).generation.create(request(studio, seed=seed)))
         except StudioError as exc:
             failures.append(exc)
 
@@ -140,7 +151,7 @@ def test_a_refusal_is_recorded_and_nothing_is_generated(tmp_path):
     generator = PlainGenerator()
     with make_studio(tmp_path, generator=generator) as studio:
         with pytest.raises(ConsentRefusedError, match="genre/choral: nobody has granted it"):
-            studio.generate(request(studio, tags=["genre/choral"]))
+            as_owner(studio).generation.create(request(studio, tags=["genre/choral"]))
         assert generator.calls == 0
         (entry,) = entries(studio, "refusal")
         assert entry.body["stage"] == "consent"
@@ -152,19 +163,23 @@ def test_no_leaf_holds_what_a_person_typed_or_a_rights_holder_s_name(tmp_path):
     """Leaves stay for ever: what is about a person stands behind commitments, or nowhere."""
     typed = "Zebraquist " + "long title " * 20
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        made = studio.generate(request(studio, title=typed, note="Quagga"))
+        made = as_owner(studio).generation.create(request(studio, title=typed, note="Quagga"))
         with pytest.raises(ConsentRefusedError):
-            studio.generate(request(studio, tags=["genre/choral"], title=typed, note="Quagga"))
-        studio.extend(made.output_id, 4.0, changes={"title": "Zebraquist again"})
+            as_owner(studio).generation.create(
+                request(studio, tags=["genre/choral"], title=typed, note="Quagga")
+            )
+        as_owner(studio).generation.extend(
+            made.output_id, 4.0, changes={"title": "Zebraquist again"}
+        )
         revoke(studio)
         with pytest.raises(ConsentRefusedError):
-            studio.vary(made.output_id, changes={"title": typed})
-        names = [status.holder.name for status in studio.holders()]
+            as_owner(studio).generation.vary(made.output_id, changes={"title": typed})
+        names = [status.holder.name for status in as_owner(studio).consent.holders()]
         assert len(studio.ledger().entries(kind="refusal")) == 2
         for entry in studio.ledger().entries():
             for text in ("Zebraquist", "Quagga", *names):
                 assert text.encode() not in entry.leaf, (entry.kind, text)
-        assert studio.release(made.output_id).title == made.title == typed
+        assert as_owner(studio).outputs.get(made.output_id).title == made.title == typed
 
 
 def test_refusals_fill_the_quota(tmp_path):
@@ -173,17 +188,23 @@ def test_refusals_fill_the_quota(tmp_path):
         vars(studio)["config"] = studio.config.model_copy(update={"quotas": quotas})
         for _ in range(3):
             with pytest.raises(ConsentRefusedError):
-                studio.generate(request(studio, tags=["genre/choral"], title="x" * 270))
+                as_owner(studio).generation.create(
+                    request(studio, tags=["genre/choral"], title="x" * 270)
+                )
         size = studio.ledger().size()
         for _ in range(5):
             with pytest.raises(QuotaExceededError):
-                studio.generate(request(studio, tags=["genre/choral"], title="x" * 270))
+                as_owner(studio).generation.create(
+                    request(studio, tags=["genre/choral"], title="x" * 270)
+                )
         assert studio.ledger().size() == size
 
 
 def test_a_model_licence_refuses_commercial_use(studio):
     with pytest.raises(ConsentRefusedError, match="licence of model facebook/musicgen-small"):
-        studio.generate(request(studio, model="facebook/musicgen-small", use="commercial"))
+        as_owner(studio).generation.create(
+            request(studio, model="facebook/musicgen-small", use="commercial")
+        )
 
 
 def test_a_grant_revoked_while_the_request_runs_stops_the_release(studio):
@@ -192,7 +213,7 @@ def test_a_grant_revoked_while_the_request_runs_stops_the_release(studio):
             revoke(studio)
 
     with pytest.raises(ConsentRefusedError, match="revoked"):
-        studio.generate(request(studio), progress=revoke_late)
+        as_owner(studio).generation.create(request(studio), progress=revoke_late)
     assert left_over(studio) == []
     assert entries(studio, "release") == []
     (entry,) = entries(studio, "refusal")
@@ -213,23 +234,23 @@ def test_an_account_that_is_closed_while_the_request_runs_stops_the_release(stud
                 studio.accounts().set_role("ada", Role.VERIFIER, by=None)
 
     with pytest.raises(AccessDeniedError, match="any more"):
-        studio.acting_as(ada).generate(request(studio), progress=close_late)
+        Session(studio, ada).generation.create(request(studio), progress=close_late)
     assert left_over(studio) == []
     assert entries(studio, "release") == []
     with pytest.raises(AccessDeniedError, match="any more"):  # it stood in line until then
-        studio.acting_as(ada).generate(request(studio))
+        Session(studio, ada).generation.create(request(studio))
 
 
 def test_no_path_generates_without_an_allowing_decision_for_these_very_tags(studio):
     """By construction: composing takes the decision object, and refuses any that does not fit."""
     wanted = request(studio)
     tags = studio.vocabulary().parse(TAGS)
-    refused = studio.decide(["genre/choral", "mood/calm"])
-    other = studio.decide(["genre/rock", "mood/calm"])
+    refused = as_owner(studio).catalog.decide(["genre/choral", "mood/calm"])
+    other = as_owner(studio).catalog.decide(["genre/rock", "mood/calm"])
     assert other.allowed
     for decision in (refused, other):
         with pytest.raises(ConsentRefusedError):
-            studio._pipeline._compose(wanted, tags, decision, run=None)
+            studio.pipeline()._compose(wanted, tags, decision, run=None)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +272,7 @@ def test_no_path_generates_without_an_allowing_decision_for_these_very_tags(stud
 )
 def test_an_impossible_request_is_refused_before_anything_happens(studio, changes, error):
     with pytest.raises(error):
-        studio.generate(request(studio, **changes))
+        as_owner(studio).generation.create(request(studio, **changes))
     assert events(studio) == [], "what somebody typed must not get into the ledger"
 
 
@@ -262,7 +283,7 @@ def test_a_seal_model_that_does_nothing_releases_nothing(tmp_path):
     seal = SilentSeal()
     with make_studio(tmp_path, seal=seal, generator=PlainGenerator()) as studio:
         with pytest.raises(SealingError, match="could not be read back"):
-            studio.generate(request(studio))
+            as_owner(studio).generation.create(request(studio))
         assert sorted(set(seal.strengths_used)) == list(studio.config.seal.strengths)
         assert left_over(studio) == []
         assert entries(studio, "release") == []
@@ -277,14 +298,14 @@ def test_strength_is_raised_until_the_seal_reads_back(tmp_path):
             return super().mark(samples, messages, strength) * (strength > 1.5)
 
     with make_studio(tmp_path, seal=Shy(), generator=PlainGenerator()) as studio:
-        assert studio.generate(request(studio)).seal["strength"] == 1.6
+        assert as_owner(studio).generation.create(request(studio)).seal["strength"] == 1.6
 
 
 def test_the_audibility_limit_is_never_exceeded(tmp_path):
     seal = SilentSeal(max_strength=1.1)
     studio = make_studio(tmp_path, seal=seal, generator=PlainGenerator())
     with studio, pytest.raises(SealingError):
-        studio.generate(request(studio))
+        as_owner(studio).generation.create(request(studio))
     assert max(seal.strengths_used) == 1.1
 
 
@@ -295,7 +316,7 @@ def test_a_seal_of_another_id_is_not_accepted(tmp_path):
 
     with make_studio(tmp_path, seal=Wrong(), generator=PlainGenerator()) as studio:
         with pytest.raises(SealingError):
-            studio.generate(request(studio))
+            as_owner(studio).generation.create(request(studio))
         assert left_over(studio) == []
 
 
@@ -303,7 +324,7 @@ def test_silence_is_an_error_never_an_unsealed_file(tmp_path):
     silence = Waveform(np.zeros((1, 16_000 * 6), np.float32), 16_000)
     with make_studio(tmp_path, generator=PlainGenerator(silence)) as studio:
         with pytest.raises(SealingError):
-            studio.generate(request(studio))
+            as_owner(studio).generation.create(request(studio))
         assert left_over(studio) == []
         assert entries(studio, "refusal")[0].body["stage"] == "seal"
 
@@ -312,7 +333,7 @@ def test_silence_is_an_error_never_an_unsealed_file(tmp_path):
 def test_other_rates_and_stereo(tmp_path, rate, channels):
     generator = PlainGenerator(music(3, 6.0, rate, channels))
     with make_studio(tmp_path, generator=generator) as studio:
-        release = studio.generate(request(studio))
+        release = as_owner(studio).generation.create(request(studio))
     assert (release.rate, release.channels) == (rate, channels)
 
 
@@ -328,11 +349,11 @@ def test_cancelling_at_any_stage_leaves_nothing(studio, stage):
             cancel.set()
 
     if stage is Stage.RELEASE:  # the last look is at its beginning: from there it goes through
-        release = studio.generate(request(studio), progress=stop, cancel=cancel)
+        release = as_owner(studio).generation.create(request(studio), progress=stop, cancel=cancel)
         assert release.path.exists()
         return
     with pytest.raises(GenerationCancelledError):
-        studio.generate(request(studio), progress=stop, cancel=cancel)
+        as_owner(studio).generation.create(request(studio), progress=stop, cancel=cancel)
     assert left_over(studio) == []
     assert events(studio) == []
 
@@ -367,7 +388,7 @@ def killed(tmp_path, *, at: str, when: str) -> None:
         try:
             setattr(owner, name, deadly)
             studio = make_studio(tmp_path, generator=PlainGenerator())
-            studio.generate(request(studio))
+            as_owner(studio).generation.create(request(studio))
         finally:
             os._exit(0)  # not reached: the step above kills
     _, status = os.waitpid(child, 0)
@@ -389,29 +410,33 @@ def killed(tmp_path, *, at: str, when: str) -> None:
 def test_a_kill_leaves_a_released_file_with_its_entry_or_neither(tmp_path, at, when, released):
     killed(tmp_path, at=at, when=when)
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        report = studio.recover()
-        releases = studio.recent()
+        report = as_owner(studio).generation.recover()
+        releases = as_owner(studio).outputs.recent()
         assert [release.path.name for release in releases] == left_over(studio)
         assert len(releases) == released
         for release in releases:
             assert hashlib.sha256(release.path.read_bytes()).hexdigest() == release.sha256
         assert report.missing == ()
         assert studio.ledger().verify().ok
-        assert studio.recover().lines() == [], "a second recovery finds nothing to do"
-        studio.generate(request(studio))  # and the studio works on
+        assert as_owner(studio).generation.recover().lines() == [], (
+            "a second recovery finds nothing to do"
+        )
+        as_owner(studio).generation.create(request(studio))  # and the studio works on
 
 
 def test_recovery_leaves_a_living_request_alone(studio):
-    studio.generate(request(studio))
+    as_owner(studio).generation.create(request(studio))
     reports = []
-    studio.generate(
+    as_owner(studio).generation.create(
         request(studio),
         progress=lambda step: (
-            reports.append(studio.recover()) if step.stage is Stage.RELEASE else None
+            reports.append(as_owner(studio).generation.recover())
+            if step.stage is Stage.RELEASE
+            else None
         ),
     )
-    work = studio._pipeline._own_workspace().write("unfinished.wav", b"in progress")
-    reports.append(studio.recover())
+    work = studio.pipeline()._own_workspace().write("unfinished.wav", b"in progress")
+    reports.append(as_owner(studio).generation.recover())
     assert work.exists()
     assert all(report.lines() == [] for report in reports)
 
@@ -421,7 +446,7 @@ def test_a_half_written_file_is_not_taken_for_the_released_one(tmp_path):
     (work,) = (path for path in (tmp_path / "home/tmp").rglob("*.wav"))
     work.write_bytes(work.read_bytes()[:-100])
     with make_studio(tmp_path) as studio:
-        report = studio.recover()
+        report = as_owner(studio).generation.recover()
         assert report.completed == ()
         assert report.missing == (work.name,), "an entry without its file is said, not hidden"
         assert left_over(studio) == []
@@ -436,10 +461,10 @@ def test_when_the_file_cannot_be_handed_out_the_next_start_does_it(tmp_path):
                 outputs.rmdir()
 
         with pytest.raises(LedgerError, match="next start"):
-            studio.generate(request(studio), progress=lose_the_folder)
+            as_owner(studio).generation.create(request(studio), progress=lose_the_folder)
     with make_studio(tmp_path) as studio:
-        assert len(studio.recover().completed) == 1
-        (release,) = studio.recent()
+        assert len(as_owner(studio).generation.recover().completed) == 1
+        (release,) = as_owner(studio).outputs.recent()
         assert hashlib.sha256(release.path.read_bytes()).hexdigest() == release.sha256
 
 
@@ -449,7 +474,7 @@ def test_when_the_ledger_cannot_be_written_nothing_is_released(studio, monkeypat
 
     monkeypatch.setattr(type(studio.ledger()), "append_release", full)
     with pytest.raises(LedgerError, match="disk full"):
-        studio.generate(request(studio))
+        as_owner(studio).generation.create(request(studio))
     assert left_over(studio) == []
 
 
@@ -457,27 +482,27 @@ def test_when_the_ledger_cannot_be_written_nothing_is_released(studio, monkeypat
 
 
 def test_takes_are_released_each_with_its_own_seed_seal_and_entry(studio):
-    takes = studio.generate_takes(request(studio), 3)
+    takes = as_owner(studio).generation.create_takes(request(studio), 3)
     releases = [take.release for take in takes]
     assert [release.request.seed for release in releases] == [7, 8, 9]
     assert len({release.seal_id for release in releases}) == 3
     assert len(entries(studio, "release")) == 3
     assert studio.ledger().verify().ok
     assert sorted(left_over(studio)) == sorted(release.path.name for release in releases)
-    usage = studio.usage().accounts[0]
+    usage = as_owner(studio).operation.usage().accounts[0]
     assert (usage.released, usage.seconds) == (3, 18.0)
 
 
 def test_takes_that_are_refused_are_one_refusal_on_record(studio):
     with pytest.raises(ConsentRefusedError):
-        studio.generate_takes(request(studio, tags=["genre/choral"]), 4)
+        as_owner(studio).generation.create_takes(request(studio, tags=["genre/choral"]), 4)
     assert len(entries(studio, "refusal")) == 1
 
 
 def test_a_take_that_finds_no_place_in_the_quota_leaves_the_others(studio):
     limits = studio.config.quotas.model_copy(update={"outputs_per_day": 2})
     studio.config = studio.config.model_copy(update={"quotas": limits})
-    takes = studio.generate_takes(request(studio), 3)
+    takes = as_owner(studio).generation.create_takes(request(studio), 3)
     assert sorted(type(take.error).__name__ for take in takes) == [
         "NoneType", "NoneType", "QuotaExceededError",
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from studio.provenance.ledger.proof_bundle import check_bundle, read_keys
 from studio.reports.receipt import Consent, receipt_of
 from studio.reports.receipt.html import render_html
 from studio.reports.receipt.pdf import render_pdf
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_owner, make_studio
 
 TAGS = ["genre/jazz", "mood/calm"]
 
@@ -25,13 +25,15 @@ TAGS = ["genre/jazz", "mood/calm"]
 def studio(tmp_path_factory):
     folder = tmp_path_factory.mktemp("receipts")
     with make_studio(folder, generator=PlainGenerator()) as studio:
-        studio.generate(studio.request(TAGS, duration_s=6.0, seed=1, format="wav"))
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=6.0, seed=1, format="wav")
+        )
         yield studio
 
 
 @pytest.fixture(scope="module")
 def release(studio):
-    return studio.recent()[0]
+    return as_owner(studio).outputs.recent()[0]
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +43,13 @@ def receipt(studio, release):
         studio.consent(),
         training_basis="Trained on a test.",
         url="https://desk.example/",
-        proof=studio.proof(release.output_id),
+        proof=as_owner(studio).outputs.proof(release.output_id),
         printed_at=release.created_at,
     )
 
 
 def test_the_page_says_what_the_ledger_says(studio, release):
-    page = studio.receipt(release.output_id).decode()
+    page = as_owner(studio).outputs.receipt(release.output_id).decode()
     for text in (
         release.title,
         release.seal_id,
@@ -65,7 +67,7 @@ def test_the_page_says_what_the_ledger_says(studio, release):
 
 
 def test_the_page_carries_a_proof_that_holds_without_the_studio(studio, release):
-    page = studio.receipt(release.output_id).decode()
+    page = as_owner(studio).outputs.receipt(release.output_id).decode()
     found = re.search(r"data:application/json;base64,([A-Za-z0-9+/=]+)", page)
     bundle = base64.b64decode(found[1])
     keys = read_keys("\n".join(map(str, studio.notary().verifiers)))
@@ -111,7 +113,7 @@ def test_what_does_not_fit_one_page_is_said(receipt):
 
 @pytest.mark.needs("chromium")
 def test_the_page_prints_on_one_sheet(studio, release, tmp_path):
-    (tmp_path / "r.html").write_bytes(studio.receipt(release.output_id))
+    (tmp_path / "r.html").write_bytes(as_owner(studio).outputs.receipt(release.output_id))
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
     subprocess.run(
         [
@@ -129,9 +131,9 @@ def test_the_page_prints_on_one_sheet(studio, release, tmp_path):
 
 def test_an_unknown_output_or_format_is_wrong_usage(studio, release):
     with pytest.raises(UsageError):
-        studio.receipt("0" * 16)
+        as_owner(studio).outputs.receipt("0" * 16)
     with pytest.raises(UsageError, match="html or pdf"):
-        studio.receipt(release.output_id, "docx")
+        as_owner(studio).outputs.receipt(release.output_id, "docx")
 
 
 def test_the_commands(studio, release, tmp_path, monkeypatch):

@@ -13,14 +13,14 @@ from sqlalchemy import text
 
 from studio.accounts.permissions import Role
 from studio.app.backup import back_up
-from studio.app.container import open_studio
+from studio.app.container import open_container
 from studio.app.record_audit import record_faults
 from studio.cli.main import cli
 from studio.core.errors import LedgerError, ProofError
 from studio.core.paths import StudioPaths
 from studio.provenance.ledger.log import Ledger
 from tests.support.ledgers import unguard
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_account, as_owner, make_studio
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PASSWORD = "correct horse battery staple"
@@ -38,12 +38,12 @@ def made(tmp_path_factory):
         accounts.set_role("eve", Role.VERIFIER, by=None)
         accounts.set_password("eve", PASSWORD + "!", by=None)
         accounts.disable("eve", by=None)
-        bob = accounts.named("bob").account_id
-        first = studio.generate(
-            studio.request(["genre/jazz"], duration_s=3, seed=1, title="A typed title"), account=bob
+        making = as_account(studio, "bob").generation
+        first = making.create(
+            making.request(["genre/jazz"], duration_s=3, seed=1, title="A typed title")
         )
-        studio.vary(first.output_id, seed=2, account=bob)
-        studio.rotate_key("ledger")
+        making.vary(first.output_id, seed=2)
+        as_owner(studio).operation.rotate_key("ledger")
         studio.ledger().erase(first.entry_index, "title")
         assert record_faults(studio.ledger()) == [], "the negative control"
     return folder
@@ -52,7 +52,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def studio(made, tmp_path):
     shutil.copytree(made / "home", tmp_path / "home")
-    with open_studio(paths=StudioPaths(tmp_path / "home", made / "configs")) as studio:
+    with open_container(paths=StudioPaths(tmp_path / "home", made / "configs")) as studio:
         yield studio
 
 
@@ -138,7 +138,7 @@ def test_a_database_of_the_first_schema_has_no_fault(tmp_path):
 
 def test_a_score_is_held_against_its_release(studio):
     """Its entry has the score's digest; another score in its place is found."""
-    output_id = studio.recent(1)[0].output_id
+    output_id = as_owner(studio).outputs.recent(1)[0].output_id
     with studio.database().writing() as connection:
         connection.execute(
             text("DELETE FROM output_score WHERE output_id = :id"), {"id": output_id}
@@ -153,7 +153,7 @@ def test_a_score_is_held_against_its_release(studio):
 
 def test_a_missing_revocation_closes_consent(studio):
     """Not only the audit says so: without the document nothing is decided."""
-    assert studio.decide(["genre/jazz"]).allowed
+    assert as_owner(studio).catalog.decide(["genre/jazz"]).allowed
     with studio.database().writing() as connection:
         unguard(connection)
         connection.execute(
@@ -163,7 +163,7 @@ def test_a_missing_revocation_closes_consent(studio):
             )
         )
     with pytest.raises(LedgerError, match="missing"):
-        studio.decide(["genre/jazz"])
+        as_owner(studio).catalog.decide(["genre/jazz"])
 
 
 def test_what_is_not_as_the_ledger_says_is_not_backed_up(studio, tmp_path):
@@ -196,9 +196,11 @@ def test_a_newer_hash_of_the_same_password_is_an_entry(studio, monkeypatch):
 
 
 def test_a_proof_does_not_show_whose_output_it_is(studio):
-    release = studio.recent(1)[0]
+    release = as_owner(studio).outputs.recent(1)[0]
     assert "owner" in studio.ledger().openings(release.entry_index)
-    assert "owner" not in studio.proof(release.output_id, disclose=True)["openings"]
+    assert (
+        "owner" not in as_owner(studio).outputs.proof(release.output_id, disclose=True)["openings"]
+    )
 
 
 def test_the_command_says_it_in_one_line(studio, made, monkeypatch):

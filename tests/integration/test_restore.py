@@ -13,8 +13,9 @@ from click.testing import CliRunner
 
 from studio.app.backup import back_up
 from studio.app.backup_manifest import digests_of
-from studio.app.container import open_studio
+from studio.app.container import open_container
 from studio.app.restore import Evidence, restore
+from studio.app.session import Session
 from studio.cli.main import cli
 from studio.core.errors import (
     ConfigError,
@@ -29,7 +30,7 @@ from studio.provenance.ledger.signed_note import SignerKey
 from studio.provenance.sealer import Sealer
 from tests.support.consent import file_of, revocation
 from tests.support.seals import TonalSeal
-from tests.support.studios import PlainGenerator, make_studio, revoke
+from tests.support.studios import PlainGenerator, as_account, as_owner, make_studio, revoke
 
 GRANTED = "genre/jazz"
 PASSWORD = "correct horse battery staple"
@@ -44,8 +45,7 @@ def made(tmp_path_factory):
         with make_studio(folder, generator=PlainGenerator()) as studio:
             studio.accounts().add("ada", _role("administrator"), PASSWORD, by=None)
             studio.accounts().add("bob", _role("artist"), PASSWORD + "2", by=None)
-            bob = studio.accounts().named("bob").account_id
-            release = studio.generate(request(studio), account=bob)
+            release = as_account(studio, "bob").generation.create(request(studio))
             backup_of(studio, folder / "backup")
             verifiers = studio.notary().verifiers
     finally:
@@ -60,7 +60,7 @@ def _role(name):
 
 
 def request(studio, seed=1):
-    return studio.request(["genre/jazz"], duration_s=3, seed=seed)
+    return as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=seed)
 
 
 def backup_of(studio, target, **options):
@@ -81,7 +81,7 @@ def paths(made, tmp_path):
 
 def make_at(paths):
     """The studio of a home, with its seal model replaced as in :func:`make_studio`."""
-    studio = open_studio(paths=paths)
+    studio = open_container(paths=paths)
     studio.trust_uploads()
     vars(studio)["_sealer"] = Sealer(TonalSeal())
     return studio
@@ -133,7 +133,7 @@ def test_a_manifest_signed_with_a_key_that_was_retired_before(tmp_path, paths):
 
     with make_studio(tmp_path) as studio:
         old = studio.notary().signer
-        studio.rotate_key("ledger")
+        as_owner(studio).operation.rotate_key("ledger")
         backup_of(studio, tmp_path / "backup")
         verifiers = studio.notary().verifiers
     content = (tmp_path / "backup" / "backup.json").read_bytes()
@@ -191,7 +191,7 @@ def test_a_backup_and_what_is_restored_are_their_owners_alone(made, backup, path
 def moved_on(tmp_path):
     """A studio that was backed up, and in which a grant was revoked afterwards."""
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        release = studio.generate(request(studio))
+        release = as_owner(studio).generation.create(request(studio))
         backup_of(studio, tmp_path / "backup")
         revoke(studio, "house-catalogue-2026")
         note = studio.notary().checkpoint().note
@@ -209,7 +209,7 @@ def test_an_older_backup_is_refused_against_a_newer_checkpoint(moved_on, paths):
     restored = restore(folder / "backup", paths, paths.ledger, evidence)
     assert restored.lost == size - restored.manifest.size > 0
     assert any("LOST" in line for line in restored.warnings())
-    with open_studio(paths=paths) as studio:
+    with open_container(paths=paths) as studio:
         body = studio.ledger().entries(kind="restored")[0].body
         assert body["lost"] == {"size": size, "checkpoint": note}
 
@@ -267,7 +267,7 @@ def test_a_home_of_another_ledger_is_noticed_with_its_keys_made(tmp_path):
 def test_a_folder_outside_that_cannot_be_made_stops_nothing(tmp_path, caplog):
     (tmp_path / "home-checkpoints").touch()
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.generate(request(studio))
+        as_owner(studio).generation.create(request(studio))
         studio.notary().checkpoint()
         studio.notary().checkpoint()
     said = [record for record in caplog.records if "outside the home" in record.message]
@@ -280,25 +280,25 @@ def test_a_folder_outside_that_cannot_be_made_stops_nothing(tmp_path, caplog):
 def test_consent_is_closed_until_a_registrar_confirms(moved_on, paths):
     folder, release, _, _, _ = moved_on
     restore(folder / "backup", paths, paths.ledger)
-    with open_studio(paths=paths) as studio:
+    with open_container(paths=paths) as studio:
         vars(studio)["generator"] = lambda _model: PlainGenerator()
-        assert studio.restoration() is not None
+        assert as_owner(studio).consent.restoration() is not None
         with pytest.raises(ConsentRefusedError, match="restored from a backup"):
-            studio.generate(request(studio))
+            as_owner(studio).generation.create(request(studio))
         with pytest.raises(OutputWithdrawnError, match="restored from a backup"):
-            studio.audio_file(release.output_id)
-        assert {answer.reason for answer in studio.tag_status()} == {"closed"}
+            as_owner(studio).outputs.audio_file(release.output_id)
+        assert {answer.reason for answer in as_owner(studio).catalog.tag_status()} == {"closed"}
         # What the holder had revoked is imported again, and only then is consent opened.
-        preview = studio.preview_revocation("house-catalogue-2026")
+        preview = as_owner(studio).consent.preview_revocation("house-catalogue-2026")
         assert preview.dark_tags, "a preview says what would go dark once consent is open"
-        assert studio.import_consent(file_of(revocation("house-catalogue-2026"))).ok
-        entry = studio.confirm_restore()
+        assert as_owner(studio).consent.import_file(file_of(revocation("house-catalogue-2026"))).ok
+        entry = as_owner(studio).consent.confirm_restore()
         assert studio.ledger().entry(entry).kind == "restore-confirmed"
-        assert studio.restoration() is None
+        assert as_owner(studio).consent.restoration() is None
         with pytest.raises(ConsentRefusedError, match="revoked"):
-            studio.generate(request(studio))
+            as_owner(studio).generation.create(request(studio))
         with pytest.raises(UsageError, match="not closed"):
-            studio.confirm_restore()
+            as_owner(studio).consent.confirm_restore()
         mirrored = [event.event for event in studio.security_log().events()]
         assert "restore-confirmed" in mirrored
 
@@ -306,13 +306,15 @@ def test_consent_is_closed_until_a_registrar_confirms(moved_on, paths):
 def test_consent_opens_again_where_nothing_is_missing(made, backup, paths):
     restore(backup, paths, paths.ledger)
     with make_at(paths) as studio:
-        assert not studio.decide([GRANTED]).allowed
-        then_now = studio.verify(made[1].path).consent
+        assert not as_owner(studio).catalog.decide([GRANTED]).allowed
+        then_now = as_owner(studio).verification.verify(made[1].path).consent
         assert {line.now for line in then_now} == {"unconfirmed"}
-        studio.confirm_restore()
-        assert {line.now for line in studio.verify(made[1].path).consent} == {"granted"}
-        assert studio.decide([GRANTED]).allowed
-        assert studio.audio_file(made[1].output_id).exists()
+        as_owner(studio).consent.confirm_restore()
+        assert {
+            line.now for line in as_owner(studio).verification.verify(made[1].path).consent
+        } == {"granted"}
+        assert as_owner(studio).catalog.decide([GRANTED]).allowed
+        assert as_owner(studio).outputs.audio_file(made[1].output_id).exists()
 
 
 @pytest.mark.parametrize(
@@ -323,14 +325,14 @@ def test_who_may_confirm(made, backup, paths, role, may):
     from studio.core.errors import AccessDeniedError
 
     restore(backup, paths, paths.ledger)
-    with open_studio(paths=paths) as studio:
-        acting = studio.acting_as(Actor("0" * 32, "x", _role(role)))
+    with open_container(paths=paths) as studio:
+        acting = Session(studio, Actor("0" * 32, "x", _role(role)))
         if may:
-            acting.confirm_restore()
+            acting.consent.confirm_restore()
         else:
             with pytest.raises(AccessDeniedError):
-                acting.confirm_restore()
-            assert studio.restoration() is not None
+                acting.consent.confirm_restore()
+            assert as_owner(studio).consent.restoration() is not None
 
 
 # -- all or nothing ----------------------------------------------------------------------------
@@ -347,13 +349,13 @@ def test_a_half_restored_home_is_refused_and_begun_anew(made, backup, paths, mon
         with pytest.raises(Exception, match="No space left"):
             restore(backup, paths, paths.ledger)
     assert (paths.home / RESTORE_MARKER).exists()
-    with open_studio(paths=paths) as studio, pytest.raises(ConfigError, match="interrupted"):
+    with open_container(paths=paths) as studio, pytest.raises(ConfigError, match="interrupted"):
         studio.ledger()
     (paths.home / "outputs").mkdir(exist_ok=True)
     (paths.home / "outputs" / "of-the-first-try.wav").touch()
     restore(backup, paths, paths.ledger)
     assert not (paths.home / RESTORE_MARKER).exists()
-    with open_studio(paths=paths) as studio:
+    with open_container(paths=paths) as studio:
         assert studio.ledger().verify().ok
         assert [path.name for path in studio.paths.outputs.iterdir()] == [made[1].path.name]
 
@@ -387,7 +389,7 @@ def test_a_restore_into_postgresql_that_was_interrupted_goes_on(
             (paths.home / RESTORE_MARKER).touch()  # where it was removed, but not for good
     restored = restore(backup, paths, postgresql_url)
     monkeypatch.setenv("STUDIO_DATABASE_URL", postgresql_url)
-    with open_studio(paths=paths) as studio:
+    with open_container(paths=paths) as studio:
         assert studio.ledger().verify().ok
         assert studio.ledger().size() == restored.manifest.size + 1
     with pytest.raises(UsageError, match="already"):
@@ -399,7 +401,7 @@ def test_a_restore_into_postgresql_that_was_interrupted_goes_on(
 
 def test_a_withdrawn_output_is_in_no_backup_and_stops_none(tmp_path, paths):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        release = studio.generate(request(studio))
+        release = as_owner(studio).generation.create(request(studio))
         studio.ledger().append(
             "withdrawal",
             {"output_id": release.output_id, "grant": "x", "file_sha256": release.sha256},
@@ -414,7 +416,7 @@ def test_a_checkpoint_signed_while_the_backup_is_made_is_not_in_it(tmp_path, pat
     from studio.app import backup as module
 
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.generate(request(studio))
+        as_owner(studio).generation.create(request(studio))
         copy = module._copy_outputs
 
         def meanwhile(*args):
@@ -425,5 +427,5 @@ def test_a_checkpoint_signed_while_the_backup_is_made_is_not_in_it(tmp_path, pat
         monkeypatch.setattr(module, "_copy_outputs", meanwhile)
         backup_of(studio, tmp_path / "backup")
     restore(tmp_path / "backup", paths, paths.ledger)
-    with open_studio(paths=paths) as studio:
+    with open_container(paths=paths) as studio:
         studio.notary()  # does not hold the ledger against more than was backed up

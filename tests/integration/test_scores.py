@@ -17,7 +17,7 @@ from studio.generation.scores import ScoreStore
 from studio.music.composer.arrange import compose_score
 from tests.support.models import house_tags
 from tests.support.performers import tiny_performer
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_owner, make_studio
 from watermark.audio.waveform import read
 
 TAGS = ("genre/jazz", "mood/calm")
@@ -43,7 +43,9 @@ def studio(folder):
 
 @pytest.fixture
 def parent(studio):
-    return studio.generate(studio.request(TAGS, duration_s=5, seed=1))
+    return as_owner(studio).generation.create(
+        as_owner(studio).generation.request(TAGS, duration_s=5, seed=1)
+    )
 
 
 def test_an_output_is_stereo_and_its_score_is_recorded(studio, parent):
@@ -73,27 +75,29 @@ def test_a_changed_or_lost_score_is_found(studio, parent):
 
 
 def test_a_variation_that_keeps_the_notes_performs_the_parents_score_anew(studio, parent):
-    child = studio.vary(parent.output_id, keep="notes")
+    child = as_owner(studio).generation.vary(parent.output_id, keep="notes")
     assert child.model["score_sha256"] == parent.model["score_sha256"]
     assert child.model["performance_seed"] == child.request.seed != 1
     assert child.lineage["kept"] == "notes"
     assert not np.array_equal(read(child.path).samples, read(parent.path).samples)
-    plain = studio.vary(parent.output_id)
+    plain = as_owner(studio).generation.vary(parent.output_id)
     assert plain.model["score_sha256"] != parent.model["score_sha256"]
     assert "kept" not in plain.lineage
 
 
 def test_notes_are_not_kept_under_other_tags_or_another_length(studio, parent):
     with pytest.raises(UsageError, match="parent's tags and duration"):
-        studio.vary(parent.output_id, tags=["genre/waltz"], keep="notes")
+        as_owner(studio).generation.vary(parent.output_id, tags=["genre/waltz"], keep="notes")
     with pytest.raises(UsageError, match="parent's tags and duration"):
-        studio.vary(parent.output_id, changes={"duration_s": 7.0}, keep="notes")
+        as_owner(studio).generation.vary(
+            parent.output_id, changes={"duration_s": 7.0}, keep="notes"
+        )
     with pytest.raises(UsageError, match="would make the parent again"):
-        studio.vary(parent.output_id, seed=1, keep="notes")
+        as_owner(studio).generation.vary(parent.output_id, seed=1, keep="notes")
 
 
 def test_an_extension_begins_as_its_parent_and_goes_on(studio, parent):
-    child = studio.extend(parent.output_id, 4)
+    child = as_owner(studio).generation.extend(parent.output_id, 4)
     assert child.duration_s == 9
     assert child.model["performance_seed"] == 1
     score, before = (ScoreStore(studio.ledger()).of_output(r) for r in (child, parent))
@@ -108,7 +112,9 @@ def test_an_extension_begins_as_its_parent_and_goes_on(studio, parent):
 
 
 def test_a_genre_that_nobody_named_is_drawn_asked_for_and_credited(studio):
-    release = studio.generate(studio.request(["mood/dark"], duration_s=4, seed=3))
+    release = as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["mood/dark"], duration_s=4, seed=3)
+    )
     genre = release.request.tags[0]
     assert genre.startswith("genre/")
     assert release.request.tags[1:] == ("mood/dark",)
@@ -117,21 +123,25 @@ def test_a_genre_that_nobody_named_is_drawn_asked_for_and_credited(studio):
 
 
 def test_only_permitted_genres_are_drawn(studio):
-    assert not studio.decide(["genre/choral"], model="house").allowed
+    assert not as_owner(studio).catalog.decide(["genre/choral"], model="house").allowed
     for seed in range(6):
-        release = studio.generate(studio.request(["tempo/fast"], duration_s=3, seed=seed))
-        assert studio.decide(release.request.tags, model="house").allowed
+        release = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["tempo/fast"], duration_s=3, seed=seed)
+        )
+        assert as_owner(studio).catalog.decide(release.request.tags, model="house").allowed
 
 
 def test_a_parent_without_a_score_is_not_extended_by_the_house_model(studio):
     vars(studio)["generator"] = lambda _model: PlainGenerator()
-    hub = studio.generate(
-        studio.request(TAGS, duration_s=4, seed=2, model="facebook/musicgen-small")
+    hub = as_owner(studio).generation.create(
+        as_owner(studio).generation.request(
+            TAGS, duration_s=4, seed=2, model="facebook/musicgen-small"
+        )
     )
     with pytest.raises(ParentRefusedError, match="plays from no score; it can be varied"):
-        studio.extend(hub.output_id, 3, changes={"model": "house"})
+        as_owner(studio).generation.extend(hub.output_id, 3, changes={"model": "house"})
     with pytest.raises(ParentRefusedError, match="performs no scores"):
-        studio.vary(hub.output_id, keep="notes")
+        as_owner(studio).generation.vary(hub.output_id, keep="notes")
 
 
 def test_an_output_of_an_earlier_design_is_not_extended_and_says_why(studio, parent):
@@ -150,23 +160,25 @@ def test_consent_is_asked_before_anything_is_composed(studio, monkeypatch):
         "studio.music.composer.arrange.compose_score", lambda *_, **__: pytest.fail("composed")
     )
     with pytest.raises(ConsentRefusedError):
-        studio.generate(studio.request(["genre/choral"], duration_s=4))
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/choral"], duration_s=4)
+        )
 
 
 SHEET = "key: D minor\ntempo: 100\nform: verse 3, ending 1\nchords verse: Dm | Gm | A7"
 
 
 def test_a_lead_sheet_is_followed_and_its_text_can_be_erased(studio):
-    request = studio.request(["genre/jazz"], sheet=SHEET, seed=5)
+    request = as_owner(studio).generation.request(["genre/jazz"], sheet=SHEET, seed=5)
     assert 6 < request.duration_s < 12  # that of the form
-    release = studio.generate(request)
+    release = as_owner(studio).generation.create(request)
     score = ScoreStore(studio.ledger()).of_output(release)
     assert [score.chord_at(bar * score.bar_ticks).symbol for bar in range(3)] == ["Dm", "Gm", "A7"]
     assert release.request.human == ("composition",)
-    assert studio.release(release.output_id).request.sheet == SHEET
+    assert as_owner(studio).outputs.get(release.output_id).request.sheet == SHEET
     entry = studio.ledger().entry(release.entry_index)
     assert "Gm" not in json.dumps(entry.body)
-    assert studio.vary(release.output_id).request.sheet is None
+    assert as_owner(studio).generation.vary(release.output_id).request.sheet is None
 
 
 def test_a_sheet_that_cannot_be_is_refused_before_an_id_is_reserved(studio):
@@ -176,13 +188,17 @@ def test_a_sheet_that_cannot_be_is_refused_before_an_id_is_reserved(studio):
         ("tempo: 100; form: verse 64", "change its bars, the tempo or the length"),
     ):
         with pytest.raises(UsageError, match=complaint):
-            studio.generate(studio.request(TAGS, sheet=text, duration_s=5))
+            as_owner(studio).generation.create(
+                as_owner(studio).generation.request(TAGS, sheet=text, duration_s=5)
+            )
     with pytest.raises(UsageError, match="takes no lead sheet"):
         hub = "facebook/musicgen-small"
-        studio.generate(studio.request(TAGS, sheet=SHEET, duration_s=5, model=hub))
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, sheet=SHEET, duration_s=5, model=hub)
+        )
     assert studio.ledger().output_count() == before
 
 
 def test_a_sheet_of_a_key_alone_is_no_contribution(studio):
-    assert studio.request(TAGS, sheet="key: C major").human == ()
-    assert studio.request(TAGS, sheet="  ").sheet is None
+    assert as_owner(studio).generation.request(TAGS, sheet="key: C major").human == ()
+    assert as_owner(studio).generation.request(TAGS, sheet="  ").sheet is None

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import studio.app.container
-from studio.app.container import open_studio
+from studio.app.container import open_container
 from studio.cli.main import cli
 from studio.consent.signed.drafts import SIGNED
 from studio.consent.signed.keys import PublicKey
@@ -19,7 +19,7 @@ from studio.core.paths import StudioPaths
 from studio.provenance.sealer import Sealer
 from tests.support.consent import CONSENT
 from tests.support.seals import TonalSeal
-from tests.support.studios import CONFIGS, PlainGenerator, music
+from tests.support.studios import CONFIGS, PlainGenerator, as_owner, music
 
 TAGS = ("genre/metal", "mood/heroic", "lead/cello", "tempo/fast")
 FILE = CONSENT / SIGNED / "05-house-composer.json"
@@ -34,15 +34,17 @@ def reopen(tmp_path, monkeypatch):
     (configs / "consent" / SIGNED / FILE.name).unlink()
 
     def reopened():
-        made = open_studio(paths=StudioPaths(home=tmp_path / "home", configs=configs))
+        made = open_container(paths=StudioPaths(home=tmp_path / "home", configs=configs))
         made.trust_uploads()
         vars(made)["_sealer"] = Sealer(TonalSeal())
         vars(made)["generator"] = lambda _model: PlainGenerator(music(3, 6.0))
         return made
 
     with reopened() as first:
-        first.generate(first.request(["genre/jazz"], duration_s=6.0, seed=1))
-    monkeypatch.setattr(studio.app.container, "open_studio", reopened)
+        as_owner(first).generation.create(
+            as_owner(first).generation.request(["genre/jazz"], duration_s=6.0, seed=1)
+        )
+    monkeypatch.setattr(studio.app.container, "open_container", reopened)
     return reopened
 
 
@@ -54,7 +56,9 @@ def run(*words: str, code: int = 0, **options):
 
 def test_an_old_home_makes_music_with_a_new_tag_after_one_command(reopen):
     with reopen() as before, pytest.raises(UnknownTagError):
-        before.generate(before.request(TAGS, duration_s=6.0, seed=2))
+        as_owner(before).generation.create(
+            as_owner(before).generation.request(TAGS, duration_s=6.0, seed=2)
+        )
     assert "genre/metal" not in run("tags").stdout
 
     told = run("consent", "shipped").stdout
@@ -72,7 +76,9 @@ def test_an_old_home_makes_music_with_a_new_tag_after_one_command(reopen):
     assert "genre/metal            granted by House composer" in run("tags").stdout
 
     with reopen() as after:
-        release = after.generate(after.request(TAGS, duration_s=6.0, seed=2))
+        release = as_owner(after).generation.create(
+            as_owner(after).generation.request(TAGS, duration_s=6.0, seed=2)
+        )
         grants = {tag["tag"]: tag["grant"] for tag in release.decision["tags"]}
         assert grants["genre/metal"] == "house-composer-2026"
         assert grants["tempo/fast"] == "house-catalogue-2026"
@@ -89,9 +95,9 @@ def test_the_same_file_is_admitted_like_that_of_any_holder(reopen):
 
 
 def test_a_new_studio_has_the_tags_from_its_first_start(tmp_path):
-    with open_studio(paths=StudioPaths(home=tmp_path / "home", configs=CONFIGS)) as fresh:
-        assert fresh.decide(TAGS, use="commercial", model="house").allowed
-        assert {file.state for file in fresh.shipped_consent()} == {"recorded"}
+    with open_container(paths=StudioPaths(home=tmp_path / "home", configs=CONFIGS)) as fresh:
+        assert as_owner(fresh).catalog.decide(TAGS, use="commercial", model="house").allowed
+        assert {file.state for file in as_owner(fresh).consent.shipped()} == {"recorded"}
 
 
 def test_the_documents_say_the_fingerprint_that_the_file_has():

@@ -9,7 +9,7 @@ import pytest
 from studio.core.errors import UsageError
 from studio.reports.statements.statement import parse_period
 from tests.support.consent import file_of, grant, revocation
-from tests.support.studios import PlainGenerator, make_studio, revoke
+from tests.support.studios import PlainGenerator, as_owner, make_studio, revoke
 
 EVER = parse_period("2020-01-01", "2099-12-31")
 TAGS = ("genre/jazz", "mood/calm")
@@ -22,43 +22,45 @@ def studio(tmp_path):
 
 
 def make(studio, seed):
-    request = studio.request(TAGS, duration_s=5, seed=seed, use="commercial")
-    return studio.generate(request)
+    request = as_owner(studio).generation.request(TAGS, duration_s=5, seed=seed, use="commercial")
+    return as_owner(studio).generation.create(request)
 
 
 def test_the_share_is_the_signed_grants_and_a_withdrawn_output_counts_nothing(studio):
     first = make(studio, 1)
     revoke(studio)  # its terms keep what was made
-    imported = studio.import_consent(
+    imported = as_owner(studio).consent.import_file(
         file_of(grant("second", share="0.4", on_revocation="withdraw"))
     )
     assert imported.documents[0].entry is not None
     second, third = make(studio, 2), make(studio, 3)
     before = studio.ledger().size()
-    lines = studio.statement("house", EVER).lines
+    lines = as_owner(studio).consent.statement("house", EVER).lines
     assert [(line.entry, line.share) for line in lines] == [
         (first.entry_index, Decimal(0)),
         (second.entry_index, Decimal("0.4")),
         (third.entry_index, Decimal("0.4")),
     ]
     assert lines[1].amount == Decimal("0.04")  # of 0.05 + 5 s at 0.01
-    assert studio.reconcile(EVER).ok
+    assert as_owner(studio).consent.reconcile(EVER).ok
 
-    studio.import_consent(file_of(revocation("second")))
-    after = studio.statement("house", EVER)
+    as_owner(studio).consent.import_file(file_of(revocation("second")))
+    after = as_owner(studio).consent.statement("house", EVER)
     assert [line.entry for line in after.lines] == [first.entry_index]
     assert {gone.output_id for gone in after.withdrawn} == {second.output_id, third.output_id}
-    assert studio.reconcile(EVER).ok
-    assert studio.statement("house", EVER, as_of=before).lines == lines
+    assert as_owner(studio).consent.reconcile(EVER).ok
+    assert as_owner(studio).consent.statement("house", EVER, as_of=before).lines == lines
     with pytest.raises(UsageError, match="nobody"):
-        studio.statement("nobody", EVER)
+        as_owner(studio).consent.statement("nobody", EVER)
 
 
 def test_a_refused_request_is_on_no_statement(studio):
     from studio.core.errors import ConsentRefusedError
 
     with pytest.raises(ConsentRefusedError):
-        studio.generate(studio.request(["genre/choral"], duration_s=5))
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/choral"], duration_s=5)
+        )
     assert studio.ledger().entries(kind="refusal")
-    assert studio.statement("house", EVER).lines == ()
-    assert studio.reconcile(EVER).ok
+    assert as_owner(studio).consent.statement("house", EVER).lines == ()
+    assert as_owner(studio).consent.reconcile(EVER).ok

@@ -26,7 +26,7 @@ from studio.provenance.record_audit import RECORDS
 from studio.verification.report import Verdict
 from tests.support.models import house_tags
 from tests.support.performers import tiny_performer
-from tests.support.studios import PlainGenerator, events, make_studio, music, revoke
+from tests.support.studios import PlainGenerator, as_owner, events, make_studio, music, revoke
 from watermark.audio.waveform import Waveform, encode, read
 from watermark.coding.message import SealId
 
@@ -56,10 +56,14 @@ class Made:
             return seal(waveform, *args, **options)
 
         sealer.seal = noted
-        self.release = studio.generate(studio.request(TAGS, duration_s=8, seed=1))
-        self.stems = studio.stems(self.release.output_id)
+        self.release = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=8, seed=1)
+        )
+        self.stems = as_owner(studio).generation.stems(self.release.output_id)
         sealer.seal = seal
-        self.other = studio.generate(studio.request(["genre/waltz"], duration_s=8, seed=2))
+        self.other = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/waltz"], duration_s=8, seed=2)
+        )
 
     def content(self, stem):
         return next(file.content for file in self.stems.files if file.stem == stem)
@@ -94,7 +98,7 @@ def test_the_four_stems_are_handed_out_and_add_up_to_the_mix(made):
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_a_stem_is_recognised_as_that_stem_of_that_output(made, stem):
-    report = made.studio.verify(made.content(stem), record=False)
+    report = as_owner(made.studio).verification.verify(made.content(stem), record=False)
     assert report.verdict in (Verdict.SEALED, Verdict.EXCERPT)
     assert report.release.output_id == made.release.output_id
     assert report.stem == stem
@@ -105,7 +109,7 @@ def test_a_stem_is_recognised_as_that_stem_of_that_output(made, stem):
 
 
 def test_the_mix_is_still_the_mix(made):
-    report = made.studio.verify(made.release.path, record=False)
+    report = as_owner(made.studio).verification.verify(made.release.path, record=False)
     assert (report.verdict, report.stem) == (Verdict.SEALED, None)
     assert report.matches[0].rivals == ()
 
@@ -116,7 +120,7 @@ def test_a_stem_under_other_music_is_not_called_a_copied_seal(made, stem):
     other = music(5, sound.duration_s, sound.rate).samples[0, : sound.length]
     loud = np.sqrt(np.mean(sound.samples**2) / np.mean(other**2))
     mixed = Waveform((0.5 * (sound.samples + 0.7 * loud * other)).astype(np.float32), sound.rate)
-    report = made.studio.verify(wav(mixed), record=False)
+    report = as_owner(made.studio).verification.verify(wav(mixed), record=False)
     assert report.release.output_id == made.release.output_id
     if stem == "bass" and report.verdict is Verdict.SEAL_ONLY:
         return  # it has next to nothing where contents are compared, above 300 Hz
@@ -128,7 +132,7 @@ def test_stems_put_together_are_not_called_a_copied_seal(made):
     for pair in (("drums", "bass"), ("bass", "lead"), ("lead", "harmony")):
         sounds = [read(made.content(stem)) for stem in pair]
         both = Waveform(0.7 * sum(sound.samples for sound in sounds), sounds[0].rate)
-        report = made.studio.verify(wav(both), record=False)
+        report = as_owner(made.studio).verification.verify(wav(both), record=False)
         assert report.verdict in (Verdict.SEALED, Verdict.EXCERPT), pair
         assert report.release.output_id == made.release.output_id
 
@@ -136,22 +140,25 @@ def test_stems_put_together_are_not_called_a_copied_seal(made):
 @pytest.mark.parametrize("place", range(1, 5))
 def test_another_outputs_seal_on_a_stem_is_transplanted(made, place):
     studio, other = made.studio, made.other
-    key = studio._keys.of(other.seal["epoch"])
+    key = studio.seal_keys().of(other.seal["epoch"])
     forged = studio.sealer().seal(
         made.unsealed[place], SealId.parse(other.seal_id), key, strength=1.0
     )
-    report = studio.verify(wav(forged), record=False)
+    report = as_owner(studio).verification.verify(wav(forged), record=False)
     assert report.verdict is Verdict.TRANSPLANTED
     assert report.release.output_id == other.output_id
 
 
 def test_the_outputs_seal_on_unrelated_music_is_transplanted(made):
     studio, release = made.studio, made.release
-    key = studio._keys.of(release.seal["epoch"])
+    key = studio.seal_keys().of(release.seal["epoch"])
     forged = studio.sealer().seal(
         music(9, 8, 48_000), SealId.parse(release.seal_id), key, strength=1.0
     )
-    assert studio.verify(wav(forged), record=False).verdict is Verdict.TRANSPLANTED
+    assert (
+        as_owner(studio).verification.verify(wav(forged), record=False).verdict
+        is Verdict.TRANSPLANTED
+    )
 
 
 def test_the_signed_claim_says_which_stem_of_which_output(made):
@@ -167,7 +174,9 @@ def test_the_signed_claim_says_which_stem_of_which_output(made):
 
 
 def test_stripped_credentials_of_a_stem_are_recovered(made):
-    report = made.studio.verify(wav(read(made.content("bass"))), record=False)
+    report = as_owner(made.studio).verification.verify(
+        wav(read(made.content("bass"))), record=False
+    )
     assert report.stem == "bass"
     assert report.c2pa["state"] == "recovered from ledger"
     newest = made.studio.ledger().entry(made.stems.entry_index).body["files"]
@@ -218,15 +227,15 @@ def test_a_row_is_never_changed_or_deleted(made):
 
 
 def test_stems_are_no_near_duplicates_of_anything(made):
-    assert made.studio.repeats_today()[0] == 0
+    assert as_owner(made.studio).generation.repeats_today()[0] == 0
 
 
 def test_another_process_knows_the_stems(made, tmp_path):
     from studio.provenance.output_index import Registry
 
-    registry = Registry(made.studio.ledger(), made.studio._keys, tmp_path / "index")
+    registry = Registry(made.studio.ledger(), made.studio.seal_keys(), tmp_path / "index")
     registry.refresh()
-    again = Registry(made.studio.ledger(), made.studio._keys, tmp_path / "index")
+    again = Registry(made.studio.ledger(), made.studio.seal_keys(), tmp_path / "index")
     again.refresh()
     for index in (registry, again):
         assert len(index) == 2
@@ -235,7 +244,10 @@ def test_another_process_knows_the_stems(made, tmp_path):
 
 def test_the_score_is_handed_out_as_midi_and_recorded_once(made):
     studio, output_id = made.studio, made.release.output_id
-    first, second = studio.score_file(output_id), studio.score_file(output_id)
+    first, second = (
+        as_owner(studio).outputs.score_file(output_id),
+        as_owner(studio).outputs.score_file(output_id),
+    )
     assert first == second
     file = mido.MidiFile(file=io.BytesIO(first.content), charset="utf-8")
     texts = [m.text for m in file.tracks[0] if m.type == "text"]
@@ -246,23 +258,29 @@ def test_the_score_is_handed_out_as_midi_and_recorded_once(made):
     entry = studio.ledger().entry(first.entry_index)
     assert entry.body["files"][0]["sha256"] == first.sha256
     assert entry.body["files"][0]["part"] == "score"
-    assert studio.score(output_id) == ScoreStore(studio.ledger()).of_output(made.release)
+    assert as_owner(studio).outputs.score(output_id) == ScoreStore(studio.ledger()).of_output(
+        made.release
+    )
 
 
 # -- what is refused, and what is left out -------------------------------------------------------
 
 
 def test_revoked_consent_refuses_stems(fresh):
-    release = fresh.generate(fresh.request(TAGS, duration_s=5, seed=1))
+    release = as_owner(fresh).generation.create(
+        as_owner(fresh).generation.request(TAGS, duration_s=5, seed=1)
+    )
     before = len(events(fresh))
     revoke(fresh)
     with pytest.raises(ConsentRefusedError):
-        fresh.stems(release.output_id)
+        as_owner(fresh).generation.stems(release.output_id)
     assert "renditions" not in events(fresh)[before:]
 
 
 def test_consent_that_goes_while_stems_are_made_stops_them(fresh, monkeypatch):
-    release = fresh.generate(fresh.request(TAGS, duration_s=5, seed=1))
+    release = as_owner(fresh).generation.create(
+        as_owner(fresh).generation.request(TAGS, duration_s=5, seed=1)
+    )
     generator = fresh.generator("house")
     perform = generator.perform
 
@@ -273,7 +291,7 @@ def test_consent_that_goes_while_stems_are_made_stops_them(fresh, monkeypatch):
 
     monkeypatch.setattr(generator, "perform", then_revoked)
     with pytest.raises(ConsentRefusedError):
-        fresh.stems(release.output_id)
+        as_owner(fresh).generation.stems(release.output_id)
     assert "renditions" not in events(fresh)
 
 
@@ -285,8 +303,10 @@ def test_a_silent_stem_is_left_out_and_recorded_as_such(fresh, monkeypatch):
         return replace(score, parts=tuple(p for p in score.parts if p.stem != "drums"))
 
     monkeypatch.setattr(arrange, "compose_score", without_drums)
-    release = fresh.generate(fresh.request(TAGS, duration_s=5, seed=1))
-    made = fresh.stems(release.output_id)
+    release = as_owner(fresh).generation.create(
+        as_owner(fresh).generation.request(TAGS, duration_s=5, seed=1)
+    )
+    made = as_owner(fresh).generation.stems(release.output_id)
     # The tiny model sounds no bass and no lead either.
     assert [file.stem for file in made.files] == ["harmony"]
     left_out = [(stem, "silent") for stem in ("drums", "bass", "lead")]
@@ -297,12 +317,14 @@ def test_a_silent_stem_is_left_out_and_recorded_as_such(fresh, monkeypatch):
 
 
 def test_other_weights_or_settings_make_no_stems(fresh, monkeypatch):
-    release = fresh.generate(fresh.request(TAGS, duration_s=5, seed=1))
+    release = as_owner(fresh).generation.create(
+        as_owner(fresh).generation.request(TAGS, duration_s=5, seed=1)
+    )
     generator = fresh.generator("house")
     with monkeypatch.context() as changed:
         changed.setattr(generator, "_info", replace(generator.info, digest="1" * 64))
         with pytest.raises(UsageError, match="performed by other weights"):
-            fresh.stems(release.output_id)
+            as_owner(fresh).generation.stems(release.output_id)
     perform = generator.perform
 
     def otherwise(*args, **options):
@@ -311,13 +333,17 @@ def test_other_weights_or_settings_make_no_stems(fresh, monkeypatch):
 
     monkeypatch.setattr(generator, "perform", otherwise)
     with pytest.raises(UsageError, match="sound otherwise now"):
-        fresh.stems(release.output_id)
+        as_owner(fresh).generation.stems(release.output_id)
     assert "renditions" not in events(fresh)
 
 
 def test_an_output_without_a_score_has_no_stems(fresh):
     vars(fresh)["generator"] = lambda _model: PlainGenerator()
-    hub = fresh.generate(fresh.request(TAGS, duration_s=4, seed=2, model="facebook/musicgen-small"))
+    hub = as_owner(fresh).generation.create(
+        as_owner(fresh).generation.request(
+            TAGS, duration_s=4, seed=2, model="facebook/musicgen-small"
+        )
+    )
     for ask in (fresh.stems, fresh.score, fresh.score_file):
         with pytest.raises(UsageError, match="has no score"):
             ask(hub.output_id)

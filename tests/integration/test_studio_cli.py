@@ -23,7 +23,7 @@ def run(tmp_path, monkeypatch):
     """Runs `studio ARGS` on a studio in a temporary folder."""
     monkeypatch.setattr(
         studio.app.container,
-        "open_studio",
+        "open_container",
         lambda: make_studio(tmp_path / "studio", generator=PlainGenerator()),
     )
 

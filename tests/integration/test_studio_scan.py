@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import studio.app.container
 from studio.cli.main import cli
 from studio.provenance.output_index import Registry
-from tests.support.studios import PlainGenerator, make_studio, music
+from tests.support.studios import PlainGenerator, as_owner, make_studio, music
 from watermark.audio.waveform import read, write
 from watermark.fingerprint.index import FingerprintIndex
 
@@ -25,11 +25,13 @@ def desk(tmp_path, monkeypatch):
     def opened():
         return make_studio(tmp_path / "studio", generator=PlainGenerator())
 
-    monkeypatch.setattr(studio.app.container, "open_studio", opened)
+    monkeypatch.setattr(studio.app.container, "open_container", opened)
     folder = tmp_path / "folder"
     folder.mkdir()
     with opened() as maker:
-        release = maker.generate(maker.request(TAGS, duration_s=8.0, seed=1, format="wav"))
+        release = as_owner(maker).generation.create(
+            as_owner(maker).generation.request(TAGS, duration_s=8.0, seed=1, format="wav")
+        )
         (folder / "1 ours.wav").write_bytes(release.path.read_bytes())
     write(folder / "2 other.wav", music(50, 8.0))
     (folder / "3 text <b>.wav").write_text("no music")
@@ -85,7 +87,9 @@ def test_a_scan_gives_verdicts_and_is_continued(desk, tmp_path):
     again = desk("scan", desk.folder, "--out", out, "--in-process")
     assert "0 files examined" in again.stderr
     with desk.opened() as maker:
-        maker.generate(maker.request(TAGS, duration_s=8.0, seed=50, format="wav"))
+        as_owner(maker).generation.create(
+            as_owner(maker).generation.request(TAGS, duration_s=8.0, seed=50, format="wav")
+        )
     stale = desk("scan", desk.folder, "--out", out, "--stale", "--in-process")
     assert "2 files examined" in stale.stderr
     assert "1 sealed, 1 unreadable, 1 unsealed-copy" in stale.stderr
@@ -95,7 +99,7 @@ def test_a_scan_gives_verdicts_and_is_continued(desk, tmp_path):
 
 
 def registry_of(opened) -> Registry:
-    registry = Registry(opened.ledger(), opened._keys, opened.paths.fingerprints)
+    registry = Registry(opened.ledger(), opened.seal_keys(), opened.paths.fingerprints)
     registry.refresh()
     return registry
 
@@ -110,9 +114,11 @@ def test_the_index_is_kept_and_only_what_is_new_is_added(desk, monkeypatch):
             "add",
             lambda self, key, ref: (added.append(key), real(self, key, ref)),
         )
-        opened.generate(opened.request(TAGS, duration_s=8.0, seed=2, format="wav"))
+        as_owner(opened).generation.create(
+            as_owner(opened).generation.request(TAGS, duration_s=8.0, seed=2, format="wav")
+        )
         registry = registry_of(opened)
-        assert added == [opened.recent()[0].output_id]
+        assert added == [as_owner(opened).outputs.recent()[0].output_id]
         assert len(registry.index) == 2
         assert len(registry_of(opened).index) == 2
         assert len(added) == 1
@@ -134,7 +140,7 @@ def test_an_index_of_another_ledger_or_a_damaged_one_is_made_again(desk):
 def test_without_a_place_to_write_the_index_lives_in_memory(desk, tmp_path):
     (tmp_path / "a file").write_text("")
     with desk.opened() as opened:
-        registry = Registry(opened.ledger(), opened._keys, tmp_path / "a file" / "below")
+        registry = Registry(opened.ledger(), opened.seal_keys(), tmp_path / "a file" / "below")
         registry.refresh()
         found = registry.index.search(registry.index.reference(desk.release.output_id))
     assert found[0].key == desk.release.output_id

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from studio.app.container import Verdict
 from studio.core.errors import DecodingRefusedError, UsageError
 from studio.reports.verification.evidence import evidence_rows
+from studio.verification.report import Verdict
 from studio.verification.verifier import VerifyReport
 from tests.support.seals import TonalSeal
-from tests.support.studios import PlainGenerator, make_studio, music, revoke
+from tests.support.studios import PlainGenerator, as_owner, make_studio, music, revoke
 from watermark.audio.waveform import DecodeLimits, Waveform, encode, read, write
 from watermark.coding.message import SealId, SealKey
 from watermark.detection.detect import detect
@@ -31,7 +31,11 @@ def three_releases(folder):
     """A studio with three releases, seeds 1 to 3."""
     with make_studio(folder, generator=PlainGenerator()) as studio:
         for seed in (1, 2, 3):
-            studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=seed, format="wav"))
+            as_owner(studio).generation.create(
+                as_owner(studio).generation.request(
+                    TAGS, duration_s=SECONDS, seed=seed, format="wav"
+                )
+            )
         yield studio
 
 
@@ -43,11 +47,11 @@ def studio(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def release(studio):
-    return studio.recent()[1]  # neither the first nor the last, seed 2
+    return as_owner(studio).outputs.recent()[1]  # neither the first nor the last, seed 2
 
 
 def check(studio, source, **kwargs) -> VerifyReport:
-    return studio.verify(source, **kwargs)
+    return as_owner(studio).verification.verify(source, **kwargs)
 
 
 def joined(*parts: Waveform) -> Waveform:
@@ -179,8 +183,10 @@ def test_a_seal_of_our_key_that_nobody_registered_says_whose_key_it_is(tmp_path)
     row = DurationCalibration.from_scores(10.0, scores * 125, margin=0.3)
     seal.calibration = Calibration(("a test",), "2026-11-22", (row,))
     with make_studio(tmp_path, seal=seal) as studio:
-        studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=1, format="wav"))
-        key = studio._keys.current
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=SECONDS, seed=1, format="wav")
+        )
+        key = studio.seal_keys().current
         lost = embed(music(98, SECONDS), SealId.random(), key, model=seal, strength=1.0)
         report = check(studio, encode(lost, "wav"))
         assert report.verdict is Verdict.FOREIGN_SEAL
@@ -227,7 +233,9 @@ def test_music_that_repeats_itself_is_compared_where_the_seal_says(tmp_path):
     bar = music(5, 4.0)
     loop = joined(*[bar] * 6)
     with make_studio(tmp_path, generator=PlainGenerator(loop)) as studio:
-        release = studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=1, format="wav"))
+        release = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=SECONDS, seed=1, format="wav")
+        )
         part = check(studio, encode(read(release.path).slice(9.0, 19.0), "wav"))
     assert part.verdict is Verdict.EXCERPT, part.explanation
     assert abs(part.matches[0].original_start_s - 9.0) < 0.3
@@ -268,10 +276,10 @@ def room_for(studio, monkeypatch):
     def set_to(values):
         uploads = studio.config.uploads.model_copy(update={"max_values": values})
         monkeypatch.setattr(studio, "config", studio.config.model_copy(update={"uploads": uploads}))
-        vars(studio).pop("_verifier", None)
+        vars(studio).pop("_examiner", None)
 
     yield set_to
-    vars(studio).pop("_verifier", None)
+    vars(studio).pop("_examiner", None)
 
 
 def test_samples_are_bounded_over_all_channels(studio, tmp_path, room_for):
@@ -287,7 +295,7 @@ def test_samples_are_bounded_over_all_channels(studio, tmp_path, room_for):
 def test_the_operators_own_long_files_have_no_such_bound(studio, tmp_path, room_for):
     room_for(8000)
     write(tmp_path / "long.flac", Waveform(np.zeros((1, 80000), np.float32), 8000))
-    report = studio.verify(tmp_path / "long.flac", limits=DecodeLimits())
+    report = as_owner(studio).verification.verify(tmp_path / "long.flac", limits=DecodeLimits())
     assert report.verdict is not Verdict.UNREADABLE
 
 
@@ -296,7 +304,7 @@ def test_an_examination_can_be_stopped_in_every_pass(studio, tmp_path, monkeypat
     monkeypatch.setattr("studio.verification.suspect._HOLD_S", 1.0)
     write(tmp_path / "unknown.wav", music(9, SECONDS))
     told = []
-    studio.verify(tmp_path / "unknown.wav", progress=told.append)
+    as_owner(studio).verification.verify(tmp_path / "unknown.wav", progress=told.append)
     passes = [n for n in range(1, len(told)) if told[n] <= told[n - 1]]
     assert len(passes) >= 2, "it is read more than twice"
     for last in [1, *passes]:
@@ -308,7 +316,7 @@ def test_an_examination_can_be_stopped_in_every_pass(studio, tmp_path, monkeypat
                 raise CancelledError
 
         with pytest.raises(CancelledError):
-            studio.verify(tmp_path / "unknown.wav", progress=progress)
+            as_owner(studio).verification.verify(tmp_path / "unknown.wav", progress=progress)
         assert len(heard) == last + 1
 
 
@@ -349,19 +357,21 @@ def test_every_examination_is_an_entry_without_a_file_name(studio, release, tmp_
     secret = tmp_path / "somebodys-private-name.wav"
     secret.write_bytes(release.path.read_bytes())
     before = studio.ledger().size()
-    studio.verify(secret)
+    as_owner(studio).verification.verify(secret)
     entry = studio.ledger().entry(before)
     assert entry.kind == "verification"
     assert entry.body["verdict"] == "sealed"
     assert entry.body["sha256"] == release.sha256
     assert b"private-name" not in entry.leaf
-    studio.verify(secret, record=False)
+    as_owner(studio).verification.verify(secret, record=False)
     assert studio.ledger().size() == before + 1
 
 
 def test_a_later_verdict_shows_the_revocation(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        release = studio.generate(studio.request(TAGS, duration_s=8.0, seed=1, format="wav"))
+        release = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=8.0, seed=1, format="wav")
+        )
         assert check(studio, release.path).consent[0].now == "granted"
         revoke(studio)
         report = check(studio, release.path)
@@ -375,7 +385,9 @@ def test_a_registry_opened_before_a_release_knows_it_all_the_same(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as desk:
         check(desk, encode(music(9, 8.0), "wav"))
         with make_studio(tmp_path, generator=PlainGenerator()) as maker:
-            release = maker.generate(maker.request(TAGS, duration_s=8.0, seed=1, format="wav"))
+            release = as_owner(maker).generation.create(
+                as_owner(maker).generation.request(TAGS, duration_s=8.0, seed=1, format="wav")
+            )
         assert check(desk, release.path).verdict is Verdict.SEALED
 
 
@@ -383,7 +395,9 @@ def test_a_lost_key_is_an_error_not_a_verdict(tmp_path):
     from studio.core.errors import LedgerError
 
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        release = studio.generate(studio.request(TAGS, duration_s=8.0, seed=1, format="wav"))
+        release = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=8.0, seed=1, format="wav")
+        )
     (key,) = studio.paths.keys.glob("epoch-*.key")
     key.rename(studio.paths.keys / "epoch-0002.key")
     with make_studio(tmp_path) as studio, pytest.raises(LedgerError, match="epoch"):
@@ -407,24 +421,24 @@ def with_uploads(studio, monkeypatch, **settings):
     uploads = studio.config.uploads.model_copy(update=settings)
     config = studio.config.model_copy(update={"uploads": uploads})
     monkeypatch.setattr(studio, "config", config)
-    monkeypatch.setattr(studio._verifier, "_config", config)
+    monkeypatch.setattr(studio.examiner()._verifier, "_config", config)
 
 
 def test_without_a_filter_no_stranger_s_file_is_decoded(studio, release, monkeypatch, no_filter):
     with_uploads(studio, monkeypatch, isolate=True, allow_unfiltered=False)
     entries = studio.ledger().size()
     with pytest.raises(DecodingRefusedError, match="refuses the system-call filter"):
-        studio.verify(release.path)
+        as_owner(studio).verification.verify(release.path)
     with pytest.raises(DecodingRefusedError):
-        studio.examine_credentials(release.path)
+        as_owner(studio).verification.credentials(release.path)
     assert studio.ledger().size() == entries  # it is no verdict on the file
 
 
 def test_an_explicit_setting_decodes_without_a_filter(studio, release, monkeypatch, no_filter):
     with_uploads(studio, monkeypatch, isolate=True, allow_unfiltered=True)
-    assert studio.verify(release.path).verdict is Verdict.SEALED
+    assert as_owner(studio).verification.verify(release.path).verdict is Verdict.SEALED
 
 
 def test_with_a_filter_no_setting_is_needed(studio, release, monkeypatch):
     with_uploads(studio, monkeypatch, isolate=True, allow_unfiltered=False)
-    assert studio.verify(release.path).verdict is Verdict.SEALED
+    assert as_owner(studio).verification.verify(release.path).verdict is Verdict.SEALED

@@ -7,11 +7,11 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
-from studio.app.container import Verdict
 from studio.verification import suspect as recording
+from studio.verification.report import Verdict
 from tests.integration.test_verify import SECONDS, TAGS, check, joined, played, three_releases
 from tests.support.seals import TonalSeal
-from tests.support.studios import PlainGenerator, make_studio, music
+from tests.support.studios import PlainGenerator, as_owner, make_studio, music
 from watermark.audio.waveform import Waveform, encode, read, write
 from watermark.evaluation.distortions import AttackSpec
 
@@ -27,7 +27,7 @@ def studio(tmp_path_factory):
 @pytest.fixture(scope="module")
 def outputs(studio):
     """Each release with its sound, seeds 1 to 3."""
-    return [(release, read(release.path)) for release in studio.recent()[::-1]]
+    return [(release, read(release.path)) for release in as_owner(studio).outputs.recent()[::-1]]
 
 
 def residual(outputs, number: int) -> np.ndarray:
@@ -236,12 +236,16 @@ def twin_studio(tmp_path_factory):
     folder, seal = tmp_path_factory.mktemp("twins"), TonalSeal(level=0.004)
     with make_studio(folder, seal=seal, generator=Twins()) as studio:
         for seed in (1, 2):
-            studio.generate(studio.request(TAGS, duration_s=SECONDS, seed=seed, format="wav"))
+            as_owner(studio).generation.create(
+                as_owner(studio).generation.request(
+                    TAGS, duration_s=SECONDS, seed=seed, format="wav"
+                )
+            )
         yield studio
 
 
 def test_where_content_fits_two_outputs_the_seal_decides(twin_studio):
-    first, second = twin_studio.recent()[::-1]
+    first, second = as_owner(twin_studio).outputs.recent()[::-1]
     for release, other in ((first, second), (second, first)):
         report = check(twin_studio, encode(read(release.path), "mp3"))
         assert report.verdict is Verdict.SEALED, report.explanation
@@ -251,7 +255,7 @@ def test_where_content_fits_two_outputs_the_seal_decides(twin_studio):
 
 
 def test_content_alone_names_the_nearer_twin_and_says_that_it_is_no_proof(twin_studio):
-    first, second = twin_studio.recent()[::-1]
+    first, second = as_owner(twin_studio).outputs.recent()[::-1]
     report = check(twin_studio, encode(twins()[0], "mp3", bitrate=64_000))
     assert report.verdict is Verdict.UNSEALED_COPY
     assert report.release == first
@@ -260,7 +264,7 @@ def test_content_alone_names_the_nearer_twin_and_says_that_it_is_no_proof(twin_s
 
 
 def test_the_seal_of_one_twin_on_the_other_is_transplanted(twin_studio):
-    first, second = twin_studio.recent()[::-1]
+    first, second = as_owner(twin_studio).outputs.recent()[::-1]
     mark = read(first.path).samples - twins()[0].samples
     report = check(twin_studio, encode(on(twins()[1], mark), "wav"))
     assert report.verdict is Verdict.TRANSPLANTED, report.explanation
@@ -279,7 +283,7 @@ def test_a_file_too_long_to_hold_is_examined_in_passes_with_the_same_result(
     held = check(studio, tmp_path / "set.flac")
     monkeypatch.setattr(recording, "_HOLD_S", 15.0)
     told: list[float] = []
-    streamed = studio.verify(tmp_path / "set.flac", progress=told.append)
+    streamed = as_owner(studio).verification.verify(tmp_path / "set.flac", progress=told.append)
     assert streamed.verdict is held.verdict is Verdict.EXCERPT
     assert kinds(streamed) == kinds(held)
     assert len(held.matches) == 2
@@ -295,5 +299,5 @@ def test_an_examination_can_be_stopped(studio, outputs):
 
     before = studio.ledger().size()
     with pytest.raises(CancelledError):
-        studio.verify(outputs[0][0].path, progress=stop)
+        as_owner(studio).verification.verify(outputs[0][0].path, progress=stop)
     assert studio.ledger().size() == before

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studio.app.container import Verdict
+from studio.verification.report import Verdict
 from tests.integration.test_verify import SECONDS, check, three_releases
-from tests.support.studios import music
+from tests.support.studios import as_owner, music
 from watermark.audio.waveform import Waveform, encode, read
 
 RATE = 16_000
@@ -22,7 +22,7 @@ def studio(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ours(studio):
     """A release (seed 1) and its sound, (samples,)."""
-    release = studio.recent()[-1]
+    release = as_owner(studio).outputs.recent()[-1]
     return release, read(release.path).samples[0]
 
 

@@ -25,11 +25,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studio.app.container import Studio
+from studio.app.container import Container
 from studio.core.errors import StudioError
 from studio.provenance.ledger.checkpoint import Checkpoint
 from studio.provenance.ledger.checkpointer import check_against
-from tests.support.studios import PlainGenerator, left_over, make_studio
+from tests.support.studios import PlainGenerator, as_owner, left_over, make_studio
 from watermark.coding.identify import Codebook, CodebookEntry
 from watermark.coding.message import SealId
 
@@ -72,11 +72,13 @@ def generate(
     ``ready`` is called when the studio has started, before the first.
     """
     with make_studio(folder, generator=PlainGenerator()) as studio:
-        studio.recover()
+        as_owner(studio).generation.recover()
         ready()
         for number in range(count):
-            request = studio.request(["genre/jazz"], duration_s=SECONDS, seed=number)
-            acknowledge(studio.generate(request).output_id)
+            request = as_owner(studio).generation.request(
+                ["genre/jazz"], duration_s=SECONDS, seed=number
+            )
+            acknowledge(as_owner(studio).generation.create(request).output_id)
 
 
 def in_child(work: Callable[[Callable[[str], None]], None], *, kill_after: float | None = None):
@@ -167,7 +169,7 @@ def check(folder: Path, acknowledged: list[str], before: Checkpoint | None) -> t
             release = studio.ledger().release(path.stem)
             if release is None:
                 broken.append(f"{path.name} was handed out without an entry")
-        report = studio.recover()
+        report = as_owner(studio).generation.recover()
         broken += [f"{name} is missing" for name in report.missing]
         broken += [f"work file {name} is left" for name in _work_files(studio)]
         for release in studio.ledger().releases():
@@ -200,10 +202,10 @@ def head_of(folder: Path) -> Checkpoint:
 _read: set[str] = set()  # outputs whose seal was read back; a file's digest never changes
 
 
-def _sealed(studio: Studio, release) -> bool:
+def _sealed(studio: Container, release) -> bool:
     if release.sha256 in _read:
         return True
-    key = studio._keys.of(release.seal["epoch"])
+    key = studio.seal_keys().of(release.seal["epoch"])
     codebook = Codebook([CodebookEntry(SealId.parse(release.seal_id), key, release.duration_s)])
     found = studio.sealer().read(release.path, codebook).identification
     if found is None or found.seal_id.hex != release.seal_id:
@@ -212,7 +214,7 @@ def _sealed(studio: Studio, release) -> bool:
     return True
 
 
-def _work_files(studio: Studio) -> list[str]:
+def _work_files(studio: Container) -> list[str]:
     return [name for name in left_over(studio) if not (studio.paths.outputs / name).exists()]
 
 

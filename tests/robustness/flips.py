@@ -22,10 +22,11 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from studio.accounts.permissions import Role
+from studio.app.session import Session
 from studio.cli.main import cli
 from studio.core.errors import StudioError
 from tests.support.consent import file_of, grant, revocation
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_owner, make_studio
 
 PASSWORD = "correct horse battery staple"
 Say = Callable[[str], None]
@@ -76,14 +77,20 @@ def make_home(folder: Path) -> Path:
         session = accounts.sign_in("bob", PASSWORD, address="192.0.2.1")
         with suppress(StudioError):
             accounts.sign_in("bob", "wrong", address="192.0.2.1")
-        bob = studio.acting_as(session.actor)
-        first = bob.generate(studio.request(["genre/jazz"], duration_s=3, seed=1, title="A title"))
-        bob.vary(first.output_id, seed=2)
-        bob.generate(studio.request(["genre/jazz"], duration_s=3, seed=1))  # a near-duplicate
-        studio.import_consent(file_of(grant("g1"), revocation("g1")))
-        studio.rotate_key("ledger")
-        studio.rotate_key("seal")
-        studio.verify(first.path)
+        bob = Session(studio, session.actor)
+        first = bob.generation.create(
+            as_owner(studio).generation.request(
+                ["genre/jazz"], duration_s=3, seed=1, title="A title"
+            )
+        )
+        bob.generation.vary(first.output_id, seed=2)
+        bob.generation.create(
+            as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=1)
+        )  # a near-duplicate
+        as_owner(studio).consent.import_file(file_of(grant("g1"), revocation("g1")))
+        as_owner(studio).operation.rotate_key("ledger")
+        as_owner(studio).operation.rotate_key("seal")
+        as_owner(studio).verification.verify(first.path)
         studio.security_log().anchor(studio.ledger())
         studio.notary().checkpoint()
     database = folder / "home" / "ledger.db"

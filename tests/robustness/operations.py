@@ -18,7 +18,7 @@ from pathlib import Path
 from studio.app import restore as module
 from studio.app.backup import back_up
 from studio.app.backup_manifest import MANIFEST
-from studio.app.container import Studio, open_studio
+from studio.app.container import Container, open_container
 from studio.app.record_audit import record_faults
 from studio.app.restore import Evidence, restore
 from studio.core.errors import ConfigError, StudioError
@@ -27,7 +27,7 @@ from studio.core.paths import StudioPaths
 from studio.provenance.ledger.checkpoint import Checkpoint
 from tests.robustness.faults import SECONDS, Lines, check, head_of, in_child, limit_files
 from tests.support.consent import file_of, grant, revocation
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_owner, make_studio
 
 _EVERYTHING = ("/studio/", "/watermark/util/files.py")
 GRANTS = 5  # in a file of consent, with one revocation
@@ -70,12 +70,12 @@ class Operation:
     def work(self, number: int, acknowledge: Say, ready: Ready) -> None:
         """In the child; ``ready`` is called where faults may begin."""
         with make_studio(self.folder, generator=PlainGenerator()) as studio:
-            studio.recover()
+            as_owner(studio).generation.recover()
             studio.accounts(), studio.credentials()
             ready()
             self.act(studio, number, acknowledge)
 
-    def act(self, studio: Studio, number: int, acknowledge: Say) -> None:
+    def act(self, studio: Container, number: int, acknowledge: Say) -> None:
         raise NotImplementedError
 
     def after(self, number: int, done: list[str]) -> tuple[str, list[str]]:
@@ -99,9 +99,11 @@ class Operation:
 class Generate(Operation):
     name = "generate"
 
-    def act(self, studio: Studio, number: int, acknowledge: Say) -> None:
-        request = studio.request(["genre/jazz"], duration_s=SECONDS, seed=number)
-        acknowledge(studio.generate(request).output_id)
+    def act(self, studio: Container, number: int, acknowledge: Say) -> None:
+        request = as_owner(studio).generation.request(
+            ["genre/jazz"], duration_s=SECONDS, seed=number
+        )
+        acknowledge(as_owner(studio).generation.create(request).output_id)
 
     def prepare(self, number: int) -> None:
         with make_studio(self.folder) as studio:
@@ -125,18 +127,18 @@ class Import(Operation):
         documents.append(revocation(f"g{number}-0"))
         self._file(number).write_bytes(file_of(*documents))
 
-    def act(self, studio: Studio, number: int, acknowledge: Say) -> None:
-        studio.import_consent(self._file(number).read_bytes())
+    def act(self, studio: Container, number: int, acknowledge: Say) -> None:
+        as_owner(studio).consent.import_file(self._file(number).read_bytes())
 
     def after(self, number: int, done: list[str]) -> tuple[str, list[str]]:
-        def count(studio: Studio) -> int:
+        def count(studio: Container) -> int:
             registry = studio.consent()
             known = sum(f"g{number}-{i}" in registry.grants for i in range(GRANTS))
             return known + (registry.revoked_at(f"g{number}-0") is not None)
 
         with make_studio(self.folder) as studio:
             there = count(studio)
-            studio.import_consent(self._file(number).read_bytes())
+            as_owner(studio).consent.import_file(self._file(number).read_bytes())
             broken = [] if count(studio) == GRANTS + 1 else ["the file cannot be imported again"]
         state = {0: "nothing", GRANTS + 1: "all recorded"}.get(there, "the first of the file")
         return state, broken
@@ -148,12 +150,14 @@ class Rotate(Operation):
     def prepare(self, number: int) -> None:
         self._before = self._numbers()
 
-    def act(self, studio: Studio, number: int, acknowledge: Say) -> None:
-        studio.rotate_key("ledger" if self.purpose == "ledger" else "seal")
+    def act(self, studio: Container, number: int, acknowledge: Say) -> None:
+        as_owner(studio).operation.rotate_key("ledger" if self.purpose == "ledger" else "seal")
 
     def _numbers(self) -> int:
         with make_studio(self.folder) as studio:
-            return max(studio.notary().verifiers.__len__(), 0) * 1000 + max(studio._keys.public())
+            return max(studio.notary().verifiers.__len__(), 0) * 1000 + max(
+                studio.seal_keys().public()
+            )
 
     def after(self, number: int, done: list[str]) -> tuple[str, list[str]]:
         broken = []
@@ -186,7 +190,7 @@ class Backup(Operation):
     def _target(self, number: int) -> Path:
         return self.folder / f"backup-{number}"
 
-    def act(self, studio: Studio, number: int, acknowledge: Say) -> None:
+    def act(self, studio: Container, number: int, acknowledge: Say) -> None:
         _back_up(studio, self._target(number))
 
     def after(self, number: int, done: list[str]) -> tuple[str, list[str]]:
@@ -242,7 +246,7 @@ class Restore(Operation):
         if (paths.home / RESTORE_MARKER).exists():
             state = "refused until it is run again"
             try:
-                with open_studio(paths=paths) as studio:
+                with open_container(paths=paths) as studio:
                     studio.ledger()
                 broken.append("a half restored home starts")
             except ConfigError:
@@ -258,18 +262,20 @@ class Restore(Operation):
             except StudioError as exc:
                 broken.append(f"it cannot be restored again: {exc}")
                 return state, broken
-        with open_studio(paths=paths) as studio:
-            if studio.restoration() is None:
+        with open_container(paths=paths) as studio:
+            if as_owner(studio).consent.restoration() is None:
                 broken.append("consent is open after a restore")
             if not studio.ledger().verify().ok:
                 broken.append("the restored ledger is not sound")
             broken += record_faults(studio.ledger())
-            broken += [f"{name} is missing" for name in studio.recover().missing]
+            broken += [
+                f"{name} is missing" for name in as_owner(studio).generation.recover().missing
+            ]
         shutil.rmtree(paths.home.parent)
         return state, broken
 
 
-def _back_up(studio: Studio, target: Path) -> None:
+def _back_up(studio: Container, target: Path) -> None:
     back_up(studio.paths, studio.database(), studio.notary(), target, with_keys=True)
 
 
@@ -303,7 +309,9 @@ def run(
     """
     rng, figures = random.Random(f"{kind.name} {fault} {seed}"), Figures(kind.name, fault)
     with make_studio(folder, generator=PlainGenerator()) as studio:
-        studio.generate(studio.request(["genre/jazz"], duration_s=SECONDS, seed=1))
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/jazz"], duration_s=SECONDS, seed=1)
+        )
     operation = kind(folder)
     operation.prepare(_WHOLE)
     counter, began = Lines(traced=_EVERYTHING), time.monotonic()

@@ -16,7 +16,7 @@ from studio.core.db import database
 from studio.core.errors import LedgerError, StudioError
 from studio.generation.progress import Stage
 from tests.robustness import faults
-from tests.support.studios import PlainGenerator, left_over, make_studio
+from tests.support.studios import PlainGenerator, as_owner, left_over, make_studio
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def studio(tmp_path, database_location, monkeypatch):
 
 
 def request(studio):
-    return studio.request(["genre/jazz"], duration_s=3, seed=1)
+    return as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=1)
 
 
 def nothing_was_released(studio) -> None:
@@ -68,7 +68,7 @@ def test_random_kills_and_full_disks_leave_nothing_half_done():
 def test_the_harness_notices_a_file_without_entry_and_one_without_seal(tmp_path):
     """Negative controls of the harness itself."""
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        release = studio.generate(request(studio))
+        release = as_owner(studio).generation.create(request(studio))
         (studio.paths.outputs / f"{'ab' * 8}.wav").write_bytes(b"RIFF")
     broken, report = faults.check(tmp_path, ["f" * 16], None)
     assert any("without an entry" in line for line in broken)
@@ -95,7 +95,7 @@ def test_killed_between_entry_and_file_the_next_start_completes_it_and_says_so(
             os.kill(os.getpid(), 9)
 
         Workspace.release = killed
-        faults.generate(tmp_path, 1, acknowledge)
+        as_owner(faults).generation.create(tmp_path, 1, acknowledge)
 
     lines, status = faults.in_child(child)
     assert (lines, status) == ([], 9)
@@ -109,12 +109,12 @@ def test_killed_between_entry_and_file_the_next_start_completes_it_and_says_so(
 @pytest.mark.parametrize("folder", ["outputs", "tmp"])
 def test_a_folder_that_cannot_be_written(tmp_path, folder):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.recover()
+        as_owner(studio).generation.recover()
 
     def child(acknowledge):
         faults.obey_permissions()
         (tmp_path / "home" / folder).chmod(0o555)
-        faults.generate(tmp_path, 1, acknowledge)
+        as_owner(faults).generation.create(tmp_path, 1, acknowledge)
 
     lines, status = faults.in_child(child)
     (tmp_path / "home" / folder).chmod(0o755)
@@ -133,7 +133,7 @@ def test_a_database_that_stays_locked_releases_nothing(studio, monkeypatch, stag
     assert (home.parent, configs.parent) == (home.parent, home.parent)
     with make_studio(home.parent, generator=PlainGenerator()) as second:
         wanted = request(second)
-        second.recover()
+        as_owner(second).generation.recover()
         taken, give_back = threading.Event(), threading.Event()
 
         def hold():
@@ -149,21 +149,25 @@ def test_a_database_that_stays_locked_releases_nothing(studio, monkeypatch, stag
             assert taken.wait(60)
 
         with pytest.raises(LedgerError, match="lock"):
-            second.generate(wanted, progress=at_stage(stage, lock))
+            as_owner(second).generation.create(wanted, progress=at_stage(stage, lock))
         give_back.set()
         holder.join()
         nothing_was_released(second)
-        assert second.generate(wanted).path.exists(), "once it is free, all is well"
+        assert as_owner(second).generation.create(wanted).path.exists(), (
+            "once it is free, all is well"
+        )
 
 
 @pytest.mark.parametrize("stage", [Stage.GENERATE, Stage.RELEASE])
 def test_a_database_that_vanishes_releases_nothing(tmp_path, stage):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.recover()
+        as_owner(studio).generation.recover()
         path = studio.paths.ledger
         away = path.with_name("away.db")
         with pytest.raises(LedgerError, match="removed or replaced"):
-            studio.generate(request(studio), progress=at_stage(stage, lambda: path.rename(away)))
+            as_owner(studio).generation.create(
+                request(studio), progress=at_stage(stage, lambda: path.rename(away))
+            )
         assert list(studio.paths.outputs.iterdir()) == []
         away.rename(path)
         assert studio.ledger().releases() == []
@@ -176,24 +180,28 @@ def test_a_server_that_goes_down_releases_nothing(
 ):
     monkeypatch.setenv("STUDIO_DATABASE_URL", postgresql_url)
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.recover()
+        as_owner(studio).generation.recover()
         with pytest.raises(StudioError):
-            studio.generate(request(studio), progress=at_stage(stage, postgresql_server.stop))
+            as_owner(studio).generation.create(
+                request(studio), progress=at_stage(stage, postgresql_server.stop)
+            )
         assert list(studio.paths.outputs.iterdir()) == []
         postgresql_server.start()
-        studio.recover()
+        as_owner(studio).generation.recover()
         assert studio.ledger().releases() == []
-        assert studio.generate(request(studio)).path.exists()
+        assert as_owner(studio).generation.create(request(studio)).path.exists()
         assert studio.ledger().verify().ok
 
 
 def test_two_processes_on_one_database(studio, database_location):
     folder = studio.paths.home.parent
-    studio.recover()
+    as_owner(studio).generation.recover()
     reports: list = [None, None]
 
     def run(number):
-        reports[number] = faults.in_child(lambda ok: faults.generate(folder, 3, ok))
+        reports[number] = faults.in_child(
+            lambda ok: as_owner(faults).generation.create(folder, 3, ok)
+        )
 
     threads = [threading.Thread(target=run, args=(number,)) for number in (0, 1)]
     for thread in threads:
@@ -210,10 +218,10 @@ def test_two_processes_on_one_database(studio, database_location):
 
 def test_a_key_lost_while_the_studio_stands_still(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.generate(request(studio))
+        as_owner(studio).generation.create(request(studio))
     (tmp_path / "home/keys/epoch-0001.key").unlink()
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
         with pytest.raises(LedgerError, match=r"epoch-0001\.key is missing"):
-            studio.generate(request(studio))
+            as_owner(studio).generation.create(request(studio))
         assert len(list(studio.paths.outputs.iterdir())) == 1
         assert not (tmp_path / "home/keys/epoch-0001.key").exists()

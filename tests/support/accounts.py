@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from studio.accounts import Accounts
 from studio.accounts.passwords import Passwords
 from studio.accounts.permissions import Actor, Role
-from studio.app.container import Studio
+from studio.app.container import Container
 
 PASSWORD = "quiet harbour lanterns"
 NAMES = {
@@ -38,7 +38,7 @@ def cheap_passwords() -> Passwords:
     return Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
-def with_cheap_passwords(studio: Studio) -> Studio:
+def with_cheap_passwords(studio: Container) -> Container:
     """The studio, with accounts whose passwords are hashed cheaply."""
     vars(studio)["_accounts"] = Accounts(
         studio.ledger(),

@@ -11,6 +11,8 @@ from typing import Any
 
 import uvicorn
 
+from studio.app.gateway import Gateway
+
 
 @contextmanager
 def served(studio: Any, **settings: Any) -> Iterator[str]:
@@ -18,7 +20,7 @@ def served(studio: Any, **settings: Any) -> Iterator[str]:
     from studio.web.server import create_app, server_settings
 
     async def build() -> Any:  # Gradio leaves a loop open for what it builds outside a running one
-        return create_app(studio)
+        return create_app(Gateway(studio))
 
     settings = {
         **server_settings(),

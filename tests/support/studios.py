@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from studio.app.container import Studio, open_studio
+from studio.accounts.permissions import LOCAL_OWNER, Actor
+from studio.app.container import Container, open_container
+from studio.app.session import Session
 from studio.core.paths import StudioPaths, shipped_configs
 from studio.music.models.config import ModelInfo
 from studio.provenance.sealer import Sealer
@@ -75,7 +77,7 @@ def make_studio(
     seal: SealModel | None = None,
     generator: PlainGenerator | None = None,
     isolate: bool = False,
-) -> Studio:
+) -> Container:
     """A studio with its own home and its own copy of the configuration, in ``folder``.
 
     Suspect files are decoded in this process, which is quicker, unless ``isolate`` is given.
@@ -88,7 +90,7 @@ def make_studio(
         sign_shipped(configs / "consent")
         for part in ("models", "names", "rates"):
             shutil.copytree(CONFIGS / part, configs / part)
-    studio = open_studio(paths=StudioPaths(home=folder / "home", configs=configs))
+    studio = open_container(paths=StudioPaths(home=folder / "home", configs=configs))
     if not isolate:
         studio.trust_uploads()
     # Studio builds its parts on first use and keeps them under these names.
@@ -98,19 +100,30 @@ def make_studio(
     return studio
 
 
-def revoke(studio: Studio, grant: str = "house-catalogue-2026") -> None:
+def revoke(studio: Container, grant: str = "house-catalogue-2026") -> None:
     """Take a grant back, from now on."""
-    assert studio.import_consent(file_of(revocation(grant))).ok
+    assert as_owner(studio).consent.import_file(file_of(revocation(grant))).ok
 
 
-def events(studio: Studio) -> list[str]:
+def events(studio: Container) -> list[str]:
     """Kinds of the ledger's entries after those of the consent that ships with the studio."""
     kinds = [entry.kind for entry in studio.ledger().entries()]
     return kinds[kinds.index("consent-start") + 1 :] if "consent-start" in kinds else kinds
 
 
-def left_over(studio: Studio) -> list[str]:
+def left_over(studio: Container) -> list[str]:
     """Files in outputs/ and work files in tmp/: what a failed request must not leave."""
     home = studio.paths.home
     found = [*(home / "outputs").rglob("*"), *(home / "tmp").rglob("*")]
     return [path.name for path in found if path.is_file() and path.name != "lock"]
+
+
+def as_owner(studio: Container) -> Session:
+    """The session of whoever owns the studio's files."""
+    return Session(studio, LOCAL_OWNER)
+
+
+def as_account(studio: Container, name: str) -> Session:
+    """The session of an account."""
+    found = studio.accounts().named(name)
+    return Session(studio, Actor(found.account_id, found.name, found.role))

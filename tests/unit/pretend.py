@@ -11,7 +11,7 @@ import hashlib
 import secrets
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,26 +20,30 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from studio.app.container import (
-    GenerationRequest,
-    Progress,
-    Release,
-    Stage,
-    Studio,
-    TagStatus,
-    Verdict,
-    VerifyReport,
-)
+from studio.app.container import Container
+from studio.app.releases import Releases
 from studio.core.config import load_config
 from studio.core.errors import ConsentRefusedError, GenerationCancelledError, UsageError
 from studio.core.paths import resolve_paths
-from studio.generation.takes import Take, make_takes, take_requests
-from studio.provenance.release import OutputId, credit_lines, title_of
+from studio.generation.progress import Progress, Stage
+from studio.generation.quota import Quotas
+from studio.provenance.release import (
+    GenerationRequest,
+    OutputId,
+    Release,
+    credit_lines,
+    title_of,
+)
+from studio.verification.report import Verdict, VerifyReport
 
 
-class PretendStudio(Studio):
+class PretendStudio(Container):
     """See the module. ``takes_s``: how long a generation lasts; ``failure``: raised by it, and
-    ``failing_seeds`` by that of a seed."""
+    ``failing_seeds`` by that of a seed.
+
+    Its parts that make music, examine files and look outputs up are pretended; consent, accounts,
+    the security log and the limits are real.
+    """
 
     def __init__(self, home: Path, *, takes_s: float = 0.0) -> None:
         paths = resolve_paths(home=home, environ={})
@@ -49,16 +53,39 @@ class PretendStudio(Studio):
         self.failure: BaseException | None = None
         self.failing_seeds: dict[int | None, BaseException] = {}
         self.report: VerifyReport | None = None
+        self.examine: Callable[..., VerifyReport] | None = None  # instead of all that
         self.requests: list[GenerationRequest] = []
-        self.releases: dict[str, Release] = {}
+        self.made: dict[str, Release] = {}
         self.stopped = threading.Event()
+        parts = {
+            "_pipeline": PretendPipeline(self),
+            "_releases": PretendReleases(self),
+            "_renditions": PretendRenditions(),
+            "_examiner": PretendExaminer(self),
+            "_quotas": PretendQuotas(self.database(), self.config.quotas),
+            "_registry": None,
+        }
+        vars(self).update(parts)
 
-    def tag_status(self, *scope: Any, **scope_by_name: Any) -> list[TagStatus]:
-        """As the shipped house model would have it, whether or not its weights are here."""
-        return [
-            replace(status, known_to_model=status.tag.id != "genre/choral")
-            for status in super().tag_status(*scope, **scope_by_name)
-        ]
+
+class PretendQuotas(Quotas):
+    """Counts requests; compares no fingerprints."""
+
+    def look_for_alike(self, *_: Any, **__: Any) -> None:
+        """Outputs of this module have none."""
+
+
+class PretendPipeline:
+    """Decides by real consent, then writes a tone."""
+
+    def __init__(self, studio: PretendStudio) -> None:
+        self._studio = studio
+
+    def check(self, request: GenerationRequest) -> None:
+        """Asks for nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def generate(
         self,
@@ -66,66 +93,55 @@ class PretendStudio(Studio):
         *,
         progress: Any = None,
         cancel: Any = None,
-        account: str | None = None,
+        reserved: Any = None,
+        **_: Any,
     ) -> Release:
-        self.requests.append(request)
-        if self.failure is not None:
-            raise self.failure
-        if request.seed in self.failing_seeds:
-            raise self.failing_seeds[request.seed]
-        decision = self.decide(
-            request.tags, use=request.use, territory=request.territory, model=request.model
+        studio = self._studio
+        studio.requests.append(request)
+        if studio.failure is not None:
+            raise studio.failure
+        if request.seed in studio.failing_seeds:
+            raise studio.failing_seeds[request.seed]
+        decision = studio.policy().decide(
+            request.tags,
+            use=request.use,
+            territory=request.territory,
+            model=request.model,
+            at=datetime.now(UTC),
         )
         if not request.tags:
             raise UsageError("a request names at least one tag; `studio tags` lists them")
         if not decision.allowed:
             raise ConsentRefusedError(f"refused: {decision.explain()}")
         begin = time.monotonic()
-        while (elapsed := time.monotonic() - begin) < self.takes_s:
+        while (elapsed := time.monotonic() - begin) < studio.takes_s:
             if cancel is not None and cancel.is_set():
-                self.stopped.set()
+                studio.stopped.set()
                 raise GenerationCancelledError("cancelled; nothing was kept")
             if progress is not None:
-                share = elapsed / self.takes_s
+                share = elapsed / studio.takes_s
                 text = f"Generating: {share * request.duration_s:.1f} of {request.duration_s:.1f} s"
                 progress(Progress(Stage.GENERATE, 0.02 + 0.8 * share, text))
             time.sleep(0.02)
-        release = self._hand_out(request, decision)
-        if account is not None:
-            self.accounts().own(release.output_id, account)
+        release = self._release(request, decision)
+        if reserved is not None:
+            reserved(release.output_id)
         return release
 
-    def generate_takes(
-        self,
-        request: GenerationRequest,
-        count: int,
-        *,
-        progress: Any = None,
-        cancel: Any = None,
-        account: str | None = None,
-    ) -> tuple[Take, ...]:
-        return make_takes(
-            take_requests(request, count),
-            lambda one, report, stop: self.generate(
-                one, progress=report, cancel=stop, account=account
-            ),
-            progress=progress,
-            cancel=cancel,
-        )
-
-    def _hand_out(self, request: GenerationRequest, decision: Any) -> Release:
+    def _release(self, request: GenerationRequest, decision: Any) -> Release:
+        studio = self._studio
         output_id = OutputId(secrets.token_hex(8))
-        path = self.paths.outputs / f"{output_id}.{request.format}"
+        path = studio.paths.outputs / f"{output_id}.{request.format}"
         tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(int(request.duration_s * 16000)) / 16000)
         soundfile.write(path, tone * np.abs(np.sin(np.arange(len(tone)) / 9000)), 16000)
         body = decision.to_json()
-        holders = {holder.id: holder.name for holder in self.consent().holders.values()}
+        holders = {holder.id: holder.name for holder in studio.consent().holders.values()}
         release = Release(
             output_id=output_id,
             path=path,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             seal_id=output_id,
-            entry_index=len(self.releases) + 1,
+            entry_index=len(studio.made) + 1,
             entry_hash=hashlib.sha256(output_id.encode()).hexdigest(),
             request=request,
             decision=body,
@@ -138,38 +154,62 @@ class PretendStudio(Studio):
             seal={"id": output_id, "pair": "house"},
             model={"id": request.model, "title": "House model", "licence": "MIT"},
         )
-        self.releases[output_id] = release
+        studio.made[output_id] = release
         return release
 
-    def release(self, output_id: str) -> Release:
+
+class PretendReleases(Releases):
+    """Looks up what was made here; the ledger holds none of it."""
+
+    def __init__(self, studio: PretendStudio) -> None:
+        super().__init__(studio)
+        self._made = studio.made
+        self._accounts = studio.accounts
+
+    def get(self, output_id: str) -> Release:
         try:
-            return self.releases[output_id]
+            return self._made[output_id]
         except KeyError:
             raise UsageError(f"no output {output_id!r} in the ledger") from None
 
-    def audio_file(self, output_id: str) -> Path:
-        return self._download_of(self.release(output_id))
+    def recent(self, limit: int) -> list[Release]:
+        return list(self._made.values())[::-1][:limit]
 
-    def score_file(self, output_id: str) -> SimpleNamespace:
-        self.release(output_id)
+    def made_by(self, account: str | None, limit: int) -> list[Release]:
+        if account is None:
+            return self.recent(limit)
+        mine = self._accounts().outputs_of(account)
+        return [self._made[output_id] for output_id in mine][::-1][:limit]
+
+    def require_distribution(self, output_id: str) -> None:
+        """Nothing is withdrawn."""
+
+
+class PretendRenditions:
+    """A score that is none."""
+
+    def score_file(self, release: Release) -> SimpleNamespace:
         return SimpleNamespace(content=b"MThd")
 
-    def outputs(self, limit: int = 50, *, account: str | None = None) -> list[Release]:
-        mine = self.releases if account is None else self.accounts().outputs_of(account)
-        return [self.releases[output_id] for output_id in mine][::-1][:limit]
 
-    def recent(self, limit: int = 20) -> list[Release]:
-        return list(self.releases.values())[::-1][:limit]
+class PretendExaminer:
+    """Gives the report that the test put in place."""
 
-    def verify(
-        self, source: str | Path | bytes, *, record: bool = True, progress: Any = None, **_: Any
+    def __init__(self, studio: PretendStudio) -> None:
+        self._studio = studio
+
+    def examine(
+        self, source: str | Path | bytes, *, progress: Any = None, **more: Any
     ) -> VerifyReport:
-        if self.failure is not None:
-            raise self.failure
+        studio = self._studio
+        if studio.examine is not None:
+            return studio.examine(source, progress=progress, **more)
+        if studio.failure is not None:
+            raise studio.failure
         begin = time.monotonic()
-        while (elapsed := time.monotonic() - begin) < self.takes_s:
+        while (elapsed := time.monotonic() - begin) < studio.takes_s:
             progress(elapsed)
             time.sleep(0.02)
-        return self.report or VerifyReport(
+        return studio.report or VerifyReport(
             verdict=Verdict.UNREADABLE, explanation="It is not audio.", file="x", error="not audio"
         )

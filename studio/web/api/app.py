@@ -27,7 +27,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
-from studio.app.readiness import Check, check_readiness
+from studio.app.readiness import Check
 from studio.core.errors import LedgerError, NotYoursError, StudioError, UsageError
 from studio.core.isolation import weakness
 from studio.reports.formatting import file_name
@@ -48,7 +48,7 @@ from studio.web.ui.head import page_head
 from studio.web.uploads import Budget, Uploads
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
 
 __all__ = ["create_api"]
 
@@ -57,7 +57,7 @@ _NOT_FOUND = "no such output, or not yours"
 
 
 def create_api(
-    studio: Studio,
+    gateway: Gateway,
     claims: Claims,
     *,
     making: JobRunner,
@@ -77,23 +77,23 @@ def create_api(
         lifespan=lifespan,
     )
     one_shape(app)
-    limits = studio.config.uploads
+    limits = gateway.config.uploads
     uploads = Uploads(
-        studio.paths.uploads,
+        gateway.paths.uploads,
         Budget(max_bytes=limits.max_bytes, held=limits.held_bytes, hourly=limits.hourly_bytes),
     )
     app.state.page_rules = rules = PageRules(
-        uploads, events_per_minute=studio.config.accounts.page_events_per_minute
+        uploads, events_per_minute=gateway.config.accounts.page_events_per_minute
     )
     # The last one added is the first to see a request.
     app.add_middleware(PageFrame, head=page_head())
     app.add_middleware(PageGate, rules=rules)
-    app.add_middleware(Door, studio=studio)
+    app.add_middleware(Door, gateway=gateway)
     app.add_middleware(
-        BodyLimit, limits=lambda: limits_of(studio.config.uploads, studio.config.public_detector)
+        BodyLimit, limits=lambda: limits_of(gateway.config.uploads, gateway.config.public_detector)
     )
     app.add_middleware(HouseRules)
-    app.add_middleware(TrustedProxies, proxies=studio.config.server.trusted_proxies)
+    app.add_middleware(TrustedProxies, proxies=gateway.config.server.trusted_proxies)
     metrics = metrics or Metrics()
     metrics.follow("making", making)
     metrics.follow("checking", checking)
@@ -103,15 +103,15 @@ def create_api(
         if record.error is not None:
             metrics.refused(record.error)
 
-    app.add_middleware(AccessLog, on_end=count, proxies=studio.config.server.trusted_proxies)
-    app.mount("/api/v1", create_v1(studio, uploads, making=making, checking=checking))
+    app.add_middleware(AccessLog, on_end=count, proxies=gateway.config.server.trusted_proxies)
+    app.mount("/api/v1", create_v1(gateway, uploads, making=making, checking=checking))
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
-        weak = weakness(studio.config.uploads)
+        weak = weakness(gateway.config.uploads)
         return {"status": "ok", "warnings": [] if weak is None else [weak]}
 
-    readiness = _Remembered(lambda: check_readiness(studio))
+    readiness = _Remembered(gateway.readiness)
 
     @app.get("/readyz")
     def readyz() -> JSONResponse:
@@ -131,7 +131,7 @@ def create_api(
     def record(request: Request, output_id: str) -> dict[str, Any]:
         actor = _admitted(request, output_id)
         try:
-            return record_of(studio.acting_as(actor).release(output_id))
+            return record_of(gateway.session(actor).outputs.get(output_id))
         except StudioError as exc:
             raise _refused(exc) from exc
 
@@ -144,8 +144,8 @@ def create_api(
         if actor is LOCAL_OWNER and not claims.accepts(output_id, claim):
             raise HTTPException(404, _NOT_FOUND)
         try:
-            mine = studio.acting_as(actor)
-            path, name = mine.audio_file(output_id), file_name(mine.release(output_id))
+            outputs = gateway.session(actor).outputs
+            path, name = outputs.audio_file(output_id), file_name(outputs.get(output_id))
         except StudioError as exc:
             raise _refused(exc) from exc
         return FileResponse(

@@ -2,12 +2,13 @@
 
 It is an application of its own under ``/api/v1``, with its OpenAPI description in
 ``/api/v1/openapi.json``. Callers sign in with a token (``POST /session``); each call goes through
-the actor's own view of the studio (:mod:`studio.accounts.permissions`), so that no route has
-rights of its own. Every refusal is ``{"error": {"code", "message"}}``.
+the actor's :class:`~studio.app.session.Session`, so that no route has rights of its own. Every
+refusal is ``{"error": {"code", "message"}}``.
 """
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside create_v1.
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,7 +17,8 @@ from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from studio.accounts.permissions import LOCAL_OWNER, Actor
+from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
+from studio.app.session import Session
 from studio.core.errors import SignInError
 from studio.core.tags import listing_key
 from studio.reports.verification.page import report_page
@@ -38,14 +40,16 @@ from studio.web.api.schemas import MEDIA_TYPES, record_of, tag_record
 from studio.web.api.strict_route import StrictRoute
 from studio.web.errors import allow_head, one_shape
 from studio.web.job_store import JobBook
-from studio.web.jobs import JobRunner, TooManyRequestsError, stoppable
+from studio.web.jobs import JobRunner, Report, TooManyRequestsError, stoppable
 from studio.web.middleware.auth import account_of, actor_of, address_of, token_of
 from studio.web.middleware.rate_limit import Buckets
 from studio.web.uploads import Uploads, file_name, receive_one
 from studio.web.waiting import while_connected
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
+    from studio.generation.takes import Take
+    from studio.provenance.release import Release
 
 __all__ = ["create_v1"]
 
@@ -54,10 +58,10 @@ _STATEMENT_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text
 
 
 def create_v1(
-    studio: "Studio", uploads: Uploads, *, making: JobRunner, checking: JobRunner
+    gateway: "Gateway", uploads: Uploads, *, making: JobRunner, checking: JobRunner
 ) -> FastAPI:
     """The application to mount at ``/api/v1``, behind the door."""
-    limits = studio.config.accounts
+    limits = gateway.config.accounts
     app = FastAPI(
         title="Consented Music Studio",
         version="1",
@@ -83,11 +87,11 @@ def create_v1(
             raise SignInError("sign in first")
         return actor
 
-    def acting(actor: Annotated[Actor, Depends(caller)]) -> Any:
-        return studio.acting_as(actor)
+    def session_of(actor: Annotated[Actor, Depends(caller)]) -> Session:
+        return gateway.session(actor)
 
     Who = Annotated[Actor, Depends(caller)]
-    Mine = Annotated[Any, Depends(acting)]
+    Mine = Annotated[Session, Depends(session_of)]
 
     @app.get("/docs", include_in_schema=False)
     def reference() -> HTMLResponse:
@@ -101,15 +105,15 @@ def create_v1(
         request: Request, body: Credentials, _: Annotated[Actor | None, Depends(bounded)]
     ) -> Token:
         """Sign in; the token is for later calls."""
-        session = studio.accounts().sign_in(
+        signed_in = gateway.sign_in(
             body.name, body.password, address=address_of(request), kind="token"
         )
-        return Token(token=session.token, expires_at=session.expires_at.isoformat())
+        return Token(token=signed_in.token, expires_at=signed_in.expires_at.isoformat())
 
     @app.delete("/session", status_code=204, tags=["session"])
     def sign_out(request: Request, actor: Who) -> None:
         """End the session whose token is sent."""
-        studio.accounts().sign_out(token_of(request)[0])
+        gateway.sign_out(token_of(request)[0])
 
     @app.get("/me", tags=["session"])
     def me(actor: Who) -> Caller:
@@ -134,7 +138,7 @@ def create_v1(
         return [
             tag_record(status)
             for status in sorted(
-                mine.tag_status(model=model, use=use, territory=territory),
+                mine.catalog.tag_status(model=model, use=use, territory=territory),
                 key=lambda status: listing_key(status.tag),
             )
         ]
@@ -150,13 +154,15 @@ def create_v1(
                 "licence_uses": sorted(model.licence_uses),
                 "training_basis": model.training_basis.strip(),
             }
-            for model in mine.models().values()
+            for model in mine.catalog.models().values()
         ]
 
     @app.post("/decisions", tags=["catalogue"])
     def decide(mine: Mine, body: Choice) -> dict[str, Any]:
         """What a request would be answered now, per tag, by which grant or why not."""
-        decision = mine.decide(body.tags, use=body.use, territory=body.territory, model=body.model)
+        decision = mine.catalog.decide(
+            body.tags, use=body.use, territory=body.territory, model=body.model
+        )
         return dict(decision.to_json())
 
     # -- making ---------------------------------------------------------------------------------
@@ -166,20 +172,23 @@ def create_v1(
         request: Request, mine: Mine, actor: Who, body: Order, response: Response
     ) -> JobState:
         """Ask for music; consent is asked when the job runs, and again at its release."""
-        asked = mine.request(**body.model_dump(exclude_unset=True, exclude={"takes"}))
-        mine.check_request(asked)
+        asked = mine.generation.request(**body.model_dump(exclude_unset=True, exclude={"takes"}))
+        mine.generation.check(asked)
 
-        def work(acting: Any, **control: Any) -> Any:
+        def work(
+            session: Session, report: Report, cancel: threading.Event
+        ) -> "Release | tuple[Take, ...]":
+            making = session.generation
             if body.takes == 1:
-                return acting.generate(asked, **control)
-            return acting.generate_takes(asked, body.takes, **control)
+                return making.create(asked, progress=report, cancel=cancel)
+            return making.create_takes(asked, body.takes, progress=report, cancel=cancel)
 
-        job = book.book(mine, actor, work, account=account_of(request, actor))
+        job = book.book(mine, work, account=account_of(request, actor))
         response.headers["Location"] = f"jobs/{job.id}"
         return JobState(**job.to_json())
 
     @app.get("/jobs", tags=["making"])
-    def jobs(mine: Mine, actor: Who) -> list[JobState]:
+    def jobs(actor: Who) -> list[JobState]:
         """My jobs of the last hour, newest first."""
         return [JobState(**job.to_json()) for job in book.of(actor)]
 
@@ -195,7 +204,7 @@ def create_v1(
         booked.job.cancel()
         return JobState(**booked.to_json())
 
-    app.include_router(derivation_routes(caller, acting, book))
+    app.include_router(derivation_routes(caller, session_of, book))
 
     # -- outputs --------------------------------------------------------------------------------
 
@@ -204,33 +213,33 @@ def create_v1(
         mine: Mine, limit: Annotated[int, Query(ge=1, le=200)] = 50
     ) -> list[dict[str, Any]]:
         """What I have made, newest first."""
-        return [record_of(release) for release in mine.outputs(limit)]
+        return [record_of(release) for release in mine.outputs.mine(limit)]
 
     @app.get("/outputs/{output_id}", tags=["outputs"])
     def record(mine: Mine, output_id: str) -> dict[str, Any]:
         """The record of an output: request, consent, seal, model, digest, credits."""
-        return record_of(of_output(mine, output_id))
+        return record_of(of_output(output_id, mine.outputs.get))
 
     @app.get("/outputs/{output_id}/audio", tags=["outputs"], response_class=FileResponse)
     def audio(mine: Mine, output_id: str) -> FileResponse:
         """The file that was handed out, byte for byte."""
-        release = of_output(mine, output_id, "audio_file")
+        path = of_output(output_id, mine.outputs.audio_file)
         return FileResponse(
-            release,
-            media_type=MEDIA_TYPES[release.suffix.removeprefix(".")],
-            filename=release.name,
+            path,
+            media_type=MEDIA_TYPES[path.suffix.removeprefix(".")],
+            filename=path.name,
             headers={"Cache-Control": "private, no-store"},
         )
 
     @app.get("/outputs/{output_id}/proof", tags=["outputs"])
     def proof(mine: Mine, output_id: str) -> dict[str, Any]:
         """The offline proof that the release is in the ledger."""
-        return dict(of_output(mine, output_id, "proof"))
+        return dict(of_output(output_id, mine.outputs.proof))
 
     @app.get("/outputs/{output_id}/score.mid", tags=["outputs"])
     def score(mine: Mine, output_id: str) -> Response:
         """The score as a MIDI file with title, id and credits; 404 where there is none."""
-        made = of_output(mine, output_id, "score_file")
+        made = of_output(output_id, mine.outputs.score_file)
         return Response(
             made.content,
             media_type="audio/midi",
@@ -247,7 +256,7 @@ def create_v1(
         format: Annotated[Literal["html", "pdf"], Query()] = "html",
     ) -> Response:
         """One page about the output that a person can show: consent, seal, ledger, credentials."""
-        page = of_output(mine, output_id, "receipt", format=format)
+        page = of_output(output_id, lambda id_: mine.outputs.receipt(id_, format))
         shown = "inline" if format == "html" else "attachment"
         return Response(
             page,
@@ -258,13 +267,13 @@ def create_v1(
     @app.put("/outputs/{output_id}/publication", tags=["outputs"])
     def publish(mine: Mine, output_id: str) -> dict[str, Any]:
         """Let the public detector tell the output's title, credits and id; recorded."""
-        of_output(mine, output_id, "publish")
+        of_output(output_id, mine.outputs.publish)
         return {"output_id": output_id, "public": True}
 
     @app.delete("/outputs/{output_id}/publication", tags=["outputs"])
     def unpublish(mine: Mine, output_id: str) -> dict[str, Any]:
         """Make the output private again."""
-        of_output(mine, output_id, "publish", public=False)
+        of_output(output_id, lambda id_: mine.outputs.publish(id_, public=False))
         return {"output_id": output_id, "public": False}
 
     # -- the desk -------------------------------------------------------------------------------
@@ -299,8 +308,7 @@ def create_v1(
         The verdict becomes a ledger entry. It is answered as JSON or, with `report`, as the page
         to print or the table that the Verify tab gives.
         """
-        mine.require("verify")
-        examine = mine.verify
+        mine.require(Permission.VERIFY)
         account = account_of(request, actor)
         upload = await receive_one(
             uploads,
@@ -312,7 +320,9 @@ def create_v1(
         )
         try:
             job = checking.submit(
-                lambda tell, cancel: examine(upload.path, progress=stoppable(tell, cancel)),
+                lambda tell, cancel: mine.verification.verify(
+                    upload.path, progress=stoppable(tell, cancel)
+                ),
                 account=account,
             )
             found = await while_connected(request, job)
@@ -332,12 +342,12 @@ def create_v1(
     @app.get("/consent/site", tags=["consent"])
     def site(mine: Mine) -> dict[str, Any]:
         """The id by which rights holders address this studio in what they sign."""
-        return {"site": mine.site_id(), "name": studio.config.consent.studio}
+        return {"site": mine.consent.site_id(), "name": gateway.config.consent.studio}
 
     @app.get("/consent/holders", tags=["consent"])
     def holders(mine: Mine) -> list[dict[str, Any]]:
         """Every rights holder with its key."""
-        return [holder.to_json() for holder in mine.holders()]
+        return [holder.to_json() for holder in mine.consent.holders()]
 
     @app.get("/consent/holders/{holder_id}/statement", tags=["consent"])
     def statement(
@@ -351,7 +361,7 @@ def create_v1(
         from studio.reports.statements.export import write
         from studio.reports.statements.statement import parse_period
 
-        made = mine.statement(holder_id, parse_period(first, last))
+        made = mine.consent.statement(holder_id, parse_period(first, last))
         name = f"statement-{made.holder}-{made.period.start:%Y%m%d}-{made.period.end:%Y%m%d}"
         shown = "inline" if format == "html" else "attachment"
         return Response(
@@ -363,17 +373,17 @@ def create_v1(
     @app.get("/consent/grants", tags=["consent"])
     def grants(mine: Mine) -> list[dict[str, Any]]:
         """Every grant, its state, and what was made under it."""
-        return [grant.to_json() for grant in mine.grants()]
+        return [grant.to_json() for grant in mine.consent.grants()]
 
     @app.get("/consent/grants/{grant_id}/revocation", tags=["consent"])
     def preview(mine: Mine, grant_id: str) -> dict[str, Any]:
         """What a revocation would do if it came now. Nothing happens."""
-        return dict(mine.preview_revocation(grant_id).to_json())
+        return dict(mine.consent.preview_revocation(grant_id).to_json())
 
     @app.get("/consent/grants/{grant_id}/outputs", tags=["consent"])
     def affected(mine: Mine, grant_id: str) -> list[dict[str, Any]]:
         """The outputs that rest on a grant, oldest first."""
-        return [output.to_json() for output in mine.affected_outputs(grant_id)]
+        return [output.to_json() for output in mine.consent.affected_outputs(grant_id)]
 
     @app.post(
         "/consent/documents",
@@ -385,11 +395,11 @@ def create_v1(
             }
         },
     )
-    async def import_consent(request: Request, mine: Mine, actor: Who) -> dict[str, Any]:
+    async def import_consent(request: Request, mine: Mine) -> dict[str, Any]:
         """Record the signed documents of a file; of each refused one the reason."""
-        mine.require("import_consent")
+        mine.require(Permission.CONSENT)
         data = await request.body()  # of MAX_DOCUMENT bytes at most, see BodyLimit
-        report = await run_in_threadpool(mine.import_consent, data)
+        report = await run_in_threadpool(mine.consent.import_file, data)
         return dict(report.to_json())
 
     # -- accounts -------------------------------------------------------------------------------
@@ -397,30 +407,30 @@ def create_v1(
     @app.get("/accounts", tags=["accounts"])
     def accounts(mine: Mine) -> list[dict[str, Any]]:
         """Every account."""
-        return [account.to_json() for account in mine.accounts().all()]
+        return [account.to_json() for account in mine.accounts.all()]
 
     @app.post("/accounts", status_code=201, tags=["accounts"])
-    def add_account(mine: Mine, actor: Who, body: NewAccount) -> dict[str, Any]:
-        """Add an account. The first one makes signing in a must."""
-        added = mine.accounts().add(body.name, body.role, body.password, by=actor.account_id)
+    def add_account(mine: Mine, body: NewAccount) -> dict[str, Any]:
+        """Add an account. Once one account exists, sign-in is required."""
+        added = mine.accounts.add(body.name, body.role, body.password)
         return dict(added.to_json())
 
     @app.patch("/accounts/{name}", tags=["accounts"])
-    def change_account(mine: Mine, actor: Who, name: str, body: AccountChange) -> dict[str, Any]:
+    def change_account(mine: Mine, name: str, body: AccountChange) -> dict[str, Any]:
         """Change role or password, disable or enable; each signs the account out everywhere."""
-        directory, by = mine.accounts(), actor.account_id
+        accounts = mine.accounts
         if body.role is not None:
-            directory.set_role(name, body.role, by=by)
+            accounts.set_role(name, body.role)
         if body.password is not None:
-            directory.set_password(name, body.password, by=by)
+            accounts.set_password(name, body.password)
         if body.disabled is not None:
-            (directory.disable if body.disabled else directory.enable)(name, by=by)
-        return dict(directory.named(name).to_json())
+            (accounts.disable if body.disabled else accounts.enable)(name)
+        return dict(accounts.named(name).to_json())
 
     @app.delete("/accounts/{name}", status_code=204, tags=["accounts"])
-    def delete_account(mine: Mine, actor: Who, name: str) -> None:
+    def delete_account(mine: Mine, name: str) -> None:
         """Delete a disabled account for good; its outputs and ledger entries stay."""
-        mine.accounts().delete(name, by=actor.account_id)
+        mine.accounts.delete(name)
 
     # -- the security log -----------------------------------------------------------------------
 
@@ -432,13 +442,13 @@ def create_v1(
         event: Annotated[str | None, Query(max_length=32)] = None,
     ) -> list[dict[str, Any]]:
         """Security events, newest first: who, what, when, from where."""
-        events = mine.security_log().events(limit=limit, before=before, event=event)
+        events = mine.security.newest(limit=limit, before=before, event=event)
         return [found.to_json() for found in events]
 
     @app.get("/audit/export", tags=["audit"])
     def export_audit(mine: Mine) -> Response:
         """Every security event kept, one JSON object a line; the last says if the log is sound."""
-        lines = mine.security_log().export(mine.ledger())
+        lines = mine.security.export()
         return Response(
             "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines),
             media_type="application/x-ndjson",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from studio.consent.types import format_instant
 
 if TYPE_CHECKING:
-    from studio.app.container import Release, TagStatus
+    from studio.app.use_cases.catalog import TagStatus
+    from studio.provenance.release import Release
 
 __all__ = ["MEDIA_TYPES", "OUTPUT_ID", "record_of", "tag_record"]
 

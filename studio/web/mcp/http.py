@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from starlette.types import Receive, Scope, Send
 
-    from studio.app.container import Studio, VerifyReport
+    from studio.app.gateway import Gateway
+    from studio.app.session import Session
+    from studio.verification.report import VerifyReport
     from studio.web.jobs import JobRunner
 
 __all__ = ["PATH", "McpOverHttp"]
@@ -38,10 +40,10 @@ _MAX_BODY = 32 << 20  # bytes of a request, as studio.web.middleware.body_limit 
 class McpOverHttp:
     """The route, an ASGI application, and the task group that it needs while the server runs."""
 
-    def __init__(self, studio: Studio, checking: JobRunner) -> None:
-        self._studio = studio
+    def __init__(self, gateway: Gateway, checking: JobRunner) -> None:
+        self._gateway = gateway
         self._checking = checking
-        self._buckets = Buckets(studio.config.accounts.requests_per_minute)
+        self._buckets = Buckets(gateway.config.accounts.requests_per_minute)
         server = create_mcp(self)
         # The door has looked at the host by now, and at where a browser's request comes from.
         server.streamable_http_app(
@@ -74,21 +76,21 @@ class McpOverHttp:
 
     # -- the host of the tools ------------------------------------------------------------------
 
-    def studio(self, context: Context) -> Studio:
+    def session(self, context: Context) -> Session:
         actor = actor_of(self._request(context).scope)
         if actor is None:  # the door lets nobody through; this is the second lock
             raise AccessDeniedError("sign in first")
-        return self._studio.acting_as(actor)
+        return self._gateway.session(actor)
 
     def examine(self, context: Context, source: bytes | str) -> VerifyReport:
         if isinstance(source, str):
             raise UsageError("a path names a file of the server; send content_base64")
-        request, studio = self._request(context), self.studio(context)
-        if len(source) > studio.config.uploads.max_bytes:
+        request, session = self._request(context), self.session(context)
+        if len(source) > session.config.uploads.max_bytes:
             raise UsageError("the recording is too long; send it to POST /api/v1/verifications")
 
         def work(report: Report, cancel: threading.Event) -> VerifyReport:
-            return studio.verify(source, progress=stoppable(report, cancel))
+            return session.verification.verify(source, progress=stoppable(report, cancel))
 
         account = account_of(request, actor_of(request.scope))
         return self._checking.submit(work, account=account).result()

@@ -11,7 +11,8 @@ from studio.web.mcp.tools import create_mcp
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
-    from studio.app.container import Studio, VerifyReport
+    from studio.app.session import Session
+    from studio.verification.report import VerifyReport
 
 __all__ = ["serve_stdio"]
 
@@ -19,20 +20,20 @@ __all__ = ["serve_stdio"]
 class _Local:
     """Whoever started the command asks, with his account's rights."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
-    def studio(self, context: Context) -> Studio:
-        return self._studio
+    def session(self, context: Context) -> Session:
+        return self._session
 
     def examine(self, context: Context, source: bytes | str) -> VerifyReport:
         if isinstance(source, bytes):
-            return self._studio.verify(source)
+            return self._session.verification.verify(source)
         if not Path(source).is_file():
             raise UsageError("there is no such file, or it is no regular one")
-        return self._studio.verify(source)
+        return self._session.verification.verify(source)
 
 
-def serve_stdio(studio: Studio) -> None:
+def serve_stdio(session: Session) -> None:
     """Serve the studio, as its caller may use it, until stdin ends."""
-    create_mcp(_Local(studio)).run("stdio")
+    create_mcp(_Local(session)).run("stdio")

@@ -29,7 +29,8 @@ from studio.web.api.schemas import OUTPUT_ID, record_of, tag_record
 from studio.web.errors import answer_of
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio, VerifyReport
+    from studio.app.session import Session
+    from studio.verification.report import VerifyReport
 
 __all__ = ["Host", "create_mcp"]
 
@@ -42,7 +43,7 @@ _MAX_PROOF = 1_000_000  # characters
 class Host(Protocol):
     """Where the tools run: on the caller's own machine, or on a server."""
 
-    def studio(self, context: Context) -> "Studio":
+    def session(self, context: Context) -> "Session":
         """The studio as the caller of this request may use it."""
 
     def examine(self, context: Context, source: bytes | str) -> "VerifyReport":
@@ -101,8 +102,8 @@ def create_mcp(host: Host) -> MCPServer:
         """List the style tags: granted for this use or not, by whom, until when, and why not."""
 
         def tags() -> dict[str, object]:
-            studio = host.studio(context)
-            found = studio.tag_status(model=model, use=use, territory=territory)
+            catalog = host.session(context).catalog
+            found = catalog.tag_status(model=model, use=use, territory=territory)
             ordered = sorted(found, key=lambda status: listing_key(status.tag))
             return {"tags": [tag_record(status) for status in ordered]}
 
@@ -118,7 +119,7 @@ def create_mcp(host: Host) -> MCPServer:
         def record() -> dict[str, object]:
             if not OUTPUT_ID.fullmatch(output_id):
                 raise UsageError("an output id has 16 hexadecimal digits")
-            return record_of(host.studio(context).release(output_id))
+            return record_of(host.session(context).outputs.get(output_id))
 
         return _told(record)
 
@@ -135,7 +136,8 @@ def create_mcp(host: Host) -> MCPServer:
             text = json.dumps(bundle)
             if len(text) > _MAX_PROOF:
                 raise UsageError("the proof is too long")
-            return {"holds": True, **host.studio(context).check_proof(text.encode()).to_json()}
+            proven = host.session(context).records.check_proof(text.encode())
+            return {"holds": True, **proven.to_json()}
 
         return _told(checked)
 

@@ -31,7 +31,7 @@ from studio.core.errors import StudioError
 from studio.web.middleware.access_log import record_in
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
 
 __all__ = [
     "COOKIE",
@@ -70,9 +70,9 @@ _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 class Door:
     """ASGI middleware. Plain ASGI, because the page's event stream must not be buffered."""
 
-    def __init__(self, app: ASGIApp, studio: Studio) -> None:
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
         self.app = app
-        self._studio = studio
+        self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -95,14 +95,14 @@ class Door:
     async def _admit(self, scope: Scope) -> Response | None:
         """Put the actor into the scope; or the answer that ends the request."""
         headers = Headers(scope=scope)
-        host, hosts = _host_name(headers.get("host", "")), self._studio.config.server.hosts
+        host, hosts = _host_name(headers.get("host", "")), self._gateway.config.server.hosts
         if hosts and host not in hosts | _LOCAL_HOSTS and scope["path"] not in _ANY_HOST:
             return _refused(421, "wrong-host", "this studio does not answer under this name")
         if scope["method"] not in _SAFE and _from_another_site(headers):
             await run_in_threadpool(self._note, "cross-site")
             return _refused(403, "cross-site", "this request comes from another site's page")
         try:
-            exist = await run_in_threadpool(self._studio.accounts().exist)
+            exist = await run_in_threadpool(self._gateway.has_accounts)
             if not exist:
                 if host not in _LOCAL_HOSTS:
                     return _refused(421, "wrong-host", "this studio answers as localhost only")
@@ -121,20 +121,20 @@ class Door:
         """Whether a stranger may go there."""
         if path in _OPEN or path == _ROBOTS:
             return True
-        return self._studio.config.public_detector.enabled and path in _PUBLIC
+        return self._gateway.config.public_detector.enabled and path in _PUBLIC
 
     def _bearer(self, scope: Scope) -> Actor | None:
         token, kind = token_of(HTTPConnection(scope))
         if not token:
             return None
-        actor = self._studio.accounts().actor_of(token, kind=kind)
+        actor = self._gateway.actor_of(token, kind=kind)
         if actor is None and kind == "token":  # a cookie that has ended is everyday life
             self._note("token")
         return actor
 
     def _note(self, event: str) -> None:
         with suppress(StudioError):  # the database cannot be opened: the caller is told so
-            self._studio.security_log().record(event, outcome="refused")
+            self._gateway.record_refusal(event)
 
 
 def actor_of(scope: Scope) -> Actor | None:

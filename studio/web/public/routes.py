@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from studio.app.public_detection import PublicAnswer, PublicDetector
+from studio.app.public_detection import PublicAnswer
 from studio.core.errors import DecodingRefusedError, StudioError, UsageError
 from studio.web.errors import answer_of
 from studio.web.jobs import JobRunner, TooLongError, TooManyRequestsError, stoppable
@@ -37,7 +37,7 @@ from studio.web.uploads import Budget, Uploads, WrongBodyError, receive_one
 from studio.web.waiting import while_connected
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
     from studio.verification.suspect import Recording
 
 __all__ = ["public_line", "public_routes"]
@@ -48,22 +48,22 @@ _CHANNELS_APART = 0.05  # from which the sound of each channel is counted too
 _HEADERS = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
 
 
-def public_line(studio: "Studio") -> JobRunner:
+def public_line(gateway: "Gateway") -> JobRunner:
     """What examines the public's questions, one at a time, apart from everybody else's work."""
-    config = studio.config.public_detector
+    config = gateway.config.public_detector
     return JobRunner(running=1, waiting=config.waiting, longest_s=config.examination_s)
 
 
-def public_routes(studio: "Studio", runner: JobRunner) -> APIRouter:
+def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
     """The routes of the module."""
     router = APIRouter()
-    config = studio.config.public_detector
-    detector, pages = PublicDetector(studio), Pages(config)
+    config = gateway.config.public_detector
+    pages = Pages(config)
     buckets = Buckets(config.requests_per_minute)
     similar = SimilarQuestions(config.near_identical_per_hour)
     line = Line(places=1 + config.waiting, per_address=config.per_address)
     uploads = Uploads(
-        studio.paths.uploads,
+        gateway.paths.uploads,
         Budget(
             max_bytes=config.max_bytes,
             held=config.per_address * config.max_bytes,
@@ -72,7 +72,7 @@ def public_routes(studio: "Studio", runner: JobRunner) -> APIRouter:
     )
 
     def require_enabled() -> None:
-        if not studio.config.public_detector.enabled:
+        if not gateway.config.public_detector.enabled:
             raise HTTPException(404, "this studio offers no public detector")
 
     async def ask(request: Request) -> PublicAnswer:
@@ -110,7 +110,9 @@ def public_routes(studio: "Studio", runner: JobRunner) -> APIRouter:
         path: Path, report: Callable[[object], None], cancel: threading.Event
     ) -> PublicAnswer:
         with line.timed():
-            return detector.examine(path, opened=count_sound, progress=stoppable(report, cancel))
+            return gateway.answer_stranger(
+                path, opened=count_sound, progress=stoppable(report, cancel)
+            )
 
     def count_sound(recording: "Recording") -> None:
         prints = [] if recording.print is None else [recording.print]
@@ -168,7 +170,7 @@ def public_routes(studio: "Studio", runner: JobRunner) -> APIRouter:
     @router.api_route("/robots.txt", methods=["GET", "HEAD"])
     def robots() -> Response:
         """Search engines may list the form, and nothing else."""
-        allowed = "Allow: /detect$\n" if studio.config.public_detector.enabled else ""
+        allowed = "Allow: /detect$\n" if gateway.config.public_detector.enabled else ""
         return PlainTextResponse(_ROBOTS.format(allowed=allowed))
 
     return router

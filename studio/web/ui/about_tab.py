@@ -11,7 +11,7 @@ from studio.reports.formatting import USE_TITLES, esc
 from studio.reports.verification.view import reading_table
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.use_cases.catalog import Catalog
     from studio.music.models.config import ModelConfig
 
 __all__ = ["build_about", "model_table"]
@@ -30,12 +30,12 @@ _LIMITS = (
 )
 
 
-def build_about(studio: Studio) -> None:
+def build_about(catalog: Catalog) -> None:
     """Build the tab inside the current ``gr.Blocks``."""
     gr.HTML(
         '<section class="card"><h2>Models</h2><p class="soft small">Consent for a style tag is not '
         "consent for training. Each model says what it learned from, and its licence limits what "
-        f"you may do with its music.</p>{model_table(studio.models().values())}</section>"
+        f"you may do with its music.</p>{model_table(catalog.models().values())}</section>"
     )
     gr.HTML(
         '<section class="card"><h2>How to read a verdict</h2><p class="soft small">A verdict is '

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.accounts.passwords import MIN_LENGTH
-from studio.accounts.permissions import LOCAL_OWNER, Role
+from studio.accounts.permissions import LOCAL_OWNER, Permission, Role
 from studio.core.errors import StudioError
 from studio.generation.quota import LOCAL_ACCOUNT
 from studio.reports.formatting import esc, moment
-from studio.web.ui.callers import acting, caller
+from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE
 from studio.web.ui.create.view import failure_panel
 
 if TYPE_CHECKING:
-    from studio.accounts import Account, Accounts
+    from studio.accounts import Account
     from studio.accounts.security_log import SecurityEvent
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
+    from studio.app.use_cases.accounts import Accounts
     from studio.generation.quota import Usage
 
 __all__ = ["AccountsTab", "accounts_table", "events_table", "usage_table"]
@@ -33,8 +34,8 @@ _ROLES = [(str(role).capitalize(), str(role)) for role in Role]
 class AccountsTab:
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=7, min_width=320), gr.Column(elem_classes="section"):
                 gr.HTML("<h2>Accounts and what they used today</h2><p>Days are UTC.</p>")
@@ -101,74 +102,72 @@ class AccountsTab:
     def _on_open(self, request: gr.Request) -> _State:
         first = caller(request) is LOCAL_OWNER
         return {
-            **self._changed(request, lambda _directory, _by: ""),
+            **self._changed(request, lambda _accounts: ""),
             self.role: str(Role.ADMINISTRATOR if first else Role.ARTIST),
         }
 
     def _on_add(self, name: str, role: str, password: str, request: gr.Request) -> _State:
-        def add(directory: Accounts, by: str | None) -> str:
-            added = directory.add(name, Role(role), password, by=by)
+        def add(accounts: Accounts) -> str:
+            added = accounts.add(name, Role(role), password)
             again = " Reload the page to sign in." if caller(request) is LOCAL_OWNER else ""
             return f"{added.name} can sign in as {added.role} now.{again}"
 
         return {**self._changed(request, add), self.name: "", self.password: ""}
 
     def _on_role(self, name: str | None, role: str | None, request: gr.Request) -> _State:
-        def change(directory: Accounts, by: str | None) -> str:
+        def change(accounts: Accounts) -> str:
             if not name or not role:
                 return "Choose an account and a role."
-            directory.set_role(name, Role(role), by=by)
+            accounts.set_role(name, Role(role))
             return f"{name} has the role {role} now."
 
         return self._changed(request, change)
 
     def _on_disable(self, name: str | None, request: gr.Request) -> _State:
-        def change(directory: Accounts, by: str | None) -> str:
+        def change(accounts: Accounts) -> str:
             if not name:
                 return "Choose an account."
-            directory.disable(name, by=by)
+            accounts.disable(name)
             return f"{name} is disabled and signed out."
 
         return self._changed(request, change)
 
     def _on_enable(self, name: str | None, request: gr.Request) -> _State:
-        def change(directory: Accounts, by: str | None) -> str:
+        def change(accounts: Accounts) -> str:
             if not name:
                 return "Choose an account."
-            directory.enable(name, by=by)
+            accounts.enable(name)
             return f"{name} can sign in again."
 
         return self._changed(request, change)
 
     def _on_delete(self, name: str | None, request: gr.Request) -> _State:
-        def change(directory: Accounts, by: str | None) -> str:
+        def change(accounts: Accounts) -> str:
             if not name:
                 return "Choose an account."
-            directory.delete(name, by=by)
+            accounts.delete(name)
             return f"{name} is deleted."
 
         return self._changed(request, change)
 
-    def _changed(
-        self, request: gr.Request, change: Callable[[Accounts, str | None], str]
-    ) -> _State:
+    def _changed(self, request: gr.Request, change: Callable[[Accounts], str]) -> _State:
         """Carry a change out, tell what came of it, and show what stands."""
         try:
-            studio = acting(self._studio, request)
-            directory = studio.accounts()
+            session = session_of(self._gateway, request)
+            session.require(Permission.ADMINISTER)
         except StudioError as exc:
             return {self.told: failure_panel(exc)}
         try:
-            told = change(directory, caller(request).account_id)
+            told = change(session.accounts)
             panel = f'<div class="banner good" role="status"><p>{esc(told)}</p></div>'
         except StudioError as exc:
             told, panel = "?", failure_panel(exc)
-        accounts = directory.all()
+        accounts = session.accounts.all()
         names = [account.name for account in accounts]
         return {
             self.table: accounts_table(accounts)
-            + usage_table(studio.usage(), accounts)
-            + events_table(studio.security_log().events(limit=_EVENTS)),
+            + usage_table(session.operation.usage(), accounts)
+            + events_table(session.security.newest(limit=_EVENTS)),
             self.chosen: gr.update(choices=names),
             self.told: panel if told else "",
         }

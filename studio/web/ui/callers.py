@@ -1,7 +1,7 @@
-"""Who pressed the button: the actor of a Gradio request, and the studio as that actor may use it.
+"""Who pressed the button: the actor of a Gradio request, and that actor's session.
 
 Gradio lets every visitor call every event of the page, whatever tabs he is shown. So each handler
-that does more than show the catalogue goes through :func:`acting`.
+that does more than show the catalogue goes through :func:`session_of`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from studio.core.errors import AccessDeniedError
 from studio.web.middleware.auth import account_of, actor_of, address_in
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
+    from studio.app.session import Session
 
-__all__ = ["acting", "caller", "payer"]
+__all__ = ["caller", "payer", "session_of"]
 
 
 def caller(request: gr.Request) -> Actor:
@@ -32,9 +33,9 @@ def caller(request: gr.Request) -> Actor:
     return actor
 
 
-def acting(studio: Studio, request: gr.Request) -> Studio:
+def session_of(gateway: Gateway, request: gr.Request) -> Session:
     """The studio as the one who sent ``request`` may use it."""
-    return studio.acting_as(caller(request))
+    return gateway.session(caller(request))
 
 
 def payer(request: gr.Request) -> str:

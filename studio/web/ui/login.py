@@ -16,7 +16,7 @@ from studio.web.middleware.auth import actor_of, address_of, cookie_of, token_of
 from studio.web.ui.head import colours_of_the_system
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
 
 __all__ = ["login_routes"]
 
@@ -54,13 +54,13 @@ account ends, this one too.</p>
 <button type="submit">Change password</button></form><p><a href="./">Back to the studio</a></p>"""
 
 
-def login_routes(studio: Studio) -> APIRouter:
+def login_routes(gateway: Gateway) -> APIRouter:
     """``/login``, ``/logout`` and ``/password``."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/login")
     def login_page(request: Request) -> Response:
-        if not studio.accounts().exist() or actor_of(request.scope) is not None:
+        if not gateway.has_accounts() or actor_of(request.scope) is not None:
             return RedirectResponse("./", 303)
         return _page("Sign in", _sign_in_form())
 
@@ -70,7 +70,7 @@ def login_routes(studio: Studio) -> APIRouter:
         name, password = form.get("name", ""), form.get("password", "")
         try:
             session = await run_in_threadpool(
-                studio.accounts().sign_in,
+                gateway.sign_in,
                 name,
                 password,
                 address=address_of(request),
@@ -86,7 +86,7 @@ def login_routes(studio: Studio) -> APIRouter:
         answer.set_cookie(
             cookie_of(request),
             session.token,
-            max_age=int(studio.config.accounts.session_hours * 3600),
+            max_age=int(gateway.config.accounts.session_hours * 3600),
             httponly=True,
             samesite="lax",
             secure=request.url.scheme == "https",
@@ -97,7 +97,7 @@ def login_routes(studio: Studio) -> APIRouter:
     def sign_out(request: Request) -> Response:
         token, _ = token_of(request)
         if token:
-            studio.accounts().sign_out(token)
+            gateway.sign_out(token)
         answer = RedirectResponse("login", 303)
         secure = request.url.scheme == "https"
         answer.delete_cookie(cookie_of(request), httponly=True, samesite="lax", secure=secure)
@@ -118,8 +118,7 @@ def login_routes(studio: Studio) -> APIRouter:
         form = await _form(request)
         try:
             await run_in_threadpool(
-                studio.accounts().change_password,
-                actor,
+                gateway.session(actor).accounts.change_own_password,
                 form.get("old", ""),
                 form.get("new", ""),
                 address=address_of(request),

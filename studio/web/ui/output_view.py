@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from studio.reports.formatting import esc, file_name, moment, territory_name
 
 if TYPE_CHECKING:
-    from studio.app.container import Release
+    from studio.provenance.release import Release
 
 __all__ = ["release_card", "take_row", "use_words"]
 

@@ -24,7 +24,7 @@ from studio.web.ui.create.tab import CreateTab
 from studio.web.ui.verify_tab import VerifyTab
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
     from studio.web.download_tokens import Claims
     from studio.web.examinations import Examinations
     from studio.web.making import Making
@@ -43,7 +43,7 @@ again.</p></div><button type="button" class="scheme" aria-label="Use the dark co
 
 
 def build_page(
-    studio: Studio,
+    gateway: Gateway,
     claims: Claims,
     *,
     making: Making,
@@ -65,15 +65,15 @@ def build_page(
         who = gr.HTML(elem_classes="who")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
-                create = CreateTab(studio, claims, making)
+                create = CreateTab(gateway, claims, making)
             with gr.Tab("Verify", id="verify"):
-                verify = VerifyTab(studio, examinations)
+                verify = VerifyTab(gateway, examinations)
             with gr.Tab("Consent", id="consent") as consent_tab:
-                ConsentTab(studio, discard).connect(consent_tab, page)
+                ConsentTab(gateway, discard).connect(consent_tab, page)
             with gr.Tab("Accounts", id="accounts") as accounts_tab:
-                AccountsTab(studio).connect(accounts_tab)
+                AccountsTab(gateway).connect(accounts_tab)
             with gr.Tab("Models and limits", id="about"):
-                build_about(studio)
+                build_about(gateway.session(LOCAL_OWNER).catalog)
         create.connect_load(page)
         verify.connect_load(page)
 

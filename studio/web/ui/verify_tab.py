@@ -19,11 +19,11 @@ from studio.reports.verification import view as views
 from studio.reports.verification.texts import READING
 from studio.verification.report import Verdict
 from studio.web.examinations import Examination, Examinations, ExaminationState, owner_key
-from studio.web.ui.callers import acting, caller
+from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE, FilesFromScript
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
 
 __all__ = ["VerifyTab", "rows_of"]
 
@@ -64,10 +64,10 @@ _DROP = """
 class VerifyTab:
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, studio: Studio, examinations: Examinations) -> None:
-        self._studio = studio
+    def __init__(self, gateway: Gateway, examinations: Examinations) -> None:
+        self._gateway = gateway
         self._examinations = examinations
-        limits = studio.config.uploads
+        limits = gateway.config.uploads
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=4, min_width=280, elem_classes="section desk-side"):
                 gr.HTML(
@@ -114,12 +114,12 @@ class VerifyTab:
     def _on_files(
         self, uploaded: list[dict[str, Any]], request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
-        owner, studio = owner_key(caller(request)), acting(self._studio, request)
+        owner, session = owner_key(caller(request)), session_of(self._gateway, request)
         for each in uploaded:
             path, seconds = Path(str(each["file"]["path"])), each.get("seconds")
-            limit_s = self._studio.config.uploads.max_duration_s
+            limit_s = self._gateway.config.uploads.max_duration_s
             long = isinstance(seconds, int | float) and seconds > limit_s  # by the browser's word
-            self._examinations.add(owner, studio, path, name=path.name, long=long)
+            self._examinations.add(owner, session, path, name=path.name, long=long)
         yield from self._watch(request)
 
     def _on_load(self, request: gr.Request) -> Iterator[dict[Any, Any]]:

@@ -13,8 +13,10 @@ from sqlalchemy import delete, text, update
 import studio.app.container
 from studio.accounts import Accounts
 from studio.accounts.origin import calling, current
-from studio.accounts.permissions import Role
+from studio.accounts.permissions import Permission, Role
 from studio.accounts.security_log import SecurityLog
+from studio.app.gateway import Gateway
+from studio.app.session import Session
 from studio.cli.caller import say_who_calls
 from studio.cli.main import cli
 from studio.core.config import SecurityLogConfig, load_config
@@ -35,6 +37,7 @@ from tests.support.accounts import (
 )
 from tests.support.consent import file_of, grant
 from tests.support.ledgers import unguard
+from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
 LIMITS = SecurityLogConfig(keep_events=1000, keep_days=400)
@@ -260,30 +263,30 @@ def test_an_anchor_is_written_only_where_something_is_new(filled, ledger):
 @pytest.fixture
 def house(tmp_path, monkeypatch):
     house = with_cheap_passwords(PretendStudio(tmp_path / "home"))
-    monkeypatch.setattr(studio.app.container, "open_studio", lambda: house)
+    monkeypatch.setattr(studio.app.container, "open_container", lambda: house)
     yield house
     house.close()
 
 
-def test_every_denial_of_the_facade_is_recorded(house):
+def test_every_denial_is_recorded(house):
     actors = add_one_of_each(house.accounts())
     with calling(None, HERE):
-        artist = house.acting_as(actors[Role.ARTIST])
+        artist = Session(house, actors[Role.ARTIST])
     for call in (
-        lambda: artist.rotate_key("seal"),
-        lambda: artist.audio_file("f" * 16),
-        lambda: artist.audio_file("../../etc/passwd"),
-        lambda: artist.require("import_consent"),
+        lambda: artist.operation.rotate_key("seal"),
+        lambda: artist.outputs.audio_file("f" * 16),
+        lambda: artist.outputs.audio_file("../../etc/passwd"),
+        lambda: artist.require(Permission.CONSENT),
     ):
         with pytest.raises(AccessDeniedError):
             call()
     denied = house.security_log().events(event="denied")[::-1]
     assert {(event.name, event.address) for event in denied} == {("ada", HERE)}
     assert [(event.detail, event.subject) for event in denied] == [
-        ("rotate_key", ""),
-        ("audio_file", "f" * 16),
-        ("audio_file", ""),  # nothing that was typed is written down
-        ("import_consent", ""),
+        ("operation.rotate_key", ""),
+        ("outputs.audio_file", "f" * 16),
+        ("outputs.audio_file", ""),  # nothing that was typed is written down
+        ("consent", ""),
     ]
 
 
@@ -291,10 +294,12 @@ def test_downloads_and_refused_imports_are_recorded_over_http(house):
     from starlette.testclient import TestClient
 
     actors = add_one_of_each(house.accounts())
-    made = house.generate(house.request(["genre/jazz"], duration_s=2.0, seed=1, format="wav"))
+    made = as_owner(house).generation.create(
+        as_owner(house).generation.request(["genre/jazz"], duration_s=2.0, seed=1, format="wav")
+    )
     house.accounts().own(made.output_id, actors[Role.ARTIST].account_id)
     with JobRunner(running=1, waiting=1) as runner:
-        api = create_api(house, Claims(), making=runner, checking=runner)
+        api = create_api(Gateway(house), Claims(), making=runner, checking=runner)
         client = TestClient(api, base_url="https://studio.example", client=("203.0.113.5", 1))
         tokens = {}
         for name in ("ada", "reg", "root"):

@@ -22,7 +22,7 @@ CALLS = {
     ("consent/enforcement.py", "compose_under"): "the model, after the decision",
 }
 ALLOWED_RECEIVERS = {
-    "studio", "self._pipeline", "self._studio",  # the facade and the pipeline: they decide
+    "pipeline",  # it decides
     "Ed25519PrivateKey", "SigningKey", "cls",  # keys
 }  # fmt: skip
 BUTTONS = {("web/ui/create/tab.py", "self"), ("web/ui/create/form.py", "self")}  # of that name
@@ -31,7 +31,7 @@ INSIDE_THE_MODEL = ("music/",)
 
 MODEL_MAKERS = {"get_generator", "MusicGenerator"}
 MAY_MAKE_MODELS = {
-    "app/container.py": "hands models to the pipeline and warms them up",
+    "app/container.py": "hands models to the pipeline",
     "generation/pipeline.py": "a type only",
     "consent/enforcement.py": "a type only",
     "generation/quota.py": "a type only",

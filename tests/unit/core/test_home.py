@@ -16,7 +16,7 @@ from studio.core.errors import ConfigError, LedgerError
 from studio.core.home import RESTORE_MARKER, locked
 from studio.core.paths import StudioPaths
 from tests.robustness.faults import in_child, obey_permissions
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_owner, make_studio
 
 
 def loose(folder):
@@ -33,7 +33,9 @@ def made(tmp_path):
     old = os.umask(0o022)
     try:
         with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-            studio.generate(studio.request(["genre/jazz"], duration_s=3, seed=1))
+            as_owner(studio).generation.create(
+                as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=1)
+            )
             studio.notary().checkpoint()
             yield tmp_path
     finally:
@@ -106,8 +108,8 @@ def test_four_first_starts_at_once_all_work(tmp_path):
     }
     assert not (tmp_path / "home").exists()
     code = (
-        "from studio.app.container import open_studio\n"
-        "with open_studio() as s: s.tag_status(); s.credentials(); print(s.ledger().size())"
+        "from studio.app.container import open_container\n"
+        "with open_container() as s: s.policy(); s.credentials(); print(s.ledger().size())"
     )
     children = [
         subprocess.Popen(
@@ -136,7 +138,9 @@ def test_four_first_starts_at_once_all_work(tmp_path):
 @pytest.mark.parametrize("log", ["none", "whole", "without its index"])
 def test_a_home_that_may_only_be_read_is_read(tmp_path, log):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.generate(studio.request(["genre/jazz"], duration_s=3, seed=1))
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=1)
+        )
         size = studio.ledger().size()
         if log != "none":
             copies = {p: p.read_bytes() for p in studio.paths.home.glob("ledger.db*")}
@@ -157,7 +161,7 @@ def test_a_home_that_may_only_be_read_is_read(tmp_path, log):
         with make_studio(tmp_path) as studio:
             say(str(studio.ledger().verify().ok))
             say(str(studio.ledger().size()))
-            say(str(sum(status.granted for status in studio.tag_status())))
+            say(str(sum(status.granted for status in as_owner(studio).catalog.tag_status())))
             say(str(studio.database().read_only))
             try:
                 studio.ledger().append("refusal", {})

@@ -12,7 +12,7 @@ from studio.provenance.keys import open_keys, rotate
 from studio.provenance.ledger.checkpoint import Checkpoint
 from studio.provenance.ledger.log import Ledger
 from studio.provenance.ledger.proof_bundle import check_bundle, read_keys, write_keys
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_owner, make_studio
 from watermark.coding.message import SealKey
 
 
@@ -95,13 +95,17 @@ def test_a_key_put_there_by_hand_gets_on_record(folder, ledger):
 
 def test_outputs_of_every_epoch_are_recognised_after_a_rotation(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        first = studio.generate(studio.request(["genre/jazz"], duration_s=6))
-        assert studio.rotate_key("seal") == 2
+        first = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/jazz"], duration_s=6)
+        )
+        assert as_owner(studio).operation.rotate_key("seal") == 2
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        second = studio.generate(studio.request(["genre/jazz"], duration_s=6))
+        second = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/jazz"], duration_s=6)
+        )
         assert (first.seal["epoch"], second.seal["epoch"]) == (1, 2)
         for release in (first, second):
-            report = studio.verify(release.path)
+            report = as_owner(studio).verification.verify(release.path)
             assert report.seal_id == release.seal_id
         assert studio.ledger().verify().ok
     (tmp_path / "home/keys/epoch-0002.key").unlink()
@@ -109,13 +113,15 @@ def test_outputs_of_every_epoch_are_recognised_after_a_rotation(tmp_path):
         make_studio(tmp_path, generator=PlainGenerator()) as studio,
         pytest.raises(LedgerError, match="epoch-0002"),
     ):
-        studio.generate(studio.request(["genre/jazz"], duration_s=6))
+        as_owner(studio).generation.create(
+            as_owner(studio).generation.request(["genre/jazz"], duration_s=6)
+        )
 
 
 def test_after_a_ledger_rotation_the_studio_signs_with_the_new_key(tmp_path):
     with make_studio(tmp_path) as studio:
         old = studio.notary().signer
-        studio.rotate_key("ledger")
+        as_owner(studio).operation.rotate_key("ledger")
     with make_studio(tmp_path) as studio:
         new = studio.notary().signer
         assert new != old
@@ -223,17 +229,23 @@ def test_a_full_disk_during_a_rotation_leaves_the_old_key(folder, ledger, monkey
 def test_a_running_studio_follows_a_rotation(tmp_path):
     """It answered 500 to proofs and receipts: "not signed by the key that was given"."""
     with make_studio(tmp_path, generator=PlainGenerator()) as running:
-        first = running.generate(running.request(["genre/jazz"], duration_s=6))
+        first = as_owner(running).generation.create(
+            as_owner(running).generation.request(["genre/jazz"], duration_s=6)
+        )
         running.notary().checkpoint()
         with make_studio(tmp_path, generator=PlainGenerator()) as other:
-            assert other.rotate_key("ledger") == 2
-            assert other.rotate_key("seal") == 2
-            elsewhere = other.generate(other.request(["genre/jazz"], duration_s=6))
-        proof = json.dumps(running.proof(first.output_id)).encode()
+            assert as_owner(other).operation.rotate_key("ledger") == 2
+            assert as_owner(other).operation.rotate_key("seal") == 2
+            elsewhere = as_owner(other).generation.create(
+                as_owner(other).generation.request(["genre/jazz"], duration_s=6)
+            )
+        proof = json.dumps(as_owner(running).outputs.proof(first.output_id)).encode()
         assert check_bundle(proof, running.notary().verifiers).index == first.entry_index
-        assert running.receipt(first.output_id)
-        assert running.verify(elsewhere.path).seal_id == elsewhere.seal_id
-        after = running.generate(running.request(["genre/jazz"], duration_s=6))
+        assert as_owner(running).outputs.receipt(first.output_id)
+        assert as_owner(running).verification.verify(elsewhere.path).seal_id == elsewhere.seal_id
+        after = as_owner(running).generation.create(
+            as_owner(running).generation.request(["genre/jazz"], duration_s=6)
+        )
         assert after.seal["epoch"] == 2
         signed = running.notary().checkpoint()
         assert Checkpoint.open(signed.note, running.notary().verifiers[-1]) == signed.checkpoint
@@ -243,7 +255,7 @@ def test_a_retired_key_signs_for_nothing_later(tmp_path):
     with make_studio(tmp_path) as studio:
         old = studio.notary().signer
         studio.ledger().append("refusal", {})
-        studio.rotate_key("ledger")
+        as_owner(studio).operation.rotate_key("ledger")
         studio.ledger().append("refusal", {})
         size = studio.ledger().size()
         keys = read_keys(write_keys(studio.notary().verifiers))
@@ -273,7 +285,7 @@ def test_the_handover_is_kept_beside_the_checkpoints(tmp_path):
     with make_studio(tmp_path) as studio:
         old = studio.notary().signer.verifier()
         studio.ledger().append("refusal", {})
-        studio.rotate_key("ledger")
+        as_owner(studio).operation.rotate_key("ledger")
         path = studio.paths.checkpoints / "handover-0002.txt"
         assert Checkpoint.open(path.read_text(), old).size == 1
         path.unlink()

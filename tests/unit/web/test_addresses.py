@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from studio.accounts.permissions import Role
+from studio.app.gateway import Gateway
 from studio.core.config import ServerConfig
 from studio.web.middleware.auth import COOKIE, SECURE_COOKIE
 from studio.web.server import create_app, doubts_about
 from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
+from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
 PROXY = "10.0.0.1"
@@ -29,7 +31,7 @@ def studio_with(tmp_path, **server):
 
 def client_of(studio, url="https://studio.example", peer=PROXY):
     async def build():
-        return create_app(studio)
+        return create_app(Gateway(studio))
 
     app = asyncio.run(build())
     return TestClient(app, base_url=url, follow_redirects=False, client=(peer, 1))
@@ -90,10 +92,12 @@ def test_a_receipt_names_the_configured_address_whatever_the_request_says(studio
     monkeypatch.setattr(
         "studio.reports.receipt.render", lambda *_, url, **__: printed.append(url) or b"<p>"
     )
-    monkeypatch.setattr(studio, "proof", lambda _id: {})
+    monkeypatch.setattr("studio.app.use_cases.outputs._proof", lambda *_: {})
     client = client_of(studio)
     token = studio.accounts().sign_in("root", PASSWORD, address="x").token
-    release = studio.generate(studio.request(["genre/jazz"], duration_s=3.0, seed=1))
+    release = as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/jazz"], duration_s=3.0, seed=1)
+    )
     for host in ("studio.example", "desk.example", "127.0.0.1:1"):
         headers = {"Authorization": f"Bearer {token}", "Host": host}
         answer = client.get(f"/api/v1/outputs/{release.output_id}/receipt", headers=headers)

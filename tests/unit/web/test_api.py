@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from studio.app.gateway import Gateway
 from studio.core.isolation import SENTENCES, warn_of_weakness
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.jobs import JobRunner
+from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
 
@@ -26,7 +28,7 @@ def claims() -> Claims:
 @pytest.fixture
 def api(studio, claims):
     with JobRunner(running=1, waiting=3) as making, JobRunner(running=1, waiting=3) as checking:
-        yield create_api(studio, claims, making=making, checking=checking)
+        yield create_api(Gateway(studio), claims, making=making, checking=checking)
 
 
 @pytest.fixture
@@ -37,7 +39,9 @@ def client(api):
 
 
 def make(studio, format="wav"):
-    return studio.generate(studio.request(["genre/jazz"], duration_s=2.0, seed=1, format=format))
+    return as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/jazz"], duration_s=2.0, seed=1, format=format)
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_a_ledger_that_names_a_file_elsewhere_does_not_make_us_send_it(client, s
     secret = studio.paths.home / "keys" / "site.key"
     secret.write_bytes(b"secret")
     for path in (secret, studio.paths.outputs / ".." / "keys" / "site.key"):
-        studio.releases[release.output_id] = replace(release, path=path)
+        studio.made[release.output_id] = replace(release, path=path)
         answer = client.get("/" + claims.audio_path(release.output_id))
         assert answer.status_code == 410
         assert b"secret" not in answer.content

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from studio.app.gateway import Gateway
 from studio.web.middleware.body_limit import MAX_DOCUMENT, SMALL, BodyLimit, Pace, limits_of
 from studio.web.server import create_app
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
@@ -47,7 +48,7 @@ def callers(studio) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def app(studio, callers):
     async def build():
-        return create_app(studio)
+        return create_app(Gateway(studio))
 
     return asyncio.run(build())
 

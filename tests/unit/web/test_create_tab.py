@@ -12,10 +12,12 @@ from types import SimpleNamespace
 import pytest
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Role
+from studio.app.gateway import Gateway
 from studio.core.errors import GenerationCancelledError
 from studio.web.jobs import JobRunner
 from studio.web.making import JobState, Making
 from studio.web.ui.create import view as views
+from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
 
@@ -40,7 +42,7 @@ def tab(studio, making):
 
     async def build():  # Gradio leaves an event loop open for what it builds outside a running one
         with gr.Blocks(analytics_enabled=False) as blocks:
-            tab = CreateTab(studio, Claims(), making)
+            tab = CreateTab(Gateway(studio), Claims(), making)
         tab.blocks = blocks
         return tab
 
@@ -111,7 +113,7 @@ def test_a_tag_nobody_granted_is_marked(tab):
 def test_the_first_click_can_make_music(tab, studio):
     chosen = [chip.value for chip in tab.chips.values()]
     assert all(chosen)
-    assert studio.decide(chosen).allowed
+    assert as_owner(studio).catalog.decide(chosen).allowed
 
 
 def test_without_a_tag_the_button_is_off(tab):
@@ -132,10 +134,10 @@ def test_the_form_comes_back_as_it_was_left(tab):
 
 
 def test_after_a_restart_the_form_is_that_of_the_latest_output(tab, studio):
-    asked = studio.request(
+    asked = as_owner(studio).generation.request(
         ["genre/waltz"], duration_s=7, seed=1, format="mp3", use="experiment", territory="DE"
     )
-    studio.generate(asked)
+    as_owner(studio).generation.create(asked)
     seen = last(tab._on_load(request()))
     assert seen[tab.chips["genre"]]["value"] == "genre/waltz"
     assert seen[tab.chips["mood"]]["value"] == ""
@@ -147,7 +149,7 @@ def test_after_a_restart_the_form_is_that_of_the_latest_output(tab, studio):
 
 def test_generate_ends_with_the_output_in_the_list(tab, studio):
     seen = last(press_generate(tab))
-    (release,) = studio.releases.values()
+    (release,) = studio.made.values()
     (take,) = seen[tab.desk.board]["takes"]
     assert take["id"] == release.output_id
     assert release.seal_id in take["html"]
@@ -218,7 +220,7 @@ def test_a_refusal_stops_the_takes_at_the_first(tab, studio):
 
 def test_again_draws_a_new_seed_and_settings_come_back(tab, studio):
     last(press_generate(tab, seed=5, format="mp3"))
-    (first,) = studio.releases
+    (first,) = studio.made
     last(tab._on_command({"again": first}, request()))
     again = studio.requests[-1]
     assert (again.tags, again.format) == (("genre/jazz",), "mp3")
@@ -238,7 +240,7 @@ def test_a_hostile_command_makes_nothing(tab, studio, command):
 
 
 def test_repeats_are_counted_before_the_limit(tab, studio, monkeypatch):
-    monkeypatch.setattr(studio, "repeats_today", lambda account=None: (12, 20))
+    monkeypatch.setattr(studio.quotas(), "near_duplicates", lambda account: 12)
     seen = last(press_generate(tab))
     assert "12 of 20 repeats" in seen[tab.desk.board]["bar"]
 
@@ -272,7 +274,7 @@ def test_choosing_among_outputs_is_offered_when_there_are_some(tab):
 def test_a_refused_tag_gives_the_reason_and_no_music(tab, studio):
     (panel,) = panels(tab, last(press_generate(tab, genre="genre/choral")))
     assert "nobody has granted it" in panel
-    assert not studio.releases
+    assert not studio.made
 
 
 def test_a_fault_of_ours_shows_a_reference_and_logs_the_cause(tab, studio, caplog):
@@ -290,7 +292,7 @@ def test_a_job_lives_on_when_its_page_is_closed_and_shows_on_the_next(tab, studi
     next(states)
     states.close()  # the browser goes away
     seen = last(tab._on_load(request("another page")))
-    (release,) = studio.releases.values()
+    (release,) = studio.made.values()
     assert [take["id"] for take in seen[tab.desk.board]["takes"]] == [release.output_id]
 
 

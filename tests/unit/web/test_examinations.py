@@ -15,13 +15,14 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from studio.accounts.permissions import Actor, Role
-from studio.app.container import Verdict, VerifyReport
 from studio.core.errors import UsageError
 from studio.reports.verification.table import COLUMNS
+from studio.verification.report import Verdict, VerifyReport
 from studio.web.examinations import Examinations, ExaminationState
 from studio.web.jobs import JobRunner
 from studio.web.ui.verify_tab import rows_of
 from studio.web.uploads import Budget, Uploads
+from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
 ADA, EVE = (Actor(name, name, Role.VERIFIER) for name in ("ada", "eve"))
@@ -41,7 +42,7 @@ class Desk:
     def drop(self, name: str, owner: str = "ada", *, long: bool = False) -> Path:
         with self.uploads.receiving(owner, name) as upload:
             upload.write(b"RIFF")
-        self.lists.add(owner, self.studio, upload.path, name=name, long=long)
+        self.lists.add(owner, as_owner(self.studio), upload.path, name=name, long=long)
         return upload.path
 
     def ended(self, owner: str = "ada"):
@@ -68,7 +69,7 @@ def desk(studio, tmp_path):
 
 def test_a_second_drop_examines_the_new_file_only_and_keeps_the_first_answer(desk, studio):
     examined = []
-    studio.verify = lambda source, **_: (
+    studio.examine = lambda source, **_: (
         examined.append(Path(source).name),
         VerifyReport(Verdict.EXCERPT if Path(source).exists() else Verdict.UNREADABLE, "", "x"),
     )[1]
@@ -105,7 +106,7 @@ def test_a_full_line_makes_a_file_wait_and_not_fail(desk, studio):
 
 def test_a_file_that_waits_long_is_not_swept_away(desk, studio):
     gate = threading.Event()
-    studio.verify = lambda source, **_: (
+    studio.examine = lambda source, **_: (
         gate.wait(10),
         VerifyReport(Verdict.SEALED if Path(source).exists() else Verdict.UNREADABLE, "", "x"),
     )[1]
@@ -119,19 +120,19 @@ def test_a_file_that_waits_long_is_not_swept_away(desk, studio):
 
 def test_what_is_no_upload_is_not_examined(desk, studio, tmp_path):
     with pytest.raises(UsageError, match="drop it again"):
-        desk.lists.add("ada", studio, tmp_path / "secret.wav", name="secret.wav")
+        desk.lists.add("ada", as_owner(studio), tmp_path / "secret.wav", name="secret.wav")
 
 
 def test_a_long_recording_becomes_a_long_job_and_is_not_refused(desk, studio):
     """Whether the browser said so, or it shows when it is read."""
     asked = []
 
-    def verify(source, *, limits, max_values, progress):
+    def verify(source, *, limits, progress, **_):
         asked.append(limits)
         progress(1300.0)
         return VerifyReport(Verdict.NOT_DETECTED, "", "x")
 
-    studio.verify = verify
+    studio.examine = verify
     desk.drop("told.wav", long=True)
     desk.drop("found out.wav")
     items = desk.ended()
@@ -159,7 +160,7 @@ def looping(source, *, progress, **_):
 
 def test_the_files_of_a_closed_account_end_those_in_line_too(desk, studio):
     """Also one that stands in the line of all accounts and has not begun."""
-    studio.verify = looping
+    studio.examine = looping
     closed: set[str] = set()
     desk.checking._may = lambda account: account not in closed
     other = desk.checking.submit(lambda report, cancel: cancel.wait(20), account="eve")
@@ -181,7 +182,7 @@ def test_the_files_of_a_closed_account_end_those_in_line_too(desk, studio):
 
 
 def test_an_examination_that_takes_too_long_says_so(desk, studio):
-    studio.verify = looping
+    studio.examine = looping
     desk.checking._longest_s = 0.1
     desk.drop("one.wav")
     (item,) = desk.ended()
@@ -191,7 +192,7 @@ def test_an_examination_that_takes_too_long_says_so(desk, studio):
 
 def test_samples_are_bounded_and_more_of_them_are_allowed_to_a_long_job(desk, studio):
     asked = []
-    studio.verify = lambda source, *, max_values, **_: (
+    studio.examine = lambda source, *, max_values, **_: (
         asked.append(max_values),
         VerifyReport(Verdict.NOT_DETECTED, "", "x"),
     )[1]

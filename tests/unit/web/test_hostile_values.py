@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from studio.accounts.permissions import Role
+from studio.app.gateway import Gateway
 from studio.core.errors import NameRefusedError
 from studio.web.middleware import rate_limit
 from studio.web.middleware.rate_limit import Buckets
@@ -34,7 +35,7 @@ def studio(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(studio):
     async def build():
-        return create_app(studio)
+        return create_app(Gateway(studio))
 
     app = asyncio.run(build())
     with TestClient(

@@ -120,7 +120,7 @@ def test_music_goes_on_when_the_page_is_closed_and_the_next_page_shows_it(studio
             assert wait_for(lambda: "Generating" in "".join(text))
         assert not studio.stopped.wait(2.5)
         studio.takes_s = 0.0
-        assert wait_for(lambda: studio.releases)
+        assert wait_for(lambda: studio.made)
 
 
 def test_an_examination_is_given_up_when_the_client_leaves(studio, url):
@@ -135,7 +135,7 @@ def test_an_examination_is_given_up_when_the_client_leaves(studio, url):
         finally:
             ended.set()
 
-    studio.verify = verify
+    studio.examine = verify
     with signed_in(url, Role.ARTIST) as client:
         token = bearer(client)
         with pytest.raises(httpx.ReadTimeout):
@@ -192,4 +192,4 @@ def test_the_jobs_of_a_disabled_account_end(studio, url):
         for job in others:
             root.delete(f"/api/v1/jobs/{job}", headers=other)
     assert len(studio.requests) == len(others) + 1, "the one in line never began"
-    assert studio.releases == {}
+    assert studio.made == {}

@@ -10,20 +10,21 @@ from datetime import timedelta
 import pytest
 
 from studio.app import readiness
+from studio.app.gateway import Gateway
 from studio.core.errors import ConsentRefusedError, LedgerError
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.jobs import JobRunner
 from studio.web.metrics import Metrics
 from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
-from tests.support.studios import PlainGenerator, make_studio
+from tests.support.studios import PlainGenerator, as_owner, make_studio
 from watermark.util.logs import logging_to_stderr
 
 
 @pytest.fixture
 def studio(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.recover()
+        as_owner(studio).generation.recover()
         yield studio
 
 
@@ -32,7 +33,7 @@ def client(studio):
     from starlette.testclient import TestClient
 
     with JobRunner(running=1, waiting=2) as making, JobRunner(running=1, waiting=2) as checking:
-        api = create_api(studio, Claims(), making=making, checking=checking)
+        api = create_api(Gateway(studio), Claims(), making=making, checking=checking)
         yield TestClient(api, base_url="http://127.0.0.1:7860", client=("127.0.0.1", 50000))
 
 
@@ -91,7 +92,7 @@ class TestLog:
         with JobRunner(running=1, waiting=1) as making, JobRunner(running=1, waiting=1) as other:
             from starlette.testclient import TestClient
 
-            api = create_api(studio, Claims(), making=making, checking=other)
+            api = create_api(Gateway(studio), Claims(), making=making, checking=other)
             proxied = TestClient(api, base_url="http://127.0.0.1", client=("127.0.0.1", 1))
             assert proxied.get("/healthz", headers=given).headers["X-Request-ID"] == (
                 "from-the-proxy"
@@ -131,7 +132,7 @@ class TestReadiness:
         def broken(limit):
             raise LedgerError("/secret/place/ledger.db is locked")
 
-        monkeypatch.setattr(studio, "recent", broken)
+        monkeypatch.setattr(studio.releases(), "recent", broken)
         answer = client.get("/readyz")
         assert answer.status_code == 503
         failing = [name for name, c in answer.json()["checks"].items() if not c["ok"]]
@@ -172,7 +173,7 @@ class TestReadiness:
 class TestMetrics:
     def test_stages_verdicts_and_requests_are_counted(self, client, studio):
         made(client)
-        output = studio.recent(1)[0]
+        output = as_owner(studio).outputs.recent(1)[0]
         client.post("/api/v1/verifications?name=a.wav", content=output.path.read_bytes())
         text = client.get("/metrics").text
         assert 'studio_stage_seconds_count{stage="generate"} 1.0' in text

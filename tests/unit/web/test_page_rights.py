@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from studio.accounts.permissions import LOCAL_OWNER, Role
+from studio.app.gateway import Gateway
+from studio.app.use_cases.generation import Generation
 from studio.core.errors import AccessDeniedError, ConfigError
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
@@ -23,6 +25,7 @@ from studio.web.ui.consent import view as consent_views
 from studio.web.ui.login import login_routes
 from studio.web.uploads import Budget, Uploads
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
+from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
 pytestmark = pytest.mark.slow
@@ -45,8 +48,8 @@ def client(studio, actors):
     from starlette.testclient import TestClient
 
     with JobRunner(running=1, waiting=1) as runner:
-        api = create_api(studio, Claims(), making=runner, checking=runner)
-        api.include_router(login_routes(studio))
+        api = create_api(Gateway(studio), Claims(), making=runner, checking=runner)
+        api.include_router(login_routes(Gateway(studio)))
         yield TestClient(api, base_url=ORIGIN, follow_redirects=False)
 
 
@@ -154,8 +157,8 @@ def test_without_accounts_there_is_nothing_to_sign_in_to(tmp_path):
 
     studio = with_cheap_passwords(PretendStudio(tmp_path / "open"))
     with JobRunner(running=1, waiting=1) as runner:
-        api = create_api(studio, Claims(), making=runner, checking=runner)
-        api.include_router(login_routes(studio))
+        api = create_api(Gateway(studio), Claims(), making=runner, checking=runner)
+        api.include_router(login_routes(Gateway(studio)))
         client = TestClient(api, base_url="http://localhost", follow_redirects=False)
         assert client.get("/login").status_code == 303
 
@@ -165,11 +168,11 @@ def test_a_studio_without_accounts_is_not_offered_to_other_machines(tmp_path, ho
     from studio.web.server import _check_openness
 
     studio = with_cheap_passwords(PretendStudio(tmp_path / "open"))
-    _check_openness(studio, "127.0.0.1")
+    _check_openness(Gateway(studio), "127.0.0.1")
     with pytest.raises(ConfigError, match="studio account add"):
-        _check_openness(studio, host)
+        _check_openness(Gateway(studio), host)
     add_one_of_each(studio.accounts())
-    _check_openness(studio, host)
+    _check_openness(Gateway(studio), host)
 
 
 # -- what the events of each tab may do -----------------------------------------------------------
@@ -200,21 +203,21 @@ def create(studio):
 
     with JobRunner(running=1, waiting=3) as runner:
         making = Making(runner, studio.paths.home / "page-jobs.json")
-        yield in_blocks(lambda: CreateTab(studio, Claims(), making))
+        yield in_blocks(lambda: CreateTab(Gateway(studio), Claims(), making))
 
 
 @pytest.fixture
 def consent(studio):
     from studio.web.ui.consent.tab import ConsentTab
 
-    return in_blocks(lambda: ConsentTab(studio))
+    return in_blocks(lambda: ConsentTab(Gateway(studio)))
 
 
 @pytest.fixture
 def accounts_tab(studio):
     from studio.web.ui.accounts_tab import AccountsTab
 
-    return in_blocks(lambda: AccountsTab(studio))
+    return in_blocks(lambda: AccountsTab(Gateway(studio)))
 
 
 def press_generate(tab, actor):
@@ -247,7 +250,7 @@ def test_whoever_may_not_make_music_cannot_by_the_event_either(studio, actors, c
 
 def test_an_artists_outputs_are_hers_and_are_there_at_the_next_visit(studio, actors, create):
     seen = press_generate(create, actors[Role.ARTIST])
-    (made,) = studio.releases
+    (made,) = studio.made
     assert studio.accounts().owner_of(made) == actors[Role.ARTIST].account_id
     again = last(create._on_load(request(actors[Role.ARTIST])))
     assert listed(create, again) == listed(create, seen) == [made]
@@ -262,14 +265,14 @@ def test_going_on_from_an_output_goes_the_same_way_as_making_one(
     studio, actors, create, monkeypatch, way
 ):
     press_generate(create, actors[Role.ARTIST])
-    (made,) = studio.releases
+    (made,) = studio.made
     asked = []
 
-    def again(source, *seconds, progress=None, cancel=None, account=None):
-        asked.append((source, *seconds, account))
-        return studio.generate(studio.requests[0], progress=progress, account=account)
+    def again(self, source, *seconds, progress=None, cancel=None):
+        asked.append((source, *seconds, self.actor.account_id))
+        return self.create(studio.requests[0], progress=progress)
 
-    monkeypatch.setattr(studio, way, again)
+    monkeypatch.setattr(Generation, way, again)
     ada = actors[Role.ARTIST]
     handler = create._on_vary if way == "vary" else create._on_extend
     inputs = [made] if way == "vary" else [made, 10]
@@ -290,8 +293,9 @@ def test_a_request_nobody_let_in_does_nothing(studio, actors, create):
 @pytest.mark.parametrize("role", [Role.ARTIST, Role.VERIFIER])
 def test_consent_is_the_registrars(studio, actors, consent, tmp_path, monkeypatch, role):
     reached = []
-    monkeypatch.setattr(studio, "import_consent", lambda data: reached.append(data))
-    monkeypatch.setattr(studio, "admit_holder", lambda data, fp: reached.append(data))
+    registrar = studio.registrar()
+    monkeypatch.setattr(registrar, "import_file", lambda data: reached.append(data))
+    monkeypatch.setattr(registrar, "admit", lambda data, fp: reached.append(data))
     for fingerprint in ("", "0011"):
         upload = tmp_path / "grant.json"
         upload.write_text("{}")
@@ -320,7 +324,7 @@ def test_a_registrar_sees_what_stands_and_what_a_revocation_would_do(studio, act
     assert "nothing has happened" in preview
     assert "jazz" in preview
     assert preview.count("no longer for") == 1, "tags that lose the same uses share a line"
-    assert studio.decide(["genre/jazz"]).allowed
+    assert as_owner(studio).catalog.decide(["genre/jazz"]).allowed
     statement = consent._on_statement("house", "2026-11-01", "2026-11-30", reg)
     assert "Download CSV" in statement
     wrong = consent._on_statement("house", "2026-11-30", "2026-11-01", reg)
@@ -392,7 +396,7 @@ def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
         examinations = Examinations(runner, runner, uploads)
 
         async def build():
-            return build_page(studio, Claims(), making=runner, examinations=examinations)
+            return build_page(Gateway(studio), Claims(), making=runner, examinations=examinations)
 
         page = asyncio.run(build())
     greet = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "greet")
@@ -414,7 +418,7 @@ def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
 
 
 def test_consent_that_a_newer_version_brings_is_named_until_it_is_taken_in(studio):
-    recorded = studio.shipped_consent()
+    recorded = as_owner(studio).consent.shipped()
     assert len(recorded) == 5
     assert consent_views.waiting_lines(recorded) == ""
     name = recorded[-1].holder.model_copy(update={"name": "House <b>"})
@@ -427,7 +431,9 @@ def test_consent_that_a_newer_version_brings_is_named_until_it_is_taken_in(studi
 
 
 def test_the_live_table_keeps_apart_what_stands_differently(studio):
-    (status,) = [s for s in studio.grants() if s.grant.id == "house-catalogue-2026"]
+    (status,) = [
+        s for s in as_owner(studio).consent.grants() if s.grant.id == "house-catalogue-2026"
+    ]
     narrow = status.grant.model_copy(
         update={
             "id": "evil-<b>",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from studio.app.gateway import Gateway
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.jobs import JobRunner, TooManyRequestsError
@@ -16,7 +17,7 @@ from studio.web.public.limits import SimilarQuestions, network_of
 from studio.web.public.line import FullLineError, Line
 from studio.web.public.routes import public_line, public_routes
 from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
-from tests.support.studios import PlainGenerator, events, make_studio, music
+from tests.support.studios import PlainGenerator, as_owner, events, make_studio, music
 from watermark.audio.waveform import Waveform, read, write
 
 HOST = "https://studio.example"
@@ -48,7 +49,7 @@ def studio(tmp_path):
     with make_studio(tmp_path / "studio", generator=PlainGenerator()) as studio:
         with_cheap_passwords(studio)
         add_one_of_each(studio.accounts())
-        studio.recover()
+        as_owner(studio).generation.recover()
         yield studio
 
 
@@ -67,9 +68,9 @@ def clients(studio):
             if api is None:
                 if settings.pop("on", True):
                     configured(studio, **settings)
-                api = create_api(studio, Claims(), making=making, checking=checking)
-                runners.append(public_line(studio))
-                api.include_router(public_routes(studio, runners[-1]))
+                api = create_api(Gateway(studio), Claims(), making=making, checking=checking)
+                runners.append(public_line(Gateway(studio)))
+                api.include_router(public_routes(Gateway(studio), runners[-1]))
             made = TestClient(api, base_url=HOST, client=(address, 5000), follow_redirects=False)
             made.api = api
             return made
@@ -81,7 +82,9 @@ def clients(studio):
 
 @pytest.fixture
 def made(studio):
-    return studio.generate(studio.request(["genre/jazz"], duration_s=10.0, seed=3))
+    return as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/jazz"], duration_s=10.0, seed=3)
+    )
 
 
 def sound(path: Path, waveform: Waveform) -> bytes:
@@ -111,12 +114,12 @@ class TestAnswers:
         self, clients, made, studio
     ):
         client = clients()
-        studio.publish(made.output_id)
+        as_owner(studio).outputs.publish(made.output_id)
         (output,) = client.post(API, content=made.path.read_bytes()).json()["outputs"]
         assert output["title"] == made.title
         assert output["credits"] == list(made.credits)
         assert output["output_id"] == made.output_id
-        studio.publish(made.output_id, public=False)
+        as_owner(studio).outputs.publish(made.output_id, public=False)
         body = client.post(API, content=made.path.read_bytes()).json()
         assert body["outputs"] == [{"public": False}]
 
@@ -278,10 +281,12 @@ class TestPage:
         assert "choose one first" in pages[2].text
 
     def test_a_title_is_text_and_no_markup(self, clients, studio):
-        made = studio.generate(
-            studio.request(["genre/jazz"], duration_s=10.0, seed=3, title="<i>Blue & green")
+        made = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(
+                ["genre/jazz"], duration_s=10.0, seed=3, title="<i>Blue & green"
+            )
         )
-        studio.publish(made.output_id)
+        as_owner(studio).outputs.publish(made.output_id)
         page = clients().post("/detect", files={"file": ("a.wav", made.path.read_bytes())})
         assert "&lt;i&gt;Blue &amp; green" in page.text
 

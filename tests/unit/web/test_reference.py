@@ -7,16 +7,17 @@ import time
 import pytest
 from openapi_spec_validator import validate
 
+from studio.app.gateway import Gateway
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.jobs import JobRunner
-from tests.support.studios import PlainGenerator, events, make_studio
+from tests.support.studios import PlainGenerator, as_owner, events, make_studio
 
 
 @pytest.fixture
 def studio(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
-        studio.recover()
+        as_owner(studio).generation.recover()
         yield studio
 
 
@@ -25,13 +26,15 @@ def client(studio):
     from starlette.testclient import TestClient
 
     with JobRunner(running=1, waiting=2) as making, JobRunner(running=1, waiting=2) as checking:
-        api = create_api(studio, Claims(), making=making, checking=checking)
+        api = create_api(Gateway(studio), Claims(), making=making, checking=checking)
         yield TestClient(api, base_url="http://127.0.0.1:7860", client=("127.0.0.1", 50000))
 
 
 @pytest.fixture
 def made(studio):
-    return studio.generate(studio.request(["genre/jazz"], duration_s=6.0, seed=3))
+    return as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/jazz"], duration_s=6.0, seed=3)
+    )
 
 
 def ended(client, answer) -> dict:
@@ -98,7 +101,7 @@ class TestDerivations:
         answer = client.post(f"{path}/variations", json={"seed": 9, "title": "Another one"})
         state = ended(client, answer)
         assert answer.headers["location"] == f"../../jobs/{state['id']}"
-        child = studio.release(state["output_id"])
+        child = as_owner(studio).outputs.get(state["output_id"])
         assert (child.title, child.request.seed, child.request.tags) == (
             "Another one",
             9,

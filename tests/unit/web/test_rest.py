@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from studio.accounts.permissions import Role
+from studio.app.gateway import Gateway
+from studio.app.session import Session
 from studio.core.errors import ModelError
+from studio.verification.report import Verdict, VerifyReport
 from studio.web.api.app import create_api
 from studio.web.download_tokens import Claims
 from studio.web.jobs import JobRunner
 from studio.web.middleware.auth import SECURE_COOKIE
 from studio.web.middleware.proxy_headers import TrustedProxies
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
+from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
 HOST = "https://studio.example"
@@ -73,7 +77,7 @@ def studio(tmp_path: Path) -> PretendStudio:
 def api(studio):
     limits = {"waiting": 9, "per_account": studio.config.accounts.jobs_at_a_time}
     with JobRunner(running=1, **limits) as making, JobRunner(running=1, **limits) as checking:
-        yield create_api(studio, Claims(), making=making, checking=checking)
+        yield create_api(Gateway(studio), Claims(), making=making, checking=checking)
 
 
 @pytest.fixture
@@ -147,9 +151,9 @@ def test_nobody_gets_in_without_signing_in(client, tokens, method, path):
 
 @pytest.mark.parametrize("role", list(Role))
 def test_each_role_has_its_routes_and_no_others(client, studio, tokens, role):
-    release = studio.acting_as(
-        studio.accounts().actor_of(tokens[A]["Authorization"].split()[1])
-    ).generate(studio.request(["genre/jazz"], duration_s=2.0, seed=1))
+    release = Session(
+        studio, studio.accounts().actor_of(tokens[A]["Authorization"].split()[1])
+    ).generation.create(as_owner(studio).generation.request(["genre/jazz"], duration_s=2.0, seed=1))
     order = sorted(ROUTES, key=lambda route: (route[0] != "GET", route == ("DELETE", "/session")))
     for method, path in order:
         body, may = ROUTES[method, path]
@@ -168,7 +172,7 @@ def test_an_artist_fetches_her_own_output_and_nobody_elses(client, studio, token
     mine = made_by(client, tokens)
     others = made_by(client, tokens, ROOT)
     assert send(client, "GET", f"/outputs/{mine}/audio", headers=tokens[A]).content == (
-        studio.releases[mine].path.read_bytes()
+        studio.made[mine].path.read_bytes()
     )
     theirs = send(client, "GET", f"/outputs/{others}/audio", headers=tokens[A])
     missing = send(client, "GET", f"/outputs/{'0' * 16}/audio", headers=tokens[A])
@@ -245,7 +249,7 @@ def test_anothers_job_is_not_there(client, studio, tokens):
     assert send(client, "GET", "/jobs", headers=tokens[ROOT]).json() == []
     send(client, "DELETE", f"/jobs/{job}", headers=tokens[A])
     assert ended(client, job, tokens[A])["state"] == "cancelled"
-    assert studio.releases == {}
+    assert studio.made == {}
 
 
 def test_a_refused_tag_is_told_with_its_reason(client, tokens):
@@ -297,14 +301,14 @@ def test_a_request_of_another_shape_is_malformed(client, tokens, body):
     assert "in the style" not in answer.text
 
 
-def test_an_upload_is_bounded_and_gone_afterwards(client, studio, tokens, monkeypatch):
+def test_an_upload_is_bounded_and_gone_afterwards(client, studio, tokens):
     seen = []
 
-    def verify(source, *, record=True, progress=None):
+    def examine(source, **_):
         seen.append((Path(source), Path(source).read_bytes()))
-        return PretendStudio.verify(studio, source, record=record)
+        return VerifyReport(Verdict.UNREADABLE, "It is not audio.", "x", error="not audio")
 
-    monkeypatch.setattr(studio, "verify", verify)
+    studio.examine = examine
     report = client.post(
         "/api/v1/verifications?name=../../etc/song.wav", headers=tokens[V], content=b"RIFFdata"
     )
@@ -352,7 +356,7 @@ def test_requests_are_bounded_by_account(studio, tokens):
     studio.config = studio.config.model_copy(update={"accounts": few})
     with JobRunner(running=1, waiting=0) as runner:
         client = TestClient(
-            create_api(studio, Claims(), making=runner, checking=runner), base_url=HOST
+            create_api(Gateway(studio), Claims(), making=runner, checking=runner), base_url=HOST
         )
         answers = [send(client, "GET", "/me", headers=tokens[V]) for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
@@ -460,13 +464,12 @@ FORM = {"file": ("my song.mp3", b"RIFFdata", "audio/mpeg")}
 def test_a_recording_may_come_as_a_form(client, tokens, studio):
     """`curl -F file=@song.mp3` had the form itself examined, and called unreadable."""
     seen = []
-    verify = studio.verify
 
-    def look(path, *more, **options):
+    def examine(path, **_):
         seen.append(Path(path).read_bytes())
-        return verify(path, *more, **options)
+        return VerifyReport(Verdict.UNREADABLE, "It is not audio.", "x", error="not audio")
 
-    studio.verify = look
+    studio.examine = examine
     answer = client.post("/api/v1/verifications", headers=tokens[V], files=FORM)
     assert answer.status_code == 200, answer.text
     assert answer.json()["file"] == "my song.mp3"

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studio.app.container import Progress, Stage, Verdict, VerifyReport
+from studio.app.gateway import Gateway
 from studio.consent import Revocation
 from studio.core.errors import GenerationCancelledError, SealingError, UsageError
+from studio.generation.progress import Progress, Stage
 from studio.provenance.sealer import MissRate
 from studio.reports.verification import view as verdict_views
 from studio.reports.verification.evidence import evidence_rows, key_figures
@@ -23,11 +24,13 @@ from studio.reports.verification.page import report_page
 from studio.reports.verification.texts import READING
 from studio.reports.verification.timeline import score_timeline
 from studio.verification import explanation
+from studio.verification.report import Verdict, VerifyReport
 from studio.verification.verifier import ConsentThenNow, Match
 from studio.web.jobs import BusyError, JobRunner
 from studio.web.ui import output_view
 from studio.web.ui.create import view as create_views
 from studio.web.ui.create.tag_choices import chip_choices
+from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 from watermark.coding.identify import Identification
 from watermark.coding.message import SealId
@@ -131,7 +134,9 @@ def test_a_watcher_that_goes_away_cancels_the_job():
 
 
 def test_the_consent_panel_names_who_granted_until_when_and_for_what(studio):
-    decision = studio.decide(["genre/jazz", "mood/calm"], use="commercial", territory="AT")
+    decision = as_owner(studio).catalog.decide(
+        ["genre/jazz", "mood/calm"], use="commercial", territory="AT"
+    )
     panel = create_views.consent_panel(decision)
     assert "All 2 tags are granted" in panel
     assert "jazz, calm" in panel
@@ -142,7 +147,9 @@ def test_the_consent_panel_names_who_granted_until_when_and_for_what(studio):
 
 
 def test_the_consent_panel_gives_the_reason_of_a_refusal(studio):
-    panel = create_views.consent_panel(studio.decide(["genre/choral", "mood/calm"]))
+    panel = create_views.consent_panel(
+        as_owner(studio).catalog.decide(["genre/choral", "mood/calm"])
+    )
     assert "1 tag is not granted" in panel
     assert "Nobody has granted it." in panel
     assert "All" not in panel
@@ -150,20 +157,24 @@ def test_the_consent_panel_gives_the_reason_of_a_refusal(studio):
 
 def test_the_consent_panel_says_so_when_the_licence_of_the_model_is_in_the_way(studio):
     panel = create_views.consent_panel(
-        studio.decide(["genre/jazz"], use="commercial", model="facebook/musicgen-small")
+        as_owner(studio).catalog.decide(
+            ["genre/jazz"], use="commercial", model="facebook/musicgen-small"
+        )
     )
     assert "licence of model facebook/musicgen-small does not permit commercial use" in panel
 
 
 def test_a_tag_the_model_never_learned_is_told_before_anything_is_tried(studio):
-    panel = create_views.consent_panel(studio.decide(["genre/jazz"]), ["genre/jazz"])
+    panel = create_views.consent_panel(
+        as_owner(studio).catalog.decide(["genre/jazz"]), ["genre/jazz"]
+    )
     assert "Not for this model: jazz" in panel
 
 
 def test_chips_stand_by_name_and_those_that_can_be_used_first(studio):
     statuses = [
         replace(status, known_to_model=status.tag.id not in ("genre/ambient", "genre/choral"))
-        for status in studio.tag_status()
+        for status in as_owner(studio).catalog.tag_status()
     ]
     labels = [label for label, _ in chip_choices("genre", statuses)]
     assert labels[:3] == ["any", "afrobeat", "baroque"]
@@ -175,7 +186,7 @@ def test_chips_stand_by_name_and_those_that_can_be_used_first(studio):
 
 
 def test_the_table_of_grants_has_every_tag_once(studio):
-    table = create_views.grants_table(studio.tag_status(use="commercial"))
+    table = create_views.grants_table(as_owner(studio).catalog.tag_status(use="commercial"))
     assert table.count("bossa nova") == 1
     assert "House catalogue" in table
     assert "until 1 Jan 2036" in table
@@ -183,7 +194,9 @@ def test_the_table_of_grants_has_every_tag_once(studio):
 
 
 def test_without_a_tag_the_panel_asks_for_one(studio):
-    assert "Pick at least one tag" in create_views.consent_panel(studio.decide([]))
+    assert "Pick at least one tag" in create_views.consent_panel(
+        as_owner(studio).catalog.decide([])
+    )
 
 
 def test_the_panel_follows_a_revocation_at_once(studio, monkeypatch):
@@ -192,7 +205,9 @@ def test_the_panel_follows_a_revocation_at_once(studio, monkeypatch):
     )
     monkeypatch.setattr(studio, "consent", lambda: registry)
     assert "revoked on 2 Jan 2026" in re.sub(
-        r"2026-01-02", "2 Jan 2026", create_views.consent_panel(studio.decide(["genre/jazz"]))
+        r"2026-01-02",
+        "2 Jan 2026",
+        create_views.consent_panel(as_owner(studio).catalog.decide(["genre/jazz"])),
     )
 
 
@@ -237,7 +252,9 @@ def test_nothing_from_outside_gets_into_the_html_as_markup():
 
 
 def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
-    release = studio.generate(studio.request(["genre/jazz"], duration_s=3.0, seed=5))
+    release = as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/jazz"], duration_s=3.0, seed=5)
+    )
     card = output_view.release_card(release, "http://studio/outputs/x/audio?claim=y")
     for text in (
         "House catalogue",
@@ -292,7 +309,9 @@ def detection(**changes) -> Detection:
 
 @pytest.fixture
 def report(studio) -> VerifyReport:
-    release = studio.generate(studio.request(["genre/jazz", "mood/calm"], duration_s=8.0, seed=5))
+    release = as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/jazz", "mood/calm"], duration_s=8.0, seed=5)
+    )
     return VerifyReport(
         verdict=Verdict.EXCERPT,
         explanation="Seconds 0.0 to 4.0 of this file are seconds 3.0 to 7.0 of it.",
@@ -457,7 +476,9 @@ def test_the_page_names_no_outside_host_it_would_load_from(studio):
 
     from studio.web.server import create_app
 
-    with TestClient(in_loop(lambda: create_app(studio)), base_url="http://localhost") as client:
+    with TestClient(
+        in_loop(lambda: create_app(Gateway(studio))), base_url="http://localhost"
+    ) as client:
         page = client.get("/")
         assert page.status_code == 200
         loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?://[^\"]+)", page.text)
@@ -484,4 +505,4 @@ def test_a_port_in_use_is_told_before_anything_is_built(studio):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match="choose another with --port"):
-            serve(studio, host="127.0.0.1", port=port)
+            serve(Gateway(studio), host="127.0.0.1", port=port)

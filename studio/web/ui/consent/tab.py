@@ -18,13 +18,13 @@ from studio.accounts.permissions import Permission
 from studio.core.errors import StudioError
 from studio.core.tags import listing_key
 from studio.reports.formatting import esc
-from studio.web.ui.callers import acting, caller
+from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE, UploadedFile, delete_file, log_failure
 from studio.web.ui.consent import view as views
 from studio.web.ui.create.view import failure_panel, unexpected_panel
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.gateway import Gateway
 
 __all__ = ["ConsentTab", "statement_links"]
 
@@ -35,8 +35,8 @@ _MAX_FILE = 1 << 20  # bytes of a signed consent file
 class ConsentTab:
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, studio: Studio, discard: Callable[[Path], None] = delete_file) -> None:
-        self._studio = studio
+    def __init__(self, gateway: Gateway, discard: Callable[[Path], None] = delete_file) -> None:
+        self._gateway = gateway
         self._discard = discard
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=7, min_width=320):
@@ -147,15 +147,16 @@ class ConsentTab:
         }
 
     def _standing(self, request: gr.Request) -> _State:
-        studio = acting(self._studio, request)
-        grants, holders = studio.grants(), studio.holders()
-        tags = sorted(studio.vocabulary().values(), key=listing_key)
+        session = session_of(self._gateway, request)
+        consent = session.consent
+        grants, holders = consent.grants(), consent.holders()
+        tags = sorted(session.catalog.vocabulary().values(), key=listing_key)
         choices = views.grant_choices(grants)
         return {
             self.live: views.live_table(grants, [tag.id for tag in tags]),
-            self.holders: views.site_line(studio.site_id())
+            self.holders: views.site_line(consent.site_id())
             + views.holders_table(holders)
-            + views.waiting_lines(studio.shipped_consent()),
+            + views.waiting_lines(consent.shipped()),
             self.grant: gr.update(choices=choices, value=choices[0][1] if choices else None),
             self.statement_of: gr.update(
                 choices=[(known.holder.name, known.holder.id) for known in holders]
@@ -164,7 +165,7 @@ class ConsentTab:
 
     def _on_grant(self, grant_id: str | None, request: gr.Request) -> tuple[str, str]:
         def card() -> str:
-            grants = acting(self._studio, request).grants()
+            grants = session_of(self._gateway, request).consent.grants()
             return "".join(views.grant_card(s) for s in grants if s.grant.id == grant_id)
 
         return self._told(card), ""
@@ -173,7 +174,9 @@ class ConsentTab:
         if not grant_id:
             return ""
         return self._told(
-            lambda: views.preview_panel(acting(self._studio, request).preview_revocation(grant_id))
+            lambda: views.preview_panel(
+                session_of(self._gateway, request).consent.preview_revocation(grant_id)
+            )
         )
 
     def _on_file(self, uploaded: str | None, fingerprint: str, request: gr.Request) -> _State:
@@ -189,14 +192,14 @@ class ConsentTab:
             return answer
 
     def _record(self, path: Path, fingerprint: str, request: gr.Request) -> str:
-        studio = acting(self._studio, request)
+        consent = session_of(self._gateway, request).consent
         with path.open("rb") as file:
             data = file.read(_MAX_FILE + 1)
         if len(data) > _MAX_FILE:
             return '<div class="banner warn"><strong>Too large for a consent file</strong></div>'
         if fingerprint:
-            return views.import_panel(studio.admit_holder(data, fingerprint))
-        return views.import_panel(studio.import_consent(data))
+            return views.import_panel(consent.admit_holder(data, fingerprint))
+        return views.import_panel(consent.import_file(data))
 
     def _on_statement(self, holder: str | None, first: str, last: str, request: gr.Request) -> str:
         return self._told(lambda: self._statement(holder, first, last, request)) if holder else ""
@@ -205,7 +208,9 @@ class ConsentTab:
         from studio.reports.statements.statement import parse_period
 
         assert holder is not None
-        made = acting(self._studio, request).statement(holder, parse_period(first, last))
+        made = session_of(self._gateway, request).consent.statement(
+            holder, parse_period(first, last)
+        )
         sums = made.sums
         return (
             f'<p role="status">{esc(made.holder_name)}: <b>{sums.outputs} outputs</b>, '

@@ -13,13 +13,14 @@ import gradio as gr
 from studio.reports.formatting import asset
 from studio.web.examinations import owner_key
 from studio.web.making import JobState, MadeJob
-from studio.web.ui.callers import acting, caller
+from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import absolute_url
 from studio.web.ui.create import view as views
 from studio.web.ui.output_view import take_row
 
 if TYPE_CHECKING:
-    from studio.app.container import Release, Studio
+    from studio.app.gateway import Gateway
+    from studio.provenance.release import Release
     from studio.web.download_tokens import Claims
     from studio.web.making import Making
 
@@ -40,8 +41,8 @@ _BOARD = """
 class TakesDesk:
     """Builds the list inside the current ``gr.Blocks`` and says what it shows."""
 
-    def __init__(self, studio: Studio, claims: Claims, making: Making) -> None:
-        self._studio = studio
+    def __init__(self, gateway: Gateway, claims: Claims, making: Making) -> None:
+        self._gateway = gateway
         self._claims = claims
         self._making = making
         self.board = gr.HTML(
@@ -69,7 +70,7 @@ class TakesDesk:
             takes = None
             if now != ended:
                 ended = now
-                takes = acting(self._studio, request).outputs(_LISTED)
+                takes = session_of(self._gateway, request).outputs.mine(_LISTED)
                 rows = [self._take(release, request) for release in takes]
             board = {
                 "jobs": [_job(job) for job in jobs if job.state is not JobState.DONE],
@@ -87,7 +88,7 @@ class TakesDesk:
         }
 
     def _repeats(self, request: gr.Request) -> str:
-        made, limit = acting(self._studio, request).repeats_today()
+        made, limit = session_of(self._gateway, request).generation.repeats_today()
         return views.repeats_line(made, limit)
 
 

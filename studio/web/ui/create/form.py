@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from studio.app.container import Studio
+from studio.accounts.permissions import LOCAL_OWNER
+from studio.app.gateway import Gateway
 from studio.consent import GENERATION_USES
 from studio.core.config import FORMATS
 from studio.core.tags import KINDS
@@ -21,11 +22,14 @@ __all__ = ["CreateForm", "contributions"]
 class CreateForm:
     """The components of the form, to be placed by :class:`~studio.web.ui.create.tab.CreateTab`."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._config = gateway.config.generation
+        # What everyone who sees the page may see.
+        self._catalog = gateway.session(LOCAL_OWNER).catalog
 
     def build_tags(self) -> None:
-        statuses = self._studio.tag_status()
+        statuses = self._catalog.tag_status()
         with gr.Column(elem_classes="section", elem_id="tags"):
             gr.HTML(
                 "<h2>What should it sound like?</h2><p>One tag of each kind at most. Dashed tags "
@@ -47,8 +51,8 @@ class CreateForm:
             self.grants = gr.HTML(views.grants_table(statuses))
 
     def build_scope(self) -> None:
-        defaults = self._studio.config.generation
-        models = self._studio.models()
+        defaults = self._config
+        models = self._catalog.models()
         with gr.Column(elem_classes="section"):
             gr.HTML("<h2>What is it for?</h2><p>Consent depends on it, so be exact.</p>")
             self.use = gr.Radio(
@@ -73,7 +77,7 @@ class CreateForm:
             self.model_panel = gr.HTML(views.model_panel(models[defaults.model]))
 
     def build_shape(self) -> None:
-        defaults = self._studio.config.generation
+        defaults = self._config
         with gr.Column(elem_classes="section"):
             gr.HTML(
                 "<h2>Length and file</h2><p>A longer clip is easier to recognise after "
@@ -94,13 +98,13 @@ class CreateForm:
                 self.guidance = gr.Slider(
                     minimum=1.0,
                     maximum=10.0,
-                    value=self._studio.models()[defaults.model].guidance,
+                    value=self._catalog.models()[defaults.model].guidance,
                     step=0.5,
                     label="Guidance",
                     info="Weight of the tags",
                     buttons=[],
                     min_width=200,
-                    visible=not self._studio.performs_scores(defaults.model),
+                    visible=not self._catalog.performs_scores(defaults.model),
                 )
             self.takes = gr.Radio(
                 choices=[(str(number), number) for number in range(1, MOST_TAKES + 1)],
@@ -117,8 +121,8 @@ class CreateForm:
             )
 
     def build_sheet(self) -> None:
-        model = self._studio.config.generation.model
-        self.sheet = SheetSection(visible=self._studio.performs_scores(model))
+        model = self._config.model
+        self.sheet = SheetSection(visible=self._catalog.performs_scores(model))
 
     def build_typed(self) -> None:
         with gr.Accordion(

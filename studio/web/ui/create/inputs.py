@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from studio.core.errors import NameRefusedError, UsageError
 
 if TYPE_CHECKING:
-    from studio.app.container import Studio
+    from studio.app.use_cases.catalog import Catalog
 
 from studio.web.ui.create.takes import MOST_TAKES
 
@@ -17,13 +17,13 @@ __all__ = ["chosen", "kept", "roll", "title_refusal"]
 _SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
 
 
-def title_refusal(studio: Studio, title: str | None) -> NameRefusedError | None:
+def title_refusal(catalog: Catalog, title: str | None) -> NameRefusedError | None:
     """Why a title cannot be; None for one that can."""
     text = (title or "").strip()
     if not text:
         return None
     try:
-        studio.name_screen().check(text, what="title")
+        catalog.check_title(text)
     except NameRefusedError as exc:
         return exc
     return None

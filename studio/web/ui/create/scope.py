@@ -1,7 +1,7 @@
 """What the choice of tags, use, territory and model decides on the Create tab.
 
-The tab shows the policy's answer while a person chooses; :meth:`studio.app.container.Studio`
-decides again at every request.
+The tab shows the policy's answer while a person chooses; the use case decides again at every
+request.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import gradio as gr
 
 from studio.core.tags import KINDS
 from studio.web.examinations import owner_key
-from studio.web.ui.callers import acting, caller
+from studio.web.ui.callers import caller, session_of
 from studio.web.ui.create import view as views
 from studio.web.ui.create.form import CreateForm
 from studio.web.ui.create.tag_choices import chip_choices, chosen_tags, objection
 
 if TYPE_CHECKING:
-    from studio.app.container import GenerationRequest, Studio
+    from studio.app.gateway import Gateway
     from studio.music.models.config import ModelConfig
+    from studio.provenance.release import GenerationRequest
     from studio.web.making import Making
 
 __all__ = ["ScopeEvents", "State"]
@@ -31,8 +32,8 @@ State = dict[Any, Any]  # component -> update, as Gradio wants it
 class ScopeEvents(CreateForm):
     """The form, and what it answers while a person chooses."""
 
-    def __init__(self, studio: Studio, making: Making) -> None:
-        super().__init__(studio)
+    def __init__(self, gateway: Gateway, making: Making) -> None:
+        super().__init__(gateway)
         self._making = making
         self._drafts: dict[str, tuple[str | None, ...]] = {}  # account -> tags and scope chosen
 
@@ -53,7 +54,7 @@ class ScopeEvents(CreateForm):
 
     def _restored(self, request: gr.Request) -> State:
         """The form as the account left it: what it chose last, or asked for last."""
-        latest = next(iter(acting(self._studio, request).outputs(1)), None)
+        latest = next(iter(session_of(self._gateway, request).outputs.mine(1)), None)
         asked = None if latest is None else latest.request
         draft = self._drafts.get(owner_key(caller(request)))
         if asked is not None and (draft is None or draft[-1] == asked.model):
@@ -72,8 +73,8 @@ class ScopeEvents(CreateForm):
         """The form as it was for a request; ``choice``: other tags and scope than it asked for."""
         if choice is None:
             model = asked.model
-            if model not in self._studio.models():
-                model = self._studio.config.generation.model
+            if model not in self._catalog.models():
+                model = self._config.model
             tags = {tag.partition("/")[0]: tag for tag in asked.tags}
             scope = (asked.use, asked.territory, model)
             choice = (*(tags.get(kind, "") for kind in KINDS), *scope)
@@ -113,18 +114,18 @@ class ScopeEvents(CreateForm):
     def _choice_state(self, choice: Sequence[str | None]) -> State:
         tags = chosen_tags(choice[:-3])
         use, territory, model = (str(part) for part in choice[-3:])
-        if use not in self._studio.models()[model].licence_uses:
+        if use not in self._catalog.models()[model].licence_uses:
             other = self._permitted(use)
             return {
-                self.consent: views.licence_panel(self._studio.models()[model], use),
+                self.consent: views.licence_panel(self._catalog.models()[model], use),
                 self.generate: gr.update(interactive=False),
                 self.switch: gr.update(
                     visible=other is not None,
                     value="" if other is None else f"Use {other.title} instead",
                 ),
             }
-        decision = self._studio.decide(tags, use=use, territory=territory, model=model)
-        statuses = self._studio.tag_status(model=model, use=use, territory=territory)
+        decision = self._catalog.decide(tags, use=use, territory=territory, model=model)
+        statuses = self._catalog.tag_status(model=model, use=use, territory=territory)
         known = {status.tag.id for status in statuses if status.known_to_model}
         return {
             self.consent: views.consent_panel(decision, [tag for tag in tags if tag not in known]),
@@ -134,8 +135,8 @@ class ScopeEvents(CreateForm):
 
     def _permitted(self, use: str) -> ModelConfig | None:
         """A model whose licence permits the use, the default one first."""
-        models = self._studio.models()
-        default = models[self._studio.config.generation.model]
+        models = self._catalog.models()
+        default = models[self._config.model]
         return next((m for m in (default, *models.values()) if use in m.licence_uses), None)
 
     def _on_switch(
@@ -186,7 +187,7 @@ class ScopeEvents(CreateForm):
         return {
             **self._on_scope(genre, mood, lead, tempo, use, territory, model, request),
             self.guidance: self._guidance(model),
-            self.sheet.section: gr.update(visible=self._studio.performs_scores(model)),
+            self.sheet.section: gr.update(visible=self._catalog.performs_scores(model)),
             self.cost: self._on_cost(duration, model),
         }
 
@@ -196,7 +197,7 @@ class ScopeEvents(CreateForm):
         A click that comes while the answer is on its way must stand.
         """
         use, territory, model = (str(part) for part in choice[-3:])
-        statuses = self._studio.tag_status(model=model, use=use, territory=territory)
+        statuses = self._catalog.tag_status(model=model, use=use, territory=territory)
         values = dict(zip(self.chips, choice, strict=False))
         return {
             **{
@@ -209,15 +210,15 @@ class ScopeEvents(CreateForm):
                 [status.tag.id for status in statuses if objection(status)]
             ),
             self.grants: views.grants_table(statuses),
-            self.model_panel: views.model_panel(self._studio.models()[model]),
+            self.model_panel: views.model_panel(self._catalog.models()[model]),
             **self._choice_state(choice),
         }
 
     def _guidance(self, model: str, value: float | None = None) -> Any:
         """The slider as the model takes it: what performs scores has none."""
         return gr.update(
-            value=self._studio.models()[model].guidance if value is None else value,
-            visible=not self._studio.performs_scores(model),
+            value=self._catalog.models()[model].guidance if value is None else value,
+            visible=not self._catalog.performs_scores(model),
         )
 
     def _on_cost(self, duration: float | None, model: str) -> str:

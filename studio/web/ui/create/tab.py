@@ -1,8 +1,8 @@
 """The Create tab: choose consented tags, generate, cancel, listen, download.
 
 What is chosen is decided by the studio, never here: the tab shows the policy's answer while a
-person chooses, and :meth:`studio.app.container.Studio.generate` asks again, records a refusal, and
-releases only what is sealed and recorded.
+person chooses, and the use case asks again, records a refusal, and releases only what is sealed and
+recorded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from studio.core.errors import StudioError
 from studio.generation.scores import fixes_form
 from studio.web.examinations import owner_key
 from studio.web.making import Making, Work
-from studio.web.ui.callers import acting, caller, payer
+from studio.web.ui.callers import caller, payer, session_of
 from studio.web.ui.components import IN_TURN, PRIVATE, log_failure
 from studio.web.ui.create import view as views
 from studio.web.ui.create.desk import TakesDesk
@@ -29,7 +29,9 @@ from studio.web.ui.create.tag_choices import chosen_tags
 from studio.web.ui.create.takes import takes
 
 if TYPE_CHECKING:
-    from studio.app.container import GenerationRequest, Release, Studio
+    from studio.app.gateway import Gateway
+    from studio.app.session import Session
+    from studio.provenance.release import GenerationRequest, Release
     from studio.web.download_tokens import Claims
 
 __all__ = ["CreateTab"]
@@ -38,8 +40,8 @@ __all__ = ["CreateTab"]
 class CreateTab(ScopeEvents):
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, studio: Studio, claims: Claims, making: Making) -> None:
-        super().__init__(studio, making)
+    def __init__(self, gateway: Gateway, claims: Claims, making: Making) -> None:
+        super().__init__(gateway, making)
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=7, min_width=320):
                 self.build_tags()
@@ -50,7 +52,7 @@ class CreateTab(ScopeEvents):
             with gr.Column(scale=5, min_width=320):
                 self.build_answer()
                 self.notice = gr.HTML()
-                self.desk = TakesDesk(studio, claims, making)
+                self.desk = TakesDesk(gateway, claims, making)
                 self.build_further()
         self.build_bar()
         self._connect()
@@ -186,7 +188,7 @@ class CreateTab(ScopeEvents):
 
     def _on_title(self, title: str | None) -> str:
         """The title is looked at as soon as it is left, beside its field."""
-        return views.field_note(title_refusal(self._studio, title))
+        return views.field_note(title_refusal(self._catalog, title))
 
     def _on_generate(
         self,
@@ -209,7 +211,7 @@ class CreateTab(ScopeEvents):
         sheet: str | None,
         request: gr.Request,
     ) -> Iterator[State]:
-        refused = title_refusal(self._studio, title)
+        refused = title_refusal(self._catalog, title)
         if refused is not None:
             yield {
                 self.title_note: views.field_note(refused),
@@ -218,10 +220,10 @@ class CreateTab(ScopeEvents):
             return
         drawn: dict[str, int] = {}
 
-        def work(studio: Studio) -> tuple[GenerationRequest, Work, int] | Release:
+        def work(session: Session) -> tuple[GenerationRequest, Work, int] | Release:
             drawn["seed"] = kept(seed) if locked else roll()
-            lines = sheet if sheet and studio.performs_scores(model) else None
-            asked = studio.request(
+            lines = sheet if sheet and session.catalog.performs_scores(model) else None
+            asked = session.generation.request(
                 chosen_tags((genre, mood, lead, tempo)),
                 duration_s=None if lines and fixes_form(lines) else duration,
                 sheet=lines,
@@ -235,23 +237,29 @@ class CreateTab(ScopeEvents):
                 note=(note or "").strip() or None,
                 human=human or (),
             )
-            if locked and count == 1 and (earlier := studio.existing(asked)) is not None:
+            if (
+                locked
+                and count == 1
+                and (earlier := session.generation.existing(asked)) is not None
+            ):
                 return earlier
-            return asked, takes(studio, asked, count), count
+            return asked, takes(session, asked, count), count
 
         for state in self._make(work, request):
             yield state | ({self.seed: drawn["seed"]} if drawn else {})
             drawn.clear()
 
     def _on_vary(self, parent: str | None, request: gr.Request) -> Iterator[State]:
-        yield from self._make(lambda studio: self._variation(studio, chosen(parent)), request)
+        yield from self._make(lambda session: self._variation(session, chosen(parent)), request)
 
     @staticmethod
-    def _variation(studio: Studio, source: str) -> tuple[GenerationRequest, Work, int]:
-        asked = studio.release(source).request
+    def _variation(session: Session, source: str) -> tuple[GenerationRequest, Work, int]:
+        asked = session.outputs.get(source).request
         return (
             asked,
-            lambda report, cancel: [studio.vary(source, progress=report, cancel=cancel)],
+            lambda report, cancel: [
+                session.generation.vary(source, progress=report, cancel=cancel)
+            ],
             1,
         )
 
@@ -259,30 +267,32 @@ class CreateTab(ScopeEvents):
         self, parent: str | None, seconds: float, request: gr.Request
     ) -> Iterator[State]:
         yield from self._make(
-            lambda studio: self._extension(studio, chosen(parent), seconds), request
+            lambda session: self._extension(session, chosen(parent), seconds), request
         )
 
     @staticmethod
     def _extension(
-        studio: Studio, source: str, seconds: float
+        session: Session, source: str, seconds: float
     ) -> tuple[GenerationRequest, Work, int]:
-        asked = studio.release(source).request
+        asked = session.outputs.get(source).request
         return (
             asked,
-            lambda report, cancel: [studio.extend(source, seconds, progress=report, cancel=cancel)],
+            lambda report, cancel: [
+                session.generation.extend(source, seconds, progress=report, cancel=cancel)
+            ],
             1,
         )
 
     def _make(
         self,
-        prepare: Callable[[Studio], tuple[GenerationRequest, Work, int] | Release],
+        prepare: Callable[[Session], tuple[GenerationRequest, Work, int] | Release],
         request: gr.Request,
     ) -> Iterator[State]:
         """Put one request in line, then follow the account's jobs on this page."""
         try:
-            mine: Any = acting(self._studio, request)
-            mine.require("generate")
-            prepared = prepare(mine)
+            session = session_of(self._gateway, request)
+            session.require(Permission.GENERATE)
+            prepared = prepare(session)
             if isinstance(prepared, tuple):
                 asked, work, count = prepared
                 self._making.add(
@@ -319,11 +329,11 @@ class CreateTab(ScopeEvents):
         elif word == "dismiss":
             self._making.dismiss(owner, id_)
         elif word == "again":
-            yield from self._make(lambda studio: self._again(studio, id_), request)
+            yield from self._make(lambda session: self._again(session, id_), request)
             return
         elif word == "settings":
             try:
-                asked = acting(self._studio, request).release(id_).request
+                asked = session_of(self._gateway, request).outputs.get(id_).request
             except StudioError as exc:
                 yield {self.notice: views.failure_panel(exc)}
                 return
@@ -332,13 +342,13 @@ class CreateTab(ScopeEvents):
         yield from self._watch(request)
 
     @staticmethod
-    def _again(studio: Studio, output_id: str) -> tuple[GenerationRequest, Work, int]:
+    def _again(session: Session, output_id: str) -> tuple[GenerationRequest, Work, int]:
         """The request of an output with a new seed; a derived one is varied from its parent."""
-        earlier = studio.release(output_id).request
+        earlier = session.outputs.get(output_id).request
         if earlier.parent is not None:
-            return CreateTab._variation(studio, earlier.parent)
+            return CreateTab._variation(session, earlier.parent)
         asked = replace(earlier, seed=roll())
-        return asked, takes(studio, asked, 1), 1
+        return asked, takes(session, asked, 1), 1
 
     def _watch(self, request: gr.Request) -> Iterator[State]:
         """The list of jobs and outputs, as long as there is something to see."""

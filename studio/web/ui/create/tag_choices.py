@@ -10,7 +10,7 @@ from studio.core.tags import listing_key
 from studio.reports.formatting import tag_name
 
 if TYPE_CHECKING:
-    from studio.app.container import TagStatus
+    from studio.app.use_cases.catalog import TagStatus
 
 __all__ = ["chip_choices", "chosen_tags", "first_usable", "objection"]
 

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from studio.app.container import GenerationRequest, Progress, Release, Studio
+    from studio.app.session import Session
+    from studio.generation.progress import Progress
+    from studio.provenance.release import GenerationRequest, Release
     from studio.web.making import Work
 
 __all__ = ["MOST_TAKES", "takes"]
@@ -16,7 +18,7 @@ __all__ = ["MOST_TAKES", "takes"]
 MOST_TAKES = 4
 
 
-def takes(studio: Studio, request: GenerationRequest, count: int) -> Work:
+def takes(session: Session, request: GenerationRequest, count: int) -> Work:
     """Work that makes ``count`` outputs of a request, with the seeds that follow its own.
 
     Each is a request of its own: consent, limits and near-duplicates are checked for it.
@@ -26,7 +28,7 @@ def takes(studio: Studio, request: GenerationRequest, count: int) -> Work:
     def work(report: Callable[[Any], None], cancel: threading.Event) -> Iterator[Release]:
         for number in range(count):
             seed = None if request.seed is None else request.seed + number
-            yield studio.generate(
+            yield session.generation.create(
                 replace(request, seed=seed),
                 progress=_of_all(report, number, count),
                 cancel=cancel,

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-from studio.app.container import Progress, Stage
 from studio.consent.types import WORLD
 from studio.core.errors import (
     AccessDeniedError,
@@ -21,6 +20,7 @@ from studio.core.errors import (
     UsageError,
 )
 from studio.core.tags import listing_key
+from studio.generation.progress import Progress, Stage
 from studio.reports.formatting import (
     USE_TITLES,
     day,
@@ -33,9 +33,10 @@ from studio.web.making import JobState, MadeJob
 from studio.web.ui.output_view import use_words
 
 if TYPE_CHECKING:
-    from studio.app.container import GenerationRequest, Release, TagStatus
+    from studio.app.use_cases.catalog import TagStatus
     from studio.consent import Decision, Grant, GrantVerdict, TagDecision
     from studio.music.models.config import ModelConfig
+    from studio.provenance.release import GenerationRequest, Release
 
 __all__ = [
     "STEPS",

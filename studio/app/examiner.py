@@ -1,0 +1,96 @@
+"""The examination of a suspect file: its verdict, its family, its Content Credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studio.consent.types import format_instant
+from studio.verification.verifier import Verifier, VerifyReport
+
+if TYPE_CHECKING:
+    from studio.app.container import Container
+    from studio.provenance.credentials.inspector import CredentialFinding
+    from studio.provenance.release import Release
+    from studio.verification.suspect import Recording
+    from watermark.audio.waveform import DecodeLimits
+
+__all__ = ["FileExaminer"]
+
+
+class FileExaminer:
+    """Adds to a verdict what else the studio knows, and records it."""
+
+    def __init__(self, studio: Container) -> None:
+        self._studio = studio
+        self._verifier = Verifier(
+            config=studio.config,
+            policy=studio.policy,
+            sealer=studio.sealer,
+            ledger=studio.ledger(),
+            registry=studio.registry(),
+        )
+
+    def examine(
+        self,
+        source: str | Path | bytes,
+        *,
+        record: bool = True,
+        limits: DecodeLimits | None = None,
+        max_values: int | None = None,
+        progress: Callable[[float], None] | None = None,
+        opened: Callable[[Recording], None] | None = None,
+    ) -> VerifyReport:
+        """Examine a suspect file; see :meth:`studio.verification.verifier.Verifier.verify`.
+
+        ``record`` appends the verdict to the ledger. ``progress`` is told the seconds read,
+        ``opened`` is shown each decoded stream; both may raise to stop the work.
+        """
+        report = self._verifier.verify(
+            source, limits=limits, max_values=max_values, progress=progress, opened=opened
+        )
+        report = self._with_credentials(self._with_family(report), source)
+        if not record:
+            return report
+        entry = self._studio.ledger().append("verification", report.to_ledger())
+        recorded = {
+            "entry": entry.index,
+            "leaf_hash": entry.leaf_hash.hex(),
+            "at": format_instant(entry.at),
+        }
+        return replace(report, recorded=recorded)
+
+    def credentials_of(
+        self,
+        source: str | Path | bytes,
+        release: Release | None = None,
+        stem: str | None = None,
+    ) -> CredentialFinding:
+        """What the Content Credentials in a file are worth; no seal is read.
+
+        Where there are none, those of ``release`` (or of that stem of it), which the file was
+        matched to. Raises :class:`OSError` for a file that cannot be read.
+        """
+        from studio.provenance.credentials.inspector import CredentialDesk
+        from studio.provenance.credentials.repository import ManifestStore
+
+        studio = self._studio
+        inspector = CredentialDesk(studio.credentials, ManifestStore(studio.ledger()))
+        return inspector.examine(source, studio.config.uploads, release=release, part=stem)
+
+    def _with_family(self, report: VerifyReport) -> VerifyReport:
+        if report.release is None:
+            return report
+        family = self._studio.lineage().family(report.release)
+        text = f"{report.explanation.rstrip()} {family.text()}".rstrip()
+        return replace(report, lineage=family.to_json(), explanation=text)
+
+    def _with_credentials(self, report: VerifyReport, source: str | Path | bytes) -> VerifyReport:
+        if report.error is not None:
+            return report
+        found = self.credentials_of(source, report.release, report.stem)
+        told = report.release is not None or found.is_present
+        text = f"{report.explanation.rstrip()} {found.explanation}" if told else report.explanation
+        return replace(report, c2pa=found.to_json(), explanation=text)

@@ -1,0 +1,149 @@
+"""What was made: records, files, scores, proofs and receipts of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.accounts.permissions import Permission
+from studio.app.use_cases.base import UseCases, requires, requires_output
+from studio.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from studio.app.container import Container
+    from studio.consent.administration import Distribution
+    from studio.generation.lineage import FamilyTree
+    from studio.generation.renditions import ScoreFile
+    from studio.music.composer.score import Score
+    from studio.provenance.release import Release
+
+__all__ = ["Outputs"]
+
+
+class Outputs(UseCases):
+    """Looking at outputs and downloading them. Each raises :class:`UsageError` for an unknown
+    output."""
+
+    @requires(Permission.OWN_OUTPUTS)
+    def mine(self, studio: Container, limit: int = 50) -> list[Release]:
+        """What the actor has made, newest first; the local owner made everything."""
+        return studio.releases().made_by(self.actor.account_id, limit)
+
+    @requires(Permission.RECORDS)
+    def recent(self, studio: Container, limit: int = 20) -> list[Release]:
+        """The latest releases of all accounts, newest first."""
+        return studio.releases().recent(limit)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
+    def get(self, studio: Container, output_id: str) -> Release:
+        """The record of an output."""
+        return studio.releases().get(output_id)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
+    def lineage(self, studio: Container, output_id: str) -> FamilyTree:
+        """Where an output comes from, and what was made from it."""
+        return studio.lineage().family(studio.releases().get(output_id))
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
+    def disclosure(self, studio: Container, output_id: str) -> Mapping[str, Any]:
+        """What a platform asks about an output: AI and human contributions, consent, proof."""
+        from studio.reports.disclosure import disclosure_of
+
+        names = {holder.id: holder.name for holder in studio.consent().holders.values()}
+        return disclosure_of(studio.releases().get(output_id), names)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
+    def distribution(self, studio: Container, output_id: str) -> Distribution:
+        """Whether an output may be handed out, or a revocation stops it."""
+        return studio.registrar().distribution(output_id)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
+    def proof(
+        self, studio: Container, output_id: str, *, disclose: bool = False
+    ) -> Mapping[str, Any]:
+        """The offline proof that the output's release is in the ledger: a bundle (JSON object).
+
+        ``disclose`` opens credits, title and note. Anyone checks the bundle with the public key:
+        ``studio ledger check-proof``.
+        """
+        return _proof(studio, output_id, disclose=disclose)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
+    def receipt(
+        self, studio: Container, output_id: str, format: str = "html", *, url: str | None = None
+    ) -> bytes:
+        """One page that a person can show about an output, as ``html`` or ``pdf``.
+
+        ``url`` is the verification page's; by default the configured one of this studio. Raises
+        :class:`UsageError` for an unknown format, too.
+        """
+        from studio.reports.receipt import render
+
+        release = studio.releases().get(output_id)
+        model = studio.models().get(release.request.model)
+        return render(
+            release,
+            studio.consent(),
+            format=format,
+            training_basis="" if model is None else model.training_basis.strip(),
+            url=url or studio.config.server.address,
+            proof=_proof(studio, output_id),
+            printed_at=datetime.now(UTC),
+        )
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ADMINISTER)
+    def publish(self, studio: Container, output_id: str, *, public: bool = True) -> None:
+        """Let the public detector tell the title and credits of an output, or no longer."""
+        release = studio.releases().get(output_id)
+        studio.publications().change(release.output_id, public=public)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
+    def is_public(self, studio: Container, output_id: str) -> bool:
+        """Whether the public detector tells the title and credits of an output."""
+        return studio.releases().is_public(output_id)
+
+    @requires(Permission.RECORDS)
+    def manifest(self, studio: Container, output_id: str) -> bytes:
+        """The Content Credentials of an output as they were signed: a C2PA sidecar."""
+        from studio.provenance.credentials.repository import ManifestStore
+
+        release = studio.releases().get(output_id)
+        stored = ManifestStore(studio.ledger()).of_output(release.output_id)
+        if stored is None:
+            raise UsageError(f"output {output_id} was released before files were signed")
+        return stored.content
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
+    def audio_file(self, studio: Container, output_id: str) -> Path:
+        """The file that is handed out for an output.
+
+        Raises :class:`OutputGoneError` where its file is not a regular file in the folder of
+        released outputs, and :class:`OutputWithdrawnError` where a revocation stops its
+        distribution.
+        """
+        releases = studio.releases()
+        releases.require_distribution(output_id)
+        path = releases.file_of(releases.get(output_id))
+        studio.security_log().record("download", subject=output_id)
+        return path
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
+    def score(self, studio: Container, output_id: str) -> Score:
+        """What an output was performed from. Raises :class:`UsageError` where it has no score."""
+        return studio.renditions().score(studio.releases().get(output_id))
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
+    def score_file(self, studio: Container, output_id: str) -> ScoreFile:
+        """The score of an output as a MIDI file, recorded; raises as :meth:`score` does."""
+        made = studio.renditions().score_file(studio.releases().get(output_id))
+        studio.security_log().record("download", subject=output_id, detail="score")
+        return made
+
+
+def _proof(studio: Container, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
+    from studio.provenance.ledger.proof_bundle import make_bundle
+
+    index = studio.releases().get(output_id).entry_index
+    return make_bundle(studio.ledger(), index, studio.notary().covering(index), disclose=disclose)

@@ -1,0 +1,66 @@
+"""Examining suspect files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studio.accounts.permissions import Permission
+from studio.app.use_cases.base import UseCases, requires
+
+if TYPE_CHECKING:
+    from studio.app.container import Container
+    from studio.provenance.credentials.inspector import CredentialFinding
+    from studio.verification.report import VerifyReport
+    from watermark.audio.waveform import DecodeLimits
+
+__all__ = ["Verification"]
+
+
+class Verification(UseCases):
+    """Saying of a file whether it came from here."""
+
+    @requires(Permission.VERIFY)
+    def verify(
+        self,
+        studio: Container,
+        source: str | Path | bytes,
+        *,
+        record: bool = True,
+        limits: DecodeLimits | None = None,
+        max_values: int | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> VerifyReport:
+        """Examine a suspect file. An unreadable file is a verdict, not an error.
+
+        ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
+        unless given; ``max_values`` (samples times channels, of all streams) then is without limit
+        unless given. ``progress`` is told the seconds read, and may raise to stop the work.
+        """
+        return studio.examiner().examine(
+            source, record=record, limits=limits, max_values=max_values, progress=progress
+        )
+
+    @requires(Permission.VERIFY)
+    def credentials(self, studio: Container, source: str | Path | bytes) -> CredentialFinding:
+        """What the Content Credentials in a file are worth; no seal is read.
+
+        Raises :class:`OSError` for a file that cannot be read.
+        """
+        return studio.examiner().credentials_of(source)
+
+    @requires(Permission.VERIFY)
+    def output_count(self, studio: Container) -> int:
+        """How many outputs a file can be recognised as, now."""
+        return studio.ledger().output_count()
+
+    @requires(Permission.VERIFY)
+    def seal_model(self, studio: Container) -> str:
+        """The seal model that files are read with."""
+        return str(studio.sealer().describe()["pair"])
+
+    @requires(Permission.BROWSE)
+    def root_certificates(self, studio: Container) -> str:
+        """The root certificates that the studio's signatures lead to (PEM)."""
+        return studio.credentials().trust.anchors_pem
