@@ -2,8 +2,8 @@
 
 A hub model is driven by `audiocraft.models.MusicGen` (conditioning, continuation, windows beyond
 the model's own duration, codec) over the decoder of :mod:`studio.music.models.decoding`. The house
-model performs a score of the composer (:mod:`studio.music.models.house.performer`); up to four
-generations in as many threads are drawn together, and those of another model take turns. A request
+model performs a score of the composer (:mod:`studio.music.models.house.performer`). Generations in
+several threads go through a model's steps together (:mod:`studio.music.models.batching`). A request
 has its own random numbers, so its music depends on nothing but the request::
 
     generator = get_generator(configs["house"])
@@ -60,7 +60,6 @@ class MusicGenerator:
         self.config = config
         self._offline = hub_is_off() if offline is None else offline
         self._threads = config.threads if threads is None else threads
-        self._turn = threading.Lock()
         self._loading = threading.Lock()
         self._model: TokenModel | HousePerformer | None = None
         self._info = describe(config)
@@ -128,7 +127,7 @@ class MusicGenerator:
             ]
             return Waveform(np.concatenate(mixes, -1), self.info.rate)
         stop = cancel or threading.Event()
-        with self._my_turn(stop), _memory_errors(self.config.id):
+        with _memory_errors(self.config.id):
             model = self._sampler()
             if stop.is_set():
                 raise GenerationCancelledError("cancelled before the first step")
@@ -257,17 +256,6 @@ class MusicGenerator:
                 f"the recording to continue lasts {prompt.duration_s:.1f} s; the result "
                 f"({duration_s:.1f} s) must be longer than it"
             )
-
-    @contextmanager
-    def _my_turn(self, stop: threading.Event) -> Iterator[None]:
-        """Hold the model for this generation; a cancelled request stops waiting for it."""
-        while not self._turn.acquire(timeout=0.1):
-            if stop.is_set():
-                raise GenerationCancelledError("cancelled while waiting for the model")
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     def _loaded(self) -> TokenModel | HousePerformer:
         with self._loading, _memory_errors(self.config.id):

@@ -12,6 +12,7 @@ from studio.music.models.decoding import CachedLM, Sampling, kernels, precision
 from studio.music.models.decoding.network import Network
 from studio.music.models.decoding.quality import LIMIT_KL, Quality, measure_quality
 from studio.music.models.decoding.run import Run
+from studio.music.models.decoding.together import Decoder
 from tests.support.models import tiny_house_model, tiny_hub_model
 
 EVERY = [*kernels.EXACT, *kernels.BF16, *kernels.INT8]
@@ -175,9 +176,9 @@ def test_freed_weights_are_not_needed(tmp_path, name):
         cached.begin([torch.Generator().manual_seed(3)])
         return cached.generate(conditions=[condition], max_gen_len=20, top_k=16)
 
-    cached = CachedLM(lm, precision.prepare(lm, name).network)
+    cached = CachedLM(lm, Decoder(precision.prepare(lm, name).network))
     expected = tokens()
-    cached = CachedLM(lm, precision.prepare(lm, name, release=True).network)
+    cached = CachedLM(lm, Decoder(precision.prepare(lm, name, release=True).network))
     assert torch.equal(tokens(), expected)
     assert expected.unique().numel() > 6
     assert sum(p.numel() for p in lm.transformer.layers.parameters()) < 1000  # norms alone

@@ -74,11 +74,12 @@ def compare_decoders(
     from audiocraft.models.musicgen import MusicGen
 
     from studio.music.models.decoding import CachedLM
+    from studio.music.models.decoding.together import Decoder
 
     now = time.perf_counter if clock == "wall" else time.process_time
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    cached: Any = CachedLM(checkpoint.lm, network)
+    cached: Any = CachedLM(checkpoint.lm, None if network is None else Decoder(network))
     both = {
         "audiocraft": MusicGen("audiocraft", checkpoint.codec, checkpoint.lm, 30.0),
         "ours": MusicGen("ours", checkpoint.codec, cached, 30.0),

@@ -20,16 +20,14 @@ from torch import Tensor, nn
 from studio.core.errors import ModelError
 from studio.music.models.decoding.network import Network, check_supported
 from studio.music.models.decoding.run import Run
-from studio.music.models.decoding.sampling import Sampling, sample
+from studio.music.models.decoding.sampling import Sampling
+from studio.music.models.decoding.together import UNKNOWN, Decoder, Generation
 
 if TYPE_CHECKING:
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.conditioners import ConditioningAttributes
 
 __all__ = ["CachedLM"]
-
-_UNKNOWN = -1
-"""Marks a token not generated yet; no codebook holds it."""
 
 
 class CachedLM(nn.Module):
@@ -42,11 +40,12 @@ class CachedLM(nn.Module):
     past context, shared key heads, conditions other than cross and prepend).
     """
 
-    def __init__(self, lm: LMModel, network: Network | None = None) -> None:
+    def __init__(self, lm: LMModel, decoder: Decoder | None = None) -> None:
         super().__init__()
         check_supported(lm)
         self.lm = lm
-        self.network = Network(lm) if network is None else network
+        self.decoder = Decoder(Network(lm)) if decoder is None else decoder
+        self.network = self.decoder.network
         self.generators: Sequence[torch.Generator] = ()
         if hasattr(lm, "cfg"):
             self.cfg = lm.cfg  # MusicGen reads max_duration and the stereo layout from it
@@ -93,7 +92,7 @@ class CachedLM(nn.Module):
             raise ModelError(f"{count} conditions for {len(generators)} random generators")
 
         pattern = self.lm.pattern_provider.get_pattern(max_gen_len)
-        codes = torch.full((count, self.lm.n_q, max_gen_len), _UNKNOWN, device=device)
+        codes = torch.full((count, self.lm.n_q, max_gen_len), UNKNOWN, device=device)
         start = 0
         if prompt is not None:
             start = prompt.shape[-1]
@@ -103,21 +102,17 @@ class CachedLM(nn.Module):
         first = pattern.get_first_step_with_timesteps(start)
         if first is None:
             raise ModelError(f"the prompt ({start} frames) leaves nothing to generate")
-        steps = sequence.shape[-1]
+        run = Run(self.network, conditions, guided=how.guidance != 1.0, steps=sequence.shape[-1])
+        generation = Generation(run, sequence, mask, first, generators, how)
+        told = 0
 
-        run = Run(self.network, conditions, guided=how.guidance != 1.0, steps=steps)
-        done = 0
-        for offset in range(first, steps):
-            (logits,) = self.network.step([run], [sequence[..., done:offset]])
-            if run.guided:
-                logits = how.guided(*torch.split(logits, count))
-            token = sample(logits, generators, how)
-            token = torch.where(mask[:, offset], token, self.lm.special_token_id)
-            known = sequence[..., offset]
-            sequence[..., offset] = torch.where(known == _UNKNOWN, token, known)
-            done = offset
-            if callback is not None:
-                callback(1 + offset - first, steps - first)
-        out, _, _ = pattern.revert_pattern_sequence(sequence, special_token=_UNKNOWN)
+        def on_step() -> None:
+            nonlocal told
+            if callback is not None and generation.done != told:
+                told = generation.done
+                callback(told, generation.steps)
+
+        self.decoder.decode(generation, on_step)
+        out, _, _ = pattern.revert_pattern_sequence(sequence, special_token=UNKNOWN)
         tokens: Tensor = out[..., :max_gen_len]
         return tokens

@@ -7,6 +7,7 @@ on the others' lengths.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from studio.core.errors import ModelError
-from studio.music.models.decoding.kernels import Kernel, Plain
+from studio.music.models.decoding.kernels import Kernel, Plain, keeps_rows_apart
 
 if TYPE_CHECKING:
     from studio.music.models.decoding.run import Run
@@ -47,6 +48,8 @@ class Network:
         )
         self.out_norm = lm.out_norm
         self.layers = [Layer(layer, kernel) for layer in lm.transformer.layers]
+        self.keeps_rows_apart = keeps_rows_apart(kernel)
+        self.conditioning = threading.Lock()  # a tokenizer serves one thread at a time
         self.cache_dtype = cache_dtype or self.embeddings.dtype
         self._positions = torch.empty(1, 0, self.dim)
 

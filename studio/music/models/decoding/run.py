@@ -95,7 +95,8 @@ class Run:
         for one in conditions:
             # Both even when unguided: the pair is padded alike, as in audiocraft.
             pair = [one, *without([one])]
-            tensors = provider(provider.tokenize(pair))
+            with self.network.conditioning:
+                tensors = provider(provider.tokenize(pair))
             by_method: dict[str, list[Tensor]] = {"prepend": [], "cross": []}
             for name, (embedding, _) in tensors.items():
                 by_method[fuser.cond2fuse[name]].append(embedding)

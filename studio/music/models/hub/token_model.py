@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from studio.music.models.checkpoints import Checkpoint
 from studio.music.models.config import ModelConfig, UsedPrecision
 from studio.music.models.torch_threads import torch_threads
 from watermark.audio.waveform import Waveform
+
+if TYPE_CHECKING:
+    from studio.music.models.decoding import CachedLM
 
 __all__ = ["NO_SOUND", "Progress", "TokenModel"]
 
@@ -34,28 +38,46 @@ _JOIN_S = 0.02
 """Cross-fade between a continued recording and what is added to it, seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What makes one request's music."""
+
+    lm: CachedLM
+    musicgen: Any
+
+
 class TokenModel:
-    """MusicGen over a checkpoint. Not thread-safe: :class:`MusicGenerator` takes turns."""
+    """A hub model's codec and language model; threads share its decoding steps."""
 
     def __init__(self, checkpoint: Checkpoint, config: ModelConfig) -> None:
+        from studio.music.models.decoding.precision import prepare
+        from studio.music.models.decoding.together import Decoder, places_for
+
+        decoding = prepare(checkpoint.lm, config.precision, release=True)
+        self.precision: UsedPrecision = decoding.precision
+        self._checkpoint, self._id = checkpoint, config.id
+        self.codec: Any = checkpoint.codec
+        frames = int(checkpoint.max_duration_s * float(self.codec.frame_rate))
+        self.decoder = Decoder(decoding.network, places_for(decoding.network, frames))
+        one = self._piece()
+        self.rate: int = one.musicgen.sample_rate
+        self.channels: int = one.musicgen.audio_channels
+        self.frame_rate = float(one.musicgen.frame_rate)
+        self.window = int(checkpoint.max_duration_s * self.frame_rate)  # frames
+        self.stride = self.window - max(1, int(self.window * config.extend_keep))
+
+    def _piece(self) -> _Piece:
+        """MusicGen for one request: it remembers the request's settings."""
         from audiocraft.models.musicgen import MusicGen
 
         from studio.music.models.decoding import CachedLM
-        from studio.music.models.decoding.precision import prepare
 
-        decoding = prepare(checkpoint.lm, config.precision, release=True)
-        network = decoding.network
-        self.precision: UsedPrecision = decoding.precision
-        self.lm = CachedLM(checkpoint.lm, network)
+        lm = CachedLM(self._checkpoint.lm, self.decoder)
         # MusicGen's constructor checks a stride of 18 s against the duration; the real one follows.
-        language_model: Any = self.lm  # stands in for an LMModel
-        self.musicgen: Any = MusicGen(config.id, checkpoint.codec, language_model, 30.0)
-        self.musicgen.max_duration = checkpoint.max_duration_s
-        self.rate: int = self.musicgen.sample_rate
-        self.channels: int = self.musicgen.audio_channels
-        self.frame_rate = float(self.musicgen.frame_rate)
-        self.window = int(checkpoint.max_duration_s * self.frame_rate)  # frames
-        self.stride = self.window - max(1, int(self.window * config.extend_keep))
+        language_model: Any = lm  # stands in for an LMModel
+        musicgen: Any = MusicGen(self._id, self.codec, language_model, 30.0)
+        musicgen.max_duration = self._checkpoint.max_duration_s
+        return _Piece(lm, musicgen)
 
     def generate(
         self,
@@ -85,31 +107,45 @@ class TokenModel:
             if context < 1:
                 raise UsageError("the recording to continue is shorter than one codec frame")
 
-        self.lm.begin([torch.Generator().manual_seed(seed)])
-        self._set_parameters(context + new, guidance, temperature, top_k)
-        self._follow(context + new, duration_s, context / self.frame_rate, progress, cancel)
-        try:
-            with torch_threads(threads):
-                if head is None:
-                    audio = self.musicgen.generate([text], progress=True)
-                else:
-                    known = torch.from_numpy(head[:, head_length - round(context * hop) :].copy())
-                    audio = self.musicgen.generate_continuation(
-                        known[None], self.rate, [text], progress=True
-                    )
-        finally:
-            self.musicgen.set_custom_progress_callback(None)
+        def check() -> None:
+            if cancel.is_set():
+                raise GenerationCancelledError("cancelled; nothing was kept")
+
+        piece = self._piece()
+        piece.lm.begin([torch.Generator().manual_seed(seed)])
+        self._set_parameters(piece.musicgen, context + new, guidance, temperature, top_k)
+        context_s = context / self.frame_rate
+        steps = 0
+
+        def on_step(_done: int, _total: int) -> None:
+            nonlocal steps
+            steps += 1
+            check()
+            done_s = context_s + min(steps, context + new) / self.frame_rate
+            progress(min(done_s, duration_s), duration_s)
+
+        piece.musicgen.set_custom_progress_callback(on_step)
+        with self.decoder.place(check), torch_threads(threads):
+            if head is None:
+                audio = piece.musicgen.generate([text], progress=True)
+            else:
+                known = torch.from_numpy(head[:, head_length - round(context * hop) :].copy())
+                audio = piece.musicgen.generate_continuation(
+                    known[None], self.rate, [text], progress=True
+                )
         made = _within_peak(audio[0].float().cpu().numpy())
         if head is not None:
             made = _joined(head, made, round(context * hop), round(_JOIN_S * self.rate))
         return _of_length(made, length)
 
-    def _set_parameters(self, frames: int, guidance: float, temperature: float, top_k: int) -> None:
+    def _set_parameters(
+        self, musicgen: Any, frames: int, guidance: float, temperature: float, top_k: int
+    ) -> None:
         # A thousandth of a frame more, for MusicGen truncates duration * frame_rate.
         duration = (frames + 1e-3) / self.frame_rate
         if frames <= self.window:
-            duration = min(duration, self.musicgen.max_duration)
-        self.musicgen.set_generation_params(
+            duration = min(duration, musicgen.max_duration)
+        musicgen.set_generation_params(
             use_sampling=temperature > 0,
             temperature=temperature,
             top_k=top_k,
@@ -117,27 +153,6 @@ class TokenModel:
             cfg_coef=guidance,
             extend_stride=(self.stride + 1e-3) / self.frame_rate,
         )
-
-    def _follow(
-        self,
-        frames: int,
-        duration_s: float,
-        context_s: float,
-        progress: Progress,
-        cancel: threading.Event,
-    ) -> None:
-        """Have every decoding step report its progress and look at `cancel`."""
-        steps = 0
-
-        def on_step(_done: int, _total: int) -> None:
-            nonlocal steps
-            steps += 1
-            if cancel.is_set():
-                raise GenerationCancelledError("cancelled; nothing was kept")
-            done_s = context_s + min(steps / self.frame_rate, frames / self.frame_rate)
-            progress(min(done_s, duration_s), duration_s)
-
-        self.musicgen.set_custom_progress_callback(on_step)
 
     def _adapted(self, prompt: Waveform) -> NDArray[np.float32]:
         """The recording to continue at the model's rate and channels."""
