@@ -226,13 +226,13 @@ def test_again_draws_a_new_seed_and_settings_come_back(tab, studio):
     assert (again.tags, again.format) == (("genre/jazz",), "mp3")
     assert again.seed != 5
     tab._on_scope("genre/waltz", "", "", "", "noncommercial", "WORLD", "house", request())
-    seen = last(tab._on_command({"settings": first}, request()))
+    seen = tab._on_settings(first, request())
     assert seen[tab.chips["genre"]]["value"] == "genre/jazz"
     assert seen[tab.format] == "mp3"
 
 
 @pytest.mark.parametrize(
-    "command", [{}, {"again": 5}, {"settings": "0" * 16}, {"again": "../x"}, ["again"], None, "x"]
+    "command", [{}, {"again": 5}, {"again": "0" * 16}, {"again": "../x"}, ["again"], None, "x"]
 )
 def test_a_hostile_command_makes_nothing(tab, studio, command):
     last(tab._on_command(command, request()))

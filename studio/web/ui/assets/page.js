@@ -20,7 +20,9 @@
     // A button of an output asks the Create tab for something about it.
     addEventListener("click", event => {
         const button = event.target.closest?.("button[data-command]");
-        if (button) window.studioCommand?.({ [button.dataset.command]: button.dataset.id });
+        const { command, id } = button?.dataset || {};
+        if (command === "settings") window.studioSettings?.(id);
+        else if (command) window.studioCommand?.({ [command]: id });
     });
     // A table that has to be scrolled can be scrolled by keyboard.
     const scrollable = () => {

@@ -38,6 +38,15 @@ _BOARD = """
 """
 
 
+def _script_value(name: str) -> gr.HTML:
+    """A component without a look, whose value a script sets by calling ``window.<name>(value)``."""
+    return gr.HTML(
+        html_template="",
+        js_on_load=f"window.{name} = value => {{ props.value = value; trigger('submit'); }};",
+        elem_classes="no-height",
+    )
+
+
 class TakesDesk:
     """Builds the list inside the current ``gr.Blocks`` and says what it shows."""
 
@@ -51,13 +60,8 @@ class TakesDesk:
             js_on_load=asset("takes.js"),
             elem_id="takes",
         )
-        self.commands = gr.HTML(
-            html_template="",
-            js_on_load=(
-                "window.studioCommand = value => { props.value = value; trigger('submit'); };"
-            ),
-            elem_classes="no-height",
-        )
+        self.commands = _script_value("studioCommand")
+        self.settings = _script_value("studioSettings")
 
     def watch(self, request: gr.Request) -> Iterator[tuple[dict[str, Any], list[Release] | None]]:
         """What the list shows, as it changes; with the outputs where these have changed."""

@@ -152,11 +152,17 @@ class CreateTab(ScopeEvents):
                 concurrency_limit=None,  # the runner bounds the work and says so in words
                 **PRIVATE,
             )
+        self.desk.settings.submit(
+            self._on_settings,
+            self.desk.settings,
+            [*self._restorable, self.sheet.text, self.notice],
+            **IN_TURN,
+        )
         self._watched = watched
         self.desk.commands.submit(
             self._on_command,
             self.desk.commands,
-            [*self._restorable, self.sheet.text, *watched],
+            watched,
             trigger_mode="multiple",
             concurrency_limit=None,
             **PRIVATE,
@@ -331,15 +337,15 @@ class CreateTab(ScopeEvents):
         elif word == "again":
             yield from self._make(lambda session: self._again(session, id_), request)
             return
-        elif word == "settings":
-            try:
-                asked = session_of(self._gateway, request).outputs.get(id_).request
-            except StudioError as exc:
-                yield {self.notice: views.failure_panel(exc)}
-                return
-            yield {**self._settings(asked), self.sheet.text: asked.sheet or ""}
-            return
         yield from self._watch(request)
+
+    def _on_settings(self, output_id: Any, request: gr.Request) -> State:
+        """The form as it was for an output."""
+        try:
+            asked = session_of(self._gateway, request).outputs.get(str(output_id)).request
+        except StudioError as exc:
+            return {self.notice: views.failure_panel(exc)}
+        return {**self._settings(asked), self.sheet.text: asked.sheet or ""}
 
     @staticmethod
     def _again(session: Session, output_id: str) -> tuple[GenerationRequest, Work, int]:
