@@ -23,7 +23,6 @@ EXTRAS = {
         "fastapi",
         "gradio",
         "h11",
-        "jinja2",
         "prometheus_client",
         "python_multipart",
         "starlette",

@@ -328,7 +328,7 @@ def test_csv_json_and_page_say_the_same(ledger):
     assert not any(isinstance(value, float) for line in body["lines"] for value in line.values())
     page = to_html(result)
     for row in rows:
-        assert f"<td class=n>{row['amount']} EUR</td>" in page
+        assert f'<td class="n">{row["amount"]} EUR</td>' in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "http" not in page.replace("http-equiv", "")
