@@ -135,9 +135,20 @@ def generate(
 @click.option("--seconds", type=Number(), help="Another duration.")
 @click.option(
     "--keep",
-    type=click.Choice(["notes"]),
-    help="Keep the parent's notes: the same score, performed anew (house model).",
+    type=click.Choice(["notes", "chords"]),
+    help="Keep the parent's notes (the same score, performed anew) or its form and chords.",
 )
+@click.option(
+    "--redo",
+    type=click.Choice(["drums", "bass", "lead", "harmony"]),
+    help="Compose this stem anew; the others keep their notes.",
+)
+@click.option(
+    "--new",
+    type=click.Choice(["instruments"]),
+    help="Have other instruments play the parent's notes.",
+)
+@click.option("--lead", metavar="NAME", help="With --new or --keep chords: who leads (flute).")
 @_making_options
 @scope_options
 @json_option
@@ -145,7 +156,10 @@ def vary(
     source: str,
     tags: str | None,
     seconds: float | None,
-    keep: Literal["notes"] | None,
+    keep: Literal["notes", "chords"] | None,
+    redo: Literal["drums", "bass", "lead", "harmony"] | None,
+    new: Literal["instruments"] | None,
+    lead: str | None,
     seed: int | None,
     out: Path | None,
     as_json: bool,
@@ -153,7 +167,8 @@ def vary(
 ) -> None:
     """Make a variation of SOURCE: an output id, or a file that carries this studio's seal.
 
-    It has the parent's tags and settings, other than those given, and another seed.
+    It has the parent's tags and settings, other than those given, and another seed. --keep, --redo
+    and --new start from the score of an output of the house model.
     """
     changes = {"duration_s": seconds, **_made_ready(options, out)}
     with open_as_caller() as session, _begun(session):
@@ -163,6 +178,9 @@ def vary(
             seed=seed,
             changes=changes,
             keep=keep,
+            redo=redo,
+            new=new,
+            lead=lead,
             progress=Meter(),
         )
     _tell(release, out, as_json)

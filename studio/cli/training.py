@@ -82,6 +82,10 @@ def render(out: Path, limit: int | None) -> None:
 @click.option("--weights", type=_FOLDER, help="Weights to measure; the embedded ones by default.")
 @click.option("--per-genre", type=Count(1), help="Fresh requests of every genre; 6 by default.")
 @click.option("--seed", type=Count(0), help="Another seed gives other fresh requests.")
+@click.option(
+    "--tracks", type=_FOLDER,
+    help="Folder that `encode-scores` made: also measure what is copied from training.",
+)  # fmt: skip
 @click.option("--keep", type=_FOLDER, help="Keep the performances and their references as WAV.")
 @click.option("--record", is_flag=True, help="Put the figures into the card of the weights.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
@@ -91,6 +95,7 @@ def evaluate(
     weights: Path | None,
     per_genre: int | None,
     seed: int | None,
+    tracks: Path | None,
     keep: Path | None,
     record: bool,
     as_json: bool,
@@ -111,6 +116,7 @@ def evaluate(
     options = PerformanceEvaluation(
         per_genre=usual.per_genre if per_genre is None else per_genre,
         seed=usual.seed if seed is None else seed,
+        tracks=tracks,
     )
     report = evaluate_performer(
         weights or HOUSE_WEIGHTS,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from studio.consent import ConsentPolicy
 from studio.consent.types import format_instant
 from studio.core.db.tables.lineage import output_parent
+from studio.core.errors import UsageError
 from studio.provenance.release import Release
 
 if TYPE_CHECKING:
@@ -24,12 +25,59 @@ if TYPE_CHECKING:
     from studio.music.composer.score import Score
     from watermark.audio.waveform import Waveform
 
-__all__ = ["Derivation", "Keep", "Relation", "grants_of", "write_parent"]
+__all__ = ["Derivation", "Keep", "New", "Redo", "Relation", "Wish", "grants_of", "write_parent"]
 
 Relation = Literal["vary", "extend"]
 
-Keep = Literal["notes"]
-"""What a variation keeps: ``notes``, the parent's score, performed anew."""
+Keep = Literal["notes", "chords"]
+"""What a variation keeps: ``notes``, the parent's score, performed anew; ``chords``, its form, key,
+tempo and chords, under a new melody and accompaniment."""
+
+Redo = Literal["drums", "bass", "lead", "harmony"]
+"""The stem that a variation composes anew; the others keep their notes."""
+
+New = Literal["instruments"]
+"""What a variation replaces: ``instruments``, which play the parent's notes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a variation takes from its parent's score; one thing at most, nothing by default.
+
+    Args:
+        lead: the instrument that leads instead of the parent's; with ``keep="chords"`` or
+            ``new="instruments"`` only.
+
+    Raises:
+        UsageError: of two wishes that cannot go together.
+    """
+
+    keep: Keep | None = None
+    redo: Redo | None = None
+    new: New | None = None
+    lead: str | None = None
+
+    def __post_init__(self) -> None:
+        asked = [value for value in (self.keep, self.redo, self.new) if value is not None]
+        if len(asked) > 1:
+            raise UsageError(f"{' and '.join(asked)}: choose one of keep, redo and new")
+        if self.lead is not None and self.keep != "chords" and self.new is None:
+            raise UsageError("another lead goes with new instruments, or with the chords kept")
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of the parent's score is wished for."""
+        return self == Wish()
+
+    @property
+    def as_performed(self) -> bool:
+        """Whether the child is performed with its parent's seed: only notes are changed."""
+        return self.redo is not None or self.new is not None
+
+    def record(self) -> dict[str, str]:
+        """What the release entry keeps of it, under ``lineage``."""
+        rows = {"kept": self.keep, "redone": self.redo, "new": self.new}
+        return {name: value for name, value in rows.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +88,7 @@ class Derivation:
     forebears: tuple[Release, ...]  # the parent first, then its parent, ...; at least one
     prompt: Waveform | None = None  # the music to go on from, without any seal
     score: Score | None = None  # what the parent was performed from
-    keep: Keep | None = None  # what of the parent's score a variation keeps; None: nothing
+    wish: Wish = Wish()  # what of the parent's score a variation takes
 
     @property
     def parent(self) -> Release:
@@ -95,7 +143,7 @@ class Derivation:
             "depth": len(self.forebears),
             "grants": sorted(set().union(*map(grants_of, self.forebears))),
             **({"continued_at_s": self.parent.duration_s} if self.relation == "extend" else {}),
-            **({} if self.keep is None else {"kept": self.keep}),
+            **self.wish.record(),
         }
 
 

@@ -27,7 +27,7 @@ from sqlalchemy import select
 from studio.core.config import FORMATS, OutputFormat
 from studio.core.db.tables.lineage import output_parent
 from studio.core.errors import LedgerError, ParentRefusedError, UsageError
-from studio.generation.derivation import Derivation, Keep, Relation
+from studio.generation.derivation import Derivation, Relation, Wish
 from studio.generation.scores import ScoreStore
 from studio.provenance.release import GenerationRequest, Release
 
@@ -182,29 +182,34 @@ class Lineage:
         tags: Sequence[str] | None = None,
         seed: int | None = None,
         changes: Mapping[str, Any] | None = None,
-        keep: Keep | None = None,
+        wish: Wish | None = None,
     ) -> tuple[GenerationRequest, Derivation]:
         """A request like the parent's with another seed, and its derivation.
 
-        ``changes`` replaces further fields of the parent's request where they are not None. With
-        ``keep="notes"`` the parent's score is performed anew: tags and duration stay. Raises
-        :class:`UsageError` where they are to change, and :class:`ParentRefusedError` where the
-        parent has no score.
+        ``changes`` replaces further fields of the parent's request where they are not None. With a
+        ``wish`` the child is made from the parent's recorded score: tags and duration stay, but for
+        the lead. Raises :class:`UsageError` where they are to change, and
+        :class:`ParentRefusedError` where the parent has no score.
         """
         chosen = tuple(tags) if tags else parent.request.tags
         request = _changed(parent, {"tags": chosen, "seed": seed, **(changes or {})})
-        if keep is not None:
+        if wish is not None and not wish.empty:
             if (
                 request.tags != parent.request.tags
                 or request.duration_s != parent.request.duration_s
             ):
                 raise UsageError(
-                    "a new performance of the same notes has the parent's tags and duration"
+                    "what is made from the parent's score has its tags and duration; only the lead "
+                    "can be another"
                 )
-            score = self._score_of(parent, request.model, "played again note by note")
-            if seed is not None and seed == parent.model["performance_seed"]:
+            score = self._score_of(parent, request.model, "varied from its score")
+            again = (
+                parent.model["performance_seed"] if wish.keep == "notes" else parent.request.seed
+            )
+            if seed is not None and seed == again:
                 raise UsageError(f"seed {seed} would make the parent again; leave the seed out")
-            return request, Derivation("vary", self._line(parent), score=score, keep=keep)
+            request = replace(request, tags=_led_by(request.tags, wish))
+            return request, Derivation("vary", self._line(parent), score=score, wish=wish)
         if request.seed == parent.request.seed and request.tags == parent.request.tags:
             raise UsageError(
                 f"seed {seed} and the same tags would make the parent again; leave the seed out"
@@ -300,6 +305,15 @@ def _changed(parent: Release, changes: Mapping[str, Any]) -> GenerationRequest:
             "parent": parent.output_id,
         },
     )
+
+
+def _led_by(tags: tuple[str, ...], wish: Wish) -> tuple[str, ...]:
+    """The parent's tags with the lead that is wished for; with new instruments none is asked for
+    unless named, and the composer takes another of the genre's own."""
+    if wish.lead is None and wish.new is None:
+        return tags
+    rest = tuple(tag for tag in tags if not tag.startswith("lead/"))
+    return rest if wish.lead is None else (*rest, f"lead/{wish.lead}")
 
 
 def _format(name: str) -> OutputFormat:

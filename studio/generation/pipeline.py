@@ -38,7 +38,7 @@ from studio.generation.decisions import Decisions, credits_of
 from studio.generation.derivation import Derivation, write_parent
 from studio.generation.manifest import claim_of
 from studio.generation.progress import OnProgress, Progress, Run, Stage
-from studio.generation.scores import ScoreStore, check_sheet, genre_for, score_record
+from studio.generation.scores import ScoreStore, check_sheet, genre_for, score_record, varied
 from studio.generation.sealing import FileSealing, FileTexts, SealedFile
 from studio.generation.takes import MOST_SEED, MOST_TAKES
 from studio.generation.validation import check_human
@@ -342,7 +342,7 @@ class Pipeline:
     ) -> tuple[Score | None, int]:
         """What the house model performs, and the seed of the performance.
 
-        A variation that keeps the notes plays its parent's score; an extension plays on from it, as
+        A variation may take its parent's score, or a part of it; an extension plays on from it, as
         its parent was performed. A hub model has no score.
         """
         assert request.seed is not None
@@ -360,10 +360,11 @@ class Pipeline:
                 return compose_score(request.tags, seed, length, fixed), seed
             except ConfigError as exc:
                 raise UsageError(f"the lead sheet: {exc}") from exc
-        if derivation.relation == "vary":
-            return parent, request.seed
-        performed = derivation.parent.model["performance_seed"]
-        return continued(parent, request.duration_s, request.seed), int(performed)
+        performed = int(derivation.parent.model["performance_seed"])
+        if derivation.relation == "extend":
+            return continued(parent, request.duration_s, request.seed), performed
+        score = varied(parent, derivation.wish, request.tags, request.seed)
+        return score, performed if derivation.wish.as_performed else request.seed
 
     def _texts(
         self,

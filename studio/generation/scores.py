@@ -21,6 +21,7 @@ from studio.core.errors import ConfigError, LedgerError, UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from studio.generation.derivation import Wish
     from studio.music.composer.fixed import Fixed
     from studio.music.composer.score import Score
     from studio.provenance.ledger.log import Ledger
@@ -35,6 +36,7 @@ __all__ = [
     "length_of_sheet",
     "score_record",
     "sheet_contributes",
+    "varied",
 ]
 
 
@@ -103,6 +105,23 @@ def score_record(score: Score, performance_seed: int) -> dict[str, Any]:
         "score": score.words,
         "performance_seed": performance_seed,
     }
+
+
+def varied(score: Score, wish: Wish, tags: Sequence[str], seed: int) -> Score:
+    """The score of a variation that takes something of its parent's.
+
+    Raises :class:`UsageError` where there is no other way to write it.
+    """
+    from studio.music.composer.variation import other_instruments, redone, same_chords
+
+    try:
+        if wish.redo is not None:
+            return redone(score, wish.redo, seed)
+        if wish.new is not None:
+            return other_instruments(score, tags, seed)
+        return same_chords(score, tags, seed) if wish.keep == "chords" else score
+    except ConfigError as exc:
+        raise UsageError(str(exc)) from exc
 
 
 def check_sheet(text: str, tags: Sequence[str], seed: int, duration_s: float) -> Fixed:

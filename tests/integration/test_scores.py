@@ -12,9 +12,16 @@ import pytest
 import yaml
 
 from studio.core.db.tables.scores import output_score
-from studio.core.errors import ConsentRefusedError, LedgerError, ParentRefusedError, UsageError
+from studio.core.errors import (
+    ConsentRefusedError,
+    LedgerError,
+    ParentRefusedError,
+    UnknownTagError,
+    UsageError,
+)
 from studio.generation.scores import ScoreStore
 from studio.music.composer.arrange import compose_score
+from tests.support.consent import file_of, revocation
 from tests.support.models import house_tags
 from tests.support.performers import tiny_performer
 from tests.support.studios import PlainGenerator, as_owner, make_studio
@@ -25,8 +32,11 @@ TAGS = ("genre/jazz", "mood/calm")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    return prepared(tmp_path_factory.mktemp("scores"))
+
+
+def prepared(folder):
     """Configuration whose house model is a tiny performer, and a home."""
-    folder = tmp_path_factory.mktemp("scores")
     make_studio(folder).close()
     tiny_performer(folder / "weights", tags=house_tags())
     file = folder / "configs" / "models" / "house.yaml"
@@ -86,14 +96,132 @@ def test_a_variation_that_keeps_the_notes_performs_the_parents_score_anew(studio
 
 
 def test_notes_are_not_kept_under_other_tags_or_another_length(studio, parent):
-    with pytest.raises(UsageError, match="parent's tags and duration"):
+    with pytest.raises(UsageError, match="its tags and duration"):
         as_owner(studio).generation.vary(parent.output_id, tags=["genre/waltz"], keep="notes")
-    with pytest.raises(UsageError, match="parent's tags and duration"):
+    with pytest.raises(UsageError, match="its tags and duration"):
         as_owner(studio).generation.vary(
             parent.output_id, changes={"duration_s": 7.0}, keep="notes"
         )
     with pytest.raises(UsageError, match="would make the parent again"):
         as_owner(studio).generation.vary(parent.output_id, seed=1, keep="notes")
+
+
+STEMS = ("drums", "bass", "lead", "harmony")
+
+
+def scores_of(studio, *releases):
+    return [ScoreStore(studio.ledger()).of_output(release) for release in releases]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_one_stem_is_composed_anew_and_the_others_keep_every_note(studio, parent, stem):
+    child = as_owner(studio).generation.vary(parent.output_id, redo=stem, seed=77)
+    new, old = scores_of(studio, child, parent)
+    for name in STEMS:
+        assert (new.stem(name) == old.stem(name)) is (name != stem)
+    assert replace(new, parts=()) == replace(old, parts=())
+    assert child.lineage["redone"] == stem
+    assert child.request.tags == parent.request.tags
+    # Performed as the parent was, so that what is kept sounds as near to it as can be.
+    assert child.model["performance_seed"] == parent.model["performance_seed"]
+    assert not np.array_equal(read(child.path).samples, read(parent.path).samples)
+
+
+def test_the_chords_are_kept_under_a_new_melody(studio, parent):
+    child = as_owner(studio).generation.vary(parent.output_id, keep="chords")
+    new, old = scores_of(studio, child, parent)
+    frame = ("chords", "sections", "bpm", "metre", "tonic", "mode", "duration_s", "lead")
+    assert [getattr(new, name) for name in frame] == [getattr(old, name) for name in frame]
+    assert new.stem("lead") != old.stem("lead")
+    assert new.stem("bass") != old.stem("bass")
+    assert child.lineage["kept"] == "chords"
+    assert child.model["performance_seed"] == child.request.seed
+    led = as_owner(studio).generation.vary(parent.output_id, keep="chords", lead="flute")
+    assert scores_of(studio, led)[0].lead == "flute"
+    assert led.request.tags == (*parent.request.tags, "lead/flute")
+
+
+def played(score, *, octaves=True):
+    """Start, length, velocity and pitch of every note by part, of pitches the class alone."""
+    return [
+        [(n.start, n.length, n.velocity, n.pitch if octaves else n.pitch % 12) for n in p.notes]
+        for p in score.parts
+    ]
+
+
+def test_other_instruments_play_the_same_notes(studio):
+    parent = as_owner(studio).generation.create(
+        as_owner(studio).generation.request([*TAGS, "lead/piano"], duration_s=5, seed=1)
+    )
+    child = as_owner(studio).generation.vary(parent.output_id, new="instruments", lead="trombone")
+    new, old = scores_of(studio, child, parent)
+    assert child.request.tags == (*TAGS, "lead/trombone")
+    assert played(new, octaves=False) == played(old, octaves=False)
+    low, high = 40, 74  # a trombone's
+    assert all(low <= n.pitch <= high for p in new.stem("lead") for n in p.notes)
+    same = [played(replace(s, parts=[p for p in s.parts if p.stem != "lead"])) for s in (new, old)]
+    assert same[0] == same[1]
+    assert new.stem("lead")[0].program == 57
+    assert [p.program for p in new.parts] != [p.program for p in old.parts]
+    assert child.lineage["new"] == "instruments"
+    credited = {tag["tag"] for tag in child.decision["tags"]}
+    assert credited == set(child.request.tags)  # nobody is credited for the piano any more
+
+
+def test_without_a_name_another_of_the_genres_own_leads_and_nothing_is_asked_for_it(studio):
+    parent = as_owner(studio).generation.create(
+        as_owner(studio).generation.request([*TAGS, "lead/piano"], duration_s=5, seed=1)
+    )
+    child = as_owner(studio).generation.vary(parent.output_id, new="instruments")
+    assert child.request.tags == TAGS
+    assert scores_of(studio, child)[0].lead in ("saxophone", "trumpet")
+
+
+def test_variations_of_a_variation_name_all_and_their_stems_still_add_up(studio, parent):
+    child = as_owner(studio).generation.vary(parent.output_id, redo="bass")
+    grandchild = as_owner(studio).generation.vary(child.output_id, redo="drums")
+    new, middle, old = scores_of(studio, grandchild, child, parent)
+    assert new.stem("bass") == middle.stem("bass") != old.stem("bass")
+    assert new.stem("lead") == old.stem("lead")
+    assert grandchild.lineage["depth"] == 2
+    longer = as_owner(studio).generation.extend(grandchild.output_id, 4)
+    assert longer.duration_s == 9
+
+
+def test_wishes_that_cannot_be_are_refused_in_words(studio, parent):
+    for wrong, words in (
+        ({"keep": "chords", "redo": "bass"}, "chords and bass: choose one of keep, redo and new"),
+        ({"lead": "flute"}, "another lead goes with new instruments"),
+        ({"redo": "bass", "lead": "flute"}, "another lead goes with new instruments"),
+        ({"redo": "bass", "tags": ["genre/waltz"]}, "its tags and duration; only the lead"),
+        ({"redo": "bass", "seed": 1}, "would make the parent again"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            as_owner(studio).generation.vary(parent.output_id, **wrong)
+    with pytest.raises(UnknownTagError):
+        as_owner(studio).generation.vary(parent.output_id, new="instruments", lead="kazoo")
+    baroque = as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/baroque"], duration_s=5, seed=1)
+    )
+    with pytest.raises(UsageError, match="this piece has no drums"):
+        as_owner(studio).generation.vary(baroque.output_id, redo="drums")
+
+
+def test_a_lead_without_consent_is_refused_before_anything_is_composed(tmp_path, monkeypatch):
+    """`lead/trombone` rests on a grant of its own, which is revoked; `lead/flute` does not."""
+    with make_studio(prepared(tmp_path)) as studio:
+        parent = as_owner(studio).generation.create(
+            as_owner(studio).generation.request(TAGS, duration_s=4, seed=1)
+        )
+        taken_back = revocation("house-composer-2026", holder="house-composer")
+        assert as_owner(studio).consent.import_file(file_of(taken_back)).ok
+        child = as_owner(studio).generation.vary(parent.output_id, new="instruments", lead="flute")
+        assert child.request.tags == (*TAGS, "lead/flute")
+        monkeypatch.setattr(
+            "studio.music.composer.variation.other_instruments", lambda *_: pytest.fail("composed")
+        )
+        with pytest.raises(ConsentRefusedError, match="trombone"):
+            as_owner(studio).generation.vary(parent.output_id, new="instruments", lead="trombone")
 
 
 def test_an_extension_begins_as_its_parent_and_goes_on(studio, parent):
@@ -149,8 +277,8 @@ def test_an_output_of_an_earlier_design_is_not_extended_and_says_why(studio, par
     kept = {name: value for name, value in parent.model.items() if "score" not in name}
     old = replace(parent, model={**kept, "lead_sheet": "A-minor:28:4x4:A=Am7|Dm7"})
     with pytest.raises(ParentRefusedError, match=r"an earlier design .* kept no score; it can be"):
-        studio._lineage.extend(old, 3)
-    request, derivation = studio._lineage.vary(old)
+        studio.lineage().extend(old, 3)
+    request, derivation = studio.lineage().vary(old)
     assert request.tags == parent.request.tags
     assert derivation.score is None
 

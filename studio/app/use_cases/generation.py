@@ -18,6 +18,7 @@ from studio.core.errors import (
     ParentRefusedError,
     UsageError,
 )
+from studio.generation.derivation import Wish
 from studio.generation.quota import LOCAL_ACCOUNT
 from studio.generation.repeats import identical, same_music
 from studio.generation.takes import Take, make_takes, take_requests
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from studio.app.container import Container
-    from studio.generation.derivation import Derivation, Keep
+    from studio.generation.derivation import Derivation, Keep, New, Redo
     from studio.generation.progress import OnProgress
     from studio.generation.renditions import Stems
     from studio.generation.staging import RecoveryReport
@@ -150,18 +151,25 @@ class Generation(UseCases):
         seed: int | None = None,
         changes: Mapping[str, Any] | None = None,
         keep: Keep | None = None,
+        redo: Redo | None = None,
+        new: New | None = None,
+        lead: str | None = None,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> Release:
         """Make a variation of one of this studio's outputs: an output id, or a file that carries
         its seal. ``changes`` replaces fields of the parent's request; the seed is drawn anew.
-        ``keep="notes"`` performs the parent's own score anew.
+
+        The house model can also start from the parent's own score: ``keep="notes"`` performs it
+        anew, ``keep="chords"`` keeps form and chords, ``redo`` composes one stem anew,
+        ``new="instruments"`` has others play the same notes, ``lead`` names one for them.
 
         Raises as :meth:`create` does, and :class:`ParentRefusedError`.
         """
         parent = self._parent(studio, source)
+        wish = Wish(keep, redo, new, lead)
         request, derivation = studio.lineage().vary(
-            parent, tags=tags, seed=seed, changes=changes, keep=keep
+            parent, tags=tags, seed=seed, changes=changes, wish=wish
         )
         return self._make(studio, request, derivation, progress, cancel)
 
@@ -200,10 +208,14 @@ class Generation(UseCases):
         seed: int | None = None,
         changes: Mapping[str, Any] | None = None,
         keep: Keep | None = None,
+        redo: Redo | None = None,
+        new: New | None = None,
+        lead: str | None = None,
     ) -> None:
         """As :meth:`check`, of a variation."""
         parent = self._parent(studio, source)
-        request, _ = studio.lineage().vary(parent, tags=tags, seed=seed, changes=changes, keep=keep)
+        wish = Wish(keep, redo, new, lead)
+        request, _ = studio.lineage().vary(parent, tags=tags, seed=seed, changes=changes, wish=wish)
         studio.pipeline().check(request)
 
     @requires(Permission.GENERATE)

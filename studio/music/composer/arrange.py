@@ -25,7 +25,7 @@ from studio.music.composer.stage import LONGEST_S, Stage, cut, monophonic
 from studio.music.composer.styles.idiom import Drums, Groove, Layer
 from studio.music.composer.theme import Singer, Theme, sing
 
-__all__ = ["compose_score"]
+__all__ = ["Arranger", "compose_score"]
 
 # What an accompaniment plays where the lead is its own instrument.
 _INSTEAD = {
@@ -55,11 +55,27 @@ def compose_score(
         HouseError: A tag is unknown to the composer.
         ConfigError: What is fixed cannot be, or contradicts itself; the text names the bar.
     """
-    return _Arranger(plan_piece(tags, seed, duration_s, fixed or Fixed())).score()
+    return Arranger(plan_piece(tags, seed, duration_s, fixed or Fixed())).score()
 
 
-class _Arranger(Stage):
+class Arranger(Stage):
+    """Writes the parts of a planned piece."""
+
+    def stem(self, name: str, lead: Part) -> list[Part]:
+        """The parts of one stem; `lead` is the melody that an accompaniment goes with."""
+        if name == "lead":
+            parts = [self._lead()]
+        elif name == "bass":
+            parts = [self._bass()]
+        elif name == "drums":
+            drums = self._drums()
+            parts = [] if drums is None else [drums]
+        else:
+            parts = self._accompaniment(lead)
+        return [part for part in parts if part.notes]
+
     def score(self) -> Score:
+        """The whole piece."""
         plan = self.plan
         lead = self._lead()
         parts = [lead, self._bass(), *self._accompaniment(lead)]

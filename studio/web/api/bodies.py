@@ -103,7 +103,18 @@ class Variation(_Derived):
 
     tags: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=16)
     duration_s: float | None = None
-    keep: Literal["notes"] | None = Field(None, description="perform the same score anew")
+    keep: Literal["notes", "chords"] | None = Field(
+        None, description="perform the same score anew, or keep its form and chords"
+    )
+    redo: Literal["drums", "bass", "lead", "harmony"] | None = Field(
+        None, description="the stem to compose anew; the others keep their notes"
+    )
+    new: Literal["instruments"] | None = Field(
+        None, description="have other instruments play the same notes"
+    )
+    lead: str | None = Field(
+        None, max_length=32, description="with new or with chords kept: who leads, such as flute"
+    )
 
 
 class Extension(_Derived):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["derivation_routes"]
 
+_OF_THE_SCORE = {"keep", "redo", "new", "lead"}
+"""What a variation may take of its parent's score."""
+
 
 def derivation_routes(
     caller: Callable[..., Actor], session_of: Callable[..., Session], book: JobBook
@@ -47,10 +50,11 @@ def derivation_routes(
         body: Variation,
     ) -> JobState:
         """Make a variation of my output: its request with another seed and what is given here."""
-        changes = body.changes({"tags", "seed", "keep"})
+        chosen: dict[str, Any] = body.model_dump(include=_OF_THE_SCORE)
+        changes = body.changes({"tags", "seed", *_OF_THE_SCORE})
         of_output(output_id, mine.outputs.get)
         mine.generation.check_variation(
-            output_id, tags=body.tags, seed=body.seed, keep=body.keep, changes=changes
+            output_id, tags=body.tags, seed=body.seed, changes=changes, **chosen
         )
 
         def work(session: Session, report: Report, cancel: threading.Event) -> "Release":
@@ -58,10 +62,10 @@ def derivation_routes(
                 output_id,
                 tags=body.tags,
                 seed=body.seed,
-                keep=body.keep,
                 changes=changes,
                 progress=report,
                 cancel=cancel,
+                **chosen,
             )
 
         return booked(request, response, mine, actor, work)

@@ -69,6 +69,10 @@ class CopyingIndex:
             count += len(mine)
         return hits / count if count else 0.0
 
+    def held(self, clip: NDArray[Any], n: int) -> NDArray[np.bool_]:
+        """Which of the clip's runs of `n` frames training holds too, by their first frame."""
+        return _held(self._windows(self._prefix(clip), n), self._known(n))
+
     def longest(self, clip: NDArray[Any], limit: int) -> int:
         """Frames of the longest run of `clip` that training holds too, at most `limit`."""
         low, high = 0, min(limit, len(clip))

@@ -28,6 +28,7 @@ from studio.music.training.evaluation.beside import (
     fresh_requests,
 )
 from studio.music.training.evaluation.classifier import TagClassifier
+from studio.music.training.evaluation.copying import Played, copied
 from studio.music.training.evaluation.judging import fitted_judge, heard_as_asked
 from studio.music.training.evaluation.report import Check, Report
 from studio.music.training.stems.rendering import StemRenderer
@@ -43,7 +44,7 @@ class PerformanceEvaluation:
     """How much is measured. `tags` limits the requests; `how` None draws as the card says.
 
     The judge of genre, mood, lead and tempo learns from `judge_per_genre` renders of every genre; 0
-    leaves it out.
+    leaves it out. Copying is measured where `tracks` is the folder of the encoded training tracks.
     """
 
     per_genre: int = 6
@@ -52,6 +53,7 @@ class PerformanceEvaluation:
     tags: tuple[str, ...] = ()
     how: Drawing | None = None
     judge_per_genre: int = 24
+    tracks: Path | None = None
 
 
 def reference_of(score: Score, renderer: StemRenderer) -> Waveform:
@@ -77,6 +79,7 @@ def evaluate_performer(
     tags = options.tags or model.tags
     requests = fresh_requests(tags, per_genre=options.per_genre, seed=options.seed)
     played: list[Pair] = []
+    tokens: list[Played] = []
     plain: list[Pair] = []
     spent = 0.0
     with StemRenderer() as renderer:
@@ -87,6 +90,7 @@ def evaluate_performer(
             began = time.process_time()
             take = model.perform([(score, request.seed)], how=options.how)[0]
             spent += time.process_time() - began
+            tokens.append((take.tokens, score))
             played.append(Pair(take.mix, reference, expected, take.tokens.T))
             plain.append(Pair(model.as_written(score).mix, reference, expected))
             if keep is not None:
@@ -108,6 +112,8 @@ def evaluate_performer(
         report.data["heard as asked for"] = heard_as_asked(
             judge, requests, [pair.made for pair in played], [pair.reference for pair in played]
         )
+    if options.tracks is not None:
+        report.data["runs of 0.5 s that training holds"] = copied(tokens, options.tracks)
     ten = 10.0 / options.seconds / len(requests)
     report.data["speed"] = {"processor_s_for_10_s": spent * ten, "threads": torch.get_num_threads()}
     report.checks.extend(_checks(report.data))
@@ -138,6 +144,7 @@ def _checks(data: dict[str, Any]) -> list[Check]:
     sound = data["sound"]
     heard = data.get("heard as asked for", {})
     made, render = sound["generated"], sound["composer's render"]
+    runs = data.get("runs of 0.5 s that training holds")
     return [
         Check("clips that drone", made["drone_rate"], round(render["drone_rate"] + 0.02, 4),
               at_least=False),
@@ -150,6 +157,11 @@ def _checks(data: dict[str, Any]) -> list[Check]:
             Check(f"{kind} judged right", heard[kind]["performance"], share)
             for kind, share in _JUDGED.items()
             if kind in heard
+        ),
+        *(
+            [Check("runs copied from training", runs["all"]["performance"], 0.001, "", False)]
+            if runs
+            else []
         ),
     ]  # fmt: skip
 
