@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import c2pa
 import numpy as np
@@ -21,6 +21,13 @@ from studio.core.errors import (
 )
 from studio.generation.scores import ScoreStore
 from studio.music.composer.arrange import compose_score
+from studio.web.ui.create.further import (
+    CHANGES,
+    lead_choices,
+    takes_lead,
+    wish_of,
+    wish_of_release,
+)
 from tests.support.consent import file_of, revocation
 from tests.support.models import house_tags
 from tests.support.performers import tiny_performer
@@ -205,6 +212,23 @@ def test_wishes_that_cannot_be_are_refused_in_words(studio, parent):
     )
     with pytest.raises(UsageError, match="this piece has no drums"):
         as_owner(studio).generation.vary(baroque.output_id, redo="drums")
+
+
+def test_what_the_page_offers_is_what_it_makes_and_makes_again(studio, parent):
+    vary = as_owner(studio).generation.vary
+    for _, change in CHANGES[1:]:
+        child = vary(parent.output_id, **asdict(wish_of(change, "lead/flute")))
+        (new,) = scores_of(studio, child)
+        assert (new.lead == "flute") is takes_lead(change)
+        again = vary(parent.output_id, **asdict(wish_of_release(child)))
+        told = ("kept", "redone", "new")
+        assert [again.lineage.get(n) for n in told] == [child.lineage.get(n) for n in told]
+        assert again.request.tags == child.request.tags
+    assert wish_of(CHANGES[0][1], None).empty
+    statuses = as_owner(studio).catalog.tag_status(model="house")
+    offered = dict(lead_choices("instruments", statuses))
+    assert offered["flute"] == "lead/flute"
+    assert offered["another of the genre"] == ""
 
 
 def test_a_lead_without_consent_is_refused_before_anything_is_composed(tmp_path, monkeypatch):

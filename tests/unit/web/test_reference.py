@@ -119,9 +119,12 @@ class TestDerivations:
             f"{path}/extensions": {"seconds": 9999.0},
             f"/api/v1/outputs/{'0' * 16}/variations": {},
             f"{path}/variations?": {"keep": "everything"},
+            f"{path}/variations?a": {"keep": "chords", "redo": "bass"},
+            f"{path}/variations?b": {"lead": "flute"},
+            f"{path}/variations?c": {"redo": "vocals"},
         }
         statuses = [client.post(url, json=body).status_code for url, body in refused.items()]
-        assert statuses == [422, 422, 404, 422]
+        assert statuses == [422, 422, 404, 422, 422, 422, 422]
         assert client.get("/api/v1/jobs").json() == []
 
 

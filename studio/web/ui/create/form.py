@@ -12,6 +12,7 @@ from studio.core.tags import KINDS
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from studio.reports.formatting import KIND_TITLES, USE_TITLES, territories
 from studio.web.ui.create import view as views
+from studio.web.ui.create.further import CHANGES
 from studio.web.ui.create.sheet import SheetSection
 from studio.web.ui.create.tag_choices import chip_choices, first_usable, objection
 from studio.web.ui.create.takes import MOST_TAKES
@@ -152,6 +153,13 @@ class CreateForm:
                 "record names the parent.</p>"
             )
             self.parent = gr.Dropdown(choices=[], label="Output")
+            self.change = gr.Dropdown(
+                choices=list(CHANGES),
+                value=CHANGES[0][1],
+                label="Vary",
+                info="All but the first are for music of the house model",
+            )
+            self.other_lead = gr.Dropdown(choices=[("", "")], value="", label="Lead", visible=False)
             self.seconds = gr.Slider(
                 minimum=1,
                 maximum=30,

@@ -8,7 +8,7 @@ recorded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -23,6 +23,7 @@ from studio.web.ui.components import IN_TURN, PRIVATE, log_failure
 from studio.web.ui.create import view as views
 from studio.web.ui.create.desk import TakesDesk
 from studio.web.ui.create.form import contributions
+from studio.web.ui.create.further import lead_choices, takes_lead, wish_of, wish_of_release
 from studio.web.ui.create.inputs import chosen, kept, roll, title_refusal
 from studio.web.ui.create.scope import ScopeEvents, State
 from studio.web.ui.create.tag_choices import chosen_tags
@@ -31,6 +32,7 @@ from studio.web.ui.create.takes import takes
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.app.session import Session
+    from studio.generation.derivation import Wish
     from studio.provenance.release import GenerationRequest, Release
     from studio.web.download_tokens import Claims
 
@@ -113,6 +115,7 @@ class CreateTab(ScopeEvents):
         # A seed that is typed is meant.
         self.seed.input(None, None, self.lock, js="() => true", **PRIVATE)
         self.title.blur(self._on_title, self.title, self.title_note, **PRIVATE)
+        self.change.change(self._on_change, [self.change, self.parent], self.other_lead, **PRIVATE)
         watched = [
             self.notice,
             self.title_note,
@@ -141,7 +144,7 @@ class CreateTab(ScopeEvents):
                     self.sheet.text,
                 ],
             ),
-            (self.vary, self._on_vary, [self.parent]),
+            (self.vary, self._on_vary, [self.parent, self.change, self.other_lead]),
             (self.extend, self._on_extend, [self.parent, self.seconds]),
         ):
             button.click(
@@ -255,16 +258,37 @@ class CreateTab(ScopeEvents):
             yield state | ({self.seed: drawn["seed"]} if drawn else {})
             drawn.clear()
 
-    def _on_vary(self, parent: str | None, request: gr.Request) -> Iterator[State]:
-        yield from self._make(lambda session: self._variation(session, chosen(parent)), request)
+    def _on_change(self, change: str | None, parent: str | None, request: gr.Request) -> Any:
+        """The leads on offer, where another one can be asked for."""
+        if not takes_lead(change):
+            return gr.update(visible=False, value="")
+        session = session_of(self._gateway, request)
+        scope: dict[str, str] = {}
+        if parent:
+            asked = session.outputs.get(parent).request
+            scope = {"model": asked.model, "use": asked.use, "territory": asked.territory}
+        statuses = session.catalog.tag_status(**scope)
+        return gr.update(visible=True, value="", choices=lead_choices(change, statuses))
+
+    def _on_vary(
+        self, parent: str | None, change: str | None, lead: str | None, request: gr.Request
+    ) -> Iterator[State]:
+        def prepare(session: Session) -> tuple[GenerationRequest, Work, int]:
+            return self._variation(session, chosen(parent), wish_of(change, lead))
+
+        yield from self._make(prepare, request)
 
     @staticmethod
-    def _variation(session: Session, source: str) -> tuple[GenerationRequest, Work, int]:
+    def _variation(
+        session: Session, source: str, wish: Wish
+    ) -> tuple[GenerationRequest, Work, int]:
         asked = session.outputs.get(source).request
+        taken = asdict(wish)
+        session.generation.check_variation(source, **taken)
         return (
             asked,
             lambda report, cancel: [
-                session.generation.vary(source, progress=report, cancel=cancel)
+                session.generation.vary(source, progress=report, cancel=cancel, **taken)
             ],
             1,
         )
@@ -350,9 +374,10 @@ class CreateTab(ScopeEvents):
     @staticmethod
     def _again(session: Session, output_id: str) -> tuple[GenerationRequest, Work, int]:
         """The request of an output with a new seed; a derived one is varied from its parent."""
-        earlier = session.outputs.get(output_id).request
+        release = session.outputs.get(output_id)
+        earlier = release.request
         if earlier.parent is not None:
-            return CreateTab._variation(session, earlier.parent)
+            return CreateTab._variation(session, earlier.parent, wish_of_release(release))
         asked = replace(earlier, seed=roll())
         return asked, takes(session, asked, 1), 1
 
