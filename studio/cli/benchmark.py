@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,6 +49,12 @@ __all__ = ["models_bench"]
     type=click.FloatRange(0),
     help="Also generate so many seconds by audiocraft's decoder and ours, and compare the tokens.",
 )
+@click.option(
+    "--together",
+    default=0,
+    type=click.IntRange(0, 64),
+    help="Also time so many requests in the same steps against one after another.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def models_bench(
     model: str | None,
@@ -59,6 +66,7 @@ def models_bench(
     gate_steps: int,
     memory: bool,
     whole: float,
+    together: int,
     as_json: bool,
 ) -> None:
     """Time decoding steps: audiocraft, transformers, exact, bf16, int8.
@@ -95,8 +103,46 @@ def models_bench(
         body["whole"] = _whole(
             checkpoint, text, guidance, model or str(shape), whole, threads, as_json
         )
+    if together:
+        body["together"] = _together(
+            checkpoint.lm, names, contexts, together, repeats, threads, as_json
+        )
     if as_json:
         emit(body)
+
+
+def _together(
+    lm: Any,
+    names: tuple[str, ...],
+    contexts: tuple[int, ...],
+    count: int,
+    repeats: int,
+    threads: int,
+    as_json: bool,
+) -> list[dict[str, Any]]:
+    from studio.music.models.benchmark.steps import text_condition
+    from studio.music.models.benchmark.throughput import time_together
+    from studio.music.models.config import OF_DECODING
+    from studio.music.models.torch_threads import torch_threads
+
+    with torch_threads(threads):
+        found = time_together(
+            lm,
+            text_condition(lm),
+            names=[name for name in OF_DECODING if name in (names or OF_DECODING)],
+            contexts=contexts or (0, 750, 1450),
+            count=count,
+            repeats=repeats,
+            say=lambda line: click.echo(line, err=True),
+        )
+    if not as_json:
+        for one in found:
+            turns = "" if one.rows_apart else " (this kernel has them take turns)"
+            click.echo(
+                f"{one.name:6} after {one.context}: {count} requests in {one.together_ms:.0f} ms "
+                f"a step, one after another {one.alone_ms:.0f} ms: {one.ratio:.1f} times{turns}"
+            )
+    return [{**asdict(one), "ratio": one.ratio} for one in found]
 
 
 def _configured(model: str) -> tuple[Any, str, float]:

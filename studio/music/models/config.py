@@ -25,6 +25,7 @@ from studio.core.tags import TagId
 
 __all__ = [
     "HOUSE_WEIGHTS",
+    "OF_DECODING",
     "ModelConfig",
     "ModelInfo",
     "Precision",
@@ -42,6 +43,9 @@ Precision = Literal["exact", "bf16", "int8", "auto"]
 
 UsedPrecision = Literal["exact", "bf16", "int8"]
 """What a model is decoded in, once that is settled."""
+
+OF_DECODING: tuple[UsedPrecision, ...] = ("exact", "bf16", "int8")
+"""All of them, the most exact first."""
 
 HOUSE_WEIGHTS = Path(__file__).resolve().parent / "house" / "weights"
 """The embedded house checkpoint: where a house configuration without a `path` looks."""

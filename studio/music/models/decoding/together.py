@@ -87,7 +87,7 @@ class Decoder:
 
     def __init__(self, network: Network, places: int = _MOST_PLACES) -> None:
         self.network = network
-        self._batch: Batch[Generation] = Batch(self._step, places)
+        self._batch: Batch[Generation] = Batch(self.step, places)
 
     @contextmanager
     def place(self, waiting: Callable[[], None]) -> Iterator[None]:
@@ -100,7 +100,8 @@ class Decoder:
         self._batch.advance(generation, generation.steps, on_step)
 
     @torch.inference_mode()
-    def _step(self, generations: Sequence[Generation]) -> None:
+    def step(self, generations: Sequence[Generation]) -> None:
+        """Draw the next tokens of each."""
         groups = [generations] if self.network.keeps_rows_apart else [[one] for one in generations]
         for group in groups:
             logits = self.network.step([one.run for one in group], [one.enter() for one in group])
