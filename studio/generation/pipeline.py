@@ -37,6 +37,7 @@ from studio.core.tags import KINDS, Tag, Vocabulary
 from studio.generation.decisions import Decisions, credits_of
 from studio.generation.derivation import Derivation, write_parent
 from studio.generation.manifest import claim_of
+from studio.generation.preview import Preview
 from studio.generation.progress import OnProgress, Progress, Run, Stage
 from studio.generation.scores import ScoreStore, check_sheet, genre_for, score_record, varied
 from studio.generation.sealing import FileSealing, FileTexts, SealedFile
@@ -126,6 +127,7 @@ class Pipeline:
         reserved: Callable[[str], None] | None = None,
         derivation: Derivation | None = None,
         permit: Callable[[Connection], None] | None = None,
+        preview: Preview | None = None,
     ) -> Release:
         """Carry one request out. On any exception nothing was released; see the module.
 
@@ -133,8 +135,9 @@ class Pipeline:
         ``reserved`` is called with the output's id before any music is made: what it writes (whose
         the output will be) is there whenever the output is. ``permit`` is called in the transaction
         that records the release, and raises where the account may not have it any more.
+        ``preview`` is fed, sealed, while the music is made.
         """
-        run = Run(progress or (lambda _: None), cancel or threading.Event())
+        run = Run(progress or (lambda _: None), cancel or threading.Event(), preview)
         self.check(request)
         if request.parent != (None if derivation is None else derivation.parent.output_id):
             raise UsageError("a parent is named by varying or extending it, and in no other way")
@@ -167,7 +170,8 @@ class Pipeline:
             reserved(seal_id.hex)
 
         run.enter(Stage.GENERATE, "Loading the model")
-        waveform, model, score = self._compose(request, tags, decision, run, derivation)
+        with run.previewed(lambda music: self._sealing.seal_stream(music, seal_id, key)):
+            waveform, model, score = self._compose(request, tags, decision, run, derivation)
         try:
             texts = self._texts(request, model, decision, seal_id)
             sealed = self._sealing.seal_readably(waveform, request.format, texts, seal_id, key, run)
@@ -325,6 +329,7 @@ class Pipeline:
             score=score,
             progress=run.generated,
             cancel=run.cancel,
+            on_window=None if run.preview is None else run.preview.hear,
         )
         info = generator.info
         record = {

@@ -14,10 +14,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
 from studio.core.errors import GenerationCancelledError
+from studio.generation.preview import Preview, Seal
 
 __all__ = ["OnProgress", "Progress", "Run", "Stage"]
 
@@ -67,11 +69,14 @@ OnProgress = Callable[[Progress], None]
 
 
 class Run:
-    """Progress and cancellation of one request."""
+    """Progress, cancellation and preview of one request."""
 
-    def __init__(self, on_progress: OnProgress, cancel: threading.Event) -> None:
+    def __init__(
+        self, on_progress: OnProgress, cancel: threading.Event, preview: Preview | None = None
+    ) -> None:
         self._on_progress = on_progress
         self.cancel = cancel
+        self.preview = preview
         self._fraction = 0.0
         self._stage: tuple[Stage, float] | None = None  # and since when (monotonic, s)
 
@@ -94,6 +99,10 @@ class Run:
         share = min(1.0, done_s / total_s) if total_s > 0 else 0.0
         text = f"Generating: {done_s:.1f} of {total_s:.1f} s"
         self._report(Stage.GENERATE, begin + (end - begin) * share, text)
+
+    def previewed(self, seal: Seal) -> AbstractContextManager[None]:
+        """A block in which the preview, if there is one, is sealed by ``seal``."""
+        return nullcontext() if self.preview is None else self.preview.sealed_by(seal)
 
     def check(self) -> None:
         if self.cancel.is_set():

@@ -7,7 +7,7 @@ strength is raised within the audibility limit, and after that there is no file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,13 @@ class FileSealing:
         self._sealer = sealer
         self._credentials = credentials
         self._ledger = ledger
+
+    def seal_stream(
+        self, windows: Iterator[Waveform], seal_id: SealId, key: SealKey
+    ) -> Iterator[Waveform]:
+        """Seal windows as they come, at the strength that is tried first. Nothing is a file yet."""
+        strength = self._config.seal.strengths[0]
+        return self._sealer().seal_stream(windows, seal_id, key, strength=strength)
 
     def seal_readably(
         self,

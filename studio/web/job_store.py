@@ -19,6 +19,7 @@ from studio.web.middleware.rate_limit import log_failure
 
 if TYPE_CHECKING:
     from studio.app.session import Session
+    from studio.generation.preview import Preview
     from studio.provenance.release import Release
 
 __all__ = ["BookedJob", "JobBook", "Making"]
@@ -37,6 +38,7 @@ class BookedJob:
     account_id: str | None
     booked_at: float  # monotonic, s
     job: Job[tuple[Take, ...]]
+    previews: tuple[Preview, ...] = ()  # of its takes, where they were asked for
 
     def to_json(self) -> dict[str, Any]:
         """How it stands; ``state`` is queued, running, cancelling, done, cancelled or failed."""
@@ -90,7 +92,14 @@ class JobBook:
         self._lock = threading.Lock()
         self._jobs: dict[str, BookedJob] = {}
 
-    def book(self, session: Session, work: Making, *, account: str) -> BookedJob:
+    def book(
+        self,
+        session: Session,
+        work: Making,
+        *,
+        account: str,
+        previews: tuple[Preview, ...] = (),
+    ) -> BookedJob:
         """Put a request of the session's actor in line; ``work`` is given the session.
 
         ``account`` pays for it. Raises :class:`~studio.web.jobs.TooManyRequestsError` and
@@ -108,6 +117,7 @@ class JobBook:
                     account=account,
                     id_=id_,
                 ),
+                previews=previews,
             )
             self._jobs[id_] = booked
             return booked

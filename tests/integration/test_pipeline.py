@@ -24,6 +24,7 @@ from studio.core.errors import (
     UnknownTagError,
     UsageError,
 )
+from studio.generation.preview import Preview
 from studio.generation.progress import Stage
 from tests.support.accounts import add_one_of_each, with_cheap_passwords
 from tests.support.seals import SilentSeal, TonalSeal
@@ -476,6 +477,61 @@ def test_when_the_ledger_cannot_be_written_nothing_is_released(studio, monkeypat
     with pytest.raises(LedgerError, match="disk full"):
         as_owner(studio).generation.create(request(studio))
     assert left_over(studio) == []
+
+
+# -- previews --------------------------------------------------------------------------------------
+
+
+class InWindows(PlainGenerator):
+    """Says what it makes in windows of a second; ``heard`` is called after each."""
+
+    def __init__(self, heard=lambda: None) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def generate(self, tags, *, duration_s, seed, on_window, **options):
+        made = super().generate(tags, duration_s=duration_s, seed=seed, **options)
+        if on_window is not None:
+            for first in range(0, made.samples.shape[1], made.rate):
+                on_window(Waveform(made.samples[:, first : first + made.rate], made.rate))
+                self.heard()
+        return made
+
+
+def test_a_preview_carries_the_seal_of_the_output_and_ends_with_its_release(tmp_path):
+    with make_studio(tmp_path, generator=InWindows()) as studio:
+        preview = Preview()
+        listener = preview.listen()
+        release = as_owner(studio).generation.create(request(studio), preview=preview)
+        sound = np.frombuffer(listener.read(1 << 24), "<i2").reshape(-1, preview.channels)
+        assert listener.ended
+        assert preview.listen() is None
+        heard = Waveform(sound.T.astype(np.float32) / 32767, preview.rate)
+        assert heard.duration_s == 6.0
+        key = studio.seal_keys().of(release.seal["epoch"])
+        codebook = Codebook([CodebookEntry(SealId.parse(release.seal_id), key, 6.0)])
+        found = studio.sealer().read(heard, codebook).identification
+        assert found is not None
+        assert found.seal_id.hex == release.seal_id
+
+
+def test_nothing_is_heard_before_consent_and_what_is_cancelled_is_taken_back(tmp_path):
+    cancel = threading.Event()
+    with make_studio(tmp_path, generator=InWindows(cancel.set)) as studio:
+        refused = Preview()
+        with pytest.raises(ConsentRefusedError):
+            as_owner(studio).generation.create(
+                request(studio, tags=["genre/choral"]), preview=refused
+            )
+        assert not refused.has_begun
+        assert refused.listen() is None
+        preview = Preview()
+        listener = preview.listen()
+        with pytest.raises(GenerationCancelledError):
+            as_owner(studio).generation.create(request(studio), preview=preview, cancel=cancel)
+        assert listener.ended
+        assert listener.read() == b""
+        assert left_over(studio) == []
 
 
 # -- takes -----------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from studio.provenance.release import (
     title_of,
 )
 from studio.verification.report import Verdict, VerifyReport
+from watermark.audio.waveform import Waveform
 
 
 class PretendStudio(Container):
@@ -94,6 +95,7 @@ class PretendPipeline:
         progress: Any = None,
         cancel: Any = None,
         reserved: Any = None,
+        preview: Any = None,
         **_: Any,
     ) -> Release:
         studio = self._studio
@@ -113,6 +115,9 @@ class PretendPipeline:
             raise UsageError("a request names at least one tag; `studio tags` lists them")
         if not decision.allowed:
             raise ConsentRefusedError(f"refused: {decision.explain()}")
+        if preview is not None:
+            with preview.sealed_by(iter):
+                preview.hear(Waveform(np.full((2, 100), 0.5, np.float32), 16_000))
         begin = time.monotonic()
         while (elapsed := time.monotonic() - begin) < studio.takes_s:
             if cancel is not None and cancel.is_set():

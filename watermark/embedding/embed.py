@@ -131,8 +131,11 @@ def embed_stream(
     *,
     model: SealModel,
     strength: float | None = None,
+    block_s: float = _BLOCK_S,
 ) -> Iterator[Waveform]:
     """Seal a carrier that arrives in blocks (of any sizes), in constant memory.
+
+    `block_s` seconds are marked at a time: less comes sooner and takes more work.
 
     Yields blocks that together are what :func:`embed` gives for the whole carrier. That the carrier
     was too short or too quiet is known at its end only, and raised there: keep what was yielded
@@ -157,7 +160,7 @@ def embed_stream(
     sealer: _Sealer | None = None
     for block in blocks:
         if sealer is None:
-            sealer = _Sealer(block.rate, block.channels, seal_id, key, model, chosen)
+            sealer = _Sealer(block.rate, block.channels, seal_id, key, model, chosen, block_s)
         sealed = sealer.push(block)
         if sealed.shape[1]:
             yield Waveform(sealed, block.rate, block.layout)
@@ -199,6 +202,7 @@ class _Sealer:
         key: SealKey,
         model: SealModel,
         strength: float,
+        block_s: float,
     ) -> None:
         if not MIN_RATE <= rate <= MAX_RATE:
             raise UnsupportedAudioError(
@@ -212,7 +216,7 @@ class _Sealer:
         self._original = _Queue(np.zeros((channels, 0), np.float32))
         self._mono = _Queue(np.zeros((1, 0), np.float32))
         self._residual = _Queue(np.zeros((1, 0), np.float32))
-        self._block = round(_BLOCK_S / model.cell_s) * model.cell_samples
+        self._block = max(1, round(block_s / model.cell_s)) * model.cell_samples
         self._context = model.context_cells * model.cell_samples
         self._marked = 0  # 16 kHz samples whose mark is done
         self._audible_cells = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from studio.app.container import Container
     from studio.generation.derivation import Derivation, Keep, New, Redo
+    from studio.generation.preview import Preview
     from studio.generation.progress import OnProgress
     from studio.generation.renditions import Stems
     from studio.generation.staging import RecoveryReport
@@ -99,6 +101,7 @@ class Generation(UseCases):
         *,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        preview: Preview | None = None,
     ) -> Release:
         """Make, seal, record and release one output; see :mod:`studio.generation.pipeline`.
 
@@ -107,9 +110,9 @@ class Generation(UseCases):
         :class:`GenerationCancelledError` once ``cancel`` is set. In every such case nothing was
         released. ``progress`` is called from the calling thread. Typed texts with artists' names
         raise :class:`NameRefusedError`, and an account that has had its share
-        :class:`QuotaExceededError`.
+        :class:`QuotaExceededError`. ``preview`` lets the music be heard, sealed, while it is made.
         """
-        return self._make(studio, request, None, progress, cancel)
+        return self._make(studio, request, None, progress, cancel, preview)
 
     @requires(Permission.GENERATE)
     def create_takes(
@@ -120,12 +123,13 @@ class Generation(UseCases):
         *,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        previews: Sequence[Preview] = (),
     ) -> tuple[Take, ...]:
         """Make ``count`` outputs (1 to 4) of one request, with the seeds that follow its own.
 
         Their music is made together; each is what :meth:`create` makes with its seed, and counts
         as a request. Where a take fails the others are released all the same, and it says why.
-        Raises as :meth:`create` does where none was released.
+        Raises as :meth:`create` does where none was released. ``previews`` are those of the takes.
         """
         requests = take_requests(request, count)
         studio.pipeline().check(request)
@@ -134,9 +138,10 @@ class Generation(UseCases):
         )
         if not decision.allowed:  # one refusal goes on record, not one of each take
             requests = requests[:1]
+        heard = dict(zip(requests, previews, strict=False))
         return make_takes(
             requests,
-            lambda one, report, stop: self._make(studio, one, None, report, stop),
+            lambda one, report, stop: self._make(studio, one, None, report, stop, heard.get(one)),
             progress=progress,
             cancel=cancel,
         )
@@ -312,8 +317,21 @@ class Generation(UseCases):
         derivation: Derivation | None,
         progress: OnProgress | None,
         cancel: threading.Event | None,
+        preview: Preview | None = None,
     ) -> Release:
         """The one way to the pipeline: within the quota, and looked at for near-duplicates."""
+        with nullcontext() if preview is None else preview.until_released():
+            return self._made(studio, request, derivation, progress, cancel, preview)
+
+    def _made(
+        self,
+        studio: Container,
+        request: GenerationRequest,
+        derivation: Derivation | None,
+        progress: OnProgress | None,
+        cancel: threading.Event | None,
+        preview: Preview | None,
+    ) -> Release:
         account, pipeline, quotas = self.actor.account_id, studio.pipeline(), studio.quotas()
         pipeline.check(request)
 
@@ -329,6 +347,7 @@ class Generation(UseCases):
                 reserved=self._owned(studio),
                 derivation=derivation,
                 permit=self._still_permitted(studio),
+                preview=preview,
             )
             place.output_id = release.output_id
         besides = () if derivation is None else [f.output_id for f in derivation.forebears]

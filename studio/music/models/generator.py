@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from studio.music.models.house.performer import HousePerformer, Performance, Window
 
 __all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]
+
+
+OnWindow = Callable[[Waveform], None]
+"""Called with a window of music."""
 
 
 class MusicGenerator:
@@ -94,6 +98,7 @@ class MusicGenerator:
         score: Score | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
+        on_window: OnWindow | None = None,
     ) -> Waveform:
         """Music for `tags`, exactly `duration_s` seconds of it, at the model's rate and channels.
 
@@ -104,6 +109,9 @@ class MusicGenerator:
 
         The house model performs `score`, by default the one of :meth:`score`, and knows neither
         `prompt` nor `guidance`.
+
+        `on_window` is called, in this thread, with each window of the music as it is made; together
+        they are what is returned. What it raises ends the generation.
 
         Raises:
             UsageError: a duration, seed, setting or prompt that cannot be; a tag the model does
@@ -121,10 +129,11 @@ class MusicGenerator:
             score = score or self.score(tags, seed=seed, duration_s=duration_s)
             if abs(score.duration_s - duration_s) > 0.001:
                 raise UsageError(f"the score lasts {score.duration_s:g} s, not {duration_s:g} s")
-            mixes = [
-                window.mix
-                for window in self._windows(tags, score, seed, temperature, top_k, progress, cancel)
-            ]
+            mixes = []
+            for window in self._windows(tags, score, seed, temperature, top_k, progress, cancel):
+                mixes.append(window.mix)
+                if on_window is not None:
+                    on_window(Waveform(mixes[-1], self.info.rate))
             return Waveform(np.concatenate(mixes, -1), self.info.rate)
         stop = cancel or threading.Event()
         with _memory_errors(self.config.id):
@@ -145,7 +154,10 @@ class MusicGenerator:
             )
         if progress is not None:
             progress(duration_s, duration_s)
-        return Waveform(samples, self.info.rate)
+        music = Waveform(samples, self.info.rate)
+        if on_window is not None:  # a hub model's music is decoded at its end, in one window
+            on_window(music)
+        return music
 
     def perform(
         self,

@@ -78,6 +78,9 @@ class Order(Choice):
         None, max_length=8000, description="lead sheet: what is fixed of the score (docs/scores.md)"
     )
     human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
+    preview: bool = Field(
+        False, description="let it be heard while it is made: GET /jobs/ID/preview"
+    )
     takes: int = Field(
         1, ge=1, le=MOST_TAKES, description="made together, with the seeds that follow"
     )

@@ -21,6 +21,7 @@ from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
 from studio.app.session import Session
 from studio.core.errors import SignInError
 from studio.core.tags import listing_key
+from studio.generation.preview import Preview
 from studio.reports.verification.page import report_page
 from studio.reports.verification.table import as_csv
 from studio.web.api.bodies import (
@@ -35,6 +36,7 @@ from studio.web.api.bodies import (
 )
 from studio.web.api.derivations import derivation_routes
 from studio.web.api.lookup import of_output
+from studio.web.api.previews import preview_routes
 from studio.web.api.reference import describe, reference_page
 from studio.web.api.schemas import MEDIA_TYPES, record_of, tag_record
 from studio.web.api.strict_route import StrictRoute
@@ -172,18 +174,24 @@ def create_v1(
         request: Request, mine: Mine, actor: Who, body: Order, response: Response
     ) -> JobState:
         """Ask for music; consent is asked when the job runs, and again at its release."""
-        asked = mine.generation.request(**body.model_dump(exclude_unset=True, exclude={"takes"}))
+        asked = mine.generation.request(
+            **body.model_dump(exclude_unset=True, exclude={"takes", "preview"})
+        )
         mine.generation.check(asked)
+        previews = tuple(Preview() for _ in range(body.takes if body.preview else 0))
 
         def work(
             session: Session, report: Report, cancel: threading.Event
         ) -> "Release | tuple[Take, ...]":
             making = session.generation
             if body.takes == 1:
-                return making.create(asked, progress=report, cancel=cancel)
-            return making.create_takes(asked, body.takes, progress=report, cancel=cancel)
+                heard = previews[0] if previews else None
+                return making.create(asked, progress=report, cancel=cancel, preview=heard)
+            return making.create_takes(
+                asked, body.takes, progress=report, cancel=cancel, previews=previews
+            )
 
-        job = book.book(mine, work, account=account_of(request, actor))
+        job = book.book(mine, work, account=account_of(request, actor), previews=previews)
         response.headers["Location"] = f"jobs/{job.id}"
         return JobState(**job.to_json())
 
@@ -204,6 +212,7 @@ def create_v1(
         booked.job.cancel()
         return JobState(**booked.to_json())
 
+    app.include_router(preview_routes(caller, book))
     app.include_router(derivation_routes(caller, session_of, book))
 
     # -- outputs --------------------------------------------------------------------------------

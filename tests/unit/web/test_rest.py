@@ -36,6 +36,7 @@ ROUTES = {
     ("GET", "/jobs"): (None, EVERYBODY),  # one's own: whoever may not make music has none
     ("GET", "/jobs/{job_id}"): (None, EVERYBODY),
     ("DELETE", "/jobs/{job_id}"): (None, EVERYBODY),
+    ("GET", "/jobs/{job_id}/preview"): (None, EVERYBODY),
     ("GET", "/outputs"): (None, {A, ROOT}),
     ("GET", "/outputs/{output_id}"): (None, EVERYBODY),
     ("GET", "/outputs/{output_id}/audio"): (None, {A, ROOT}),
@@ -239,6 +240,32 @@ def test_a_take_that_fails_is_told_beside_those_that_were_released(client, studi
 def test_a_wrong_number_of_takes_is_refused(client, tokens, takes):
     order = {"tags": ["genre/jazz"], "takes": takes}
     assert send(client, "POST", "/jobs", order, tokens[A]).status_code == 422
+
+
+def test_a_preview_is_streamed_to_its_owner_until_the_output_is_there(client, studio, tokens):
+    studio.takes_s = 1.0
+    order = {"tags": ["genre/jazz"], "duration_s": 3.0, "preview": True}
+    job = send(client, "POST", "/jobs", order, tokens[A]).json()["id"]
+    assert send(client, "GET", f"/jobs/{job}/preview", headers=tokens[ROOT]).status_code == 404
+    answer = send(client, "GET", f"/jobs/{job}/preview", headers=tokens[A])
+    assert answer.headers["content-type"] == "audio/wav"
+    assert answer.headers["cache-control"] == "private, no-store"
+    assert answer.content[:4] == b"RIFF"
+    assert answer.content[44:] == b"\x00\x40" * 200
+    assert ended(client, job, tokens[A])["state"] == "done"
+    assert send(client, "GET", f"/jobs/{job}/preview", headers=tokens[A]).status_code == 410
+    assert send(client, "GET", f"/jobs/{job}/preview?take=2", headers=tokens[A]).status_code == 404
+
+
+def test_a_preview_of_what_is_refused_never_begins(client, tokens):
+    order = {"tags": ["genre/choral"], "preview": True}
+    job = send(client, "POST", "/jobs", order, tokens[A]).json()["id"]
+    assert send(client, "GET", f"/jobs/{job}/preview", headers=tokens[A]).status_code == 410
+
+
+def test_there_is_no_preview_that_nobody_asked_for(client, tokens):
+    job = send(client, "POST", "/jobs", {"tags": ["genre/jazz"]}, tokens[A]).json()["id"]
+    assert send(client, "GET", f"/jobs/{job}/preview", headers=tokens[A]).status_code == 404
 
 
 def test_anothers_job_is_not_there(client, studio, tokens):
