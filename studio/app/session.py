@@ -19,6 +19,7 @@ from studio.accounts.origin import calling, current
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission, Rule, refusal_of
 from studio.app.use_cases.accounts import Accounts, Security
 from studio.app.use_cases.base import bind, container_of
+from studio.app.use_cases.cases import Cases
 from studio.app.use_cases.catalog import Catalog
 from studio.app.use_cases.consent import Consent
 from studio.app.use_cases.generation import Generation
@@ -46,6 +47,7 @@ class Session:
         self.generation = Generation(container, actor)
         self.outputs = Outputs(container, actor)
         self.verification = Verification(container, actor)
+        self.cases = Cases(container, actor)
         self.consent = Consent(container, actor)
         self.accounts = Accounts(container, actor)
         self.security = Security(container, actor)

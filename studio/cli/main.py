@@ -17,6 +17,7 @@ from studio.cli.admin import backup, init, restore
 from studio.cli.audit import audit
 from studio.cli.benchmark import models_bench
 from studio.cli.caller import open_as_caller
+from studio.cli.case import case
 from studio.cli.consent import consent
 from studio.cli.credentials import credentials, receipt
 from studio.cli.generate import (
@@ -125,6 +126,7 @@ cli.add_command(credentials)
 cli.add_command(receipt)
 cli.add_command(scan)
 cli.add_command(verify)
+cli.add_command(case)
 cli.add_command(audit)
 cli.add_command(init)
 cli.add_command(backup)

@@ -25,6 +25,8 @@ from studio.core.isolation import warn_of_weakness
 from studio.generation.takes import MOST_TAKES
 from studio.reports.formatting import asset
 from studio.web.api.app import create_api
+from studio.web.cases.examining import CaseFiles
+from studio.web.cases.pages import case_page_routes
 from studio.web.download_tokens import Claims
 from studio.web.examinations import Examinations
 from studio.web.jobs import JobRunner
@@ -124,6 +126,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     rules: PageRules = api.state.page_rules
     api.include_router(login_routes(gateway))
     api.include_router(public_routes(gateway, public))
+    api.include_router(case_page_routes(gateway, CaseFiles(rules.uploads, checking)))
     if mcp is not None:
         api.router.routes.append(mcp.route())
     examinations = Examinations(checking, long, rules.uploads)

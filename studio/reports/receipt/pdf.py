@@ -10,7 +10,7 @@ from typing import Any
 from studio.core.errors import StudioError
 from studio.reports.receipt import Receipt
 
-__all__ = ["render_pdf"]
+__all__ = ["register_fonts", "render_pdf"]
 
 _INK, _SOFT, _LINE, _ACCENT, _PALE = "#1d1b18", "#5b5750", "#e2ddd3", "#1f5f5b", "#e3efed"
 _WIDTH, _HEIGHT = 595.28, 841.89  # A4, points
@@ -42,7 +42,7 @@ class _Page:
     def __init__(self, receipt: Receipt, scale: float) -> None:
         from reportlab.pdfgen.canvas import Canvas
 
-        _register_fonts()
+        register_fonts()
         self._receipt = receipt
         self._scale = scale
         self._buffer = io.BytesIO()
@@ -263,7 +263,8 @@ class _Page:
         self._y -= points * self._scale
 
 
-def _register_fonts() -> None:
+def register_fonts() -> None:
+    """Make the fonts known under their names here; may be called again."""
     from reportlab.lib.fonts import addMapping
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont

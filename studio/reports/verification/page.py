@@ -21,7 +21,7 @@ from studio.reports.verification.json import versions
 if TYPE_CHECKING:
     from studio.verification.verifier import VerifyReport
 
-__all__ = ["report_links", "report_page"]
+__all__ = ["article_of", "report_links", "report_page", "shared_rules"]
 
 _SHARED = (
     ":root",
@@ -48,11 +48,11 @@ def report_page(reports: Sequence[VerifyReport], *, made_at: datetime | None = N
         "studio.reports",
         "verification.html",
         title=title,
-        shared_style=Markup(_shared_rules()),  # noqa: S704 - our own style sheet
+        shared_style=Markup(shared_rules()),  # noqa: S704 - our own style sheet
         made_at=made_at or datetime.now(UTC),
         reports=reports,
         overview=views.overview(reports),
-        articles=[_article(report) for report in reports],
+        articles=[article_of(report) for report in reports],
         made_with=_made_with(versions(reports)),
     )
 
@@ -63,7 +63,8 @@ def report_links(id_: str, name: str) -> Markup:
     return links(id_, name.rsplit(".", 1)[0] or "file")
 
 
-def _article(report: VerifyReport) -> Markup:
+def article_of(report: VerifyReport) -> Markup:
+    """One file: its verdict with everything behind it."""
     return Markup().join(
         (
             views.verdict_card(report),
@@ -83,7 +84,7 @@ def _made_with(parts: Mapping[str, Any]) -> str:
     )
 
 
-def _shared_rules() -> str:
+def shared_rules() -> str:
     """The rules of the page's style sheet that concern what is printed here."""
     text = asset("colours.css") + asset("style.css").split("@media", 1)[0]
     sheet = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)

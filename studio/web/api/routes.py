@@ -40,6 +40,8 @@ from studio.web.api.previews import preview_routes
 from studio.web.api.reference import describe, reference_page
 from studio.web.api.schemas import MEDIA_TYPES, record_of, tag_record
 from studio.web.api.strict_route import StrictRoute
+from studio.web.cases.examining import CaseFiles
+from studio.web.cases.rest import case_rest_routes
 from studio.web.errors import allow_head, one_shape
 from studio.web.job_store import JobBook
 from studio.web.jobs import JobRunner, Report, TooManyRequestsError, stoppable
@@ -214,6 +216,7 @@ def create_v1(
 
     app.include_router(preview_routes(caller, book))
     app.include_router(derivation_routes(caller, session_of, book))
+    app.include_router(case_rest_routes(session_of, CaseFiles(uploads, checking)))
 
     # -- outputs --------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from studio.web.middleware.auth import error_body
 if TYPE_CHECKING:
     from studio.core.config import PublicDetectorConfig, UploadConfig
 
-__all__ = ["MAX_DOCUMENT", "SMALL", "BodyLimit", "Pace", "limits_of"]
+__all__ = ["MAX_DOCUMENT", "SMALL", "BodyLimit", "Pace", "limit_of", "limits_of"]
 
 SMALL = 16 << 10
 """Bytes of a body on every route without a limit of its own: the longest request for music, each
@@ -59,7 +59,7 @@ class Pace:
 def limits_of(uploads: UploadConfig, public: PublicDetectorConfig) -> Mapping[str, int]:
     """The routes with a limit of their own; their bodies are streamed.
 
-    A path that ends in ``/`` stands for everything below it.
+    A path that ends in ``/`` stands for everything below it, ``*`` for the last part but one.
     """
     return {
         "/gradio_api/upload": uploads.held_bytes + _FORM,  # several files; each has its own limit
@@ -69,9 +69,23 @@ def limits_of(uploads: UploadConfig, public: PublicDetectorConfig) -> Mapping[st
         "/api/v1/verifications": uploads.max_bytes,
         "/api/public/detect": public.max_bytes + _FORM,
         "/detect": public.max_bytes + _FORM,
+        "/api/v1/cases/*/files": uploads.max_bytes,
+        "/cases/*/files": uploads.max_bytes + _FORM,
+        "/cases/*/notes": _EVENT,
         "/mcp": _MCP,
         "/api/v1/consent/documents": MAX_DOCUMENT,
     }
+
+
+def limit_of(limits: Mapping[str, int], path: str) -> int:
+    """Bytes that the body of a request for ``path`` may have.
+
+    >>> limit_of({"/cases/*/files": 5, "/run/": 7}, "/cases/9f2c/files"), limit_of({}, "/")
+    (5, 16384)
+    """
+    above, _, last = path.rpartition("/")
+    among = f"{above.rpartition('/')[0]}/*/{last}"
+    return limits.get(path, limits.get(f"{above}/", limits.get(among, SMALL)))
 
 
 class BodyLimit:
@@ -93,7 +107,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self._limit_of(scope["path"])
+        limit = limit_of(self._limits(), scope["path"])
         body = _Body(receive, send, limit, self._pace, self._clock)
         stated = Headers(scope=scope).get("content-length", "0")
         if not stated.isdecimal():
@@ -108,11 +122,6 @@ class BodyLimit:
         if body.refusal is not None and not body.answered:
             await body.drain()
             await body.refusal(scope, receive, body.pass_on)
-
-    def _limit_of(self, path: str) -> int:
-        limits = self._limits()
-        below = f"{path.rpartition('/')[0]}/"
-        return limits.get(path, limits.get(below, SMALL))
 
 
 class _Body:

@@ -57,6 +57,7 @@ _OURS = (
     "/robots.txt",
     "/outputs",
     "/examinations",
+    "/cases",
     "/healthz",
     "/readyz",
     "/metrics",

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from studio.core.config import PublicDetectorConfig
 
-__all__ = ["GRADES", "REASONS", "GradeText", "Pages"]
+__all__ = ["GRADES", "PAGE_POLICY", "REASONS", "GradeText", "Pages", "sheet"]
 
-_POLICY = "; ".join(
+PAGE_POLICY = "; ".join(
     (
         "default-src 'none'",
         "style-src 'self'",
@@ -102,19 +102,9 @@ class Pages:
         page.status_code = status
         return page
 
-    def style(self) -> Response:
-        """The style sheet of the pages."""
-        return Response(
-            self._style, media_type="text/css", headers={"Cache-Control": "max-age=3600"}
-        )
-
     def about(self) -> dict[str, str | None]:
         """Who answers and how to complain, for the JSON of the API."""
         return {"provider": self._config.provider, "complaints": self._config.contact}
-
-    @cached_property
-    def _style(self) -> str:
-        return (files("studio.web.public") / "style.css").read_text(encoding="utf-8")
 
     @cached_property
     def _environment(self) -> Environment:
@@ -134,7 +124,13 @@ class Pages:
         html = self._environment.get_template(template).render(
             system=SYSTEM, config=self._config, **values
         )
-        return HTMLResponse(html, headers={**headers, "Content-Security-Policy": _POLICY})
+        return HTMLResponse(html, headers={**headers, "Content-Security-Policy": PAGE_POLICY})
+
+
+def sheet() -> Response:
+    """The style sheet of pages without scripts."""
+    text = (files("studio.web.public") / "style.css").read_text(encoding="utf-8")
+    return Response(text, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
 def _clock(seconds: int) -> str:

@@ -32,7 +32,7 @@ from studio.web.middleware.auth import address_of
 from studio.web.middleware.rate_limit import Buckets
 from studio.web.public.limits import SimilarQuestions, network_of
 from studio.web.public.line import Line
-from studio.web.public.pages import Pages
+from studio.web.public.pages import Pages, sheet
 from studio.web.uploads import Budget, Uploads, WrongBodyError, receive_one
 from studio.web.waiting import while_connected
 
@@ -165,7 +165,7 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
     @router.api_route("/detect/style.css", methods=["GET", "HEAD"])
     def style() -> Response:
         require_enabled()
-        return pages.style()
+        return sheet()
 
     @router.api_route("/robots.txt", methods=["GET", "HEAD"])
     def robots() -> Response:

@@ -86,7 +86,8 @@ class VerifyTab:
                 gr.HTML(
                     '<p class="small soft">Examined on this machine only. Each verdict is noted in '
                     "the ledger; no file is kept. The list stays until you clear it or the studio "
-                    "is restarted.</p>"
+                    "is restarted. <a href='/cases'>Cases</a> keep verdicts with notes, for a "
+                    "signed report.</p>"
                 )
             with gr.Column(scale=8, min_width=320):
                 self.board = gr.HTML(

@@ -49,6 +49,13 @@ ROUTES = {
     ("POST", "/outputs/{output_id}/extensions"): ({"seconds": 4.0}, {A, ROOT}),
     ("GET", "/outputs/{output_id}/lineage"): (None, EVERYBODY),
     ("GET", "/outputs/{output_id}/disclosure"): (None, EVERYBODY),
+    ("POST", "/cases"): ({"reference": "R-1", "title": "x"}, {A, V, ROOT}),
+    ("GET", "/cases"): (None, {A, V, ROOT}),
+    ("GET", "/cases/{case_id}"): (None, {A, V, ROOT}),
+    ("DELETE", "/cases/{case_id}"): (None, {A, V, ROOT}),
+    ("POST", "/cases/{case_id}/files"): (b"RIFF", {A, V, ROOT}),
+    ("POST", "/cases/{case_id}/notes"): ({"text": "x"}, {A, V, ROOT}),
+    ("GET", "/cases/{case_id}/report.{kind}"): (None, {A, V, ROOT}),
     ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
     ("GET", "/consent/site"): (None, EVERYBODY),
     ("GET", "/consent/holders"): (None, EVERYBODY),
@@ -114,6 +121,8 @@ def filled(path: str, output_id: str) -> str:
         "grant_id": "house-catalogue-2026",
         "holder_id": "house",
         "name": "ada",
+        "case_id": "none",
+        "kind": "json",
     }
     query = "?from=2026-11-01&to=2026-11-30" if path.endswith("/statement") else ""
     return path.format(**names) + query

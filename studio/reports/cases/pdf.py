@@ -1,0 +1,158 @@
+"""The report on a case as a PDF: the same content as the page, without its drawings."""
+
+from __future__ import annotations
+
+import html
+import io
+from typing import TYPE_CHECKING, Any
+
+from studio.reports.formatting import clock
+from studio.reports.receipt.pdf import register_fonts
+from studio.reports.verification.texts import PART_WORDS, READING
+from studio.verification.report import Verdict
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from studio.verification.cases import Case, CaseExamination
+
+__all__ = ["case_pdf"]
+
+_MARGIN = 46.0  # points
+
+
+def case_pdf(case: Case, made_at: datetime) -> bytes:
+    """The document, A4, with its fonts in it."""
+    from reportlab.lib.pagesizes import A4
+    from reportlab.platypus import SimpleDocTemplate
+
+    register_fonts()
+    buffer = io.BytesIO()
+    document = SimpleDocTemplate(
+        buffer,
+        pagesize=A4,
+        leftMargin=_MARGIN,
+        rightMargin=_MARGIN,
+        topMargin=_MARGIN,
+        bottomMargin=_MARGIN,
+        title=f"Case {case.reference}: {case.title}",
+        author="Consented Music Studio",
+        invariant=1,
+    )
+    document.build(_Story(case, made_at).parts(), onFirstPage=_numbered, onLaterPages=_numbered)
+    return buffer.getvalue()
+
+
+def _numbered(canvas: Any, _document: Any) -> None:
+    canvas.setFont("Receipt", 7.5)
+    canvas.drawRightString(595.28 - _MARGIN, 26, f"page {canvas.getPageNumber()}")
+
+
+class _Story:
+    """The paragraphs and tables, in order."""
+
+    def __init__(self, case: Case, made_at: datetime) -> None:
+        from reportlab.lib.styles import ParagraphStyle
+
+        self._case, self._made_at = case, made_at
+        self._text = ParagraphStyle("text", fontName="Receipt", fontSize=9, leading=12.5)
+        self._small = ParagraphStyle("small", parent=self._text, fontSize=7.5, leading=10)
+        self._mono = ParagraphStyle(
+            "mono", parent=self._small, fontName="Receipt-Mono", fontSize=6.5, wordWrap="CJK"
+        )
+        self._title = ParagraphStyle(
+            "title", parent=self._text, fontName="Receipt-Bold", fontSize=15, leading=19
+        )
+        self._heading = ParagraphStyle(
+            "heading",
+            parent=self._text,
+            fontName="Receipt-Bold",
+            fontSize=11,
+            spaceBefore=12,
+            spaceAfter=4,
+        )
+
+    def parts(self) -> list[Any]:
+        case = self._case
+        parts = [
+            self._p(f"Case {case.reference}: {case.title}", self._title),
+            self._p(
+                f"Consented Music Studio. Opened {case.opened_at[:10]} by {case.examiner}; report "
+                f"made {self._made_at:%Y-%m-%d %H:%M:%S} UTC.",
+                self._small,
+            ),
+            self._p("Files", self._heading),
+            self._overview(),
+        ]
+        if case.notes:
+            parts.append(self._p("Notes", self._heading))
+        for note in case.notes:
+            about = "" if note.about is None else f", about file no. {note.about}"
+            parts.append(self._p(f"{note.at[:19]}Z, {note.author}{about}", self._small))
+            parts += [self._p(line) for line in note.text.splitlines() if line.strip()]
+        for each in case.examinations:
+            parts += self._examination(each)
+        parts += [
+            self._p("How to read it", self._heading),
+            self._p(
+                "Each verdict stands in the studio's ledger under the entry named, by the SHA-256 "
+                "of the file; a file with another digest is another file. No verdict says that a "
+                "person or a machine made a recording, and none says that somebody did wrong. The "
+                "archive that this document came in holds a signed list of the digests of its "
+                "files; `studio case check` checks it with the studio's public key alone."
+            ),
+        ]
+        return parts
+
+    def _overview(self) -> Any:
+        from reportlab.lib import colors
+        from reportlab.platypus import Table, TableStyle
+
+        rows = [[self._p(head, self._small) for head in ("No.", "File", "Verdict", "Ledger entry")]]
+        for each in self._case.examinations:
+            entry = "none" if each.recorded is None else f"no. {each.recorded['entry']}"
+            rows.append(
+                [
+                    self._p(str(each.number), self._small),
+                    [self._p(each.file, self._small), self._p(each.sha256 or "", self._mono)],
+                    self._p(each.verdict, self._small),
+                    self._p(entry, self._small),
+                ]
+            )
+        table = Table(rows, colWidths=[28, 290, 95, 90], repeatRows=1)
+        table.setStyle(
+            TableStyle(
+                [
+                    ("LINEBELOW", (0, 0), (-1, -1), 0.4, colors.HexColor("#8b857a")),
+                    ("VALIGN", (0, 0), (-1, -1), "TOP"),
+                ]
+            )
+        )
+        return table
+
+    def _examination(self, each: CaseExamination) -> list[Any]:
+        reading = READING[Verdict(each.verdict)]
+        parts = [
+            self._p(f"File no. {each.number}: {each.file}", self._heading),
+            self._p(f"{each.verdict}: {reading.headline}."),
+            self._p(str(each.report["explanation"])),
+            self._p(f"What it does not mean. {reading.means_not}"),
+            self._p(f"Examined {each.at[:19]}Z by {each.examiner}.", self._small),
+            self._p(f"SHA-256 {each.sha256 or 'none'}", self._mono),
+        ]
+        if each.recorded is not None:
+            text = f"ledger entry {each.recorded['entry']}, leaf {each.recorded['leaf_hash']}"
+            parts.append(self._p(text, self._mono))
+        for match in each.report.get("matches", ()):
+            place = (
+                f"{clock(match['start_s'])} to {clock(match['end_s'])}: "
+                f"{PART_WORDS[match['kind']].title}, output {match['output_id']}, from "
+                f"{clock(max(0.0, match['original_start_s']))} of the original"
+            )
+            parts.append(self._p(f"• {place}"))
+        return parts
+
+    def _p(self, text: str, style: Any = None) -> Any:
+        from reportlab.platypus import Paragraph
+
+        return Paragraph(html.escape(text), style or self._text)

@@ -1,0 +1,133 @@
+"""Pages of cases: a list, one case with a form for files and notes, downloads. No scripts."""
+
+# No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from studio.accounts.permissions import Permission
+from studio.core.errors import StudioError, UsageError
+from studio.reports.templating import page as rendered
+from studio.reports.verification.texts import READING
+from studio.verification.report import Verdict
+from studio.web.cases.examining import CaseFiles
+from studio.web.cases.rest import TYPES
+from studio.web.errors import answer_of
+from studio.web.middleware.auth import actor_of
+from studio.web.public.pages import PAGE_POLICY, sheet
+
+if TYPE_CHECKING:
+    from studio.app.gateway import Gateway
+    from studio.app.session import Session
+
+__all__ = ["case_page_routes"]
+
+_MAX_FORM = 32 << 10  # bytes
+_PRIVATE = {"Cache-Control": "private, no-store", "Content-Security-Policy": PAGE_POLICY}
+
+
+def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
+    """``/cases`` and everything below it."""
+    router = APIRouter(include_in_schema=False)
+
+    def mine(request: Request) -> "Session":
+        actor = actor_of(request.scope)
+        if actor is None or not actor.may(Permission.VERIFY):
+            raise HTTPException(404, "no such page, or not for your role")
+        return gateway.session(actor)
+
+    def page(template: str, status: int = 200, **values: object) -> HTMLResponse:
+        html = rendered("studio.web.cases", template, **values)
+        return HTMLResponse(html, status, _PRIVATE)
+
+    def listing(request: Request, error: StudioError | None = None) -> HTMLResponse:
+        status = 200 if error is None else answer_of(error)[0]
+        cases = mine(request).cases.all()
+        return page("list.html", status, cases=cases, error=None if error is None else str(error))
+
+    def shown(request: Request, case_id: str, error: StudioError | None = None) -> HTMLResponse:
+        return page(
+            "one.html",
+            200 if error is None else answer_of(error)[0],
+            case=mine(request).cases.get(case_id),
+            kinds=list(TYPES),
+            headlines={str(verdict): READING[verdict].headline for verdict in Verdict},
+            error=None if error is None else str(error),
+        )
+
+    @router.get("/cases")
+    def list_page(request: Request) -> Response:
+        return listing(request)
+
+    @router.post("/cases")
+    async def open_case(request: Request) -> Response:
+        form, acting = await _form(request), mine(request)
+        try:
+            opened = await run_in_threadpool(
+                acting.cases.open, form.get("reference", ""), form.get("title", "")
+            )
+        except UsageError as exc:
+            return listing(request, exc)
+        return RedirectResponse(f"/cases/{opened.case_id}", 303)
+
+    @router.get("/cases/style.css")
+    def style() -> Response:
+        return sheet()
+
+    @router.get("/cases/{case_id}")
+    def case_page(request: Request, case_id: str) -> Response:
+        return shown(request, case_id)
+
+    @router.post("/cases/{case_id}/files")
+    async def add(request: Request, case_id: str) -> Response:
+        try:
+            await files.examine(request, mine(request), case_id, "")
+        except StudioError as exc:
+            if answer_of(exc)[0] >= 500 and answer_of(exc)[0] != 503:
+                raise
+            return await run_in_threadpool(shown, request, case_id, exc)
+        return RedirectResponse(f"/cases/{case_id}", 303)
+
+    @router.post("/cases/{case_id}/notes")
+    async def note(request: Request, case_id: str) -> Response:
+        form, acting = await _form(request), mine(request)
+        about = form.get("about", "")
+        try:
+            await run_in_threadpool(
+                acting.cases.note,
+                case_id,
+                form.get("text", ""),
+                about=int(about) if about.isascii() and about.isdigit() else None,
+            )
+        except UsageError as exc:
+            return await run_in_threadpool(shown, request, case_id, exc)
+        return RedirectResponse(f"/cases/{case_id}", 303)
+
+    @router.get("/cases/{case_id}/report.{kind}")
+    def report(request: Request, case_id: str, kind: str) -> Response:
+        if kind not in TYPES:
+            raise HTTPException(404, "no such report")
+        return Response(
+            mine(request).cases.report(case_id, kind),
+            media_type=TYPES[kind],
+            headers={
+                "Content-Disposition": f'attachment; filename="case-{case_id}.{kind}"',
+                "Cache-Control": "private, no-store",
+            },
+        )
+
+    return router
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a small urlencoded form; more than a form can hold reads as none."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_FORM:
+            return {}
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=8)
+    return {name: values[0] for name, values in fields.items()}

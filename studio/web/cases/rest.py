@@ -1,0 +1,118 @@
+"""Cases in the REST layer."""
+
+# No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from studio.app.session import Session
+from studio.web.api.strict_route import StrictRoute
+from studio.web.cases.examining import CaseFiles
+
+__all__ = ["TYPES", "NewCase", "NewNote", "case_rest_routes"]
+
+TYPES = {
+    "zip": "application/zip",
+    "html": "text/html",
+    "pdf": "application/pdf",
+    "json": "application/json",
+}
+_FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+}
+
+
+class NewCase(BaseModel):
+    """A case to be opened."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reference: str = Field(max_length=120, description="your own number of it")
+    title: str = Field(max_length=120)
+
+
+class NewNote(BaseModel):
+    """A note on a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=4000)
+    about: int | None = Field(None, ge=1, description="number of a file of the case")
+
+
+def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> APIRouter:
+    """The routes; ``session_of`` is the dependency of the whole layer."""
+    router = APIRouter(route_class=StrictRoute, tags=["cases"])
+    Mine = Annotated[Session, Depends(session_of)]
+
+    @router.post("/cases", status_code=201)
+    def open_case(mine: Mine, body: NewCase) -> dict[str, Any]:
+        """Open a case."""
+        return dict(mine.cases.open(body.reference, body.title).to_json())
+
+    @router.get("/cases")
+    def list_cases(mine: Mine) -> list[dict[str, Any]]:
+        """The cases that I may see, newest first, without what is in them."""
+        return [
+            {
+                "case_id": case.case_id,
+                "reference": case.reference,
+                "title": case.title,
+                "opened_at": case.opened_at,
+                "examiner": case.examiner,
+            }
+            for case in mine.cases.all()
+        ]
+
+    @router.get("/cases/{case_id}")
+    def case(mine: Mine, case_id: str) -> dict[str, Any]:
+        """A case with files, verdicts, ledger entries and notes."""
+        return dict(mine.cases.get(case_id).to_json())
+
+    @router.delete("/cases/{case_id}", status_code=204)
+    def delete_case(mine: Mine, case_id: str) -> None:
+        """Delete my case for good; the ledger keeps its verdicts."""
+        mine.cases.delete(case_id)
+
+    @router.post("/cases/{case_id}/files", status_code=201, openapi_extra=_FILE_BODY)
+    async def add(
+        request: Request,
+        mine: Mine,
+        case_id: str,
+        name: Annotated[str, Query(max_length=128)] = "",
+    ) -> dict[str, Any]:
+        """Examine a recording for the case: the body is the file, or a form with one file."""
+        found = await files.examine(request, mine, case_id, name)
+        return found.examinations[-1].to_json()
+
+    @router.post("/cases/{case_id}/notes", status_code=201)
+    def note(mine: Mine, case_id: str, body: NewNote) -> dict[str, Any]:
+        """Add a note to the case, or to one of its files."""
+        return dict(mine.cases.note(case_id, body.text, about=body.about).notes[-1].to_json())
+
+    @router.get("/cases/{case_id}/report.{kind}")
+    def report(mine: Mine, case_id: str, kind: Literal["zip", "html", "pdf", "json"]) -> Response:
+        """The report: html, pdf or json alone, or all three with a signed list as zip."""
+        return Response(
+            mine.cases.report(case_id, kind),
+            media_type=TYPES[kind],
+            headers={
+                "Content-Disposition": f'attachment; filename="case-{case_id}.{kind}"',
+                "Cache-Control": "private, no-store",
+            },
+        )
+
+    return router
