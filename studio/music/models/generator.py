@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ from studio.core.tags import Tag
 from studio.music.models.checkpoints import is_memory_error, load_checkpoint, load_performer
 from studio.music.models.config import ModelConfig, ModelInfo, UsedPrecision, describe
 from studio.music.models.hub.audiocraft_compat import require_audiocraft
-from studio.music.models.hub.token_model import NO_SOUND, Progress, TokenModel
+from studio.music.models.hub.token_model import NO_SOUND, OnWindow, Progress, TokenModel
 from studio.music.models.torch_threads import torch_threads
 from watermark.audio.waveform import Waveform
 
@@ -43,10 +43,6 @@ if TYPE_CHECKING:
     from studio.music.models.house.performer import HousePerformer, Performance, Window
 
 __all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]
-
-
-OnWindow = Callable[[Waveform], None]
-"""Called with a window of music."""
 
 
 class MusicGenerator:
@@ -110,8 +106,9 @@ class MusicGenerator:
         The house model performs `score`, by default the one of :meth:`score`, and knows neither
         `prompt` nor `guidance`.
 
-        `on_window` is called, in this thread, with each window of the music as it is made; together
-        they are what is returned. What it raises ends the generation.
+        `on_window` is called, in this thread, with each window of the music as it is made; what it
+        raises ends the generation. The windows together are what is returned; but a hub model's
+        louder music is turned down at its end, and in its windows the peaks are clipped.
 
         Raises:
             UsageError: a duration, seed, setting or prompt that cannot be; a tag the model does
@@ -151,13 +148,11 @@ class MusicGenerator:
                 prompt=prompt,
                 progress=progress or (lambda done, total: None),
                 cancel=stop,
+                on_window=on_window,
             )
         if progress is not None:
             progress(duration_s, duration_s)
-        music = Waveform(samples, self.info.rate)
-        if on_window is not None:  # a hub model's music is decoded at its end, in one window
-            on_window(music)
-        return music
+        return Waveform(samples, self.info.rate)
 
     def perform(
         self,

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["CachedLM"]
 
 
+_FRAMES_HEARD = 50
+
+
 class CachedLM(nn.Module):
     """An `LMModel`'s weights behind MusicGen's interface, decoded by the loop of this module.
 
@@ -47,6 +50,12 @@ class CachedLM(nn.Module):
         self.decoder = Decoder(Network(lm)) if decoder is None else decoder
         self.network = self.decoder.network
         self.generators: Sequence[torch.Generator] = ()
+        self.on_frames: Callable[[Tensor], None] | None = None
+        """Called with the tokens (requests, codebooks, frames) of further frames as they are
+        complete, about a second at a time; not with those of a prompt."""
+        provider: Any = lm.pattern_provider
+        simple = [getattr(provider, name, 1) for name in ("flatten_first", "empty_initial")]
+        self._delays: list[int] | None = None if any(simple) else list(provider.delays)
         if hasattr(lm, "cfg"):
             self.cfg = lm.cfg  # MusicGen reads max_duration and the stereo layout from it
 
@@ -104,15 +113,22 @@ class CachedLM(nn.Module):
             raise ModelError(f"the prompt ({start} frames) leaves nothing to generate")
         run = Run(self.network, conditions, guided=how.guidance != 1.0, steps=sequence.shape[-1])
         generation = Generation(run, sequence, mask, first, generators, how)
-        told = 0
+        told, heard = 0, start
 
         def on_step() -> None:
-            nonlocal told
+            nonlocal told, heard
             if callback is not None and generation.done != told:
                 told = generation.done
                 callback(told, generation.steps)
+            if self.on_frames is not None and self._delays is not None:
+                ready = generation.frames(self._delays)
+                if ready - heard >= _FRAMES_HEARD:
+                    self.on_frames(generation.codes(self._delays, heard, ready))
+                    heard = ready
 
         self.decoder.decode(generation, on_step)
         out, _, _ = pattern.revert_pattern_sequence(sequence, special_token=UNKNOWN)
         tokens: Tensor = out[..., :max_gen_len]
+        if self.on_frames is not None and heard < max_gen_len:
+            self.on_frames(tokens[..., heard:])
         return tokens

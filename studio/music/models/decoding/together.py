@@ -61,6 +61,18 @@ class Generation:
         """Steps drawn."""
         return self._next - self._first
 
+    def frames(self, delays: Sequence[int]) -> int:
+        """Frames of which every codebook is drawn, the k-th `delays[k]` steps later."""
+        return max(0, self._next - 1 - max(delays))
+
+    def codes(self, delays: Sequence[int], first: int, last: int) -> Tensor:
+        """The tokens of frames `first` to `last`, (requests, codebooks, frames)."""
+        parts = [
+            self.sequence[:, k, 1 + delay + first : 1 + delay + last]
+            for k, delay in enumerate(delays)
+        ]
+        return torch.stack(parts, 1)
+
     def enter(self) -> Tensor:
         """The tokens that the network has not read yet."""
         return self.sequence[..., self._read : self._next]

@@ -24,10 +24,13 @@ from watermark.audio.waveform import Waveform
 if TYPE_CHECKING:
     from studio.music.models.decoding import CachedLM
 
-__all__ = ["NO_SOUND", "Progress", "TokenModel"]
+__all__ = ["NO_SOUND", "OnWindow", "Progress", "TokenModel"]
 
 Progress = Callable[[float, float], None]
 """Called with (seconds of music done, seconds to do)."""
+
+OnWindow = Callable[[Waveform], None]
+"""Called with a window of music."""
 
 NO_SOUND = "the model produced no sound (NaN or infinite); its weights are damaged"
 
@@ -92,8 +95,12 @@ class TokenModel:
         progress: Progress,
         cancel: threading.Event,
         threads: int | None,
+        on_window: OnWindow | None = None,
     ) -> NDArray[np.float32]:
-        """Samples (channels, duration_s * rate), `prompt` at their beginning."""
+        """Samples (channels, duration_s * rate), `prompt` at their beginning.
+
+        `on_window` hears them as they are made, or at the end where there is a prompt.
+        """
         import torch
 
         length = round(duration_s * self.rate)
@@ -125,6 +132,10 @@ class TokenModel:
             progress(min(done_s, duration_s), duration_s)
 
         piece.musicgen.set_custom_progress_callback(on_step)
+        heard = None
+        if on_window is not None and head is None:
+            heard = _Heard(piece.musicgen.compression_model, self.rate, length, on_window)
+            piece.lm.on_frames = heard.take
         with self.decoder.place(check), torch_threads(threads):
             if head is None:
                 audio = piece.musicgen.generate([text], progress=True)
@@ -136,7 +147,12 @@ class TokenModel:
         made = _within_peak(audio[0].float().cpu().numpy())
         if head is not None:
             made = _joined(head, made, round(context * hop), round(_JOIN_S * self.rate))
-        return _of_length(made, length)
+        made = _of_length(made, length)
+        if heard is not None:
+            heard.end()
+        elif on_window is not None:
+            on_window(Waveform(made, self.rate))
+        return made
 
     def _set_parameters(
         self, musicgen: Any, frames: int, guidance: float, temperature: float, top_k: int
@@ -161,6 +177,31 @@ class TokenModel:
         if samples.shape[0] != self.channels:
             samples = np.broadcast_to(samples[:1], (self.channels, samples.shape[1]))
         return np.ascontiguousarray(samples, np.float32)
+
+
+class _Heard:
+    """Hands a piece on, second by second, while its tokens are drawn."""
+
+    def __init__(self, codec: Any, rate: int, length: int, on_window: OnWindow) -> None:
+        from studio.music.models.hub.chunk_decoder import ChunkDecoder
+
+        self._decoder, self._on_window = ChunkDecoder(codec), on_window
+        self._rate, self._left = rate, length
+        self._codebooks = codec.num_codebooks
+
+    def take(self, codes: Any, *, last: bool = False) -> None:
+        """Tokens (1, codebooks, frames) of the next frames."""
+        sound = self._decoder.push(codes, last=last)[:, : self._left]
+        self._left -= sound.shape[-1]
+        if sound.shape[-1]:
+            samples = np.clip(sound.float().cpu().numpy(), -_PEAK, _PEAK)
+            self._on_window(Waveform(np.ascontiguousarray(samples), self._rate))
+
+    def end(self) -> None:
+        """There are no more tokens."""
+        import torch
+
+        self.take(torch.zeros(1, self._codebooks, 0, dtype=torch.long), last=True)
 
 
 def _joined(
