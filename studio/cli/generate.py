@@ -222,9 +222,12 @@ def lineage(output_id: str, as_json: bool) -> None:
     click.echo(f"{family.release.output_id}  {family.release.title}")
     for forebear in family.forebears:
         click.echo(f"  from  {forebear.output_id}  {forebear.title}")
+    from studio.generation.lineage import in_words
+
     for child in family.children:
         release = child.release
-        click.echo(f"  into  {release.output_id}  {release.title} ({child.relation})")
+        how = ", ".join(filter(None, (child.relation, in_words(release))))
+        click.echo(f"  into  {release.output_id}  {release.title} ({how})")
 
 
 def split_tags(tags: str) -> list[str]:
@@ -303,7 +306,10 @@ def _tell(release: Release, out: Path | None, as_json: bool) -> None:
     click.echo(f"seal          {release.seal_id}")
     click.echo(f"ledger entry  {release.entry_index} ({release.entry_hash})")
     if release.lineage is not None:
-        click.echo(f"parent        {release.lineage['parent']} ({release.lineage['relation']})")
+        from studio.generation.lineage import in_words
+
+        how = ", ".join(filter(None, (release.lineage["relation"], in_words(release))))
+        click.echo(f"parent        {release.lineage['parent']} ({how})")
     for line in release.credits:
         click.echo(f"credit        {line}")
 

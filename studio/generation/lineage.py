@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from studio.verification.verifier import VerifyReport
     from watermark.audio.waveform import Waveform
 
-__all__ = ["MAX_DEPTH", "Child", "FamilyTree", "Lineage", "Source"]
+__all__ = ["MAX_DEPTH", "Child", "FamilyTree", "Lineage", "Source", "in_words"]
 
 Source = str | Path | bytes
 """An output id (16 hexadecimal digits), a file, or the content of one."""
@@ -76,9 +76,11 @@ class FamilyTree:
             "output_id": self.release.output_id,
             "entry": self.release.entry_index,
             "relation": self.relation,
+            **taken(self.release),
             "forebears": [_step(release) for release in self.forebears],
             "children": [
-                {**_step(child.release), "relation": child.relation} for child in self.children
+                {**_step(child.release), "relation": child.relation, **taken(child.release)}
+                for child in self.children
             ],
         }
 
@@ -91,8 +93,9 @@ class FamilyTree:
         for forebear in self.forebears:
             assert current.lineage is not None  # it has a parent
             verb = verbs[current.lineage["relation"]]
+            words = in_words(current)
             steps.append(f"{verb} “{forebear.title}” (output {forebear.output_id}, ledger entry "
-                         f"{forebear.entry_index})")  # fmt: skip
+                         f"{forebear.entry_index}{f'; {words}' if words else ''})")  # fmt: skip
             current = forebear
         return f"It {', which '.join(steps)}."
 
@@ -321,6 +324,19 @@ def _format(name: str) -> OutputFormat:
     if chosen is None:
         raise UsageError(f"format {name!r} is not one of {', '.join(FORMATS)}")
     return chosen
+
+
+def taken(release: Release) -> dict[str, str]:
+    """What a variation took of its parent's score, as its entry says: kept, redone, new."""
+    row = release.lineage or {}
+    return {name: str(row[name]) for name in ("kept", "redone", "new") if name in row}
+
+
+def in_words(release: Release) -> str:
+    """The same for a person: ``drums redone``; empty for what was made anew as a whole."""
+    return ", ".join(
+        f"new {what}" if how == "new" else f"{what} {how}" for how, what in taken(release).items()
+    )
 
 
 def _step(release: Release) -> dict[str, Any]:

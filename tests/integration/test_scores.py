@@ -191,6 +191,10 @@ def test_variations_of_a_variation_name_all_and_their_stems_still_add_up(studio,
     assert new.stem("bass") == middle.stem("bass") != old.stem("bass")
     assert new.stem("lead") == old.stem("lead")
     assert grandchild.lineage["depth"] == 2
+    family = as_owner(studio).outputs.lineage(child.output_id)
+    assert family.to_json()["redone"] == "bass"
+    assert family.to_json()["children"][0]["redone"] == "drums"
+    assert family.text().endswith(f"ledger entry {parent.entry_index}; bass redone).")
     longer = as_owner(studio).generation.extend(grandchild.output_id, 4)
     assert longer.duration_s == 9
 

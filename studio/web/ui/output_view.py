@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from studio.generation.lineage import in_words
 from studio.reports.formatting import esc, file_name, moment, territory_name
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def release_card(release: Release, audio_url: str) -> str:
         f'<a class="button-link" href="/api/v1/outputs/{esc(release.output_id)}/receipt" '
         'target="_blank" rel="noopener">Receipt</a></div>'
         f"<h3 class='small'>Credits</h3><ul class='small'>{credits}</ul>"
-        f'<dl class="facts">{_played_from(release)}'
+        f'<dl class="facts">{_made_from(release)}{_played_from(release)}'
         f'<dt>Seal id</dt><dd class="mono">{esc(release.seal_id)}</dd>'
         f'<dt>Ledger entry</dt><dd>no. {release.entry_index} <span class="mono soft">'
         f"{esc(release.entry_hash[:16])}…</span></dd>"
@@ -72,6 +73,16 @@ def _button(release: Release, command: str, words: str) -> str:
         f'<button type="button" class="button-link" data-command="{command}" '
         f'data-id="{esc(release.output_id)}">{words}</button>'
     )
+
+
+def _made_from(release: Release) -> str:
+    """The output that it was varied or extended from, and what was kept of it."""
+    if release.lineage is None:
+        return ""
+    how = {"vary": "varied", "extend": "extended"}[release.lineage["relation"]]
+    words = ", ".join(filter(None, (how, in_words(release))))
+    parent = f'<span class="mono">{esc(str(release.lineage["parent"]))}</span>'
+    return f"<dt>Made from</dt><dd>{parent} ({esc(words)})</dd>"
 
 
 def _played_from(release: Release) -> str:

@@ -270,6 +270,10 @@ def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
     played = replace(release, model={**release.model, "lead_sheet": sheet})
     card = output_view.release_card(played, "http://studio/outputs/x/audio?claim=y")
     assert "A minor, 107 beats a minute; Am7 Dm7 E7" in card
+    assert "Made from" not in card
+    of = {"relation": "vary", "parent": "f" * 16, "redone": "drums"}
+    card = output_view.release_card(replace(release, lineage=of), "http://studio/outputs/x")
+    assert f'<span class="mono">{"f" * 16}</span> (varied, drums redone)' in card
     assert str(release.path.parent) not in card
 
 

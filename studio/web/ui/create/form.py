@@ -156,10 +156,13 @@ class CreateForm:
             self.change = gr.Dropdown(
                 choices=list(CHANGES),
                 value=CHANGES[0][1],
-                label="Vary",
-                info="All but the first are for music of the house model",
+                label="What changes",
+                info="In a variation; all but the first are for music of the house model",
             )
-            self.other_lead = gr.Dropdown(choices=[("", "")], value="", label="Lead", visible=False)
+            self.other_lead = gr.Dropdown(
+                choices=[("", "")], value="", label="Another lead", visible=False
+            )
+            self.vary = gr.Button("Vary", size="md", min_width=100)
             self.seconds = gr.Slider(
                 minimum=1,
                 maximum=30,
@@ -169,9 +172,7 @@ class CreateForm:
                 info="Seconds more",
                 buttons=[],
             )
-            with gr.Row():
-                self.vary = gr.Button("Vary", size="md", min_width=100)
-                self.extend = gr.Button("Extend", size="md", min_width=100)
+            self.extend = gr.Button("Extend", size="md", min_width=100)
 
     def build_bar(self) -> None:
         """What stays in sight: seed, what is going on, and the button."""
