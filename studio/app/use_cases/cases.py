@@ -99,9 +99,9 @@ class Cases(UseCases):
         """The report: ``html``, ``pdf``, ``json``, or all three in a signed archive (``zip``)."""
         from studio.reports.cases.archive import case_archive, case_file
 
+        case, now = self._found(studio, case_id), datetime.now(UTC)
         if kind not in REPORT_KINDS:
             raise UsageError(f"a report is one of {', '.join(REPORT_KINDS)}, not {kind!r}")
-        case, now = self._found(studio, case_id), datetime.now(UTC)
         if kind != "zip":
             return case_file(case, kind, now)
         return case_archive(case, now, studio.notary().signer, studio.ledger().size())
