@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['tool']['uv']['constraint-dependencies']))" > $(VENV)/constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt torch==2.13.0
-	$(BIN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev,generation,house,mcp,receipts,server]'
+	$(BIN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev,generation,house,mcp,ray,receipts,server]'
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps audiocraft==1.3.0
 	touch $(READY)
 

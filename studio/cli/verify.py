@@ -7,7 +7,7 @@ stream, half a day of audio, and not those on uploads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from studio.accounts.permissions import Permission
 from studio.cli.caller import open_as_caller
 from studio.cli.output import DONE, FAILED, NEGATIVE, UNREADABLE, emit, json_option, write_output
 from studio.core.errors import FileAbsentError, StudioError, UsageError
-from watermark.batch.files import ColumnKind
+from watermark.batch.files import Column
 from watermark.batch.pool import Failure, Report
 from watermark.cli.batch import (
     answers,
@@ -27,11 +27,10 @@ from watermark.cli.batch import (
     failure_record,
     many_files,
     paths_of,
-    run_scan,
-    scan_options,
 )
 from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, printable
+from watermark.cli.scan import ScanSettings, run_scan, scan_options
 
 if TYPE_CHECKING:
     from studio.app.session import Session
@@ -45,25 +44,25 @@ _in_process_option = click.option(
     "--in-process", is_flag=True, help="Decode in this process: faster, for files you trust."
 )
 
-_COLUMNS: dict[str, ColumnKind] = {
-    "file": "text",
-    "verdict": "text",
-    "seal_id": "text",
-    "entry": "number",
-    "title": "text",
-    "offset_s": "number",
-    "duration_s": "number",
-    "parts": "text",
-    "score": "number",
-    "threshold": "number",
-    "p_value": "number",
-    "fingerprint_distance": "number",
-    "consent_now": "text",
-    "explanation": "text",
-    "sha256": "text",
-    "registered": "number",
-    "reader": "text",
-    "error": "text",
+_COLUMNS = {
+    "file": Column("text", "the name under which the file was found: a path or an address"),
+    "verdict": Column("text", "see docs/verification.md"),
+    "seal_id": Column("text", "of the output whose seal was read"),
+    "entry": Column("number", "of the ledger that records that output"),
+    "title": Column("text", "of the outputs found, with a semicolon between"),
+    "offset_s": Column("number", "where in the output the file begins, seconds"),
+    "duration_s": Column("number", "of the audio, seconds"),
+    "parts": Column("text", "JSON list: which seconds are from which output"),
+    "score": Column("number", "of the detector; above the threshold a seal is there"),
+    "threshold": Column("number", "that the score has to reach, for this duration"),
+    "p_value": Column("number", "share of unsealed music that scores as high"),
+    "fingerprint_distance": Column("number", "share of fingerprint bits that differ"),
+    "consent_now": Column("text", "each tag of the output, and its grant's state today"),
+    "explanation": Column("text", "the verdict in words"),
+    "sha256": Column("text", "of the file"),
+    "registered": Column("number", "outputs that were known when the file was examined"),
+    "reader": Column("text", "id of the weights"),
+    "error": Column("text", "why the file could not be read; empty where it could"),
 }
 
 
@@ -95,7 +94,7 @@ def verify(
 
     Folders are searched with all below them. Exit code 1 if a file is not wholly explained as ours.
     """
-    paths = paths_of(files, files_from, skip)
+    paths: Iterable[str] = paths_of(files, files_from, skip)
     if report_path is not None and report_path.suffix.lower() not in (".html", ".json"):
         raise UsageError("--report ends in .html or .json")
     if report_path is not None:
@@ -144,16 +143,14 @@ def scan(
     files: tuple[str, ...],
     files_from: str | None,
     skip: tuple[str, ...],
-    jobs: int,
-    out: Path,
-    timeout_s: float,
-    retry: bool,
+    settings: ScanSettings,
     stale: bool,
     record: bool,
     in_process: bool,
 ) -> None:
     """Give every file of a catalogue its verdict, in a report that a broken-off run continues.
 
+    FILE is a file, a folder, a pattern like 'music/**/*.flac' or an address like s3://bucket/music.
     Exit code 0 when all was examined, whatever was found; 3 if files could not be read.
     """
     with open_as_caller(trust_uploads=in_process) as session:
@@ -161,18 +158,17 @@ def scan(
 
         def again(known: Mapping[str, Any]) -> bool:
             told = known.get("registered")  # None: it could not be read
-            return (retry and "error" in known) or (stale and told is not None and told < count)
+            return stale and told is not None and told < count
 
+        apart = settings.jobs if settings.engine == "local" else 1
         code = run_scan(
             paths_of(files, files_from, skip),
-            _starter(session, jobs, record=record, in_process=in_process),
+            _starter(session, apart, record=record, in_process=in_process),
             _record_of,
-            out=out,
+            settings,
             reader=session.verification.seal_model(),
             columns=_COLUMNS,
             row_of=_row_of,
-            jobs=jobs,
-            timeout_s=timeout_s,
             again=again,
         )
     ctx.exit(code)

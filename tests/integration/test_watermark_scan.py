@@ -183,11 +183,11 @@ def test_wrong_reports(catalogue, tmp_path):
 INTERRUPTED = """
 import signal, sys, time, watermark.cli.main, watermark.batch.pool
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-answer = watermark.batch.pool._answer
+answer = watermark.batch.pool.answer
 def unhurried(*arguments):  # or all files are done before the interrupt comes
     time.sleep(0.05)
     return answer(*arguments)
-watermark.batch.pool._answer = unhurried
+watermark.batch.pool.answer = unhurried
 from tests.support.seals import TonalSeal
 watermark.cli.common.load_model = lambda name: TonalSeal()
 watermark.cli.main.main(sys.argv[1:])

@@ -17,6 +17,7 @@ are written from the journal at the end, whole or not at all.
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -27,17 +28,18 @@ from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from watermark.errors import ScanError
 from watermark.util.files import replacing
 
 __all__ = [
     "FORMATS",
-    "ColumnKind",
+    "Column",
     "Journal",
     "files_in",
     "listed",
+    "plain",
     "pyarrow",
     "stamp",
     "write_table",
@@ -46,7 +48,18 @@ __all__ = [
 FORMATS = (".jsonl", ".csv", ".parquet")
 """Extensions a report may have."""
 
-ColumnKind = Literal["text", "number", "flag"]
+
+class Column(NamedTuple):
+    """A column of a report's table.
+
+    Attributes:
+        kind: text, a floating-point number, or true and false.
+        meaning: in words; a Parquet dataset carries it.
+    """
+
+    kind: Literal["text", "number", "flag"]
+    meaning: str
+
 
 _PARQUET_ROWS = 10_000  # in memory at a time
 
@@ -132,9 +145,11 @@ class Journal:
         reader: id of the weights (and whatever else decides an answer); answers of another reader
             are given again.
         again: whether a file with this record is to be examined again.
+        stamp: of a file, by its name; a changed one is examined again.
 
     Raises:
-        ScanError: the file is there and is no journal, or cannot be written.
+        ScanError: the file is there and is no journal, cannot be written, or another scan writes
+            it.
     """
 
     def __init__(
@@ -143,10 +158,12 @@ class Journal:
         *,
         reader: str,
         again: Callable[[Mapping[str, Any]], bool] = lambda _record: False,
+        stamp: Callable[[str], Mapping[str, int]] = stamp,
     ) -> None:
         self._path = path
         self._reader = reader
         self._again = again
+        self._stamp = stamp
         self._answered: dict[str, tuple[int | None, int | None]] = {}
         try:
             # One write a line: a record is there whole, or it is the torn last one.
@@ -156,10 +173,23 @@ class Journal:
                 f"{path.name}: {(exc.strerror or 'cannot be written').lower()}"
             ) from exc
         try:
+            self._lock()
             self._take_up()
         except BaseException:
             self._file.close()
             raise
+
+    def _lock(self) -> None:
+        """Keep other scans out: two would write the same answers."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise ScanError(
+                f"{self._path.name}: another scan is writing this report; wait for it, or choose "
+                "another --out"
+            ) from exc
+        except OSError:  # a file system that locks nothing
+            return
 
     def _take_up(self) -> None:
         """What an earlier run answered; a line it left half written is cut off."""
@@ -191,13 +221,13 @@ class Journal:
     def answered(self, file: str) -> bool:
         """Whether the file has an answer and is still what it was then."""
         known = self._answered.get(_text(file))
-        now = stamp(file)
+        now = self._stamp(file)
         return known is not None and known == (now.get("size"), now.get("mtime_ns"))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Append one answer; it names its ``file``. Raises :class:`OSError` (a full disk)."""
         body = {**record, "file": _text(record["file"]), "reader": self._reader}
-        body |= stamp(record["file"])
+        body |= self._stamp(record["file"])
         line = json.dumps(body, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         try:
             self._file.write(line)
@@ -231,7 +261,7 @@ class Journal:
 
 
 def write_table(
-    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, ColumnKind], path: Path
+    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Column], path: Path
 ) -> None:
     """The rows as CSV or Parquet, by the extension; what is no plain value stands as JSON.
 
@@ -253,25 +283,26 @@ def write_table(
 
 def _cell(value: Any) -> Any:
     """A value for a spreadsheet; text that a spreadsheet would run as a formula is quoted."""
-    plain = _plain(value)
-    if isinstance(plain, str) and plain[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + plain
-    return plain
+    cell = plain(value)
+    if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + cell
+    return cell
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value for one cell of a table: lists and objects as JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def _write_parquet(
-    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, ColumnKind], file: io.BufferedRandom
+    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Column], file: io.BufferedRandom
 ) -> None:
     arrow = pyarrow()
     kinds = {"text": arrow.string(), "number": arrow.float64(), "flag": arrow.bool_()}
-    schema = arrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    schema = arrow.schema([(name, kinds[each.kind]) for name, each in columns.items()])
     with import_module("pyarrow.parquet").ParquetWriter(file, schema) as writer:
-        plain = ({name: _plain(row.get(name)) for name in columns} for row in rows)
-        while batch := list(islice(plain, _PARQUET_ROWS)):
+        cells = ({name: plain(row.get(name)) for name in columns} for row in rows)
+        while batch := list(islice(cells, _PARQUET_ROWS)):
             writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
 
 

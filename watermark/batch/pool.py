@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["Failure", "in_order"]
+__all__ = ["Failure", "Report", "answer", "in_order"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -43,9 +43,15 @@ _REPORT_S = 1.0  # between two reports of one worker
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Stands in place of an answer; the text is for people."""
+    """Stands in place of an answer.
+
+    Attributes:
+        why: for people.
+        passing: it lies with a machine or a connection, and may be gone at the next try.
+    """
 
     why: str
+    passing: bool = False
 
 
 def in_order(
@@ -73,7 +79,7 @@ def in_order(
         work = start()
         with _felt_interrupts() as interrupted:
             for item in items:
-                yield item, _answer(work, item, _reporter(item, progress))
+                yield item, answer(work, item, _reporter(item, progress))
                 if interrupted():
                     raise KeyboardInterrupt
         return
@@ -111,15 +117,16 @@ def _reporter(item: _Item, progress: Callable[[_Item, float], None] | None) -> R
     return (lambda _seconds: None) if progress is None else (lambda s: progress(item, s))
 
 
-def _answer(
+def answer(
     work: Callable[[_Item, Report], _Result], item: _Item, report: Report
 ) -> _Result | Failure:
+    """What the work says of an item; whatever it raises becomes a failure of that item."""
     try:
         return work(item, report)
     except (OSError, MemoryError) as exc:  # the machine's own: a full disk, no memory
         reason = getattr(exc, "strerror", None) or "not enough memory"
         _logger.debug("the work on one item failed", exc_info=exc)
-        return Failure(f"it could not be examined here: {reason.lower()}")
+        return Failure(f"it could not be examined here: {reason.lower()}", passing=True)
     except Exception as exc:  # whatever one file provokes must not stop the others
         _logger.exception("the work on one item failed")
         return Failure(f"internal error ({type(exc).__name__})")
@@ -284,6 +291,6 @@ def _serve(
         except (EOFError, OSError):
             return
         try:
-            pipe.send(("done", _answer(work, item, report)))
+            pipe.send(("done", answer(work, item, report)))
         except OSError:  # the parent has gone
             return

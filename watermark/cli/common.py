@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watermark.batch.files import ColumnKind
+from watermark.batch.files import Column
 from watermark.errors import AudioError, SealIdError
 
 if TYPE_CHECKING:
@@ -40,23 +40,24 @@ model_option = click.option(
     help="Seal model: the embedded one, Meta's from the hub, or a configuration file.",
 )
 
-COLUMNS: dict[str, ColumnKind] = {
-    "file": "text",
-    "verdict": "text",
-    "score": "number",
-    "threshold": "number",
-    "p_value": "number",
-    "false_positive_rate": "number",
-    "duration_s": "number",
-    "segments": "text",
-    "seal_id": "text",
-    "offset_s": "number",
-    "chance_bound": "number",
-    "bit_accuracy": "number",
-    "reader": "text",
-    "error": "text",
-    "notes": "text",
+COLUMNS = {
+    "file": Column("text", "the name under which the file was found: a path or an address"),
+    "verdict": Column("text", "sealed, no seal, or, in a dataset, unreadable"),
+    "score": Column("number", "of the detector; above the threshold a seal is there"),
+    "threshold": Column("number", "that the score has to reach, for this duration"),
+    "p_value": Column("number", "share of unsealed music that scores as high"),
+    "false_positive_rate": Column("number", "upper bound of the rate of false alarms"),
+    "duration_s": Column("number", "of the audio, seconds"),
+    "segments": Column("text", "JSON list of the parts that hold a seal"),
+    "seal_id": Column("text", "of the seal, where a list of ids was given and one fits"),
+    "offset_s": Column("number", "where in the sealed piece the file begins, seconds"),
+    "chance_bound": Column("number", "bound of the chance that a wrong seal fits as well"),
+    "bit_accuracy": Column("number", "share of the seal's bits that were read right"),
+    "reader": Column("text", "id of the weights and of the list of seals"),
+    "error": Column("text", "why the file could not be read; empty where it could"),
+    "notes": Column("text", "JSON list of what is odd about the file"),
 }
+"""Of the table of a scan."""
 
 
 class BitRate(click.ParamType[int]):

@@ -25,8 +25,6 @@ from watermark.cli.batch import (
     failure_record,
     many_files,
     paths_of,
-    run_scan,
-    scan_options,
 )
 from watermark.cli.bench import bench
 from watermark.cli.common import (
@@ -43,6 +41,7 @@ from watermark.cli.common import (
 from watermark.cli.numbers import Count, Number
 from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, CommandGroup, emit, printable, verbose_option
+from watermark.cli.scan import ScanSettings, run_scan, scan_options
 from watermark.errors import AudioError, CarrierError, WatermarkError
 
 if TYPE_CHECKING:
@@ -283,10 +282,7 @@ def scan(
     files: tuple[str, ...],
     files_from: str | None,
     skip: tuple[str, ...],
-    jobs: int,
-    out: Path,
-    timeout_s: float,
-    retry: bool,
+    settings: ScanSettings,
     ids: str | None,
     key_files: tuple[str, ...],
     model: str,
@@ -294,6 +290,7 @@ def scan(
 ) -> None:
     """Examine a catalogue into a report that a broken-off run continues.
 
+    FILE is a file, a folder, a pattern like 'music/**/*.flac' or an address like s3://bucket/music.
     Exit code 0 when all was examined, whatever was found; 3 if files could not be read.
     """
     reader = common.load_model(model).id + (f", {ids_digest(ids)}" if ids else "")
@@ -308,13 +305,10 @@ def scan(
         paths_of(files, files_from, skip),
         partial(_start, model, ids, key_files, isolated=not in_process),
         record_of,
-        out=out,
+        settings,
         reader=reader,
         columns=COLUMNS,
         row_of=lambda record: {**(record.get("identification") or {}), **record},
-        jobs=jobs,
-        timeout_s=timeout_s,
-        again=lambda record: retry and "error" in record,
     )
     sys.exit(code)
 

@@ -31,6 +31,7 @@ EXTRAS = {
     "mcp": ("mcp",),
     "receipts": ("matplotlib", "reportlab", "segno"),
     "house": ("fluidsynth",),
+    "ray": ("pyarrow", "ray"),
 }
 """The extras, and the modules that each of them brings."""
 
