@@ -24,6 +24,7 @@ from studio.core.db.tables.accounts import account, output_owner
 from studio.core.errors import AccessDeniedError, LedgerError, SignInError, UsageError
 from studio.provenance.ledger.entry import INSTANT
 from studio.provenance.ledger.private_fields import Personal
+from studio.provenance.shelf import Shelf
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -201,7 +202,8 @@ class Accounts:
         found = self.named(name)
         if not found.disabled:
             raise UsageError(f"disable {found.name!r} first; only a disabled account is deleted")
-        typed = self._ledger.kept(self.outputs_of(found.account_id), _TYPED)
+        made = self.outputs_of(found.account_id)
+        typed = [*self._ledger.kept(made, _TYPED), *Shelf(self._ledger).kept_titles(made)]
         erased = [*typed, *name_kept(self._ledger, found.account_id)]
         if erased:
             self._ledger.erase_all(erased, why="account-deleted")

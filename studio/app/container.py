@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from studio.provenance.output_index import Registry
     from studio.provenance.publication import Publications
     from studio.provenance.sealer import Sealer
+    from studio.provenance.shelf import Shelf
     from studio.provenance.trusted_ledger import Custody
 
 __all__ = ["Container", "open_container"]
@@ -156,6 +157,11 @@ class Container:
         """Which outputs their owners have made public."""
         with self._lock:
             return self._publications
+
+    def shelf(self) -> Shelf:
+        """What owners did with their outputs in the library."""
+        with self._lock:
+            return self._shelf
 
     def releases(self) -> Releases:
         """Every released output, its owner and its file."""
@@ -307,6 +313,12 @@ class Container:
         from studio.provenance.publication import Publications
 
         return Publications(self.ledger())
+
+    @cached_property
+    def _shelf(self) -> Shelf:
+        from studio.provenance.shelf import Shelf
+
+        return Shelf(self.ledger())
 
     @cached_property
     def _releases(self) -> Releases:

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.needs("chromium")
 
-TABS = ("Create", "Verify", "Consent", "Accounts", "Models and limits")
+TABS = ("Create", "Library", "Verify", "Consent", "Accounts", "Models and limits")
 SIZES = ((1440, 900), (1024, 768), (390, 844))
 
 

@@ -29,7 +29,7 @@ def pair(served, browser):
 def player(page, place):
     row = page.locator("details.take").nth(place)
     if row.get_attribute("open") is None:
-        row.locator("summary").click()
+        row.locator("> summary").click()
     return row.locator("studio-player")
 
 
@@ -42,7 +42,7 @@ def playing(player) -> bool:
 
 
 def seed_of(page, place) -> int:
-    text = page.locator("details.take").nth(place).locator("summary").inner_text()
+    text = page.locator("details.take").nth(place).locator("> summary").inner_text()
     return int(text.rpartition("seed ")[2])
 
 

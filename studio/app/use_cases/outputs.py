@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.accounts.permissions import Permission
+from studio.app.library import LibraryView, Listed, search
 from studio.app.use_cases.base import UseCases, requires, requires_output
 from studio.core.errors import UsageError
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from studio.provenance.release import Release
 
 __all__ = ["Outputs"]
+
+_MOST_SEARCHED = 5000  # latest outputs that the library looks through
+_MOST_TITLE = 120  # characters
 
 
 class Outputs(UseCases):
@@ -35,6 +39,48 @@ class Outputs(UseCases):
     def recent(self, studio: Container, limit: int = 20) -> list[Release]:
         """The latest releases of all accounts, newest first."""
         return studio.releases().recent(limit)
+
+    @requires(Permission.OWN_OUTPUTS)
+    def library(
+        self, studio: Container, text: str = "", *, view: LibraryView = "kept", limit: int = 50
+    ) -> list[Listed]:
+        """What the actor has made and has every word of ``text``, newest first.
+
+        ``view``: ``kept`` (all but the discarded ones), ``starred`` or ``discarded``.
+        """
+        mine = studio.releases().made_by(self.actor.account_id, _MOST_SEARCHED)
+        return search(mine, studio.shelf(), text=text, view=view, limit=limit)
+
+    @requires(Permission.ALL_OUTPUTS)
+    def whole_library(
+        self, studio: Container, text: str = "", *, view: LibraryView = "kept", limit: int = 50
+    ) -> list[Listed]:
+        """As :meth:`library`, of all accounts."""
+        all_ = studio.releases().recent(_MOST_SEARCHED)
+        return search(all_, studio.shelf(), text=text, view=view, limit=limit)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ADMINISTER)
+    def shelve(
+        self,
+        studio: Container,
+        output_id: str,
+        *,
+        starred: bool | None = None,
+        discarded: bool | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Star, rename or discard an output in the library; each change is recorded.
+
+        Record and file stay. Raises :class:`UsageError` for a title that cannot be, and
+        :class:`NameRefusedError` for an artist's name in it.
+        """
+        release = studio.releases().get(output_id)
+        if title is not None:
+            title = " ".join(title.split())
+            if not 1 <= len(title) <= _MOST_TITLE:
+                raise UsageError(f"a title has 1 to {_MOST_TITLE} characters")
+            studio.name_screen().check(title, what="title")
+        studio.shelf().change(release.output_id, starred=starred, discarded=discarded, title=title)
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
     def get(self, studio: Container, output_id: str) -> Release:

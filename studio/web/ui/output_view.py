@@ -7,47 +7,74 @@ Pure functions from a release to HTML. The player is drawn by ``assets/player.js
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from studio.generation.lineage import in_words
 from studio.reports.formatting import esc, file_name, moment, territory_name
 
 if TYPE_CHECKING:
+    from studio.app.library import Listed
     from studio.provenance.release import Release
 
-__all__ = ["release_card", "take_row", "use_words"]
+__all__ = ["release_card", "take_head", "take_row", "use_words"]
+
+_LONGEST_EXTENSION_S = 30
 
 
 # -- when it is done ------------------------------------------------------------------------------
 
 
-def take_row(release: Release, audio_url: str) -> str:
-    """One output: a line, and under it the player, download, credits and record."""
-    request = release.request
+def take_head(listed: Listed) -> str:
+    """The line of one output: title, length, format, seed, and whether it has a star."""
+    release = listed.release
+    star = '<span class="star" title="starred">★</span> ' if listed.starred else ""
     return (
-        f'<summary><b>{esc(release.title)}</b> <span class="small soft">'
-        f"{release.duration_s:.0f} s, {esc(request.format.upper())}, seed {request.seed}</span>"
-        f"</summary>{release_card(release, audio_url)}"
+        f'{star}<b>{esc(listed.title)}</b> <span class="small soft">'
+        f"{release.duration_s:.0f} s, {esc(release.request.format.upper())}, "
+        f"seed {release.request.seed}</span>"
     )
 
 
-def release_card(release: Release, audio_url: str) -> str:
-    """What was made: player, download, credits, seal id, ledger entry, how to check it."""
+def take_row(listed: Listed, audio_url: str) -> dict[str, Any]:
+    """One output for the lists' script: its line, and what is under it."""
+    return {
+        "id": str(listed.release.output_id),
+        "title": listed.title,
+        "starred": listed.starred,
+        "discarded": listed.discarded,
+        "head": take_head(listed),
+        "html": release_card(listed.release, audio_url, title=listed.title),
+    }
+
+
+def release_card(release: Release, audio_url: str, *, title: str | None = None) -> str:
+    """What was made: player, download, credits, seal id, ledger entry, how to check it.
+
+    ``title``: the one it was given later.
+    """
     request = release.request
+    shown = release if title is None else replace(release, title=title)
     credits = "".join(f"<li>{esc(line)}</li>" for line in release.credits)
     return (
-        f'<section aria-label="Your output">{_player(release, audio_url)}'
+        f'<section aria-label="Your output">{_player(shown, audio_url)}'
         f'<p class="small soft">{release.duration_s:.1f} s, {release.rate / 1000:g} kHz, '
         f"{'mono' if release.channels == 1 else 'stereo'}, {esc(request.format.upper())}, "
         f"seed {request.seed}</p>"
         f'<div class="button-row"><a class="button-link" href="{esc(audio_url)}" '
-        f'download="{esc(file_name(release))}">Download {esc(request.format.upper())}</a>'
+        f'download="{esc(file_name(shown))}">Download {esc(request.format.upper())}</a>'
         f"{_button(release, 'again', 'Again, new seed')}"
         f"{_button(release, 'settings', 'Use these settings')}"
+        f"{_button(release, 'vary', 'Vary')}"
+        f'<span class="extend">{_button(release, "extend", "Extend by")}<input type="number" '
+        f'min="1" max="{_LONGEST_EXTENSION_S}" value="10" aria-label="Seconds more"> s</span>'
+        f"{_button(release, 'star', 'Star')}{_button(release, 'rename', 'Rename')}"
+        f"{_button(release, 'discard', 'Discard')}"
         f'<a class="button-link" href="/outputs/{esc(release.output_id)}" target="_blank" '
         'rel="noopener">Record (JSON)</a>'
         f'<a class="button-link" href="/api/v1/outputs/{esc(release.output_id)}/receipt" '
         'target="_blank" rel="noopener">Receipt</a></div>'
+        '<details class="family small"><summary>Lineage</summary><div></div></details>'
         f"<h3 class='small'>Credits</h3><ul class='small'>{credits}</ul>"
         f'<dl class="facts">{_made_from(release)}{_played_from(release)}'
         f'<dt>Seal id</dt><dd class="mono">{esc(release.seal_id)}</dd>'

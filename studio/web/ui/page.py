@@ -21,6 +21,7 @@ from studio.web.ui.callers import caller
 from studio.web.ui.components import PRIVATE, QuietBlocks, delete_file
 from studio.web.ui.consent.tab import ConsentTab
 from studio.web.ui.create.tab import CreateTab
+from studio.web.ui.library_tab import LibraryTab
 from studio.web.ui.verify_tab import VerifyTab
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def build_page(
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
                 create = CreateTab(gateway, claims, making)
+            with gr.Tab("Library", id="library"):
+                LibraryTab(gateway, create.desk)
             with gr.Tab("Verify", id="verify"):
                 verify = VerifyTab(gateway, examinations)
             with gr.Tab("Consent", id="consent") as consent_tab:
@@ -88,6 +91,7 @@ def build_page(
 
 _TABS = {
     Permission.GENERATE: "create",
+    Permission.OWN_OUTPUTS: "library",
     Permission.VERIFY: "verify",
     Permission.CONSENT: "consent",
     Permission.ADMINISTER: "accounts",

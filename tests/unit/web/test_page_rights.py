@@ -402,8 +402,8 @@ def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
     greet = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "greet")
     wanted = {
         Role.ARTIST: ("create", {"consent", "accounts"}),
-        Role.VERIFIER: ("verify", {"create", "consent", "accounts"}),
-        Role.REGISTRAR: ("consent", {"create", "verify", "accounts"}),
+        Role.VERIFIER: ("verify", {"create", "library", "consent", "accounts"}),
+        Role.REGISTRAR: ("consent", {"create", "library", "verify", "accounts"}),
         Role.ADMINISTRATOR: ("create", set()),
     }
     for role, (first, hidden) in wanted.items():

@@ -17,13 +17,33 @@
             }
         }
     };
-    // A button of an output asks the Create tab for something about it.
+    // Tab and output stand in the address, so that Back, reload and a link work.
+    let going = false;
+    const tabs = () => [...document.querySelectorAll("button[data-tab-id]")];
+    const go = address => {
+        const [name, id] = address.slice(1).split("/");
+        const offered = tabs().filter(each => each.offsetParent);
+        const button = offered.find(each => each.dataset.tabId === name) || offered[0];
+        going = true;
+        button?.click();
+        going = false;
+        if (name === "library" && id) { window.studioWanted = id; window.studioSearch?.(); }
+    };
+    addEventListener("popstate", () => go(location.hash));
     addEventListener("click", event => {
-        const button = event.target.closest?.("button[data-command]");
-        const { command, id } = button?.dataset || {};
-        if (command === "settings") window.studioSettings?.(id);
-        else if (command) window.studioCommand?.({ [command]: id });
+        const button = event.target.closest?.("button[data-tab-id]");
+        if (!button || going) return;
+        const address = `#${button.dataset.tabId}`;
+        if (location.hash !== address) history.pushState(null, "", address);
+        if (button.dataset.tabId === "library") window.studioSearch?.();
     });
+    // A page that was opened by such an address goes there once it is known who is signed in.
+    let arrived = false;
+    const arrive = () => {
+        if (arrived || !document.querySelector(".who-line") || !tabs().length) return;
+        arrived = true;
+        if (location.hash) setTimeout(() => go(location.hash));
+    };
     // A table that has to be scrolled can be scrolled by keyboard.
     const scrollable = () => {
         for (const box of document.querySelectorAll(".table-scroll")) {
@@ -34,6 +54,7 @@
     let drawn = 0;
     const changed = () => {
         tidy();
+        arrive();
         drawn ||= requestAnimationFrame(() => { drawn = 0; scrollable(); });
     };
     addEventListener("resize", changed);

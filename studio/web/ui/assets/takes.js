@@ -32,23 +32,21 @@ const job = data => {
 const take = (data, place) => {
     let node = takes.get(data.id);
     if (!node) {
-        node = document.createElement("details");
-        node.className = "take";
-        node.innerHTML = data.html;
+        node = window.studioTake(data);
         takes.set(data.id, node);
         if (known) live.textContent = `Ready: ${data.title}`;
         if (!known && place === 0 || known) {
             for (const other of takes.values()) if (other !== node && !playing(other)) other.open = false;
             node.open = true;
         }
-    }
+    } else window.studioTakeUpdate(node, data);
     return node;
 };
 
 const show = () => {
     const value = props.value || {};
-    const present = new Set((value.jobs || []).map(data => data.id));
-    for (const [id, node] of jobs) if (!present.has(id)) {
+    const present = value.jobs && new Set(value.jobs.map(data => data.id));
+    for (const [id, node] of jobs) if (present && !present.has(id)) {
         const focused = node.contains(document.activeElement);
         node.remove(); jobs.delete(id);
         if (focused) document.querySelector("#generate")?.focus();
@@ -56,7 +54,7 @@ const show = () => {
     (value.jobs || []).forEach(job);
     if (value.takes) {
         const rows = value.takes.map(take), listed = new Set(value.takes.map(data => data.id));
-        for (const [id, node] of takes) if (!listed.has(id) && !playing(node)) { node.remove(); takes.delete(id); }
+        for (const [id, node] of takes) if (!listed.has(id) && (!playing(node) || value.discarded)) { node.remove(); takes.delete(id); }
         rows.reverse().forEach(node => { if (!node.parentNode) list.prepend(node); });
         title.hidden = !takes.size;
         known = true;
@@ -67,7 +65,7 @@ const show = () => {
         live.textContent = failed.map(data => data.word).join("; ");
     }
     const bar = document.querySelector("#bar-state");
-    if (bar && value.bar !== undefined) bar.textContent = value.bar;
+    if (bar && typeof value.bar === "string") bar.textContent = value.bar;
 };
 
 watch("value", show);

@@ -20,7 +20,7 @@ from studio.web.ui.output_view import take_row
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
-    from studio.provenance.release import Release
+    from studio.app.library import Listed
     from studio.web.download_tokens import Claims
     from studio.web.making import Making
 
@@ -62,8 +62,9 @@ class TakesDesk:
         )
         self.commands = _script_value("studioCommand")
         self.settings = _script_value("studioSettings")
+        self.shelf = _script_value("studioShelf")
 
-    def watch(self, request: gr.Request) -> Iterator[tuple[dict[str, Any], list[Release] | None]]:
+    def watch(self, request: gr.Request) -> Iterator[tuple[dict[str, Any], list[Listed] | None]]:
         """What the list shows, as it changes; with the outputs where these have changed."""
         owner = owner_key(caller(request))
         ended: set[str] | None = None
@@ -74,8 +75,8 @@ class TakesDesk:
             takes = None
             if now != ended:
                 ended = now
-                takes = session_of(self._gateway, request).outputs.mine(_LISTED)
-                rows = [self._take(release, request) for release in takes]
+                takes = session_of(self._gateway, request).outputs.library(limit=_LISTED)
+                rows = [self.row(each, request) for each in takes]
             board = {
                 "jobs": [_job(job) for job in jobs if job.state is not JobState.DONE],
                 "takes": rows,
@@ -83,13 +84,15 @@ class TakesDesk:
             }
             yield board, takes
 
-    def _take(self, release: Release, request: gr.Request) -> dict[str, Any]:
-        url = absolute_url(request, self._claims.audio_path(release.output_id))
-        return {
-            "id": str(release.output_id),
-            "title": release.title,
-            "html": take_row(release, url),
-        }
+    def latest(self, request: gr.Request) -> list[dict[str, Any]]:
+        """The latest outputs of the account, as the script draws them."""
+        listed = session_of(self._gateway, request).outputs.library(limit=_LISTED)
+        return [self.row(each, request) for each in listed]
+
+    def row(self, listed: Listed, request: gr.Request) -> dict[str, Any]:
+        """One output as the script draws it."""
+        path = self._claims.audio_path(listed.release.output_id)
+        return take_row(listed, absolute_url(request, path))
 
     def _repeats(self, request: gr.Request) -> str:
         made, limit = session_of(self._gateway, request).generation.repeats_today()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -358,6 +359,13 @@ class CreateTab(ScopeEvents):
             self._making.cancel(owner, id_)
         elif word == "dismiss":
             self._making.dismiss(owner, id_)
+        elif word == "vary":
+            yield from self._make(lambda session: self._variation(session, id_), request)
+            return
+        elif word == "extend":
+            seconds = _seconds(command.get("seconds"))
+            yield from self._make(lambda session: self._extension(session, id_, seconds), request)
+            return
         elif word == "again":
             yield from self._make(lambda session: self._again(session, id_), request)
             return
@@ -389,9 +397,14 @@ class CreateTab(ScopeEvents):
                 state |= {
                     self.further: gr.update(visible=bool(outputs)),
                     self.parent: gr.update(
-                        choices=[(each.title, each.output_id) for each in outputs],
-                        value=outputs[0].output_id if outputs else None,
+                        choices=[(each.title, each.release.output_id) for each in outputs],
+                        value=outputs[0].release.output_id if outputs else None,
                     ),
                     self.human: gr.update(choices=contributions(has_outputs=bool(outputs))),
                 }
             yield state
+
+
+def _seconds(value: Any) -> float:
+    """How long an extension shall be; what is no number asks for nothing, and is refused."""
+    return float(value) if isinstance(value, int | float) and isfinite(value) else 0.0
