@@ -360,7 +360,9 @@ class CreateTab(ScopeEvents):
         elif word == "dismiss":
             self._making.dismiss(owner, id_)
         elif word == "vary":
-            yield from self._make(lambda session: self._variation(session, id_), request)
+            yield from self._make(
+                lambda session: self._variation(session, id_, wish_of(None, None)), request
+            )
             return
         elif word == "extend":
             seconds = _seconds(command.get("seconds"))
