@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.consent.types import format_instant
+from studio.verification.other_marks import load_readers
 from studio.verification.verifier import Verifier, VerifyReport
 
 if TYPE_CHECKING:
     from studio.app.container import Container
     from studio.provenance.credentials.inspector import CredentialFinding
     from studio.provenance.release import Release
+    from studio.verification.other_marks import MarkFinding, MarkReader
     from studio.verification.suspect import Recording
     from watermark.audio.waveform import DecodeLimits
 
@@ -42,15 +45,26 @@ class FileExaminer:
         max_values: int | None = None,
         progress: Callable[[float], None] | None = None,
         opened: Callable[[Recording], None] | None = None,
+        others: bool = True,
     ) -> VerifyReport:
         """Examine a suspect file; see :meth:`studio.verification.verifier.Verifier.verify`.
 
         ``record`` appends the verdict to the ledger. ``progress`` is told the seconds read,
-        ``opened`` is shown each decoded stream; both may raise to stop the work.
+        ``opened`` is shown each decoded stream; both may raise to stop the work. ``others``: let
+        the configured readers look for others' marks, in recordings that are held in memory.
         """
+        marks: list[MarkFinding] = []
+
+        def look(recording: Recording) -> None:
+            if opened is not None:
+                opened(recording)
+            if others and recording.whole is not None:
+                marks.extend(reader.read(recording.whole) for reader in self._readers)
+
         report = self._verifier.verify(
-            source, limits=limits, max_values=max_values, progress=progress, opened=opened
+            source, limits=limits, max_values=max_values, progress=progress, opened=look
         )
+        report = replace(report, other_marks=tuple(marks))
         report = self._with_credentials(self._with_family(report), source)
         if not record:
             return report
@@ -61,6 +75,10 @@ class FileExaminer:
             "at": format_instant(entry.at),
         }
         return replace(report, recorded=recorded)
+
+    @cached_property
+    def _readers(self) -> tuple[MarkReader, ...]:
+        return load_readers(self._studio.config.verify.other_readers)
 
     def credentials_of(
         self,

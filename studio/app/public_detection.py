@@ -165,6 +165,7 @@ class PublicDetector:
         report = self._studio.examiner().examine(
             path,
             record=False,
+            others=False,
             limits=self._limits(),
             max_values=_MAX_VALUES,
             progress=progress,

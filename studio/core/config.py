@@ -105,6 +105,8 @@ class VerifyConfig(_Frozen):
 
     max_speed_change: float = Field(default=0.06, ge=0, le=0.1)
     """Speeds up to so far from 1 are searched and undone where the content does not match."""
+    other_readers: tuple[str, ...] = ()
+    """Readers of others' marks, each ``package.module:function``; see docs/verification.md."""
     whole_share: float = Field(default=0.9, gt=0, le=1)
     """Share of file and of original that must overlap for `sealed`; below it is an `excerpt`."""
 

@@ -18,6 +18,7 @@ from studio.consent.types import OnRevocation
 if TYPE_CHECKING:
     from studio.provenance.release import Release
     from studio.provenance.sealer import MissRate
+    from studio.verification.other_marks import MarkFinding
     from studio.verification.parts import Part
     from watermark.detection.detect import Detection
 
@@ -161,6 +162,7 @@ class VerifyReport:
     consent: tuple[ConsentThenNow, ...] = ()
     others: tuple[MatchedOutput, ...] = ()  # further outputs in the file
     c2pa: Mapping[str, Any] = field(default_factory=lambda: {"state": "absent"})
+    other_marks: tuple[MarkFinding, ...] = ()  # of others' systems; never part of the verdict
     misses: tuple[MissRate, ...] = ()  # how often a seal that is there is not found
     error: str | None = None  # why it could not be read
     sha256: str | None = None  # of the file examined
@@ -208,6 +210,7 @@ class VerifyReport:
             "matches": [match.to_json() for match in self.matches],
             "fingerprint": {"distance": self.fingerprint_distance},
             "c2pa": dict(self.c2pa),
+            "other_marks": [finding.to_json() for finding in self.other_marks],
             "consent": [consent.to_json() for consent in self.consent],
             "outputs": [output.to_json() for output in self.outputs],
             "registered": self.registered,

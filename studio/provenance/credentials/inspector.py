@@ -63,7 +63,29 @@ class CredentialFinding:
             "signer": reading.signer,
             "signed_at": reading.signed_at,
             "failures": list(reading.failures),
+            "says": _said(reading.claims),
         }
+
+
+_SAID = 10  # actions told
+_LONG = 200  # characters of one text of a manifest
+
+
+def _said(claims: Mapping[str, Any]) -> list[str]:
+    """What a manifest claims of the file, shortened: to be believed only where it is trusted."""
+    lines: list[str] = []
+    for label in ("c2pa.actions", "c2pa.actions.v2"):
+        body = claims.get(label)
+        actions = body.get("actions") if isinstance(body, Mapping) else None
+        for action in actions if isinstance(actions, list) else ():
+            if not isinstance(action, Mapping):
+                continue
+            source = str(action.get("digitalSourceType") or "").rpartition("/")[2]
+            agent = action.get("softwareAgent")
+            by = agent.get("name") if isinstance(agent, Mapping) else agent
+            parts = [str(action.get("action", "")), source, f"by {by}" if by else ""]
+            lines.append(", ".join(part for part in parts if part)[:_LONG])
+    return [line for line in lines if line][:_SAID]
 
 
 class CredentialDesk:

@@ -129,7 +129,15 @@ def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
     credentials = str(report.c2pa.get("state", "absent"))
     if why := report.c2pa.get("explanation"):
         credentials += f": {why}"
-    rows += [("Content Credentials", credentials), ("Detector", detection.model)]
+    rows.append(("Content Credentials", credentials))
+    if said := report.c2pa.get("says"):
+        believed = "" if report.c2pa.get("state") == "trusted" else " (not to be believed as such)"
+        rows.append((f"What they say{believed}", "; ".join(said)))
+    for mark in report.other_marks:
+        rows.append(
+            (f"Mark of another system: {mark.reader}", f"{mark.text()}. Not in the verdict")
+        )
+    rows.append(("Detector", detection.model))
     return rows
 
 
