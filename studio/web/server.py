@@ -212,8 +212,9 @@ def serve(
     # The page promises to ask no other host; a hub model's files then have to be here already.
     # HF_HUB_OFFLINE=0 in the environment allows fetching them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    app = create_app(gateway)  # before the models, whose import would keep the page waiting
     threading.Thread(target=gateway.load_models, name="studio-warm-up", daemon=True).start()
-    settings = uvicorn.Config(create_app(gateway), host=host, port=port, **server_settings())
+    settings = uvicorn.Config(app, host=host, port=port, **server_settings())
     OrderlyServer(settings).run_to_the_end()
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from studio.core.errors import ModelError
 from studio.music.models.checkpoints import load_checkpoint
 from studio.music.models.decoding import CachedLM, Sampling, kernels, precision
+from studio.music.models.decoding.attention import attend
 from studio.music.models.decoding.network import Network
 from studio.music.models.decoding.quality import LIMIT_KL, Quality, measure_quality
 from studio.music.models.decoding.run import Run
@@ -216,3 +217,19 @@ def test_a_house_model_is_decoded_exactly(tmp_path):
     config = tiny_house_model(tmp_path)
     with pytest.raises(ValidationError, match="decoded exactly"):
         type(config).model_validate({**config.model_dump(), "precision": "int8"})
+
+
+@pytest.mark.parametrize("positions", [1, 7, 300])
+def test_attention_over_bf16_is_near_fp32_and_each_rows_own(positions):
+    generator = torch.Generator().manual_seed(0)
+    query, keys, values = (
+        torch.randn(4, 2, n, 16, generator=generator) for n in (1, positions + 9, positions + 9)
+    )
+    seen = keys[:, :, :positions], values[:, :, :positions]  # a part of what is allocated
+    expected = attend(query, *seen)
+    half = tuple(one.bfloat16() for one in (keys, values))
+    made = attend(query, *(one[:, :, :positions] for one in half))
+    assert made.dtype is torch.bfloat16
+    assert (made.float() - expected).abs().max() < 0.03 * expected.abs().max()
+    pair = attend(query[:2], *(one[:2, :, :positions] for one in half))
+    assert torch.equal(pair, made[:2])

@@ -4,6 +4,7 @@
 * :mod:`.network`: one step of the transformer for any number of generations at once
 * :mod:`.together`: several requests in the same steps
 * :mod:`.run`: the state of one generation: conditions, key and value caches, position
+* :mod:`.attention`: attention over what a run keeps
 * :mod:`.kernels`: the linear layers in fp32, bf16 and int8, and the trial that picks among them
 * :mod:`.precision`: which precision a model is decoded in, and when `auto` means which
 * :mod:`.quality`: how far a precision is from fp32

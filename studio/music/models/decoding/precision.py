@@ -22,11 +22,11 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from studio.core.errors import ModelError
 from studio.music.models.config import Precision, UsedPrecision
 from studio.music.models.decoding import kernels
+from studio.music.models.decoding.attention import attend
 from studio.music.models.decoding.kernels import Kernel
 from studio.music.models.decoding.network import Network, check_supported, linear_weights
 from studio.music.models.decoding.quality import Quality, measure_quality
@@ -178,7 +178,7 @@ def _cache_dtype(lm: Any) -> torch.dtype:
         for repeat in range(4):
             started = clock()
             for keys, values in zip(caches[::2], caches[1::2], strict=True):
-                F.scaled_dot_product_attention(query, keys, values)
+                attend(query, keys, values)
             if repeat:
                 times[dtype] = min(times[dtype], clock() - started)
     slower = times[torch.bfloat16] > kernels.MARGIN * times[torch.float32]

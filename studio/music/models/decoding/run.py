@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from studio.core.errors import ModelError
+from studio.music.models.decoding.attention import attend
 from studio.music.models.decoding.network import Network
 
 if TYPE_CHECKING:
@@ -172,8 +173,8 @@ class Run:
         keys[:, :, start:end] = key
         values[:, :, start:end] = value
         return self._merge(
-            F.scaled_dot_product_attention(
-                query.to(keys),
+            attend(
+                query,
                 keys[:, :, :end],
                 values[:, :, :end],
                 is_causal=steps > 1,  # more than one step comes only at position 0
@@ -184,11 +185,7 @@ class Run:
         """Cross-attention of layer `index`: (rows * steps, dim) to the same."""
         by_head = self._by_head(query.view(self.rows, query.shape[0] // self.rows, -1))
         keys = self.cross_keys[index]
-        return self._merge(
-            F.scaled_dot_product_attention(
-                by_head.to(keys), keys, self.cross_values[index], attn_mask=self.cross_mask
-            )
-        )
+        return self._merge(attend(by_head, keys, self.cross_values[index], mask=self.cross_mask))
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.view(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
