@@ -255,7 +255,7 @@ class Lineage:
         else:
             why = f"it was made by model {parent.request.model!r}, which plays from no score"
         raise ParentRefusedError(
-            f"output {parent.output_id} cannot be {wish}: {why}; it can be varied"
+            f"output {parent.output_id} cannot be {wish}: {why}; it can be varied as a whole"
         )
 
     def _music_of(self, release: Release) -> Waveform:
