@@ -12,6 +12,7 @@ import time
 import pyarrow.dataset
 import pytest
 
+from tests.support.s3 import object_store
 from tests.unit.seal_carriers import music
 from watermark.audio.waveform import write
 
@@ -128,3 +129,30 @@ def test_memory_addresses_are_refused(tmp_path):
     done = scan("memory://shop/a.wav", "--out", tmp_path / "r.csv", "--engine", "ray")
     assert done.returncode == 2
     assert "memory of one process" in done.stderr
+
+
+def test_an_object_store_is_scanned_by_both_engines(catalogue, tmp_path, monkeypatch):
+    objects = {
+        f"music/{path.name}": path.read_bytes()
+        for path in (catalogue / "music").rglob("*.*")
+        if path.is_file()
+    }
+    objects["music/busy.wav"] = objects["music/2.wav"]  # refused once
+    with object_store("shop", objects) as endpoint:
+        for name, value in {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "id",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
+        named = ("s3://shop/music", "s3://shop/music/none.wav", "--skip", "*.txt")
+        assert scan(*named, "--out", here).returncode == 3
+        assert scan(*named, "--engine", "ray", "--jobs", "2", "--out", there).returncode == 3
+    assert rows(here) == rows(there)
+    found = {row["file"]: row.get("verdict") or row["error"] for row in rows(here)}
+    assert len(found) == len(objects)
+    assert found["s3://shop/music/sealed 0.flac"] == "sealed"
+    assert found["s3://shop/music/busy.wav"] == "no seal"
+    assert found["s3://shop/music/none.wav"] == "there is no such object"

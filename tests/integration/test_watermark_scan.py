@@ -180,6 +180,13 @@ def test_wrong_reports(catalogue, tmp_path):
     assert (tmp_path / "notes.jsonl").read_text() == "my notes\n"
 
 
+def test_a_file_that_is_named_twice_has_one_row(catalogue, tmp_path):
+    out = tmp_path / "report.jsonl"
+    scan(catalogue, catalogue, f"file://{catalogue}", f"{catalogue}/*", "--out", out, code=3)
+    names = [json.loads(line)["file"] for line in out.read_bytes().splitlines()]
+    assert len(names) == len(set(names)) > 1
+
+
 INTERRUPTED = """
 import signal, sys, time, watermark.cli.main, watermark.batch.pool
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it

@@ -175,7 +175,7 @@ def run_scan(
     with Journal(journal_path, reader=reader, again=wanted_again, stamp=catalogue.stamp) as journal:
         known = len(journal)
         others = apart_from(catalogue, out, journal_path)
-        fresh = _Listed(path for path in others if not journal.answered(path))
+        fresh = _Listed(path for path in _once(others) if not journal.answered(path))
         begin, count = time.monotonic(), 0
         meter = Meter(fresh.total)
         try:
@@ -225,6 +225,15 @@ def _engine(
         timeout_s=settings.timeout_s,
         progress=meter.read,
     )
+
+
+def _once(files: Iterable[str]) -> Iterator[str]:
+    """Each name once, where folders, lists and patterns name a file several times."""
+    seen: set[str] = set()
+    for file in files:
+        if file not in seen:
+            seen.add(file)
+            yield file
 
 
 def _anywhere(files: Iterable[str]) -> Iterator[str]:
