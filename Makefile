@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studio test test-fast lint types contracts bench clean
+.PHONY: help setup studio test test-fast coverage lint types contracts bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: $(READY) ## set up and run every test
 # Unit tests without those marked slow, and without the examples: what to run while you work.
 test-fast: $(READY) ## the quick part of the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m "not slow" -o addopts="-q -rs --strict-markers --strict-config -p no:cacheprovider" tests/unit
+
+coverage: $(READY) ## the quick part of the tests, and how many lines they reach
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m "not slow" -o addopts="-q -rs --strict-markers --strict-config -p no:cacheprovider" --cov=studio --cov=watermark --cov-report=term:skip-covered tests/unit
 
 lint: $(READY) contracts types ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -81,7 +81,7 @@ def logout() -> None:
 @click.command()
 @json_option
 def whoami(as_json: bool) -> None:
-    """Say as whom commands act here, and what that role permits."""
+    """Show which account commands use, and what its role permits."""
     from studio.app.gateway import open_gateway
 
     with open_gateway() as gateway:
@@ -100,7 +100,7 @@ def account() -> None:
 
 @account.command("add")
 @click.argument("name")
-@click.option("--role", type=_ROLES, required=True, help="What the account is for.")
+@click.option("--role", type=_ROLES, required=True, help="Role of the account.")
 @_stdin_option
 def add(name: str, role: str, password_stdin: bool) -> None:
     """Add the account NAME."""
@@ -133,7 +133,7 @@ def _line(found: Account) -> str:
 @click.argument("name")
 @_stdin_option
 def passwd(name: str, password_stdin: bool) -> None:
-    """Set the password of account NAME anew; it is signed out everywhere.
+    """Set a new password for account NAME and sign it out everywhere.
 
     Who is no administrator changes his own, and is asked for the present one first (with
     --password-stdin: the present one on the first line, the new one on the second).
@@ -155,7 +155,7 @@ def passwd(name: str, password_stdin: bool) -> None:
 @click.argument("name")
 @click.argument("role", type=_ROLES)
 def set_role(name: str, role: str) -> None:
-    """Give account NAME another ROLE; it is signed out everywhere."""
+    """Give account NAME another ROLE and sign it out everywhere."""
     with open_as_caller() as session:
         session.accounts.set_role(name, Role(role))
 
@@ -163,7 +163,7 @@ def set_role(name: str, role: str) -> None:
 @account.command("disable")
 @click.argument("name")
 def disable(name: str) -> None:
-    """Close account NAME at once; what it made stays."""
+    """Disable account NAME at once. Its outputs stay."""
     with open_as_caller() as session:
         session.accounts.disable(name)
 
@@ -171,7 +171,7 @@ def disable(name: str) -> None:
 @account.command("enable")
 @click.argument("name")
 def enable(name: str) -> None:
-    """Open the disabled account NAME again."""
+    """Enable the disabled account NAME."""
     with open_as_caller() as session:
         session.accounts.enable(name)
 
@@ -179,7 +179,7 @@ def enable(name: str) -> None:
 @account.command("delete")
 @click.argument("name")
 def delete(name: str) -> None:
-    """Delete the disabled account NAME for good, with what is personal about it.
+    """Delete the disabled account NAME and its personal data for good.
 
     Its outputs and ledger entries stay and still prove. Titles and notes that were typed are erased
     from the records; copies in the files themselves, in backups and in exports are not.

@@ -18,7 +18,7 @@ __all__ = ["backup", "init", "restore"]
 @click.argument("target", metavar="[DIR]", required=False, type=OutputFolder())
 @json_option
 def init(target: Path | None, as_json: bool) -> None:
-    """Write a copy of the configuration into DIR, to be edited there.
+    """Write an editable copy of the configuration to DIR.
 
     DIR is by default $STUDIO_CONFIGS or, where that is not set, `configs` in the studio's home.
     Both are found without further ado; for any other DIR set STUDIO_CONFIGS. Nothing is
@@ -42,7 +42,7 @@ def init(target: Path | None, as_json: bool) -> None:
 @click.option("--with-keys", is_flag=True, help="Put the secret keys in as well.")
 @json_option
 def backup(target: Path, with_keys: bool, as_json: bool) -> None:
-    """Back the studio up into the empty folder DIR, while it runs, and verify the backup.
+    """Back up the running studio to the empty folder DIR, and verify the backup.
 
     The secret keys stay out unless asked for: whoever has them can forge seals and checkpoints.
     Without them a restored studio recognises nothing, so back them up as well, elsewhere.
@@ -73,7 +73,7 @@ def backup(target: Path, with_keys: bool, as_json: bool) -> None:
 @click.option(
     "--accept-loss",
     is_flag=True,
-    help="Restore it although a checkpoint shows that later entries are lost.",
+    help="Restore even if a checkpoint shows that later entries are lost.",
 )
 @click.option(
     "--accept-unsigned", is_flag=True, help="Restore an unsigned backup of before version 0.2."
@@ -87,7 +87,7 @@ def restore(
     accept_unsigned: bool,
     as_json: bool,
 ) -> None:
-    """Verify the backup in DIR and put it into an empty studio home ($STUDIO_HOME).
+    """Verify the backup in DIR and restore it to an empty home ($STUDIO_HOME).
 
     It is held against the keys and the newest checkpoint outside the home as well, where there are
     any. Consent is closed afterwards, until `studio consent confirm-restore`. A restore that was

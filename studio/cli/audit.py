@@ -60,7 +60,7 @@ def _line(found: SecurityEvent) -> str:
     help="The file to write; standard output by default.",
 )
 def export(out: Path | None) -> None:
-    """Write every event kept, oldest first, one JSON object a line; the last says if it is sound.
+    """Export all events, oldest first, as JSON lines; the last says if they are sound.
 
     The newest hashes go into the ledger at the same time. Exit code 1 where the log was changed.
     """
@@ -78,7 +78,7 @@ def export(out: Path | None) -> None:
 @audit.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Say whether the log is as it was written; exits with 1 where it is not."""
+    """Check that the log was not changed; exit with 1 if it was."""
     with open_as_caller() as session:
         found = session.security.check()
     if as_json:

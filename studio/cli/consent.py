@@ -47,12 +47,12 @@ _FILE = INPUT
 
 @click.group()
 def consent() -> None:
-    """Who has granted what; signing, importing and revoking grants."""
+    """Signed consent: sign, import, list and revoke grants."""
 
 
 @consent.group()
 def holder() -> None:
-    """Rights holders: who is known here, and by which key."""
+    """Rights holders and their keys."""
 
 
 for _command in (keygen, fingerprint, grant, revoke, tags, sign_shipped):
@@ -64,7 +64,7 @@ for _command in (holder_new, holder_rotate):
 @consent.command()
 @json_option
 def site(as_json: bool) -> None:
-    """Print the id by which rights holders address this studio in what they sign."""
+    """Print this studio's site id, which a grant names as its audience."""
     with open_as_caller() as session:
         found = {"site": session.consent.site_id(), "name": session.config.consent.studio}
     if as_json:
@@ -77,7 +77,7 @@ def site(as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def confirm_restore(yes: bool, as_json: bool) -> None:
-    """Open consent again after a restore, once nothing revoked since the backup is missing.
+    """Reopen consent after a restore, once all later revocations are imported.
 
     Import every revocation that came in after the backup was made first.
     """
@@ -99,7 +99,7 @@ def confirm_restore(yes: bool, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def repair_clock(yes: bool, as_json: bool) -> None:
-    """Have what was recorded while the clock was ahead count as of the entry before it.
+    """Correct the times of entries recorded while the clock was ahead.
 
     For a studio whose clock stood years ahead for a while, so that its grants seem to have ended.
     Set the clock right first. The entries stay as they are; the repair is one of its own.
@@ -153,7 +153,7 @@ def check(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Say per tag whether a request would be allowed now, by which grant or why not."""
+    """Say for each tag whether it is granted now, by which grant or why not."""
     with open_as_caller() as session:
         decision = session.catalog.decide(
             split_tags(tags), use=use, territory=territory, model=model
@@ -171,7 +171,7 @@ def check(
 @json_option
 @click.pass_context
 def import_files(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
-    """Record the signed documents in FILES; exits with 1 where one is refused, and says why.
+    """Import the signed documents in FILES; exit with 1 if one is refused.
 
     A file that cannot be read does not stop the others; the exit code is 3 then.
     """
@@ -196,7 +196,7 @@ def import_files(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> 
 @json_option
 @click.pass_context
 def shipped(ctx: click.Context, holder: str | None, fingerprint: str | None, as_json: bool) -> None:
-    """List the signed consent that comes with this version, or take in that of HOLDER.
+    """List the consent shipped with this version, or import that of HOLDER.
 
     A new studio takes all of it in at its first start. One that runs already takes in what a newer
     version adds with this command, after its operator has compared the fingerprint of the key.
@@ -228,7 +228,7 @@ def shipped(ctx: click.Context, holder: str | None, fingerprint: str | None, as_
 @click.option("--holder", help="Only the documents of this rights holder.")
 @click.option("--out", required=True, type=OutputFile(), help="Where the file goes.")
 def export(holder: str | None, out: Path) -> None:
-    """Write the signed documents to a file, for another studio or a backup."""
+    """Export the signed documents to a file, for another studio or a backup."""
     with open_as_caller() as session:
         write_output(out, session.consent.export(holder))
 
@@ -237,7 +237,7 @@ def export(holder: str | None, out: Path) -> None:
 @click.argument("grant")
 @json_option
 def preview(grant: str, as_json: bool) -> None:
-    """Show what a revocation of GRANT would do now: outputs, and tags that would go dark."""
+    """Show what revoking GRANT would do now: outputs, and tags nobody else grants."""
     with open_as_caller() as session:
         effect = session.consent.preview_revocation(grant)
     if as_json:
@@ -253,7 +253,7 @@ def preview(grant: str, as_json: bool) -> None:
 @click.argument("grant")
 @json_option
 def outputs(grant: str, as_json: bool) -> None:
-    """List the outputs that rest on GRANT, and whether each is still handed out."""
+    """List the outputs made under GRANT, and whether each may be downloaded."""
     with open_as_caller() as session:
         affected = session.consent.affected_outputs(grant)
     for one in affected:
@@ -283,7 +283,7 @@ def list_holders(as_json: bool) -> None:
 
 
 _fingerprint_option = click.option(
-    "--fingerprint", required=True, help="As the holder read it to you, not as the file says."
+    "--fingerprint", required=True, help="As the holder read it to you, not from the file."
 )
 
 
@@ -293,7 +293,7 @@ _fingerprint_option = click.option(
 @json_option
 @click.pass_context
 def admit(ctx: click.Context, file: Path, fingerprint: str, as_json: bool) -> None:
-    """Make the rights holder in FILE known, after comparing the key's fingerprint.
+    """Admit the rights holder in FILE after comparing the key's fingerprint.
 
     What else the holder signed in FILE (tags, grants) is recorded with it.
     """
@@ -315,7 +315,7 @@ def admit(ctx: click.Context, file: Path, fingerprint: str, as_json: bool) -> No
 def override_key(
     ctx: click.Context, file: Path, fingerprint: str, because: str, as_json: bool
 ) -> None:
-    """Let in a new key that the old one did not sign; the ledger says that a registrar did it."""
+    """Accept a new key that the old key did not sign; recorded in the ledger."""
     with open_as_caller() as session:
         report = session.consent.override_key(read_bytes(file), fingerprint, lost=because == "lost")
     ctx.exit(_report(report, as_json))

@@ -30,12 +30,12 @@ def receipt(output_id: str, url: str | None, out: Path) -> None:
 
 @click.group()
 def credentials() -> None:
-    """Content Credentials (C2PA): what others need to check ours, and what a file's are worth."""
+    """Content Credentials (C2PA): check those of a file, export ours."""
 
 
 @credentials.command("root")
 def credentials_root() -> None:
-    """Print the root certificates that our signatures lead to (PEM), for C2PA readers elsewhere."""
+    """Print the root certificates of our signatures (PEM), for C2PA readers."""
     with open_as_caller() as session:
         click.echo(session.verification.root_certificates(), nl=False)
 
@@ -45,7 +45,7 @@ def credentials_root() -> None:
 @json_option
 @click.pass_context
 def credentials_show(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Say what the Content Credentials in FILE are worth and what they claim. No seal is read."""
+    """Check the Content Credentials in FILE. The watermark is not read."""
     with open_as_caller() as session:
         try:
             found = session.verification.credentials(file)
@@ -66,6 +66,6 @@ def credentials_show(ctx: click.Context, file: Path, as_json: bool) -> None:
 @click.argument("output_id")
 @_out_option
 def credentials_export(output_id: str, out: Path) -> None:
-    """Write the manifest of OUTPUT_ID as it was signed: a C2PA sidecar, from the ledger."""
+    """Write the signed manifest of OUTPUT_ID, a C2PA sidecar, from the ledger."""
     with open_as_caller() as session:
         write_output(out, session.outputs.manifest(output_id))

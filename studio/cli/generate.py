@@ -107,7 +107,7 @@ def generate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make music from consented tags, seal it, record it, and hand it out."""
+    """Generate music from consented tags; watermark, record and release it."""
     if takes > 1 and (stems or midi):
         raise UsageError(
             "--stems and --midi are for one take; make the takes, then: studio stems OUTPUT_ID"
@@ -165,7 +165,7 @@ def vary(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make a variation of SOURCE: an output id, or a file that carries this studio's seal.
+    """Make a variation of SOURCE: an output id, or a file with our watermark.
 
     It has the parent's tags and settings, other than those given, and another seed. --keep, --redo
     and --new start from the score of an output of the house model.
@@ -200,7 +200,7 @@ def extend(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make SOURCE go on after its end: an output id, or a file that carries this studio's seal."""
+    """Continue SOURCE after its end: an output id, or a file with our watermark."""
     changes = _made_ready(options, out)
     with open_as_caller() as session, _begun(session):
         release = session.generation.extend(
@@ -213,7 +213,7 @@ def extend(
 @click.argument("output_id")
 @json_option
 def lineage(output_id: str, as_json: bool) -> None:
-    """Show what OUTPUT_ID was made from, and what was made from it."""
+    """Show the family tree of OUTPUT_ID: its parents and its children."""
     with open_as_caller() as session:
         family = session.outputs.lineage(output_id)
     if as_json:

@@ -31,7 +31,7 @@ _public_key_option = click.option(
 
 @click.group()
 def ledger() -> None:
-    """The append-only record of everything that happened here."""
+    """The append-only log of releases, refusals, consent and keys."""
 
 
 @ledger.command("show")
@@ -40,7 +40,7 @@ def ledger() -> None:
 @click.option("--limit", type=Count(1), default=20, show_default=True, help="Newest so many.")
 @json_option
 def show(kind: str | None, index: int | None, limit: int, as_json: bool) -> None:
-    """Show the newest entries, oldest of them first."""
+    """Show the newest entries, in the order they were recorded."""
     with open_as_caller() as session:
         if index is not None:
             emit(session.records.entry(index))
@@ -130,7 +130,7 @@ def checkpoint(out: Path | None, as_json: bool) -> None:
 
 @ledger.command("key")
 def key() -> None:
-    """Print the public keys of checkpoints, the oldest first, and when each was retired."""
+    """Print the public keys of checkpoints, oldest first, with retirement times."""
     from studio.provenance.ledger.proof_bundle import write_keys
 
     with open_as_caller() as session:
@@ -165,7 +165,7 @@ def prove(what: str, out: Path | None, disclose: bool) -> None:
 def check_proof(
     bundle: Path, public_key: Path, file: Path | None, timestamp_roots: Path | None, as_json: bool
 ) -> None:
-    """Check a proof BUNDLE with the public key and nothing else: no studio, no database."""
+    """Check a proof BUNDLE with the public key alone: no studio, no database."""
     from studio.provenance.ledger import timestamp
     from studio.provenance.ledger.proof_bundle import check_bundle, check_file
 
@@ -201,7 +201,7 @@ def _timestamp(response: bytes | None, note: str, roots: Path) -> Any:
 @click.argument("entry", type=Count(0))
 @click.argument("field")
 def erase(entry: int, field: str) -> None:
-    """Erase a personal value kept beside ENTRY, for good; proofs stay whole.
+    """Erase a personal value kept beside ENTRY for good; proofs stay valid.
 
     `studio ledger show --entry N` lists what is kept, by FIELD.
     """
@@ -213,7 +213,7 @@ def erase(entry: int, field: str) -> None:
 @ledger.command("accept-clock")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def accept_clock(yes: bool) -> None:
-    """Say that the clock is right, where the studio was unused for half a year or more."""
+    """Confirm that the clock is right after half a year without use."""
     with open_as_caller() as session:
         session.require(Permission.ADMINISTER)
         if not yes:
@@ -225,7 +225,7 @@ def accept_clock(yes: bool) -> None:
 @ledger.command("rotate-key")
 @click.argument("purpose", type=click.Choice(["seal", "ledger"]))
 def rotate_key(purpose: str) -> None:
-    """Make the next key that seals outputs, or signs checkpoints; old ones stay readable.
+    """Make a new watermark or ledger key; outputs of the old keys stay readable.
 
     A running studio uses it at once.
     """

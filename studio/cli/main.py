@@ -89,11 +89,11 @@ class _StudioGroup(CommandGroup):
 @click.group(cls=_StudioGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="consented-music-studio", message="%(version)s")
 @click.option(
-    "--as-owner", is_flag=True, help="Act as the owner of the studio's files, without an account."
+    "--as-owner", is_flag=True, help="Act without an account, as the owner of the studio's files."
 )
 @verbose_option
 def cli(as_owner: bool) -> None:
-    """Generative music on consented style tags, every output sealed and on record."""
+    """Generative music on consented style tags; every output is watermarked."""
 
 
 def main() -> None:
@@ -161,7 +161,7 @@ def page_address(host: str, port: int) -> str:
 )
 @click.option("--mcp", is_flag=True, help="Serve the tools for assistants at /mcp as well.")
 def serve(host: str | None, port: int | None, public_detector: bool, mcp: bool) -> None:
-    """Serve the page and its routes until interrupted."""
+    """Serve the web page and the REST API until interrupted."""
     from studio.app.gateway import open_gateway
     from studio.web.server import serve as run
 

@@ -24,7 +24,7 @@ def publish(output_id: str) -> None:
 @click.command()
 @click.argument("output_id")
 def unpublish(output_id: str) -> None:
-    """Make OUTPUT_ID private again: the public detector no longer tells its title.
+    """Make OUTPUT_ID private: the public detector no longer tells its title.
 
     Recorded in the ledger."""
     with open_as_caller() as session:

@@ -43,7 +43,7 @@ def statement(
     as_of: int | None,
     out: Path | None,
 ) -> None:
-    """What was made under a rights holder's grants in a period, line by line, and its value.
+    """List what was made under a rights holder's grants in a period, with values.
 
     A day is the whole day in UTC. With --all, exit code 1 if the holders' statements do not add up
     to the ledger's entries.
@@ -79,7 +79,7 @@ def _everybody(session: Session, period: Period, as_of: int | None) -> bool:
 @click.command()
 @click.argument("output_id")
 def disclosure(output_id: str) -> None:
-    """Print what a platform asks about OUTPUT_ID: AI and human contribution, consent, proof."""
+    """Print the AI disclosure of OUTPUT_ID: contributions, consent, proof."""
     with open_as_caller() as session:
         body = session.outputs.disclosure(output_id)
     click.echo(json.dumps(body, ensure_ascii=False, indent=2))
@@ -87,7 +87,7 @@ def disclosure(output_id: str) -> None:
 
 @click.group()
 def names() -> None:
-    """The screen that keeps artists' names out of titles and notes."""
+    """The name screen: it keeps artists' names out of titles and notes."""
 
 
 @names.command("check")
@@ -95,7 +95,7 @@ def names() -> None:
 @json_option
 @click.pass_context
 def names_check(ctx: click.Context, texts: tuple[str, ...], as_json: bool) -> None:
-    """Say of each TEXT whether it could be a title, or whose name stands in its way."""
+    """Say for each TEXT whether it may be a title, or whose name it contains."""
     code = DONE
     with open_as_caller() as session:
         answers = [(text, session.catalog.names_in(text)) for text in texts]
@@ -114,7 +114,10 @@ def names_check(ctx: click.Context, texts: tuple[str, ...], as_json: bool) -> No
 @click.argument("table", type=INPUT)
 @json_option
 def names_measure(table: Path, as_json: bool) -> None:
-    """Measure recall and false refusals on TABLE: lines of refuse|allow, kind, text, with tabs."""
+    """Measure recall and false refusals of the name screen on TABLE.
+
+    A line of TABLE has three fields with tabs between: refuse or allow, kind, text.
+    """
     from studio.consent.name_screen.evaluation import read_table
 
     with open_as_caller() as session:
@@ -137,7 +140,7 @@ def names_measure(table: Path, as_json: bool) -> None:
 @click.option("--day", metavar="DAY", help="A day in UTC, as 2026-11-22; today by default.")
 @json_option
 def usage(day: str | None, as_json: bool) -> None:
-    """Show what every account has had made on a day, near-duplicates, and the limits."""
+    """Show what each account generated on a day, near-duplicates, and the limits."""
     try:
         when = None if day is None else datetime.fromisoformat(day).replace(tzinfo=UTC)
     except ValueError:

@@ -72,7 +72,7 @@ def _envelope_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("out", type=OutputFile())
 @click.option("--protect", is_flag=True, help="Ask for a password and encrypt the key with it.")
 def keygen(out: Path, protect: bool) -> None:
-    """Make a signing key in OUT and print its fingerprint. Whoever has the file can sign."""
+    """Make a signing key in OUT and print its fingerprint. Keep the file secret."""
     from studio.consent.signed.keys import SigningKey
 
     password = (
@@ -86,7 +86,7 @@ def keygen(out: Path, protect: bool) -> None:
 @click.command()
 @click.argument("key", type=_FILE)
 def fingerprint(key: Path) -> None:
-    """Print the fingerprint of a signing KEY, to be read to a registrar."""
+    """Print the fingerprint of a signing KEY, to read to a registrar."""
     click.echo(_load(key).public.fingerprint)
 
 
@@ -103,7 +103,7 @@ def fingerprint(key: Path) -> None:
 @_addressed_option
 @_envelope_options
 def holder_new(holder: str, name: str, kind: str, key: Path, out: Path, **envelope: Any) -> None:
-    """Sign a document that makes a rights holder known; a registrar admits it.
+    """Sign a document that introduces a rights holder; a registrar admits it.
 
     Name and id are kept for ever by every studio that admits it: a signed document cannot be
     changed. Use a stage name or a company's where a person's own name must stay erasable.
@@ -180,7 +180,7 @@ def revoke(
     reason: str,
     **envelope: Any,
 ) -> None:
-    """Sign a revocation of GRANT. It takes effect where and when it is imported."""
+    """Sign a revocation of GRANT. It takes effect when a studio imports it."""
     from studio.consent.signed.documents import RevocationDocument
 
     body = {"grant": grant, "effective_at": at, "reason": reason}
@@ -195,7 +195,7 @@ def revoke(
 @_addressed_option
 @_envelope_options
 def tags(file: Path, holder: str, key: Path, out: Path, **envelope: Any) -> None:
-    """Sign the tags in FILE, YAML like configs/consent/tags.yaml, as additions to vocabularies."""
+    """Sign new style tags from FILE (YAML, as configs/consent/tags.yaml)."""
     from studio.consent.signed.documents import TagsDocument
     from studio.core.tags import Vocabulary
 
@@ -218,7 +218,7 @@ def tags(file: Path, holder: str, key: Path, out: Path, **envelope: Any) -> None
 )
 @click.option("--holder", metavar="ID", help="Make the file of this holder only.")
 def sign_shipped(folder: Path, keys: Path, holder: str | None) -> None:
-    """Sign the drafts in --folder anew: the consent a studio takes in at its first start.
+    """Sign the drafts in --folder again: the consent that a new studio starts with.
 
     With --holder the signed files of all other holders stay as they are.
     """

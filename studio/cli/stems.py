@@ -28,7 +28,7 @@ __all__ = ["hand_out", "require_score", "score", "stems"]
 @click.option("--midi", type=OutputFile(), help="Write the score to this file (MIDI).")
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON, every note of it.")
 def score(output_id: str, midi: Path | None, as_json: bool) -> None:
-    """Show what OUTPUT_ID was performed from: key, metre, tempo, form; or every note of it.
+    """Show the score of OUTPUT_ID: key, metre, tempo, form; --json: every note.
 
     A MIDI file carries the output's id, title and credits and is recorded in the ledger.
     """
@@ -50,7 +50,7 @@ def score(output_id: str, midi: Path | None, as_json: bool) -> None:
 @click.option("--format", type=click.Choice(FORMATS), help="Format; the output's own by default.")
 @json_option
 def stems(output_id: str, out: Path, format: str | None, as_json: bool) -> None:
-    """Make the stems of OUTPUT_ID: drums, bass, lead and harmony, each sealed and recorded.
+    """Make the stems of OUTPUT_ID (drums, bass, lead, harmony), each watermarked.
 
     The recorded score is performed again as it was. Consent is asked again. A stem without sound
     is left out.

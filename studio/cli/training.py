@@ -70,7 +70,7 @@ def compose(out: Path, limit: int | None) -> None:
 @click.option("--out", required=True, type=OutputFolder(), help="Folder that `compose` made.")
 @_limit_option
 def render(out: Path, limit: int | None) -> None:
-    """Render what is composed and not rendered yet, with FluidSynth."""
+    """Render tracks that are composed but not rendered yet, with FluidSynth."""
     from studio.music.training.catalogue import render_catalogue
 
     tracks = render_catalogue(out, limit=limit, progress=_Counter("rendered"))
@@ -157,7 +157,7 @@ def measure_instruments(out: Path) -> None:
 @_tables_option
 @_limit_option
 def render_stems(out: Path, tables: Path, limit: int | None) -> None:
-    """Compose and render the stem codec's tracks; goes on where it stopped."""
+    """Compose and render the stem codec's tracks; continues an earlier run."""
     from studio.music.training.stems.recipe import StemDataConfig, render_tracks
 
     config = StemDataConfig.load(_recipe("stem-codec.yaml"))
@@ -222,7 +222,7 @@ def evaluate_stem_codec(tracks: Path, codec: Path) -> None:
 @click.option("--out", required=True, type=OutputFolder(), help="Folder of the encoded tracks.")
 @_limit_option
 def encode_scores(codec: Path, out: Path, limit: int | None) -> None:
-    """Compose, render and encode the performer's tracks; goes on where it stopped."""
+    """Compose, render and encode the performer's tracks; continues an earlier run."""
     from studio.music.training.performer.data import PerformanceDataConfig, encode_tracks
 
     config = PerformanceDataConfig.load(_recipe("performer.yaml"))
@@ -245,7 +245,7 @@ def train_performer(
     fresh: bool,
     max_minutes: float | None,
 ) -> None:
-    """Train the performing language model by configs/train/performer.yaml; resumes by itself."""
+    """Train the performing model by configs/train/performer.yaml; resumes by itself."""
     from studio.music.training.performer.training import PerformerTrainingConfig
     from studio.music.training.performer.training import train_performer as train
 
@@ -272,7 +272,7 @@ def train_performer(
 def export_performer(
     codec: Path, tracks: Path, run_dir: Path, out: Path, temperature: float, top_k: int, notes: str
 ) -> None:
-    """Write codec and performer as weights that the studio loads, with their card."""
+    """Export codec and performer as weights for the studio, with a model card."""
     from studio.music.training.performer.export import export_performer as write
 
     digest = write(run_dir, codec, tracks, out, temperature=temperature, top_k=top_k, notes=notes)

@@ -41,7 +41,7 @@ __all__ = ["scan", "verify"]
 _Work = Callable[[str, Report], "VerifyReport | StudioError | Failure"]
 
 _in_process_option = click.option(
-    "--in-process", is_flag=True, help="Decode in this process: faster, for files you trust."
+    "--in-process", is_flag=True, help="Decode without a sandbox: faster, for files you trust."
 )
 
 _COLUMNS = {
@@ -68,7 +68,7 @@ _COLUMNS = {
 
 @click.command()
 @many_files
-@click.option("--no-record", is_flag=True, help="Do not append the verdicts to the ledger.")
+@click.option("--no-record", is_flag=True, help="Do not record the verdicts in the ledger.")
 @click.option(
     "--report",
     "report_path",
@@ -90,7 +90,7 @@ def verify(
     report_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Say whether each FILE came from here: which output, which seconds, on whose consent.
+    """Say whether each FILE is from here: which output, seconds and consent.
 
     Folders are searched with all below them. Exit code 1 if a file is not wholly explained as ours.
     """
@@ -133,7 +133,7 @@ def verify(
 @click.option(
     "--stale",
     is_flag=True,
-    help="Examine again what was answered before the newest outputs were registered.",
+    help="Examine files again that were checked before newer outputs existed.",
 )
 @click.option("--record", is_flag=True, help="Append every verdict to the ledger.")
 @_in_process_option
@@ -148,7 +148,7 @@ def scan(
     record: bool,
     in_process: bool,
 ) -> None:
-    """Give every file of a catalogue its verdict, in a report that a broken-off run continues.
+    """Verify every file of a catalogue; a report continues an interrupted run.
 
     FILE is a file, a folder, a pattern like 'music/**/*.flac' or an address like s3://bucket/music.
     Exit code 0 when all was examined, whatever was found; 3 if files could not be read.

@@ -344,7 +344,8 @@ def test_an_output_without_a_score_has_no_stems(fresh):
             TAGS, duration_s=4, seed=2, model="facebook/musicgen-small"
         )
     )
-    for ask in (fresh.stems, fresh.score, fresh.score_file):
+    session = as_owner(fresh)
+    for ask in (session.generation.stems, session.outputs.score, session.outputs.score_file):
         with pytest.raises(UsageError, match="has no score"):
             ask(hub.output_id)
 

@@ -95,7 +95,7 @@ def test_killed_between_entry_and_file_the_next_start_completes_it_and_says_so(
             os.kill(os.getpid(), 9)
 
         Workspace.release = killed
-        as_owner(faults).generation.create(tmp_path, 1, acknowledge)
+        faults.generate(tmp_path, 1, acknowledge)
 
     lines, status = faults.in_child(child)
     assert (lines, status) == ([], 9)
@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, folder):
     def child(acknowledge):
         faults.obey_permissions()
         (tmp_path / "home" / folder).chmod(0o555)
-        as_owner(faults).generation.create(tmp_path, 1, acknowledge)
+        faults.generate(tmp_path, 1, acknowledge)
 
     lines, status = faults.in_child(child)
     (tmp_path / "home" / folder).chmod(0o755)
@@ -199,9 +199,7 @@ def test_two_processes_on_one_database(studio, database_location):
     reports: list = [None, None]
 
     def run(number):
-        reports[number] = faults.in_child(
-            lambda ok: as_owner(faults).generation.create(folder, 3, ok)
-        )
+        reports[number] = faults.in_child(lambda ok: faults.generate(folder, 3, ok))
 
     threads = [threading.Thread(target=run, args=(number,)) for number in (0, 1)]
     for thread in threads:

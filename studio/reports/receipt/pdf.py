@@ -191,7 +191,7 @@ class _Page:
             self._gap(3)
 
     def _recognition(self) -> None:
-        self._heading("By what it is recognised")
+        self._heading("How to recognise this recording")
         top, label = self._y, _MARGIN + 92
         width = _WIDTH - _MARGIN - _QR - 18 - label
         for name, value in self._receipt.marks:

@@ -232,7 +232,12 @@ def create_v1(
         """The record of an output: request, consent, seal, model, digest, credits."""
         return record_of(of_output(output_id, mine.outputs.get))
 
-    @app.get("/outputs/{output_id}/audio", tags=["outputs"], response_class=FileResponse)
+    @app.get(
+        "/outputs/{output_id}/audio",
+        tags=["outputs"],
+        response_class=Response,
+        responses=_content(*MEDIA_TYPES.values()),
+    )
     def audio(mine: Mine, output_id: str) -> FileResponse:
         """The file that was handed out, byte for byte."""
         path = of_output(output_id, mine.outputs.audio_file)
@@ -248,7 +253,12 @@ def create_v1(
         """The offline proof that the release is in the ledger."""
         return dict(of_output(output_id, mine.outputs.proof))
 
-    @app.get("/outputs/{output_id}/score.mid", tags=["outputs"])
+    @app.get(
+        "/outputs/{output_id}/score.mid",
+        tags=["outputs"],
+        response_class=Response,
+        responses=_content("audio/midi"),
+    )
     def score(mine: Mine, output_id: str) -> Response:
         """The score as a MIDI file with title, id and credits; 404 where there is none."""
         made = of_output(output_id, mine.outputs.score_file)
@@ -261,7 +271,12 @@ def create_v1(
             },
         )
 
-    @app.get("/outputs/{output_id}/receipt", tags=["outputs"])
+    @app.get(
+        "/outputs/{output_id}/receipt",
+        tags=["outputs"],
+        response_class=Response,
+        responses=_content("text/html", "application/pdf"),
+    )
     def receipt(
         mine: Mine,
         output_id: str,
@@ -293,6 +308,7 @@ def create_v1(
     @app.post(
         "/verifications",
         tags=["desk"],
+        responses=_content("application/json", "text/html", "text/csv"),
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -361,7 +377,12 @@ def create_v1(
         """Every rights holder with its key."""
         return [holder.to_json() for holder in mine.consent.holders()]
 
-    @app.get("/consent/holders/{holder_id}/statement", tags=["consent"])
+    @app.get(
+        "/consent/holders/{holder_id}/statement",
+        tags=["consent"],
+        response_class=Response,
+        responses=_content(*_STATEMENT_TYPES.values()),
+    )
     def statement(
         mine: Mine,
         holder_id: str,
@@ -457,7 +478,12 @@ def create_v1(
         events = mine.security.newest(limit=limit, before=before, event=event)
         return [found.to_json() for found in events]
 
-    @app.get("/audit/export", tags=["audit"])
+    @app.get(
+        "/audit/export",
+        tags=["audit"],
+        response_class=Response,
+        responses=_content("application/x-ndjson"),
+    )
     def export_audit(mine: Mine) -> Response:
         """Every security event kept, one JSON object a line; the last says if the log is sound."""
         lines = mine.security.export()
@@ -469,3 +495,8 @@ def create_v1(
 
     allow_head(app)
     return app
+
+
+def _content(*types: str) -> dict[int | str, dict[str, Any]]:
+    """For the description: in which media types a route answers."""
+    return {200: {"content": {media_type: {} for media_type in types}}}

@@ -1,5 +1,4 @@
-"""Who is at the door: every request gets an :class:`~studio.accounts.permissions.Actor`, or goes
-no further.
+"""Sign-in: every request gets an :class:`~studio.accounts.permissions.Actor`, or is refused.
 
 It stands in front of the page and of every route, because Gradio's own sign-in covers Gradio's
 routes only. A studio without accounts belongs to whoever sits at the machine: everyone is

@@ -110,7 +110,7 @@ def signed_in_line(actor: Actor) -> str:
     if actor is LOCAL_OWNER:
         return (
             '<p class="who-line"><b>Single-user mode.</b> Whoever sits at this machine may do '
-            "everything. The first account makes signing in a must.</p>"
+            "everything. Once one account exists, sign-in is required.</p>"
         )
     others = ",".join(
         f'button[data-tab-id="{tab}"]' for right, tab in _TABS.items() if not actor.may(right)

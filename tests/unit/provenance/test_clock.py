@@ -11,7 +11,6 @@ from studio.provenance.ledger import clock as clocks
 from studio.provenance.ledger import log as module
 from studio.provenance.ledger.clock import ClockError
 from studio.provenance.ledger.log import Ledger
-from tests.support.studios import as_owner
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 TEN_YEARS = timedelta(days=3652)
@@ -104,17 +103,17 @@ def ahead(ledger, clock, monkeypatch):
 def test_a_repair_lets_time_go_on(ahead, clock):
     held = ahead.append("refusal", {"before": "the repair"})
     assert held.at.year == 2036, "the control: time in the ledger stands still"
-    repair = as_owner(ahead).consent.repair_clock()
+    repair = ahead.repair_clock()
     assert repair.at.year == 2026
     assert (repair.body["first"], repair.body["last"]) == (1, ahead.size() - 2)
     assert repair.body["held_as"] == ahead.entry(0).to_json()["at"]
     after = ahead.append("refusal", {"after": "the repair"})
     assert after.at.year == 2026
-    audit = as_owner(ahead).verification.verify()
+    audit = ahead.verify()
     assert audit.ok
     assert audit.clock_set_back == (3,), "the entry of the kind clock, and none after the repair"
     with pytest.raises(UsageError, match="nothing to repair"):
-        as_owner(ahead).consent.repair_clock()
+        ahead.repair_clock()
 
 
 def test_there_is_nothing_to_repair_in_a_sound_ledger(ledger):
