@@ -186,6 +186,8 @@ def test_audio_needs_the_claim_that_a_page_was_given(visit, served, made):
     for path in (served.home / "outputs").iterdir():
         audio = visit.page.request.get(f"{served.url}/outputs/{path.stem}/audio")
         assert audio.status == 404
+        outline = visit.page.request.get(f"{served.url}/outputs/{path.stem}/peaks")
+        assert outline.status == 404
 
 
 def test_work_and_outputs_come_back_on_any_page(visit, served, browser, made):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.accounts.permissions import Permission
 from studio.app.library import LibraryView, Listed, search
+from studio.app.outline import outline
 from studio.app.use_cases.base import UseCases, requires, requires_output
 from studio.core.errors import UsageError
 
@@ -174,6 +175,16 @@ class Outputs(UseCases):
         path = releases.file_of(releases.get(output_id))
         studio.security_log().record("download", subject=output_id)
         return path
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
+    def peaks(self, studio: Container, output_id: str) -> tuple[int, ...]:
+        """The outline of an output's sound: the peak (0 to 100) of each of 300 equal parts.
+
+        Raises as :meth:`audio_file` does; looking at it is no download.
+        """
+        releases = studio.releases()
+        releases.require_distribution(output_id)
+        return outline(releases.file_of(releases.get(output_id)))
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
     def score(self, studio: Container, output_id: str) -> Score:

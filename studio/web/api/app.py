@@ -135,6 +135,18 @@ def create_api(
         except StudioError as exc:
             raise _refused(exc) from exc
 
+    @app.get("/outputs/{output_id}/peaks")
+    def peaks(
+        request: Request, output_id: str, claim: Annotated[str, Query(max_length=64)] = ""
+    ) -> list[int]:
+        actor = _admitted(request, output_id)
+        if actor is LOCAL_OWNER and not claims.accepts(output_id, claim):
+            raise HTTPException(404, _NOT_FOUND)
+        try:
+            return list(gateway.session(actor).outputs.peaks(output_id))
+        except StudioError as exc:
+            raise _refused(exc) from exc
+
     @app.get("/outputs/{output_id}/audio")
     def audio(
         request: Request, output_id: str, claim: Annotated[str, Query(max_length=64)] = ""
