@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsentThenNow", "Match", "Verdict", "Verifier", "VerifyReport"]
 
+_LONGER = "The Verify tab and `studio verify` examine recordings of up to 12 hours."
+
 OnRead = Callable[[float], None]
 """Told the seconds of audio that were read; may raise to stop the work."""
 
@@ -175,7 +177,7 @@ class Verifier:
             return VerifyReport(
                 verdict=Verdict.UNREADABLE,
                 explanation=(
-                    f"The file is over a limit of this page or service: {why}"
+                    f"The file is over a limit of this page or service: {why}. {_LONGER}"
                     if isinstance(exc, AudioTooLongError)
                     else f"The file could not be decoded: {why}"
                 ),

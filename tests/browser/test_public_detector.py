@@ -73,3 +73,32 @@ def test_a_stranger_without_scripts_gets_each_grade(
     assert profile.cookies() == []
     assert hosts == {served.url.removeprefix("http://")}
     profile.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_breaks_a_rule_of_accessibility(public, served, browser, tmp_path, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    profile = browser.browser.new_context(color_scheme=scheme, bypass_csp=True)
+    page = profile.new_page()
+    (tmp_path / "text.mp3").write_text("no music")
+    found = {}
+    page.goto(f"{public[0].url}/detect")
+    found["form"] = Axe().run(page).response["violations"]
+    page.get_by_label("Recording").set_input_files(tmp_path / "text.mp3")
+    page.get_by_role("button", name="Examine").click()
+    page.get_by_role("heading", level=1, name="This recording").wait_for()
+    found["answer"] = Axe().run(page).response["violations"]
+    page.goto(f"{served.url}/cases")
+    page.get_by_label("Reference number").fill("R-1")
+    page.get_by_label("Title").fill(f"In {scheme}")
+    found["cases"] = Axe().run(page).response["violations"]
+    page.get_by_role("button", name="Open").click()
+    page.get_by_role("heading", level=1, name="R-1").wait_for()
+    found["case"] = Axe().run(page).response["violations"]
+    page.goto(f"{served.url}/api/v1/docs")
+    found["reference"] = Axe().run(page).response["violations"]
+    profile.close()
+    assert {name: [each["id"] for each in faults] for name, faults in found.items()} == {
+        name: [] for name in found
+    }
