@@ -84,10 +84,6 @@ class Scramble:
         signs = 1 - 2 * bits[seconds, chip].astype(np.float32)
         return cls(signs, seconds, seconds * count + chip, count)
 
-    @property
-    def period_s(self) -> int:
-        return SCRAMBLE_PERIOD_S
-
     def __len__(self) -> int:
         return len(self.seconds)
 

@@ -15,7 +15,6 @@ from studio.core.errors import UsageError
 
 if TYPE_CHECKING:
     from studio.app.container import Container
-    from studio.consent.administration import Distribution
     from studio.generation.lineage import FamilyTree
     from studio.generation.renditions import ScoreFile
     from studio.music.composer.score import Score
@@ -102,11 +101,6 @@ class Outputs(UseCases):
         return disclosure_of(studio.releases().get(output_id), names)
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
-    def distribution(self, studio: Container, output_id: str) -> Distribution:
-        """Whether an output may be handed out, or a revocation stops it."""
-        return studio.registrar().distribution(output_id)
-
-    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
     def proof(
         self, studio: Container, output_id: str, *, disclose: bool = False
     ) -> Mapping[str, Any]:
@@ -145,11 +139,6 @@ class Outputs(UseCases):
         """Let the public detector tell the title and credits of an output, or no longer."""
         release = studio.releases().get(output_id)
         studio.publications().change(release.output_id, public=public)
-
-    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
-    def is_public(self, studio: Container, output_id: str) -> bool:
-        """Whether the public detector tells the title and credits of an output."""
-        return studio.releases().is_public(output_id)
 
     @requires(Permission.RECORDS)
     def manifest(self, studio: Container, output_id: str) -> bytes:

@@ -3,8 +3,8 @@
 >>> rows = [Row("refuse", "plain", "ABBA summer"), Row("allow", "title", "Cabbage summer")]
 >>> from studio.consent.name_screen.screen import NameScreen
 >>> result = measure(NameScreen(["ABBA"]), rows)
->>> result.recall, result.false_refusals
-(1.0, 0.0)
+>>> (result.refused, result.to_refuse), (result.wrongly_refused, result.to_allow)
+((1, 1), (0, 1))
 """
 
 from __future__ import annotations
@@ -54,14 +54,6 @@ class Result:
     def wrongly_refused(self) -> int:
         """Of the texts to allow."""
         return sum(row.expected == "allow" for row in self.wrong)
-
-    @property
-    def recall(self) -> float:
-        return self.refused / self.to_refuse if self.to_refuse else 1.0
-
-    @property
-    def false_refusals(self) -> float:
-        return self.wrongly_refused / self.to_allow if self.to_allow else 0.0
 
     def of(self, kind: str) -> Result:
         return Result(

@@ -106,10 +106,6 @@ class ModelConfig(BaseModel):
             raise ValueError("a house model is decoded exactly; leave precision out")
         return self
 
-    def permits(self, use: str) -> bool:
-        """Whether the licence of the weights permits this use."""
-        return use in self.licence_uses
-
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -340,10 +339,6 @@ class Catalogue:
     def seconds(self, split: Split | None = None) -> float:
         """Total length in seconds."""
         return sum(t.samples for t in self.tracks(split)) / self.rate
-
-    def tag_counts(self, split: Split | None = None) -> Counter[str]:
-        """Number of tracks per tag id."""
-        return Counter(tag for t in self.tracks(split) for tag in t.tags)
 
 
 def _lines(tracks: Iterable[Track]) -> str:

@@ -154,7 +154,6 @@ def test_a_rendered_catalogue_opens_with_its_samples_mapped(rendered):
     assert samples.dtype == np.int16
     assert len(samples) == track.samples == round(track.duration_s * catalogue.rate)
     assert catalogue.seconds() == pytest.approx(sum(t.duration_s for t in catalogue.tracks()))
-    assert sum(catalogue.tag_counts().values()) == 12
     for track in catalogue.tracks():
         catalogue.verify(track)
     assert not list(rendered.rglob("*.part"))

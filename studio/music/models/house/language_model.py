@@ -22,7 +22,6 @@ Published relatives: MusicGen (arXiv:2306.05284), MusicGen-Stem (arXiv:2501.0175
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -365,8 +364,3 @@ def delayed(tokens: Tensor, nothing: int) -> Tensor:
         these = slice(q * len(STEMS), (q + 1) * len(STEMS))
         out[:, these, 1 + q : 1 + q + frames] = tokens[:, these]
     return out
-
-
-def parameter_count(lm: LMModel) -> int:
-    """Number of weights."""
-    return sum(math.prod(p.shape) for p in lm.parameters())
