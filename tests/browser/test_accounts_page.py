@@ -68,7 +68,7 @@ def test_an_artist_keeps_her_outputs_and_another_cannot_fetch_them(sign_in):
     assert ada.request.get(link).ok
     ada.reload()
     ada.get_by_role("region", name="Your output").first.wait_for()
-    assert ada.get_by_role("button", name="Vary").is_visible()
+    assert ada.get_by_role("button", name="Vary").first.is_visible()
     vera = sign_in("vera").page
     assert vera.request.get(link).status == 403
 

@@ -162,7 +162,7 @@ class CreateForm:
             self.other_lead = gr.Dropdown(
                 choices=[("", "")], value="", label="Another lead", visible=False
             )
-            self.vary = gr.Button("Vary", size="md", min_width=100)
+            self.vary = gr.Button("Vary", size="md", min_width=100, elem_id="vary")
             self.seconds = gr.Slider(
                 minimum=1,
                 maximum=30,
