@@ -14,8 +14,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 import warnings
@@ -48,6 +50,7 @@ _CONNECT_S = 10.0
 _GROW_S = 5.0  # between two looks at the size of the cluster
 _PLACE_S = 60.0  # without any worker, after which the reason is said
 _DEAD_STARTS = 8  # workers in a row that died while they started, before the run is given up
+_SHORT = "/tmp"  # noqa: S108 - made anew, 0700; a longer path is too long for Ray's sockets
 _OBJECTS = 100 * 1024**2  # bytes of shared memory for answers under way, on a cluster of our own
 
 
@@ -111,6 +114,7 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     elif options.address is not None:
         _check_address(options.address)
+    folder = tempfile.mkdtemp(prefix="ray-", dir=_SHORT) if own else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, on what it will do one day
         try:
@@ -126,6 +130,7 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
                 "num_cpus": options.workers or os.cpu_count(),
                 "include_dashboard": False,
                 "object_store_memory": _OBJECTS,
+                "_temp_dir": folder,
             }
             if own
             else {"address": options.address}
@@ -135,6 +140,8 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
         except Exception as exc:
             where = "on this machine" if own else f"at {options.address}"
             told = str(exc).strip().splitlines() or [type(exc).__name__]
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
             raise ScanError(f"no Ray cluster {where}: {told[0][:300]}") from exc
     if not own and os.environ.get("RAY_AUTH_MODE") != "token":
         _logger.warning(
@@ -144,11 +151,18 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
         )
     try:
         yield ray
+    except ScanError as exc:
+        if folder is None:
+            raise
+        kept, folder = folder, None
+        raise ScanError(f"{exc}; Ray's logs are in {kept}") from exc
     finally:
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if _main_thread() else None
         try:
             ray.shutdown()
         finally:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
 
@@ -306,10 +320,7 @@ class _Pool:
         if task is None:
             self._dead_starts += 1
             if self._dead_starts >= _DEAD_STARTS:
-                raise ScanError(
-                    f"{_DEAD_STARTS} workers in a row ended while they started; the logs of Ray "
-                    "(/tmp/ray/session_latest/logs) say why"
-                )
+                raise ScanError(f"{_DEAD_STARTS} workers in a row ended while they started")
         elif task.tries <= self._options.retries:
             self._again.append(task)
         else:
