@@ -142,7 +142,12 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
             told = str(exc).strip().splitlines() or [type(exc).__name__]
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
-            raise ScanError(f"no Ray cluster {where}: {told[0][:300]}") from exc
+            hint = (
+                ""
+                if own
+                else "; a cluster with RAY_AUTH_MODE=token needs it here, too, and the same token"
+            )
+            raise ScanError(f"no Ray cluster {where}: {told[0][:300]}{hint}") from exc
     if not own and os.environ.get("RAY_AUTH_MODE") != "token":
         _logger.warning(
             "the cluster at %s asks for no token: whoever reaches its ports can run anything on "
