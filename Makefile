@@ -54,4 +54,4 @@ bench: $(READY) ## detection rates of the seal under attacks, on the golden clip
 	$(BIN)/watermark bench --out report
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis report
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis report .coverage
