@@ -169,6 +169,21 @@ def test_the_licence_of_a_model_limits_the_use(visit):
     visit.page.get_by_text("tags are granted").wait_for()
 
 
+def test_a_territory_is_typed_by_name_or_code(visit):
+    field = visit.page.get_by_label("Territory", exact=True)
+    for typed, found in (("Germ", "Germany (DE)"), ("(AT)", "Austria (AT)")):
+        field.click()
+        visit.page.keyboard.type(typed)
+        visit.page.get_by_role("option", name=found).wait_for()
+        visit.page.keyboard.press("Enter")
+        panel = visit.page.get_by_role("region", name="Consent for your choice")
+        panel.get_by_text(found.partition(" ")[0].lower()).first.wait_for()
+    field.click()
+    visit.page.keyboard.type("Worldwide")
+    visit.page.keyboard.press("Enter")
+    visit.page.get_by_text("noncommercial use, worldwide").wait_for()
+
+
 def test_cancel_stops_the_work_and_leaves_nothing(visit, served):
     before = served.released()
     visit.page.get_by_label("number input for Duration").fill("60")

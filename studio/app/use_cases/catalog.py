@@ -51,6 +51,14 @@ class Catalog(UseCases):
         return studio.models()
 
     @requires(Permission.BROWSE)
+    def unusable(self, studio: Container) -> Mapping[str, str]:
+        """Models that no music can be made with on this machine: id and why."""
+        from studio.music.models.presence import why_unusable
+
+        reasons = {id_: why_unusable(model) for id_, model in studio.models().items()}
+        return {id_: why for id_, why in reasons.items() if why is not None}
+
+    @requires(Permission.BROWSE)
     def performs_scores(self, studio: Container, model: str) -> bool:
         """Whether a model plays a composed score; False for one that is not configured."""
         return studio.performs_scores(model)

@@ -104,6 +104,17 @@ def test_a_licence_that_forbids_the_use_is_said_once_and_no_tag_is_blamed(tab):
     assert switched[tab.switch]["visible"] is False
 
 
+def test_a_model_that_is_not_here_is_told_before_generate(tab):
+    choice = ("genre/jazz", "", "", "", "noncommercial", "WORLD", "facebook/musicgen-small")
+    changed = tab._on_scope(*choice, request())
+    assert "is not on this machine" in changed[tab.consent]
+    assert changed[tab.generate]["interactive"] is False
+    assert changed[tab.switch]["value"] == "Use House model instead"
+    labels = {id_: label for label, id_ in tab.model.choices}
+    assert labels["facebook/musicgen-small"].endswith("not on this machine")
+    assert labels["house"] == "House model"
+
+
 def test_a_tag_nobody_granted_is_marked(tab):
     changed = tab._on_scope("genre/jazz", "", "", "", "noncommercial", "WORLD", "house", request())
     assert "choral – not granted" in dict(changed[tab.chips["genre"]]["choices"])

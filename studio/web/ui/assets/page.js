@@ -44,6 +44,11 @@
         arrived = true;
         if (location.hash) setTimeout(() => go(location.hash));
     };
+    // What is typed into a list replaces the present choice, as in any list one can type in.
+    addEventListener("focusin", event => {
+        const field = event.target;
+        if (field.matches?.("input[role=combobox], input[role=listbox]")) setTimeout(() => field.select());
+    });
     // A table that has to be scrolled can be scrolled by keyboard.
     const scrollable = () => {
         for (const box of document.querySelectorAll(".table-scroll")) {

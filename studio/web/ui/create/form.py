@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
 import gradio as gr
 
 from studio.accounts.permissions import LOCAL_OWNER
 from studio.app.gateway import Gateway
 from studio.consent import GENERATION_USES
+from studio.consent.types import WORLD
 from studio.core.config import FORMATS
 from studio.core.tags import KINDS
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
@@ -17,7 +21,10 @@ from studio.web.ui.create.sheet import SheetSection
 from studio.web.ui.create.tag_choices import chip_choices, first_usable, objection
 from studio.web.ui.create.takes import MOST_TAKES
 
-__all__ = ["CreateForm", "contributions"]
+if TYPE_CHECKING:
+    from studio.music.models.config import ModelConfig
+
+__all__ = ["CreateForm", "contributions", "model_choices"]
 
 
 class CreateForm:
@@ -64,13 +71,16 @@ class CreateForm:
             )
             with gr.Row():
                 self.territory = gr.Dropdown(
-                    choices=[(name, code) for code, name in territories().items()],
+                    choices=[
+                        (name if code == WORLD else f"{name} ({code})", code)
+                        for code, name in territories().items()
+                    ],
                     value=defaults.territory,
                     label="Territory",
                     min_width=150,
                 )
                 self.model = gr.Dropdown(
-                    choices=[(model.title, model.id) for model in models.values()],
+                    choices=model_choices(models.values(), self._catalog.unusable()),
                     value=defaults.model,
                     label="Model",
                     min_width=150,
@@ -189,6 +199,19 @@ class CreateForm:
             with gr.Column(min_width=160, scale=1, elem_id="bar-words"):
                 gr.HTML('<span id="bar-state"></span>')
                 self.cost = gr.HTML()
+
+
+def model_choices(
+    models: Iterable[ModelConfig], unusable: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Models by title, those that are not on this machine last and named so."""
+    ordered = sorted(models, key=lambda model: model.id in unusable)
+    return [
+        (f"{model.title}{NOT_HERE if model.id in unusable else ''}", model.id) for model in ordered
+    ]
+
+
+NOT_HERE = " – not on this machine"
 
 
 def contributions(*, has_outputs: bool) -> list[tuple[str, str]]:

@@ -124,6 +124,16 @@ class ScopeEvents(CreateForm):
                     value="" if other is None else f"Use {other.title} instead",
                 ),
             }
+        if why := self._catalog.unusable().get(model):
+            other = self._permitted(use)
+            return {
+                self.consent: views.absent_panel(self._catalog.models()[model], why),
+                self.generate: gr.update(interactive=False),
+                self.switch: gr.update(
+                    visible=other is not None,
+                    value="" if other is None else f"Use {other.title} instead",
+                ),
+            }
         decision = self._catalog.decide(tags, use=use, territory=territory, model=model)
         statuses = self._catalog.tag_status(model=model, use=use, territory=territory)
         known = {status.tag.id for status in statuses if status.known_to_model}
@@ -134,10 +144,11 @@ class ScopeEvents(CreateForm):
         }
 
     def _permitted(self, use: str) -> ModelConfig | None:
-        """A model whose licence permits the use, the default one first."""
-        models = self._catalog.models()
-        default = models[self._config.model]
-        return next((m for m in (default, *models.values()) if use in m.licence_uses), None)
+        """A model that is here and whose licence permits the use, the default one first."""
+        models, unusable = self._catalog.models(), self._catalog.unusable()
+        ordered = (models[self._config.model], *models.values())
+        fit = (m for m in ordered if use in m.licence_uses and m.id not in unusable)
+        return next(fit, None)
 
     def _on_switch(
         self,

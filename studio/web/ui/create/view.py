@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STEPS",
+    "absent_panel",
     "consent_panel",
     "cost_line",
     "existing_panel",
@@ -102,6 +103,16 @@ def licence_panel(model: ModelConfig, use: str) -> str:
             f"Its licence ({model.licence}) does not permit {use_words(use)}, whoever consents. "
             "Choose another model or another use.",
         )
+        + "</section>"
+    )
+
+
+def absent_panel(model: ModelConfig, why: str) -> str:
+    """No music can be made with the model here, whatever was granted."""
+    return (
+        '<section class="card" aria-label="Consent for your choice" aria-live="polite">'
+        "<h2>Consent for your choice</h2>"
+        + _banner("warn", f"✗ {model.title} is not on this machine", why)
         + "</section>"
     )
 
