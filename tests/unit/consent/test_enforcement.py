@@ -25,7 +25,9 @@ ALLOWED_RECEIVERS = {
     "pipeline",  # it decides
     "Ed25519PrivateKey", "SigningKey", "cls",  # keys
 }  # fmt: skip
-BUTTONS = {("web/ui/create/tab.py", "self"), ("web/ui/create/form.py", "self")}  # of that name
+BUTTONS = {
+    (f"web/ui/create/{part}.py", "self") for part in ("form", "scope", "tab")
+}  # of that name
 INSIDE_THE_MODEL = ("music/",)
 """Below consent: what the model is made of, its measurement in training, and itself."""
 
