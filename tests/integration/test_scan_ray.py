@@ -156,3 +156,18 @@ def test_an_object_store_is_scanned_by_both_engines(catalogue, tmp_path, monkeyp
     assert found["s3://shop/music/sealed 0.flac"] == "sealed"
     assert found["s3://shop/music/busy.wav"] == "no seal"
     assert found["s3://shop/music/none.wav"] == "there is no such object"
+
+
+def test_a_studio_gives_the_same_verdicts_on_ray(catalogue, tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDIO_HOME", str(tmp_path / "home"))
+    files = [str(catalogue / "music" / name) for name in ("0.wav", "notes.txt", "none.wav")]
+    for engine in ("local", "ray"):
+        options = ("--out", str(tmp_path / f"{engine}.csv"), "--engine", engine, "--jobs", "1")
+        command = [sys.executable, "-m", "studio", "scan", *files, *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
+        assert done.returncode == 3, done.stderr
+        assert "1 not-detected, 2 unreadable" in done.stderr
+    here, there = (
+        sorted((tmp_path / f"{e}.csv").read_text().splitlines()) for e in ("local", "ray")
+    )
+    assert here == there
