@@ -6,6 +6,7 @@
     ├── AudioError                 a file or a waveform cannot be used
     │   ├── UnreadableAudioError   not audio, damaged, empty, or not there
     │   ├── UnsupportedAudioError  audio, but of a kind that is not handled (channels, rate, codec)
+    │   │   └── AudioFormatLimitError  more channels, or another sample rate, than the limits allow
     │   └── AudioTooLongError      over a limit on duration, size, memory or decoding time
     ├── SandboxUnavailableError    the decoding sandbox is not whole here; nothing was decoded
     ├── CarrierError               the carrier cannot hold a seal; nothing was written
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 __all__ = [
     "AudioError",
+    "AudioFormatLimitError",
     "AudioTooLongError",
     "BenchError",
     "CarrierError",
@@ -63,6 +65,10 @@ class UnreadableAudioError(AudioError):
 
 class UnsupportedAudioError(AudioError):
     """Audio of a kind that is not handled: channels, sample rate, codec or format."""
+
+
+class AudioFormatLimitError(UnsupportedAudioError):
+    """More channels, or a higher or lower sample rate, than the limits on decoding allow."""
 
 
 class AudioTooLongError(AudioError):

@@ -9,7 +9,7 @@ grade          is said of
 ============== =====================================================================================
 ours           a watermark of ours on its own content (``sealed``, ``excerpt``)
 nothing-found  ``not-detected``
-cannot-say     every other verdict, and a file that is unreadable, too long, too short or silent
+cannot-say     every other verdict; a file that is unreadable, over a limit, too short or silent
 ============== =====================================================================================
 """
 
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.consent.types import format_instant
+from studio.core.errors import BeyondLimitsError
 from studio.provenance.credentials.reading import CredentialState
 from studio.verification.explanation import NAMED_FROM_S, TOO_QUIET_PEAK
 from studio.verification.parts import PartKind
@@ -66,6 +67,7 @@ class Reason(StrEnum):
     EVIDENCE = "evidence"  # signs of ours, and not enough of them
     UNREADABLE = "unreadable"
     TOO_LONG = "too-long"
+    FORMAT = "format"  # too many channels, or a sample rate that is not handled
     TOO_SHORT = "too-short"
     TOO_QUIET = "too-quiet"
 
@@ -162,15 +164,22 @@ class PublicDetector:
             peaks.append(recording.peak)
             opened(recording)
 
-        report = self._studio.examiner().examine(
-            path,
-            record=False,
-            others=False,
-            limits=self._limits(),
-            max_values=_MAX_VALUES,
-            progress=progress,
-            opened=look,
-        )
+        from watermark.errors import AudioFormatLimitError
+
+        try:
+            report = self._studio.examiner().examine(
+                path,
+                record=False,
+                others=False,
+                limits=self._limits(),
+                max_values=_MAX_VALUES,
+                progress=progress,
+                opened=look,
+            )
+        except BeyondLimitsError as exc:
+            of_format = isinstance(exc.__cause__, AudioFormatLimitError)
+            reason = Reason.FORMAT if of_format else Reason.TOO_LONG
+            return PublicAnswer(Grade.CANNOT_SAY, reason)
         return self._answer(report, max(peaks, default=1.0))
 
     def _limits(self) -> DecodeLimits:
@@ -187,8 +196,7 @@ class PublicDetector:
 
     def _answer(self, report: VerifyReport, peak: float) -> PublicAnswer:
         if report.verdict is Verdict.UNREADABLE:
-            reason = Reason.TOO_LONG if report.too_long else Reason.UNREADABLE
-            return PublicAnswer(Grade.CANNOT_SAY, reason)
+            return PublicAnswer(Grade.CANNOT_SAY, Reason.UNREADABLE)
         answer = self._graded(report, peak)
         # "Recovered" is said of what our ledger has; a stranger is told what is in the file.
         state, signer = report.c2pa.get("state", "absent"), report.c2pa.get("signer")

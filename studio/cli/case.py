@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from studio.cli.caller import open_as_caller
-from studio.cli.output import DONE, NEGATIVE, emit, json_option, read_bytes
-from studio.core.errors import UsageError
+from studio.cli.output import DONE, NEGATIVE, UNREADABLE, emit, json_option, read_bytes
+from studio.core.errors import BeyondLimitsError, UsageError
 from watermark.cli.numbers import Count
 from watermark.cli.paths import INPUT, OutputFile
 from watermark.cli.process import printable
@@ -71,7 +71,8 @@ def show(case_id: str, as_json: bool) -> None:
 def add(ctx: click.Context, case_id: str, files: tuple[Path, ...], as_json: bool) -> None:
     """Examine FILES for a case; each verdict is recorded in the ledger.
 
-    Files of hours are examined. Exit code 1 if one is not wholly explained as ours.
+    Files of hours are examined. Exit code 1 if one is not wholly explained as ours, 3 if one is
+    over a limit on what is examined; nothing is recorded of that one.
     """
     from watermark.audio.waveform import STREAM_LIMITS
 
@@ -81,11 +82,16 @@ def add(ctx: click.Context, case_id: str, files: tuple[Path, ...], as_json: bool
         unfiltered = session.config.uploads.allow_unfiltered
         limits = replace(STREAM_LIMITS, isolated=True, unfiltered=unfiltered)
         for file in files:
-            found = session.cases.examine(case_id, file, name=file.name, limits=limits)
+            try:
+                found = session.cases.examine(case_id, file, name=file.name, limits=limits)
+            except BeyondLimitsError as exc:
+                click.echo(f"studio: {printable(file.name)}: {exc}", err=True)
+                code = UNREADABLE
+                continue
             newest = found.examinations[-1]
             click.echo(f"{newest.number}  {printable(file.name)}: {newest.verdict}", err=as_json)
             if newest.verdict not in ("sealed", "excerpt"):
-                code = NEGATIVE
+                code = max(code, NEGATIVE)
     if as_json:
         emit(found.to_json())
     ctx.exit(code)

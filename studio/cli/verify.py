@@ -18,7 +18,7 @@ import click
 from studio.accounts.permissions import Permission
 from studio.cli.caller import open_as_caller
 from studio.cli.output import DONE, FAILED, NEGATIVE, UNREADABLE, emit, json_option, write_output
-from studio.core.errors import FileAbsentError, StudioError, UsageError
+from studio.core.errors import BeyondLimitsError, FileAbsentError, StudioError, UsageError
 from watermark.batch.files import Column
 from watermark.batch.pool import Failure, Report
 from watermark.cli.batch import (
@@ -111,7 +111,8 @@ def verify(
                     click.echo(f"studio: {printable(Path(file).name)}: {answer.why}", err=True)
                     if as_json:
                         emit({**failure_record(file, answer), "file": printable(file)})
-                    code = max(code, UNREADABLE if isinstance(answer, _Absent) else FAILED)
+                    unread = isinstance(answer, _Absent | _Beyond)
+                    code = max(code, UNREADABLE if unread else FAILED)
                     continue
                 if as_json:
                     emit(answer.to_json())
@@ -205,6 +206,8 @@ def _work(session: Session, record: bool, in_process: bool) -> _Work:
         except FileAbsentError as exc:
             told = str(exc).removeprefix(f"{Path(file).name}: ")
             return _Absent(told.removesuffix(", or it is no longer here"))
+        except BeyondLimitsError as exc:
+            return _Beyond(str(exc), kind=type(exc.__cause__).__name__)
         except StudioError as exc:  # not this file's fault: the run ends
             return exc
 
@@ -213,6 +216,10 @@ def _work(session: Session, record: bool, in_process: bool) -> _Work:
 
 class _Absent(Failure):
     """A named file that is not there or may not be read; the others are examined."""
+
+
+class _Beyond(Failure):
+    """A file over a limit on what is examined: no verdict. ``kind`` names the limit's error."""
 
 
 def _record_of(file: str, answer: VerifyReport | StudioError | Failure) -> dict[str, Any]:

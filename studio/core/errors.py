@@ -5,6 +5,8 @@
     StudioError
     ├── ConfigError            a configuration file is missing or wrong
     ├── UsageError             the request itself is not possible (duration, format, tags)
+    │   ├── FileAbsentError    a named file is not there or may not be read
+    │   ├── BeyondLimitsError  a recording is over a limit on what is examined; it was not
     │   ├── UnknownTagError
     │   └── OutputGoneError    the record of an output remains, its file does not
     ├── ConsentRefusedError    no grant covers the request
@@ -40,6 +42,7 @@ from __future__ import annotations
 __all__ = [
     "AccessDeniedError",
     "AudiocraftMissingError",
+    "BeyondLimitsError",
     "CheckpointError",
     "ConfigError",
     "ConsentFileError",
@@ -84,6 +87,10 @@ class UsageError(StudioError):
 
 class FileAbsentError(UsageError):
     """A named file is not there or may not be read: nothing can be said about its sound."""
+
+
+class BeyondLimitsError(UsageError):
+    """A recording is over a limit on what is examined, so nothing can be said about its sound."""
 
 
 class UnknownTagError(UsageError):

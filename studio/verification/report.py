@@ -171,7 +171,6 @@ class VerifyReport:
     )
     registered: int | None = None  # outputs that were searched
     notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart
-    too_long: bool = False  # over a limit on length, size or time: nothing was found out
     recorded: Mapping[str, Any] | None = None  # the ledger entry of this verdict: entry, hash, at
 
     @property

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from studio.consent import ConsentPolicy, Reason
 from studio.consent.types import format_instant
 from studio.core.config import StudioConfig
-from studio.core.errors import DecodingRefusedError, FileAbsentError
+from studio.core.errors import BeyondLimitsError, DecodingRefusedError, FileAbsentError
 from studio.verification import explanation
 from studio.verification.evidence import Examiner
 from studio.verification.parts import Evidence, Part, PartKind
@@ -37,10 +37,9 @@ if TYPE_CHECKING:
     from studio.provenance.sealer import Sealer
     from watermark.audio.waveform import DecodeLimits, Waveform
     from watermark.detection.detect import Detection
+    from watermark.errors import AudioError
 
 __all__ = ["ConsentThenNow", "Match", "Verdict", "Verifier", "VerifyReport"]
-
-_LONGER = "The Verify tab and `studio verify` examine recordings of up to 12 hours."
 
 OnRead = Callable[[float], None]
 """Told the seconds of audio that were read; may raise to stop the work."""
@@ -62,12 +61,15 @@ _RANK = (
     Verdict.SEALED,
     Verdict.EXCERPT,
     Verdict.TRANSPLANTED,
+    Verdict.SEAL_ONLY,
     Verdict.UNSEALED_COPY,
     Verdict.FOREIGN_SEAL,
     Verdict.NOT_DETECTED,
     Verdict.UNREADABLE,
 )
 """Of the verdicts on several audio streams of a file, the first of these is the file's."""
+
+_NOTHING_FOUND = frozenset({Verdict.NOT_DETECTED, Verdict.UNREADABLE})
 
 
 class Verifier:
@@ -113,7 +115,8 @@ class Verifier:
         :class:`~studio.core.errors.ModelError`: without registry or detector there is no verdict
         at all; nor without a sandbox to decode in:
         :class:`~studio.core.errors.DecodingRefusedError`; nor on a file that is not there:
-        :class:`~studio.core.errors.FileAbsentError`.
+        :class:`~studio.core.errors.FileAbsentError`; nor on one over a limit:
+        :class:`~studio.core.errors.BeyondLimitsError`.
         """
         bounds = limits or self._upload_limits()
         if limits is None and max_values is None:
@@ -121,17 +124,26 @@ class Verifier:
         room = Room(max_values)
         best, streams = self._verify_stream(source, bounds, progress, room, opened)
         reports = [best]
+        beyond: dict[int, BeyondLimitsError] = {}
         for number in range(bounds.stream + 1, streams):
             bounds_of = replace(bounds, stream=number)
-            reports.append(self._verify_stream(source, bounds_of, progress, room, opened)[0])
+            try:
+                reports.append(self._verify_stream(source, bounds_of, progress, room, opened)[0])
+            except BeyondLimitsError as exc:
+                beyond[number - bounds.stream] = exc
+                reports.append(best)  # keeps the numbers; it is not looked at
         if len(reports) == 1:
             return best
-        ranked = sorted(range(len(reports)), key=lambda n: _RANK.index(reports[n].verdict))
-        best, *_ = (reports[n] for n in ranked)
+        examined = [n for n in range(len(reports)) if n not in beyond]
+        ranked = sorted(examined, key=lambda n: _RANK.index(reports[n].verdict))
+        best = reports[ranked[0]]
+        if beyond and best.verdict in _NOTHING_FOUND:  # what was not examined may hold it
+            raise next(iter(beyond.values()))
         notes = [
             *best.notes,
             f"{streams} audio streams; this is the verdict on stream "
             f"{bounds.stream + ranked[0] + 1}",
+            *(f"audio stream {bounds.stream + n + 1}: not examined, {beyond[n]}" for n in beyond),
         ]
         for n in ranked[1:]:
             matched = reports[n].release
@@ -148,7 +160,12 @@ class Verifier:
         opened: OnOpened | None,
     ) -> tuple[VerifyReport, int]:
         """The report on one audio stream of a file, and how many the file has."""
-        from watermark.errors import AudioError, AudioTooLongError, SandboxUnavailableError
+        from watermark.errors import (
+            AudioError,
+            AudioFormatLimitError,
+            AudioTooLongError,
+            SandboxUnavailableError,
+        )
 
         name = None if isinstance(source, bytes) else Path(source).name
         told = progress or (lambda _seconds: None)
@@ -165,6 +182,9 @@ class Verifier:
             evidence = examiner.examine(recording)
         except SandboxUnavailableError as exc:  # nothing about the file, so no verdict on it
             raise DecodingRefusedError(str(exc)) from exc
+        except (AudioTooLongError, AudioFormatLimitError) as exc:
+            # A limit of ours says nothing about the sound either.
+            raise BeyondLimitsError(_beyond(exc, limits)) from exc
         except (AudioError, OSError) as exc:
             if not isinstance(source, bytes) and not Path(source).exists():
                 # A file that is gone says nothing about its sound, so there is no verdict on it.
@@ -176,15 +196,10 @@ class Verifier:
             why = exc.strerror or "unreadable" if isinstance(exc, OSError) else str(exc)
             return VerifyReport(
                 verdict=Verdict.UNREADABLE,
-                explanation=(
-                    f"The file is over a limit of this page or service: {why}. {_LONGER}"
-                    if isinstance(exc, AudioTooLongError)
-                    else f"The file could not be decoded: {why}"
-                ),
+                explanation=f"The file could not be decoded: {why}",
                 file=name,
                 error=why,
                 sha256=_digest(source, limits.max_bytes),
-                too_long=isinstance(exc, AudioTooLongError),
             ), 1
         report = replace(
             self._judge(evidence, recording),
@@ -356,3 +371,22 @@ def _others(
     """The outputs beside the main one, in the order in which they stand in the file."""
     ids = dict.fromkeys(part.output_id for part in parts if part.output_id != main)
     return tuple(MatchedOutput(releases[key], consents[key]) for key in ids)
+
+
+def _beyond(error: AudioError, limits: DecodeLimits) -> str:
+    """Which limit a file is over, and how it can be examined nevertheless."""
+    from watermark.audio.waveform import STREAM_LIMITS
+    from watermark.errors import AudioFormatLimitError
+
+    why = str(error).split(": ", 1)[-1]  # without the name, which may be that of an upload
+    if isinstance(error, AudioFormatLimitError):
+        todo = "Convert it to one or two channels at 44.1 or 48 kHz and examine the copy."
+    elif limits.max_duration_s < STREAM_LIMITS.max_duration_s:
+        todo = (
+            f"Recordings of up to {limits.max_duration_s / 60:g} minutes are examined here; the "
+            "Verify tab of the page and `studio verify` on the command line take up to "
+            f"{STREAM_LIMITS.max_duration_s / 3600:g} hours."
+        )
+    else:
+        todo = "Cut out the part that you suspect, and examine that."
+    return f"the recording was not examined, there is no verdict on it: {why}. {todo}"

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from studio.core.errors import (
     AccessDeniedError,
+    BeyondLimitsError,
     ConsentFileError,
     ConsentRefusedError,
     DecodingRefusedError,
@@ -54,6 +55,7 @@ _ANSWERS: tuple[tuple[type[StudioError], int, str], ...] = (
     (RequestRefusedError, 409, "declined"),
     (UploadTooLargeError, 413, "too-large"),
     (WrongBodyError, 415, "wrong-body"),
+    (BeyondLimitsError, 413, "beyond-limits"),
     (UsageError, 422, "impossible"),
     (ProofError, 422, "not-proven"),
     (UnreadableProofError, 422, "no-proof"),

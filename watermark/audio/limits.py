@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.audio.channels import Layout
-from watermark.errors import AudioTooLongError, UnreadableAudioError, UnsupportedAudioError
+from watermark.errors import AudioFormatLimitError, AudioTooLongError, UnreadableAudioError
 
 __all__ = [
     "AudioInfo",
@@ -141,11 +141,11 @@ class Guard:
     def check_format(self, channels: int, rate: int) -> None:
         limits = self.limits
         if not 1 <= channels <= limits.max_channels:
-            raise UnsupportedAudioError(
+            raise AudioFormatLimitError(
                 f"{self.name}: {channels} channels; 1 to {limits.max_channels} are handled"
             )
         if not limits.min_rate <= rate <= limits.max_rate:
-            raise UnsupportedAudioError(
+            raise AudioFormatLimitError(
                 f"{self.name}: sample rate {rate} Hz; "
                 f"{limits.min_rate} to {limits.max_rate} Hz are handled"
             )

@@ -45,6 +45,7 @@ from watermark.audio.decoding import (
 )
 from watermark.errors import (
     AudioError,
+    AudioFormatLimitError,
     AudioTooLongError,
     SandboxUnavailableError,
     UnreadableAudioError,
@@ -73,7 +74,13 @@ _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 _ERRORS = {
-    kind.__name__: kind for kind in (AudioTooLongError, UnreadableAudioError, UnsupportedAudioError)
+    kind.__name__: kind
+    for kind in (
+        AudioFormatLimitError,
+        AudioTooLongError,
+        UnreadableAudioError,
+        UnsupportedAudioError,
+    )
 }
 _BATCH_VALUES = 2**18  # samples times channels sent at a time, 1 MiB
 _MAX_BATCH = 2**24  # no message of a child is longer, bytes

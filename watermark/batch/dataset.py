@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from watermark.batch.files import Column, plain, pyarrow
-from watermark.errors import ScanError
+from watermark.errors import AudioFormatLimitError, AudioTooLongError, ScanError
 
-__all__ = ["PARTITION", "check_folder", "write_dataset"]
+__all__ = ["PARTITION", "check_folder", "outcome_of", "write_dataset"]
 
 PARTITION = "verdict"
-"""The column by which a dataset is split; ``unreadable`` where there is no verdict."""
+"""The column by which a dataset is split; see :func:`outcome_of` for where there is no verdict."""
+
+_OVER_LIMITS = frozenset({AudioFormatLimitError.__name__, AudioTooLongError.__name__})
 
 _ROWS = 10_000  # in memory at a time
 _FILE_ROWS = 500_000  # of one Parquet file
@@ -51,7 +53,7 @@ def write_dataset(
     """Write the rows below ``folder``, in place of an earlier dataset.
 
     Args:
-        rows: of the table; the verdict of one with an ``error`` is ``unreadable``.
+        rows: of the table; one with an ``error`` has no verdict: :func:`outcome_of`.
         columns: of the table; their meaning is kept in the schema.
         folder: made, or an earlier dataset.
 
@@ -98,9 +100,20 @@ def write_dataset(
         raise
 
 
+def outcome_of(record: Mapping[str, Any]) -> str:
+    """The verdict of a record; ``over-limits`` or ``unreadable`` for one with an ``error``.
+
+    >>> outcome_of({"error": "longer than 43200 s of audio", "kind": "AudioTooLongError"})
+    'over-limits'
+    """
+    if "error" not in record:
+        return str(record["verdict"])
+    return "over-limits" if record.get("kind") in _OVER_LIMITS else "unreadable"
+
+
 def _cell(row: Mapping[str, Any], name: str) -> Any:
     if name == PARTITION and "error" in row:
-        return "unreadable"
+        return outcome_of(row)
     return plain(row.get(name))
 
 

@@ -48,10 +48,12 @@ class Failure:
     Attributes:
         why: for people.
         passing: it lies with a machine or a connection, and may be gone at the next try.
+        kind: name of the error behind it, where there is one.
     """
 
     why: str
     passing: bool = False
+    kind: str = "Failure"
 
 
 def in_order(

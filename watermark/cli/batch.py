@@ -187,4 +187,4 @@ class Meter:
 
 def failure_record(file: str, failure: Failure) -> dict[str, Any]:
     """What stands where a file's answer should: the process that examined it gave none."""
-    return {"file": file, "error": failure.why, "kind": "Failure"}
+    return {"file": file, "error": failure.why, "kind": failure.kind}

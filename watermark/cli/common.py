@@ -42,7 +42,7 @@ model_option = click.option(
 
 COLUMNS = {
     "file": Column("text", "the name under which the file was found: a path or an address"),
-    "verdict": Column("text", "sealed, no seal, or, in a dataset, unreadable"),
+    "verdict": Column("text", "sealed, no seal; in a dataset also unreadable, over-limits"),
     "score": Column("number", "of the detector; above the threshold a seal is there"),
     "threshold": Column("number", "that the score has to reach, for this duration"),
     "p_value": Column("number", "share of unsealed music that scores as high"),

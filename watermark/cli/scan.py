@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from watermark.batch.dataset import check_folder, write_dataset
+from watermark.batch.dataset import check_folder, outcome_of, write_dataset
 from watermark.batch.files import FORMATS, Column, Journal, pyarrow, write_table
 from watermark.batch.pool import Failure, Report, in_order
 from watermark.batch.ray_pool import RayOptions, on_ray
@@ -188,10 +188,7 @@ def run_scan(
                 count += 1
         except KeyboardInterrupt:
             stopped = True
-        tally = Counter(
-            "unreadable" if "error" in record else str(record["verdict"])
-            for record in journal.records()
-        )
+        tally = Counter(outcome_of(record) for record in journal.records())
         if kind != ".jsonl":
             write_table(map(row_of, journal.records()), columns, out)
         if settings.dataset is not None:
@@ -206,7 +203,7 @@ def run_scan(
     if stopped:
         click.echo("the same command goes on where this one stopped", err=True)
         return INTERRUPTED
-    return _UNREADABLE if tally["unreadable"] else 0
+    return _UNREADABLE if tally["unreadable"] or tally["over-limits"] else 0
 
 
 def _engine(

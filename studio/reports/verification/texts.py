@@ -160,19 +160,12 @@ READING: Mapping[Verdict, Reading] = {
         "✗",
         "warn",
         "The file could not be read",
-        "It is not audio that can be decoded here, it is damaged, or it is longer or larger than "
-        "is examined here.",
+        "It is not audio that can be decoded here, or it is damaged.",
         "It says nothing about the content.",
     ),
 }
 
 
-_TOO_LONG = (
-    "Examine a part of it: the sections that you suspect, as files of their own.",
-    "`studio verify` on the command line of the studio's machine takes longer and larger files.",
-)
-
-
 def next_steps(report: VerifyReport) -> tuple[str, ...]:
     """What a person with this verdict does now."""
-    return _TOO_LONG if report.too_long else _NEXT_STEPS[report.verdict]
+    return _NEXT_STEPS[report.verdict]

@@ -67,6 +67,8 @@ REASONS = {
     "Opus file.",
     Reason.TOO_LONG: "The recording is too long for this page. Cut out the part you are asking "
     "about.",
+    Reason.FORMAT: "The recording has more channels, or another sample rate, than this page takes. "
+    "Try a stereo file at 44.1 or 48 kHz.",
     Reason.TOO_SHORT: "The recording is too short. Three seconds are the least; ten are better.",
     Reason.TOO_QUIET: "The recording is silent, or nearly so.",
 }

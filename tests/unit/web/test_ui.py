@@ -390,14 +390,6 @@ def test_the_share_of_agreeing_bits_names_no_length_beyond_the_files(report):
     assert " s" not in rows["Message bits that agree"].split("(")[0]
 
 
-def test_a_file_over_a_limit_is_not_sent_for_its_original():
-    long = VerifyReport(Verdict.UNREADABLE, "", "x.wav", error="longer than 1200 s", too_long=True)
-    view = verdict_views.report_view(long)
-    assert "original" not in view
-    assert "Examine a part of it" in view
-    assert "original file" in verdict_views.report_view(replace(long, too_long=False))
-
-
 def test_a_detector_nobody_calibrated_claims_no_rate(report):
     raw = detection(p_value=None, alarms=None, false_positive_rate=None, calibrated_s=None)
     view = verdict_views.report_view(replace(report, detection=raw))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from studio.consent.types import WORLD
 from studio.core.errors import (
     AccessDeniedError,
+    BeyondLimitsError,
     ConsentRefusedError,
     GenerationCancelledError,
     LedgerError,
@@ -361,6 +362,7 @@ _FAILURES: tuple[tuple[type[BaseException], str, str], ...] = (
     (GenerationCancelledError, "", "Cancelled"),
     (CancelledError, "", "Cancelled"),
     (BusyError, "warn", "The studio is busy"),
+    (BeyondLimitsError, "warn", "Not examined: over a limit"),
     (UsageError, "warn", "This request is not possible"),
     (ModelError, "warn", "The model cannot be used"),
     (SealingError, "warn", "Not released: the seal could not be read back"),
