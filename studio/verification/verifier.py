@@ -160,6 +160,7 @@ class Verifier:
         opened: OnOpened | None,
     ) -> tuple[VerifyReport, int]:
         """The report on one audio stream of a file, and how many the file has."""
+        from watermark.audio.limits import source_name
         from watermark.errors import (
             AudioError,
             AudioFormatLimitError,
@@ -184,7 +185,8 @@ class Verifier:
             raise DecodingRefusedError(str(exc)) from exc
         except (AudioTooLongError, AudioFormatLimitError) as exc:
             # A limit of ours says nothing about the sound either.
-            raise BeyondLimitsError(_beyond(exc, limits)) from exc
+            shown = str(exc).removeprefix(f"{source_name(source)}: ")  # the name may be an upload's
+            raise BeyondLimitsError(_beyond(exc, shown, limits)) from exc
         except (AudioError, OSError) as exc:
             if not isinstance(source, bytes) and not Path(source).exists():
                 # A file that is gone says nothing about its sound, so there is no verdict on it.
@@ -373,20 +375,19 @@ def _others(
     return tuple(MatchedOutput(releases[key], consents[key]) for key in ids)
 
 
-def _beyond(error: AudioError, limits: DecodeLimits) -> str:
+def _beyond(error: AudioError, why: str, limits: DecodeLimits) -> str:
     """Which limit a file is over, and how it can be examined nevertheless."""
     from watermark.audio.waveform import STREAM_LIMITS
     from watermark.errors import AudioFormatLimitError
 
-    why = str(error).split(": ", 1)[-1]  # without the name, which may be that of an upload
     if isinstance(error, AudioFormatLimitError):
-        todo = "Convert it to one or two channels at 44.1 or 48 kHz and examine the copy."
+        todo = "Convert it to one or two channels at 44.1 or 48 kHz and examine the copy"
     elif limits.max_duration_s < STREAM_LIMITS.max_duration_s:
         todo = (
             f"Recordings of up to {limits.max_duration_s / 60:g} minutes are examined here; the "
             "Verify tab of the page and `studio verify` on the command line take up to "
-            f"{STREAM_LIMITS.max_duration_s / 3600:g} hours."
+            f"{STREAM_LIMITS.max_duration_s / 3600:g} hours"
         )
     else:
-        todo = "Cut out the part that you suspect, and examine that."
+        todo = "Cut out the part that you suspect, and examine that"
     return f"the recording was not examined, there is no verdict on it: {why}. {todo}"

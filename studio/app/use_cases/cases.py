@@ -57,7 +57,8 @@ class Cases(UseCases):
     ) -> Case:
         """Examine a file; the verdict is recorded in the ledger and kept in the case.
 
-        ``limits`` and ``progress`` are those of ``session.verification.verify``.
+        ``limits`` and ``progress`` are those of ``session.verification.verify``; what it refuses
+        is not put into the case.
         """
         from studio.reports.verification.page import article_of
 

@@ -37,6 +37,9 @@ class Verification(UseCases):
         ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
         unless given; ``max_values`` (samples times channels, of all streams) then is without limit
         unless given. ``progress`` is told the seconds read, and may raise to stop the work.
+
+        Raises :class:`~studio.core.errors.BeyondLimitsError` for a file over a limit: it has no
+        verdict, and no ledger entry.
         """
         return studio.examiner().examine(
             source, record=record, limits=limits, max_values=max_values, progress=progress
