@@ -15,11 +15,12 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from studio.accounts.permissions import Actor, Role
-from studio.core.errors import UsageError
+from studio.core.errors import BeyondLimitsError, UsageError
 from studio.reports.verification.table import COLUMNS
 from studio.verification.report import Verdict, VerifyReport
 from studio.web.examinations import Examinations, ExaminationState
 from studio.web.jobs import JobRunner
+from studio.web.ui.create.view import failure_panel
 from studio.web.ui.verify_tab import rows_of
 from studio.web.uploads import Budget, Uploads
 from tests.support.studios import as_owner
@@ -188,6 +189,19 @@ def test_an_examination_that_takes_too_long_says_so(desk, studio):
     (item,) = desk.ended()
     assert item.state is ExaminationState.FAILED
     assert "longer than 0.1 s" in str(item.failure)
+
+
+def test_a_file_over_a_limit_has_no_verdict_and_its_line_says_so(desk, studio):
+    def refused(source, **_):
+        raise BeyondLimitsError("the recording was not examined, there is no verdict on it: 9 ch")
+
+    studio.examine = refused
+    desk.drop("nine.wav")
+    (item,) = desk.ended()
+    assert (item.state, item.report) == (ExaminationState.FAILED, None)
+    panel = failure_panel(item.failure)
+    assert "Not examined: over a limit" in panel
+    assert "9 ch" in panel
 
 
 def test_samples_are_bounded_and_more_of_them_are_allowed_to_a_long_job(desk, studio):
