@@ -48,7 +48,7 @@ def test_each_role_finds_its_own_tabs(sign_in):
     for name, wanted in (
         ("vera", ["Verify", "Models and limits"]),
         ("reg", ["Consent", "Models and limits"]),
-        ("root", ["Create", "Verify", "Consent", "Accounts", "Models and limits"]),
+        ("root", ["Create", "Library", "Verify", "Consent", "Accounts", "Models and limits"]),
     ):
         page = sign_in(name).page
         page.get_by_role("tab", name=wanted[0], exact=True, selected=True).wait_for()

@@ -110,7 +110,8 @@ def test_a_file_that_is_being_sealed_is_dropped(tmp_path):
         assert len(list(tmp_path.iterdir())) == 3  # the file under its own name is not there
         sealing.send_signal(signal.SIGINT)
         out, said = sealing.communicate(timeout=900)
-    assert (sealing.returncode, out) == (130, "")
+    assert sealing.returncode == 130
+    assert set(out.splitlines()) <= {"written"}  # by the encoder, never a report of a sealed file
     assert "stopped" in said
     assert "Traceback" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav", "k.key"]

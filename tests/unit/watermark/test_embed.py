@@ -74,9 +74,9 @@ def test_block_borders_leave_no_trace(untrained, monkeypatch):
 
 def test_memory_does_not_grow_with_length(untrained):
     """The sealer holds a few blocks, however much went through it."""
-    from watermark.embedding.embed import _Sealer
+    from watermark.embedding.embed import _BLOCK_S, _Sealer
 
-    sealer = _Sealer(16_000, 1, SEAL, KEY, untrained, 1.0)
+    sealer = _Sealer(16_000, 1, SEAL, KEY, untrained, 1.0, _BLOCK_S)
     block = music(10.0, 16_000, 1)
     held = []
     for _ in range(9):

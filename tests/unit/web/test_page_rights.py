@@ -268,18 +268,20 @@ def test_going_on_from_an_output_goes_the_same_way_as_making_one(
     (made,) = studio.made
     asked = []
 
-    def again(self, source, *seconds, progress=None, cancel=None):
+    def again(self, source, *seconds, progress=None, cancel=None, **wish):
         asked.append((source, *seconds, self.actor.account_id))
         return self.create(studio.requests[0], progress=progress)
 
     monkeypatch.setattr(Generation, way, again)
+    monkeypatch.setattr(Generation, "check_variation", lambda *_, **wish: None)
     ada = actors[Role.ARTIST]
     handler = create._on_vary if way == "vary" else create._on_extend
     inputs = [made] if way == "vary" else [made, 10]
-    seen = last(handler(*inputs, request(ada)))
+    choices = [None, None] if way == "vary" else []
+    seen = last(handler(*inputs, *choices, request(ada)))
     assert asked == [(*inputs, ada.account_id)]
     assert len(listed(create, seen)) == 2
-    seen = last(handler(*inputs, request(actors[Role.REGISTRAR])))
+    seen = last(handler(*inputs, *choices, request(actors[Role.REGISTRAR])))
     assert "Not permitted" in seen[create.notice]
     assert len(asked) == 1
 
