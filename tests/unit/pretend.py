@@ -27,6 +27,7 @@ from studio.core.errors import ConsentRefusedError, GenerationCancelledError, Us
 from studio.core.paths import resolve_paths
 from studio.generation.progress import Progress, Stage
 from studio.generation.quota import Quotas
+from studio.generation.renditions import LeftOut, StemFile, Stems
 from studio.provenance.release import (
     GenerationRequest,
     OutputId,
@@ -191,10 +192,20 @@ class PretendReleases(Releases):
 
 
 class PretendRenditions:
-    """A score that is none."""
+    """A score that is none, and one stem that says in which format it was asked for."""
 
     def score_file(self, release: Release) -> SimpleNamespace:
         return SimpleNamespace(content=b"MThd")
+
+    def stems(self, release: Release, *, format: str | None, **more: Any) -> Stems:
+        kind = format or release.request.format
+        return Stems(
+            release=release,
+            files=(StemFile("bass", f"Fünf - bass.{kind}", kind.encode(), "0" * 64),),
+            left_out=(LeftOut("drums", "silent"),),
+            entry_index=7,
+            entry_hash="0" * 64,
+        )
 
 
 class PretendExaminer:

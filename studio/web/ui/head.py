@@ -17,8 +17,8 @@ def page_head() -> str:
     return (
         '<meta name="color-scheme" content="light dark">'
         f"<style>{asset('colours.css')}{asset('head.css')}</style>"
-        f"<script>{asset('scheme.js')}{asset('player.js')}{asset('output.js')}"
-        f"{asset('page.js')}</script>"
+        f"<script>{asset('scheme.js')}{asset('player.js')}{asset('mixer.js')}"
+        f"{asset('output.js')}{asset('page.js')}</script>"
     )
 
 

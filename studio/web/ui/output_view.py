@@ -57,7 +57,7 @@ def release_card(release: Release, audio_url: str, *, title: str | None = None) 
     shown = release if title is None else replace(release, title=title)
     credits = "".join(f"<li>{esc(line)}</li>" for line in release.credits)
     return (
-        f'<section aria-label="Your output">{_player(shown, audio_url)}'
+        f'<section aria-label="Your output">{_player(shown, audio_url)}{_mixer(shown)}'
         f'<p class="small soft">{release.duration_s:.1f} s, {release.rate / 1000:g} kHz, '
         f"{'mono' if release.channels == 1 else 'stereo'}, {esc(request.format.upper())}, "
         f"seed {request.seed}</p>"
@@ -92,6 +92,16 @@ def _player(release: Release, audio_url: str) -> str:
     return (
         f'<studio-player data-src="{esc(audio_url)}" data-title="{esc(release.title)}" '
         f'data-seconds="{release.duration_s:.2f}"></studio-player>'
+    )
+
+
+def _mixer(release: Release) -> str:
+    """The mixer of the stems, where the output was performed from a score (``mixer.js``)."""
+    if "score_sha256" not in release.model:
+        return ""
+    return (
+        f'<studio-mixer data-id="{esc(release.output_id)}" '
+        f'data-title="{esc(release.title)}"></studio-mixer>'
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,7 @@ ROUTES = {
     ("GET", "/outputs/{output_id}/audio"): (None, {A, ROOT}),
     ("GET", "/outputs/{output_id}/proof"): (None, EVERYBODY),
     ("GET", "/outputs/{output_id}/score.mid"): (None, {A, ROOT}),
+    ("POST", "/outputs/{output_id}/stems"): (None, {A, ROOT}),
     ("GET", "/outputs/{output_id}/receipt"): (None, EVERYBODY),
     ("PUT", "/outputs/{output_id}/publication"): (None, {A, ROOT}),
     ("DELETE", "/outputs/{output_id}/publication"): (None, {A, ROOT}),
@@ -195,6 +199,25 @@ def test_an_artist_fetches_her_own_output_and_nobody_elses(client, studio, token
     listed = send(client, "GET", "/outputs", headers=tokens[A]).json()
     assert [record["output_id"] for record in listed] == [mine]
     assert str(studio.paths.home) not in str(listed)
+
+
+def test_stems_are_one_archive_for_their_owner(client, tokens):
+    mine, others = made_by(client, tokens), made_by(client, tokens, ROOT)
+    made = send(client, "POST", f"/outputs/{mine}/stems?format=flac", headers=tokens[A])
+    assert (made.status_code, made.headers["content-type"]) == (200, "application/zip")
+    assert made.headers["cache-control"] == "private, no-store"
+    with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
+        listing = json.loads(archive.read("stems.json"))
+        assert archive.read("Fünf - bass.flac") == b"flac"
+        # The page reads the files as they lie there.
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert [stem["file"] for stem in listing["stems"]] == ["Fünf - bass.flac"]
+    assert listing["left_out"] == [{"stem": "drums", "why": "silent"}]
+    theirs = send(client, "POST", f"/outputs/{others}/stems", headers=tokens[A])
+    missing = send(client, "POST", f"/outputs/{'0' * 16}/stems", headers=tokens[A])
+    assert (theirs.status_code, theirs.text) == (404, missing.text)
+    wrong = send(client, "POST", f"/outputs/{mine}/stems?format=exe", headers=tokens[A])
+    assert wrong.status_code == 422
 
 
 def test_the_pages_own_routes_ask_for_the_owner_too(client, studio, tokens):

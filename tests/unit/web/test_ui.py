@@ -277,6 +277,17 @@ def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
     assert str(release.path.parent) not in card
 
 
+def test_only_an_output_with_a_score_has_a_mixer(studio):
+    release = as_owner(studio).generation.create(
+        as_owner(studio).generation.request(["genre/jazz"], duration_s=3.0, seed=5)
+    )
+    url = "http://studio/outputs/x"
+    assert "studio-mixer" not in output_view.release_card(release, url)
+    played = replace(release, model={**release.model, "score_sha256": "0" * 64}, title="<b>")
+    card = output_view.release_card(played, url)
+    assert f'<studio-mixer data-id="{release.output_id}" data-title="&lt;b&gt;">' in card
+
+
 # -- the Verify tab's report ----------------------------------------------------------------------
 
 
