@@ -18,11 +18,11 @@ from watermark.audio.waveform import Waveform, read, write
 pytestmark = pytest.mark.needs("chromium")
 
 
-def keep(page, path: Path) -> None:
-    """A screenshot of the whole page in 256 colours: less than half the size, equal to the eye."""
+def keep(page, path: Path, *, whole: bool = True) -> None:
+    """A screenshot of the page, or of what is in view, in 256 colours: half the size, as good."""
     from PIL import Image
 
-    page.screenshot(path=path, full_page=True)
+    page.screenshot(path=path, full_page=whole)
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
@@ -68,7 +68,7 @@ def made(served, browser, artifacts, tmp_path_factory) -> Path:
     assert page.get_by_label("Keep this seed").is_checked(), "a seed that is typed is meant"
     page.locator("details.take[open] canvas.wave[data-drawn]").wait_for()
     time.sleep(0.5)  # the waveform is drawn
-    keep(page, artifacts / "page-create.png")
+    keep(page, artifacts / "page-create.png", whole=False)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download WAV").first.click()
     path = tmp_path_factory.mktemp("made") / download.value.suggested_filename
