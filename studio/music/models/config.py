@@ -6,8 +6,8 @@ and is shown wherever a model can be chosen.
 
 >>> from studio.core.paths import shipped_configs
 >>> models = load_model_configs(shipped_configs() / "models")
->>> models["house"].permits("commercial"), models["facebook/musicgen-small"].permits("commercial")
-(True, False)
+>>> ["commercial" in models[name].licence_uses for name in ("house", "facebook/musicgen-small")]
+[True, False]
 """
 
 from __future__ import annotations
