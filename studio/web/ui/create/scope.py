@@ -114,20 +114,15 @@ class ScopeEvents(CreateForm):
     def _choice_state(self, choice: Sequence[str | None]) -> State:
         tags = chosen_tags(choice[:-3])
         use, territory, model = (str(part) for part in choice[-3:])
-        if use not in self._catalog.models()[model].licence_uses:
+        chosen, panel = self._catalog.models()[model], None
+        if use not in chosen.licence_uses:
+            panel = views.licence_panel(chosen, use)
+        elif why := self._catalog.unusable().get(model):
+            panel = views.absent_panel(chosen, why)
+        if panel is not None:
             other = self._permitted(use)
             return {
-                self.consent: views.licence_panel(self._catalog.models()[model], use),
-                self.generate: gr.update(interactive=False),
-                self.switch: gr.update(
-                    visible=other is not None,
-                    value="" if other is None else f"Use {other.title} instead",
-                ),
-            }
-        if why := self._catalog.unusable().get(model):
-            other = self._permitted(use)
-            return {
-                self.consent: views.absent_panel(self._catalog.models()[model], why),
+                self.consent: panel,
                 self.generate: gr.update(interactive=False),
                 self.switch: gr.update(
                     visible=other is not None,
