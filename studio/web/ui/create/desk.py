@@ -17,6 +17,7 @@ from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import absolute_url
 from studio.web.ui.create import view as views
 from studio.web.ui.output_view import take_row
+from studio.web.ui.templating import draw
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["TakesDesk"]
 
 _LISTED = 12  # latest outputs
-
-_BOARD = """
-<section class="takes-board" aria-label="Requests and outputs">
-<div class="jobs"></div>
-<h2 class="takes-title" hidden>Your outputs</h2>
-<div class="takes"></div>
-<p class="sr-only" role="status" aria-live="polite"></p>
-</section>
-"""
 
 
 def _script_value(name: str) -> gr.HTML:
@@ -56,7 +48,7 @@ class TakesDesk:
         self._making = making
         self.board = gr.HTML(
             value={"jobs": []},
-            html_template=_BOARD,
+            html_template=draw("create/board.html", "takes"),
             js_on_load=asset("takes.js"),
             elem_id="takes",
         )

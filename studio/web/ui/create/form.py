@@ -20,6 +20,7 @@ from studio.web.ui.create.further import CHANGES
 from studio.web.ui.create.sheet import SheetSection
 from studio.web.ui.create.tag_choices import chip_choices, first_usable, objection
 from studio.web.ui.create.takes import MOST_TAKES
+from studio.web.ui.templating import draw, heading
 
 if TYPE_CHECKING:
     from studio.music.models.config import ModelConfig
@@ -40,8 +41,11 @@ class CreateForm:
         statuses = self._catalog.tag_status()
         with gr.Column(elem_classes="section", elem_id="tags"):
             gr.HTML(
-                "<h2>What should it sound like?</h2><p>One tag of each kind at most. Dashed tags "
-                "cannot be used for what is chosen below; pick one to see why.</p>"
+                heading(
+                    "What should it sound like?",
+                    "One tag of each kind at most. Dashed tags cannot be used for what is chosen "
+                    "below; pick one to see why.",
+                )
             )
             self.chip_style = gr.HTML(
                 views.refused_chip_style([s.tag.id for s in statuses if objection(s)]),
@@ -62,7 +66,7 @@ class CreateForm:
         defaults = self._config
         models = self._catalog.models()
         with gr.Column(elem_classes="section"):
-            gr.HTML("<h2>What is it for?</h2><p>Consent depends on it, so be exact.</p>")
+            gr.HTML(heading("What is it for?", "Consent depends on it, so be exact."))
             self.use = gr.Radio(
                 choices=[(USE_TITLES[use], str(use)) for use in GENERATION_USES],
                 value=defaults.use,
@@ -91,8 +95,7 @@ class CreateForm:
         defaults = self._config
         with gr.Column(elem_classes="section"):
             gr.HTML(
-                "<h2>Length and file</h2><p>A longer clip is easier to recognise after "
-                "processing.</p>"
+                heading("Length and file", "A longer clip is easier to recognise after processing.")
             )
             with gr.Row(elem_classes="sliders"):
                 self.duration = gr.Slider(
@@ -159,8 +162,10 @@ class CreateForm:
         """Going on from an output; shown as soon as there is one."""
         with gr.Column(elem_classes="section", visible=False) as self.further:
             gr.HTML(
-                "<h2>Go on from an output</h2><p>Consent is asked anew for its tags, and the "
-                "record names the parent.</p>"
+                heading(
+                    "Go on from an output",
+                    "Consent is asked anew for its tags, and the record names the parent.",
+                )
             )
             self.parent = gr.Dropdown(choices=[], label="Output")
             self.change = gr.Dropdown(
@@ -197,7 +202,7 @@ class CreateForm:
                 label="Keep this seed", elem_id="lock", min_width=120, scale=0, container=False
             )
             with gr.Column(min_width=160, scale=1, elem_id="bar-words"):
-                gr.HTML('<span id="bar-state"></span>')
+                gr.HTML(draw("create/board.html", "bar_state"))
                 self.cost = gr.HTML()
 
 
