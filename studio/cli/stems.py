@@ -26,8 +26,11 @@ __all__ = ["hand_out", "require_score", "score", "stems"]
 @click.command()
 @click.argument("output_id")
 @click.option("--midi", type=OutputFile(), help="Write the score to this file (MIDI).")
+@click.option(
+    "--sheet", type=OutputFile(), help="Write its lead sheet to this file, for `generate --sheet`."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON, every note of it.")
-def score(output_id: str, midi: Path | None, as_json: bool) -> None:
+def score(output_id: str, midi: Path | None, sheet: Path | None, as_json: bool) -> None:
     """Show the score of OUTPUT_ID: key, metre, tempo, form; --json: every note.
 
     A MIDI file carries the output's id, title and credits and is recorded in the ledger.
@@ -35,6 +38,9 @@ def score(output_id: str, midi: Path | None, as_json: bool) -> None:
     with open_as_caller() as session:
         if midi is not None:
             _write_score(session, output_id, midi)
+        if sheet is not None:
+            write_output(sheet, session.outputs.chart(output_id).text.encode())
+            click.echo(printable(str(sheet)), err=True)
         found = session.outputs.score(output_id)
     if as_json:
         emit(json.loads(found.to_json()))

@@ -288,21 +288,3 @@ def test_a_phone_shows_the_whole_page_without_sideways_scrolling(visit, artifact
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert visit.page.get_by_role("button", name="Generate").is_visible()
     keep(visit.page, artifacts / "page-phone.png")
-
-
-def test_a_lead_sheet_is_followed_and_a_wrong_bar_is_named(served, browser):
-    page = browser.new_page()
-    page.goto(served.url)
-    page.get_by_role("region", name="Consent for your choice").wait_for()
-    choose(page, "Genre", "waltz")  # earlier visitors may have left other choices
-    choose(page, "Tempo", "medium")
-    page.get_by_role("button", name="Lead sheet").click()
-    text = page.get_by_role("textbox", name="Lead sheet")
-    text.fill("chords verse: Dm | H7")
-    generate(page)
-    page.get_by_text("line 1, bar 2: 'H7' is no chord").first.wait_for()
-    text.fill("key: D minor\ntempo: 100\nform: verse 3, ending 1\nchords verse: Dm | Gm | A7")
-    generate(page)
-    words = "100 beats a minute; verse 3, ending 1 bars"
-    page.get_by_text(words).first.wait_for(state="attached", timeout=180_000)
-    page.close()

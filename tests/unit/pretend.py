@@ -28,6 +28,7 @@ from studio.core.paths import resolve_paths
 from studio.generation.progress import Progress, Stage
 from studio.generation.quota import Quotas
 from studio.generation.renditions import LeftOut, StemFile, Stems
+from studio.music.composer.score import Score
 from studio.provenance.release import (
     GenerationRequest,
     OutputId,
@@ -192,7 +193,12 @@ class PretendReleases(Releases):
 
 
 class PretendRenditions:
-    """A score that is none, and one stem that says in which format it was asked for."""
+    """A short score, a file that is none, and one stem that says in which format it was asked."""
+
+    def score(self, release: Release) -> Score:
+        from studio.music.composer.arrange import compose_score
+
+        return compose_score(["genre/waltz"], 1, 10.0)
 
     def score_file(self, release: Release) -> SimpleNamespace:
         return SimpleNamespace(content=b"MThd")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from studio.app.container import Container
     from studio.generation.derivation import Derivation, Keep, New, Redo
+    from studio.generation.lead_sheets import SheetAnswer
     from studio.generation.preview import Preview
     from studio.generation.progress import OnProgress
     from studio.generation.renditions import Stems
@@ -202,6 +203,25 @@ class Generation(UseCases):
         Raises :class:`UsageError`, :class:`UnknownTagError` and :class:`NameRefusedError`.
         """
         studio.pipeline().check(request)
+
+    @requires(Permission.GENERATE)
+    def check_sheet(
+        self,
+        studio: Container,
+        text: str,
+        *,
+        tags: Sequence[str] = (),
+        duration_s: float | None = None,
+        transpose: int = 0,
+    ) -> SheetAnswer:
+        """What a lead sheet says for a request with these tags, or where it is wrong.
+
+        ``transpose``: semitones up (negative: down) that the sheet is moved by first.
+        """
+        from studio.generation.lead_sheets import check
+
+        longest_s = studio.config.generation.max_duration_s
+        return check(text, tags, duration_s=duration_s, steps=transpose, longest_s=longest_s)
 
     @requires(Permission.GENERATE)
     def check_variation(

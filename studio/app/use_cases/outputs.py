@@ -15,6 +15,7 @@ from studio.core.errors import UsageError
 
 if TYPE_CHECKING:
     from studio.app.container import Container
+    from studio.generation.lead_sheets import Chart
     from studio.generation.lineage import FamilyTree
     from studio.generation.renditions import ScoreFile
     from studio.music.composer.score import Score
@@ -179,6 +180,14 @@ class Outputs(UseCases):
     def score(self, studio: Container, output_id: str) -> Score:
         """What an output was performed from. Raises :class:`UsageError` where it has no score."""
         return studio.renditions().score(studio.releases().get(output_id))
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
+    def chart(self, studio: Container, output_id: str) -> Chart:
+        """The lead sheet of an output and when each bar sounds; raises as :meth:`score` does."""
+        from studio.generation.lead_sheets import chart_of
+
+        release = studio.releases().get(output_id)
+        return chart_of(studio.renditions().score(release), release.request.sheet)
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
     def score_file(self, studio: Container, output_id: str) -> ScoreFile:

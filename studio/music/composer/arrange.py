@@ -13,7 +13,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from studio.core.errors import ConfigError
 from studio.music.composer import drumming
 from studio.music.composer.band import bass_bar, bass_run, counter_line, layer_bar, voicings
 from studio.music.composer.fixed import Fixed
@@ -123,10 +122,12 @@ class Arranger(Stage):
         for section in plan.sections:
             typed = plan.fixed.melody_of(section.name)
             if typed:
-                notes += self._typed(section, typed)
+                notes += self._typed(section)
+            if typed and None not in typed:
                 continue
             times[section.kind] = times.get(section.kind, 0) + 1
-            notes += self._sung(section, themes, singer, draw, times[section.kind], notes)
+            sung = self._sung(section, themes, singer, draw, times[section.kind], notes)
+            notes += [n for n in sung if not typed or self._is_open(section, n.start)]
         notes = [n for n in notes if n.start < plan.final_tick]
         if not self._typed_end():
             before = notes[-1].pitch if notes else singer.centre
@@ -192,7 +193,13 @@ class Arranger(Stage):
             first += count
         return notes
 
-    def _typed(self, section: Section, melody: Sequence[Sequence[object]]) -> list[Note]:
+    def _is_open(self, section: Section, tick: int) -> bool:
+        """Whether the artist left the bar at a tick to the composer."""
+        rows = self.plan.fixed.melody_of(section.name)
+        bar = tick // self.plan.metre.bar_ticks - section.first_bar
+        return rows[bar % len(rows)] is None
+
+    def _typed(self, section: Section) -> list[Note]:
         """The artist's own notes, as typed."""
         plan = self.plan
         bar_ticks = plan.metre.bar_ticks
@@ -202,12 +209,7 @@ class Arranger(Stage):
             row = rows[bar % len(rows)]
             start = (section.first_bar + bar) * bar_ticks
             level = self.level(section, bar)
-            for note in row:
-                if bar_ticks % note.slots:
-                    raise ConfigError(
-                        f"{section.name}, bar {bar % len(rows) + 1}: {note.slots} places for notes "
-                        f"do not fit a bar of {plan.metre.name}"
-                    )
+            for note in row or ():
                 size = bar_ticks // note.slots
                 begin = plan.feel.warp(note.slot * size)
                 end = plan.feel.warp((note.slot + note.length) * size)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from studio.core.errors import ConfigError
-from studio.music.composer.fixed import ChordBar, Fixed, TypedBar
+from studio.music.composer.fixed import ChordBar, Fixed, TypedNote
 from studio.music.composer.harmony import SCALES, parse_roman, scale_for
 from studio.music.composer.score import TICKS_PER_BEAT, Chord, Metre, Section
 from studio.music.composer.spelling import ChordName, chord_name
@@ -55,12 +55,12 @@ class Changes:
             following = sections[index + 1].kind if index + 1 < len(sections) else ""
             for bar in range(section.bars):
                 start = (section.first_bar + bar) * self.metre.bar_ticks
-                if fixed:
+                if fixed and fixed[bar % len(fixed)]:
                     where = f"{section.name}, bar {bar % len(fixed) + 1}"
                     rows.append(self._fixed(fixed[bar % len(fixed)], start, where))
-                elif bar < len(melody):
+                elif bar < len(melody) and (typed := melody[bar]) is not None:
                     before = rows[-1][-1].tones if rows else ()
-                    rows.append(self._under(melody[bar], start, before))
+                    rows.append(self._under(typed, start, before))
                 else:
                     source = chosen[section.kind]
                     names = [ChordName(r.tones(self.tonic)) for r in source[bar % len(source)]]
@@ -130,7 +130,7 @@ class Changes:
             )
         return slot * self.metre.bar_ticks // slots
 
-    def _under(self, melody: TypedBar, start: int, before: Sequence[int]) -> list[Chord]:
+    def _under(self, melody: Sequence[TypedNote], start: int, before: Sequence[int]) -> list[Chord]:
         """The chord of the key that a bar of typed melody asks for."""
         numerals = _MAJOR if 4 in SCALES[self.mode] else _MINOR
         options = [ChordName(parse_roman(n).tones(self.tonic)) for n in numerals]
@@ -162,7 +162,7 @@ class Changes:
         bar_ticks = self.metre.bar_ticks
         last_bar = final_tick // bar_ticks
         rows = rows[: last_bar + 1]
-        given = bool(self.fixed.chords_of(sections[-1].name))
+        given = self._is_fixed(sections, last_bar)
         named = [chord for row in rows[-1:] for chord in row]
         if given:
             at = next((c for c in reversed(named) if c.start <= final_tick), named[0])
@@ -188,4 +188,5 @@ class Changes:
 
     def _is_fixed(self, sections: Sequence[Section], bar: int) -> bool:
         section = next(s for s in sections if s.first_bar <= bar < s.first_bar + s.bars)
-        return bool(self.fixed.chords_of(section.name))
+        fixed = self.fixed.chords_of(section.name)
+        return bool(fixed) and bool(fixed[(bar - section.first_bar) % len(fixed)])

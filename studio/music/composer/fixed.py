@@ -60,8 +60,8 @@ class TypedNote:
 
 
 Row = TypeVar("Row")
-ChordBar = tuple[PlacedChord, ...]
-TypedBar = tuple[TypedNote, ...]
+ChordBar = tuple[PlacedChord, ...]  # empty: the composer chooses the chords of this bar
+TypedBar = tuple[TypedNote, ...] | None  # None: the composer writes this bar
 
 
 @dataclass(frozen=True, slots=True)

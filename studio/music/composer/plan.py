@@ -28,7 +28,15 @@ from studio.music.composer.rhythm import Feel
 from studio.music.composer.score import METRES, TICKS_PER_BEAT, Chord, Metre, Section
 from studio.music.composer.styles import STYLES, Style
 
-__all__ = ["DURATIONS_S", "TEMPO_BANDS", "Plan", "names_of", "plan_piece", "tempo_word"]
+__all__ = [
+    "DURATIONS_S",
+    "TEMPO_BANDS",
+    "Plan",
+    "heard_key",
+    "names_of",
+    "plan_piece",
+    "tempo_word",
+]
 
 TEMPO_BANDS = {"slow": (56.0, 72.0), "medium": (86.0, 114.0), "fast": (126.0, 170.0)}
 """Beats a minute of the tempo words; a genre may have a narrower range of its own."""
@@ -128,8 +136,9 @@ def plan_piece(tags: Sequence[str], seed: int, duration_s: float | None, fixed: 
     harmony = style.major if major else style.minor
     mode = fixed.mode or harmony.mode
     if fixed.tonic is None and fixed.mode is None:
-        tonic, mode = _heard_key(fixed, tonic, mode)
+        tonic, mode = heard_key(fixed, tonic, mode)
         harmony = style.major if 4 in SCALES[mode] else style.minor
+    _check_melodies(fixed, metre)
     bpm, duration, final_tick = _tempo(
         style, mood, names.get("tempo"), metre, fixed, duration_s, draw
     )
@@ -143,6 +152,18 @@ def plan_piece(tags: Sequence[str], seed: int, duration_s: float | None, fixed: 
     )  # fmt: skip
 
 
+def _check_melodies(fixed: Fixed, metre: Metre) -> None:
+    """Raise :class:`ConfigError` for a typed bar that no bar of the metre can be divided into."""
+    for section, rows in fixed.melodies:
+        for number, row in enumerate(rows, start=1):
+            slots = row[0].slots if row else 1
+            if metre.bar_ticks % slots:
+                raise ConfigError(
+                    f"{section or 'melody'}, bar {number}: {slots} places for notes do not fit a "
+                    f"bar of {metre.name}"
+                )
+
+
 # Key ------------------------------------------------------------------------------------------
 
 # How well a pitch class fits a key, by steps over the tonic (Krumhansl and Kessler 1982).
@@ -152,7 +173,7 @@ _PROFILES = {
 }
 
 
-def _heard_key(fixed: Fixed, tonic: int, mode: str) -> tuple[int, str]:
+def heard_key(fixed: Fixed, tonic: int, mode: str) -> tuple[int, str]:
     """The key that the fixed chords and notes are in; the composer's choice where there are none.
 
     The first and the last root count most.
@@ -160,7 +181,7 @@ def _heard_key(fixed: Fixed, tonic: int, mode: str) -> tuple[int, str]:
     weights = [0.0] * 12
     for _, melody in fixed.melodies:
         for bar in melody:
-            for note in bar:
+            for note in bar or ():
                 weights[note.pitch % 12] += note.length / note.slots
     roots = []
     for _, rows in fixed.chords:

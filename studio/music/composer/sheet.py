@@ -12,7 +12,8 @@
 
 Every line may be left out; the composer decides what no line fixes. Lines may be joined by ``;``.
 Bars are parted by ``|``. The entries of a bar last equally long: a chord or a note (``C4`` is the
-middle C), ``-`` for going on, ``.`` for a rest in a melody, ``%`` alone for the bar before again.
+middle C), ``-`` for going on, ``.`` for a rest in a melody, ``%`` alone for the bar before again,
+``?`` alone for a bar that the composer writes.
 ``chords`` and ``melody`` without a section hold for every section that has none of its own.
 
 >>> fixed = read_sheet("key: F# minor; tempo: 96; chords: F#m | D A")
@@ -45,10 +46,13 @@ from studio.music.composer.fixed import (
 from studio.music.composer.score import Score
 from studio.music.composer.spelling import read_chord, read_pitch, tonic_name
 
-__all__ = ["MAX_SHEET_CHARACTERS", "read_sheet", "sheet_of"]
+__all__ = ["MAX_SHEET_CHARACTERS", "OPEN", "read_sheet", "sheet_of"]
 
 MAX_SHEET_CHARACTERS = 8000
 """The longest text that is read."""
+
+OPEN = "?"
+"""A bar that is left to the composer."""
 
 _MOST_PLACES = 24
 _NAME = re.compile(r"(chords|melody)(?:\s+([a-z]+[2-9]?))?")
@@ -215,6 +219,8 @@ def _places(words: list[str]) -> list[str]:
 
 
 def _chord_bar(words: list[str]) -> ChordBar:
+    if words == [OPEN]:
+        return ()
     if words[0] == "-":
         raise ConfigError("it begins with a chord")
     return tuple(
@@ -226,43 +232,50 @@ def _chord_bar(words: list[str]) -> ChordBar:
 
 def _melody(value: str) -> tuple[TypedBar, ...]:
     """Bars of notes; a note goes on over a bar line where the next bar begins with ``-``."""
-    bars: list[list[TypedNote]] = []
+    bars: list[list[TypedNote] | None] = []
     held: tuple[int, int] | None = None  # bar and place of the note that sounds
     for number, text in _numbered(value):
         words = text.split()
         if words == ["%"] and bars:
-            bars.append(list(bars[-1]))
+            again = bars[-1]
+            bars.append(None if again is None else list(again))
+            held = None
+            continue
+        if words == [OPEN]:
+            bars.append(None)
             held = None
             continue
         try:
             words = _places(words)
-            bars.append([])
+            row: list[TypedNote] = []
+            bars.append(row)
             for slot, word in enumerate(words):
                 if word == "-":
                     held = _hold(bars, held, len(words))
                 elif word == ".":
                     held = None
                 else:
-                    held = (len(bars) - 1, len(bars[-1]))
-                    bars[-1].append(TypedNote(slot, len(words), 1, _pitch(word)))
+                    held = (len(bars) - 1, len(row))
+                    row.append(TypedNote(slot, len(words), 1, _pitch(word)))
         except ConfigError as exc:
             raise ConfigError(f"bar {number}: {exc}") from None
-    return tuple(tuple(bar) for bar in bars)
+    return tuple(None if bar is None else tuple(bar) for bar in bars)
 
 
 def _hold(
-    bars: list[list[TypedNote]], held: tuple[int, int] | None, places: int
+    bars: list[list[TypedNote] | None], held: tuple[int, int] | None, places: int
 ) -> tuple[int, int]:
     if held is None:
         raise ConfigError("`-` goes on with a note, and none sounds here; write `.` for a rest")
-    bar, place = held
-    note = bars[bar][place]
+    row, place = bars[held[0]], held[1]
+    assert row is not None  # a note sounds in it
+    note = row[place]
     if note.slots != places:
         raise ConfigError(
             f"a note of a bar with {note.slots} entries goes on into one with {places}; give both "
             "bars as many"
         )
-    bars[bar][place] = TypedNote(note.slot, note.slots, note.length + 1, note.pitch)
+    row[place] = TypedNote(note.slot, note.slots, note.length + 1, note.pitch)
     return held
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "NewAccount",
     "Order",
     "Scope",
+    "Sheet",
     "Token",
     "Variation",
 ]
@@ -84,6 +85,15 @@ class Order(Choice):
     takes: int = Field(
         1, ge=1, le=MOST_TAKES, description="made together, with the seeds that follow"
     )
+
+
+class Sheet(_Body):
+    """A lead sheet that is being written."""
+
+    sheet: str = Field(max_length=8000, description="its text (docs/scores.md)")
+    tags: list[Annotated[str, Field(max_length=64)]] = Field([], max_length=16)
+    duration_s: float | None = Field(None, ge=3, le=600)
+    transpose: int = Field(0, ge=-12, le=12, description="semitones to move it by first")
 
 
 class _Derived(Scope):

@@ -39,6 +39,7 @@ from studio.web.api.lookup import of_output
 from studio.web.api.previews import preview_routes
 from studio.web.api.reference import describe, reference_page
 from studio.web.api.schemas import MEDIA_TYPES, record_of, tag_record
+from studio.web.api.sheets import sheet_routes
 from studio.web.api.stems import stem_routes
 from studio.web.api.strict_route import StrictRoute
 from studio.web.cases.examining import CaseFiles
@@ -218,6 +219,7 @@ def create_v1(
     app.include_router(preview_routes(caller, book))
     app.include_router(derivation_routes(caller, session_of, book))
     app.include_router(stem_routes(caller, session_of, making))
+    app.include_router(sheet_routes(session_of))
     app.include_router(case_rest_routes(session_of, CaseFiles(uploads, checking)))
 
     # -- outputs --------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def release_card(release: Release, audio_url: str, *, title: str | None = None) 
         shown,
         audio_url,
         file_name(shown),
-        has_stems="score_sha256" in release.model,  # as it was performed from a score (`mixer.js`)
+        has_stems="score_sha256" in release.model,  # for `chart.js` and `mixer.js`
         longest_extension_s=_LONGEST_EXTENSION_S,
         use=use_words(release.request.use),
         made_from=_made_from(release),

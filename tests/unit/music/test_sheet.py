@@ -6,8 +6,10 @@ import pytest
 
 from studio.core.errors import ConfigError
 from studio.music.composer.arrange import compose_score
+from studio.music.composer.plan import plan_piece
 from studio.music.composer.sheet import MAX_SHEET_CHARACTERS, read_sheet, sheet_of
 from studio.music.composer.styles import STYLES
+from studio.music.composer.transpose import transposed
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
@@ -105,3 +107,56 @@ def test_octaves_go_with_the_letter():
 def test_an_empty_text_fixes_nothing():
     assert read_sheet("").empty
     assert read_sheet("\n ; \n").empty
+
+
+def notes_of(score, bar):
+    lead = next(part for part in score.stem("lead") if part.role == "lead")
+    first = bar * score.bar_ticks
+    return [note.pitch for note in lead.notes if first <= note.start < first + score.bar_ticks]
+
+
+def test_an_open_bar_is_the_composers():
+    text = (
+        "key: F# minor\ntempo: 96\nform: verse 4, ending 2\n"
+        "chords verse: F#m | ? | Bm7 | C#7\nmelody verse: C#5 - B4 A4 | ? | A4 - F#4 - | ?"
+    )
+    score = compose_score(["genre/folk"], 3, None, read_sheet(text))
+    assert [score.chord_at(bar * score.bar_ticks).symbol for bar in (0, 2, 3)] == [
+        "F#m", "Bm7", "C#7",
+    ]  # fmt: skip
+    assert notes_of(score, 0) == [73, 71, 69] and notes_of(score, 2) == [69, 66]
+    assert notes_of(score, 1), "the composer sings where the artist left room"
+    silent = text.replace("| ? | A4", "| . | A4")
+    closed = compose_score(["genre/folk"], 3, None, read_sheet(silent))
+    assert notes_of(closed, 1) == [], "a rest is a rest"
+
+
+def test_a_bar_is_as_long_as_its_metre_already_when_it_is_planned():
+    with pytest.raises(ConfigError, match="verse, bar 2: 7 places for notes do not fit"):
+        plan_piece(["genre/folk"], 1, 20, read_sheet("melody verse: C4 | C4 D4 E4 F4 G4 A4 B4"))
+
+
+@pytest.mark.parametrize("steps", [-5, -1, 1, 4, 11])
+def test_a_sheet_moves_to_another_key_and_back(steps):
+    text = (
+        "key: F# minor\ntempo: 96\nform: verse 4, ending 2\nchords verse: F#m | D A/C# | ? | C#7\n"
+        "melody verse: C#5 - B#4 A4 | F#4 . . | ? | %"
+    )
+    moved = transposed(text, steps)
+    there, here = read_sheet(moved), read_sheet(text)
+    assert there.tonic == (here.tonic + steps) % 12 and there.bpm == here.bpm
+    pitches = [[note.pitch for note in bar or ()] for bar in here.melody_of("verse")]
+    assert [
+        [note.pitch - steps for note in bar or ()] for bar in there.melody_of("verse")
+    ] == pitches
+    assert read_sheet(transposed(moved, -steps)) == here
+
+
+def test_keys_are_spelled_as_musicians_do():
+    assert transposed("key: F minor", 1) == "key: F# minor"
+    assert transposed("key: A; chords: A | F#m", 1).endswith("chords: Bb | Gm")
+
+
+def test_notes_that_leave_the_piano_are_refused():
+    with pytest.raises(ConfigError, match="bar 1"):
+        transposed("melody: C8", 1)

@@ -46,6 +46,8 @@ ROUTES = {
     ("GET", "/outputs/{output_id}/proof"): (None, EVERYBODY),
     ("GET", "/outputs/{output_id}/score.mid"): (None, {A, ROOT}),
     ("POST", "/outputs/{output_id}/stems"): (None, {A, ROOT}),
+    ("GET", "/outputs/{output_id}/sheet"): (None, {A, ROOT}),
+    ("POST", "/sheets"): ({"sheet": "key: C"}, {A, ROOT}),
     ("GET", "/outputs/{output_id}/receipt"): (None, EVERYBODY),
     ("PUT", "/outputs/{output_id}/publication"): (None, {A, ROOT}),
     ("DELETE", "/outputs/{output_id}/publication"): (None, {A, ROOT}),
@@ -594,3 +596,31 @@ def test_head_is_answered_where_get_is(client, tokens, studio):
         assert head.headers["content-length"] == got.headers["content-length"]
     assert client.head("/api/v1/me").status_code == 401
     assert "head" not in client.get("/api/v1/openapi.json").json()["paths"]["/me"]
+
+
+def test_a_lead_sheet_is_checked_and_the_bar_is_named(client, tokens):
+    wrong = {"sheet": "key: F# minor\nchords verse: F#m | H7", "tags": ["genre/jazz"]}
+    said = send(client, "POST", "/sheets", wrong, tokens[A]).json()
+    assert (said["problem"]["line"], said["problem"]["bar"]) == (2, 2)
+    right = {"sheet": "key: Bb\nform: verse 4, ending 2", "tags": ["genre/jazz"], "transpose": -4}
+    said = send(client, "POST", "/sheets", right, tokens[A]).json()
+    assert said["problem"] is None and said["key"] == "F# major" and "key: F# major" in said["text"]
+    longer = {"sheet": "tempo: 60\nform: verse 99, ending 2", "tags": ["genre/jazz"]}
+    said = send(client, "POST", "/sheets", longer, tokens[A]).json()
+    assert "at most 180 s" in said["problem"]["message"]
+    assert send(client, "POST", "/sheets", {"sheet": ["x"]}, tokens[A]).status_code == 422
+
+
+def test_the_chart_of_an_output_is_its_owners(client, tokens):
+    mine, others = made_by(client, tokens), made_by(client, tokens, ROOT)
+    chart = send(client, "GET", f"/outputs/{mine}/sheet", headers=tokens[A]).json()
+    bars = [bar for section in chart["sections"] for bar in section["bars"]]
+    assert bars and all(bar["chords"] and not bar["given"] for bar in bars)
+    assert [bar["start_s"] for bar in bars] == sorted(bar["start_s"] for bar in bars)
+    assert (
+        send(client, "POST", "/sheets", {"sheet": chart["text"]}, tokens[A]).json()["problem"]
+        is None
+    )
+    theirs = send(client, "GET", f"/outputs/{others}/sheet", headers=tokens[A])
+    missing = send(client, "GET", f"/outputs/{'0' * 16}/sheet", headers=tokens[A])
+    assert theirs.status_code == 404 and theirs.json() == missing.json()

@@ -27,6 +27,7 @@ from studio.web.ui.create.form import contributions
 from studio.web.ui.create.further import lead_choices, takes_lead, wish_of, wish_of_release
 from studio.web.ui.create.inputs import chosen, kept, roll, title_refusal
 from studio.web.ui.create.scope import ScopeEvents, State
+from studio.web.ui.create.sheet import sheet_text
 from studio.web.ui.create.tag_choices import chosen_tags
 from studio.web.ui.create.takes import takes
 
@@ -232,7 +233,7 @@ class CreateTab(ScopeEvents):
 
         def work(session: Session) -> tuple[GenerationRequest, Work, int] | Release:
             drawn["seed"] = kept(seed) if locked else roll()
-            lines = sheet if sheet and session.catalog.performs_scores(model) else None
+            lines = sheet_text(sheet) if session.catalog.performs_scores(model) else None
             asked = session.generation.request(
                 chosen_tags((genre, mood, lead, tempo)),
                 duration_s=None if lines and fixes_form(lines) else duration,
