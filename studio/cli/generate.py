@@ -47,7 +47,9 @@ scope_options = _with(
         type=click.Choice(["experiment", "noncommercial", "commercial"]),
         help="What the music is for.",
     ),
-    click.option("--territory", metavar="CODE", help="WORLD or a two-letter country code."),
+    click.option(
+        "--territory", metavar="CODE", help="WORLD, a country (AT), EU or a region (150)."
+    ),
     click.option("--model", metavar="ID", help="Generation model; `studio models list`."),
 )
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from studio.consent.types import Grant
+from studio.core.territories import REGIONS, expanded
 
 __all__ = ["TagIndex"]
 
@@ -79,10 +80,11 @@ class TagIndex:
             for members in scopes.values()
         ]
         examples = [group.example for group in self._groups]
-        self._named = tuple(
+        uses, territories, models = (
             frozenset().union(*(getattr(grant, field) for grant in examples))
             for field in ("uses", "territories", "models")
         )
+        self._named = (uses, territories | expanded(territories) | frozenset(REGIONS), models)
         self._by_scope: dict[_Scope, list[tuple[int, _Steps]]] = {}
 
     def best(self, use: str, territory: str, model: str, at: datetime) -> Grant | None:

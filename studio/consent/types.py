@@ -34,6 +34,8 @@ from pydantic import (
     model_validator,
 )
 
+from studio.core.territories import TERRITORY_PATTERN, WORLD, covers
+
 __all__ = [
     "ANY_MODEL",
     "GENERATION_USES",
@@ -62,9 +64,6 @@ __all__ = [
 
 HolderId = NewType("HolderId", str)
 GrantId = NewType("GrantId", str)
-
-WORLD = "WORLD"
-"""The territory that contains every other; a request for it needs a grant for it."""
 
 ANY_MODEL = "*"
 """In a grant's list of models: whichever model the studio runs."""
@@ -143,7 +142,7 @@ TagId = Annotated[
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=500)]
 """One line for people: no control characters."""
 
-_Territory = Annotated[str, Field(pattern=r"^(WORLD|[A-Z]{2})$")]
+_Territory = Annotated[str, Field(pattern=TERRITORY_PATTERN)]
 _ModelId = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=128)]
 HolderKind = Literal["artist", "label", "distributor", "project", "demonstration"]
 
@@ -197,7 +196,7 @@ class GrantTerms(Record):
         return sorted(values)
 
     def covers_territory(self, territory: str) -> bool:
-        return WORLD in self.territories or territory in self.territories
+        return covers(self.territories, territory)
 
     def covers_model(self, model: str) -> bool:
         return ANY_MODEL in self.models or model in self.models

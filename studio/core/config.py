@@ -35,6 +35,7 @@ from pydantic_settings import (
 )
 
 from studio.core.errors import ConfigError
+from studio.core.territories import TERRITORY_PATTERN
 
 __all__ = [
     "FORMATS",
@@ -75,7 +76,7 @@ class GenerationConfig(_Frozen):
     )  # the seal needs two seconds of carrier at the least
     max_duration_s: float = Field(default=180.0, gt=0)
     use: Literal["experiment", "noncommercial", "commercial"] = "noncommercial"
-    territory: str = Field(default="WORLD", pattern=r"^(WORLD|[A-Z]{2})$")
+    territory: str = Field(default="WORLD", pattern=TERRITORY_PATTERN)
     format: OutputFormat = "wav"
     mp3_bitrate: int = Field(default=192_000, ge=64_000, le=320_000)  # bit/s
 

@@ -34,6 +34,7 @@ from studio.core.errors import (
 )
 from studio.core.paths import StudioPaths
 from studio.core.tags import KINDS, Tag, Vocabulary
+from studio.core.territories import TERRITORY_PATTERN
 from studio.generation.decisions import Decisions, credits_of
 from studio.generation.derivation import Derivation, write_parent
 from studio.generation.manifest import claim_of
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GenerationRequest", "OnProgress", "Pipeline", "Progress", "Release", "Stage"]
 
-_TERRITORY = re.compile(r"^(WORLD|[A-Z]{2})$")
+_TERRITORY = re.compile(TERRITORY_PATTERN)
 
 
 class Pipeline:
@@ -234,7 +235,8 @@ class Pipeline:
             raise UsageError(f"the use must be one of {uses}, not {request.use!r}")
         if not _TERRITORY.match(request.territory):
             raise UsageError(
-                f"the territory must be WORLD or a two-letter ISO code, not {request.territory!r}"
+                "the territory must be WORLD, a two-letter ISO code, EU or the number of a region, "
+                f"not {request.territory!r}"
             )
         if request.format not in FORMATS:
             raise UsageError(f"format {request.format!r} is not one of {', '.join(FORMATS)}")

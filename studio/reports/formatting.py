@@ -17,6 +17,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from studio.core.territories import REGIONS
+
 if TYPE_CHECKING:
     from studio.provenance.release import Release
 
@@ -104,13 +106,16 @@ def asset(name: str) -> str:
 
 @cache
 def territories() -> dict[str, str]:
-    """ISO 3166-1 alpha-2 code -> English name, by name; ``WORLD`` first.
+    """Code -> English name: ``WORLD``, the regions, then ISO 3166-1 alpha-2 by name.
 
-    >>> list(territories())[:3], territories()["AT"]
-    (['WORLD', 'AF', 'AX'], 'Austria')
+    >>> list(territories())[:3], territories()["AT"], territories()["EU"]
+    (['WORLD', 'EU', '150'], 'Austria', 'European Union, 27 countries')
     """
     rows = (line.split("\t") for line in asset("territories.tsv").splitlines())
-    return {"WORLD": "Worldwide"} | {row[0]: row[1] for row in rows}
+    regions = {
+        code: f"{name}, {len(countries)} countries" for code, (name, countries) in REGIONS.items()
+    }
+    return {"WORLD": "Worldwide"} | regions | {row[0]: row[1] for row in rows}
 
 
 def territory_name(code: str) -> str:

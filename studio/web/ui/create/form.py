@@ -81,6 +81,7 @@ class CreateForm:
                     ],
                     value=defaults.territory,
                     label="Territory",
+                    info="Type to search; a region stands for all of its countries",
                     min_width=150,
                 )
                 self.model = gr.Dropdown(
