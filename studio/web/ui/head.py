@@ -18,7 +18,7 @@ def page_head() -> str:
         '<meta name="color-scheme" content="light dark">'
         f"<style>{asset('colours.css')}{asset('head.css')}</style>"
         f"<script>{asset('scheme.js')}{asset('player.js')}{asset('mixer.js')}"
-        f"{asset('chart.js')}{asset('output.js')}{asset('page.js')}</script>"
+        f"{asset('chart.js')}{asset('now.js')}{asset('output.js')}{asset('page.js')}</script>"
     )
 
 

@@ -42,6 +42,12 @@ again.</p></div><button type="button" class="scheme" aria-label="Use the dark co
 </header>
 """
 
+_NOW = """
+<div id="now" role="region" aria-label="Music at work" hidden><span class="now-words"></span>
+<button type="button" class="now-cancel">Cancel</button>
+<button type="button" class="now-notify" aria-pressed="false">Notify me when ready</button></div>
+"""
+
 
 def build_page(
     gateway: Gateway,
@@ -64,6 +70,7 @@ def build_page(
     with page:
         gr.HTML(_MASTHEAD.format(seal=asset("seal.svg")))
         who = gr.HTML(elem_classes="who")
+        gr.HTML(_NOW, elem_classes="now")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
                 create = CreateTab(gateway, claims, making)

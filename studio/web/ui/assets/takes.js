@@ -63,9 +63,11 @@ const show = () => {
     if (failed.length && live.dataset.told !== failed.map(data => data.id).join()) {
         live.dataset.told = failed.map(data => data.id).join();
         live.textContent = failed.map(data => data.word).join("; ");
+        if (known) window.studioFailed?.(live.textContent);
     }
     const bar = document.querySelector("#bar-state");
     if (bar && typeof value.bar === "string") bar.textContent = value.bar;
+    window.studioNow?.(value);
 };
 
 watch("value", show);

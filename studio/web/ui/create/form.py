@@ -71,7 +71,7 @@ class CreateForm:
                 choices=[(USE_TITLES[use], str(use)) for use in GENERATION_USES],
                 value=defaults.use,
                 label="Intended use",
-                elem_classes="chips",
+                elem_classes=["chips", "scope-use"],
             )
             with gr.Row():
                 self.territory = gr.Dropdown(
