@@ -28,20 +28,20 @@ from studio.core.tags import Vocabulary
 if TYPE_CHECKING:
     from studio.accounts import Accounts
     from studio.accounts.security_log import SecurityLog
-    from studio.app.examiner import FileExaminer
-    from studio.app.releases import Releases
+    from studio.app.examination.examiner import FileExaminer
+    from studio.app.outputs.releases import Releases
     from studio.consent.name_screen.current import CurrentScreen
     from studio.consent.name_screen.screen import NameScreen
     from studio.core.db.database import Database
-    from studio.generation.lineage import Lineage
+    from studio.generation.derived.lineage import Lineage
+    from studio.generation.derived.renditions import RenditionMaker
+    from studio.generation.limits.quota import Quotas
     from studio.generation.pipeline import Pipeline
-    from studio.generation.quota import Quotas
-    from studio.generation.renditions import RenditionMaker
     from studio.music.models.config import ModelConfig
     from studio.music.models.generator import MusicGenerator
     from studio.provenance.credentials.signing import Credentials
     from studio.provenance.keys import KeyRing
-    from studio.provenance.ledger.checkpointer import Notary
+    from studio.provenance.ledger.checkpoints.checkpointer import Notary
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.output_index import Registry
     from studio.provenance.publication import Publications
@@ -322,7 +322,7 @@ class Container:
 
     @cached_property
     def _releases(self) -> Releases:
-        from studio.app.releases import Releases
+        from studio.app.outputs.releases import Releases
 
         return Releases(self)
 
@@ -354,8 +354,8 @@ class Container:
     @cached_property
     def _renditions(self) -> RenditionMaker:
         from studio.generation.decisions import Decisions
-        from studio.generation.renditions import RenditionMaker
-        from studio.generation.sealing import FileSealing
+        from studio.generation.derived.renditions import RenditionMaker
+        from studio.generation.releasing.sealing import FileSealing
 
         ledger = self.ledger()
         return RenditionMaker(
@@ -378,13 +378,13 @@ class Container:
 
     @cached_property
     def _quotas(self) -> Quotas:
-        from studio.generation.quota import Quotas
+        from studio.generation.limits.quota import Quotas
 
         return Quotas(self.database(), self.config.quotas)
 
     @cached_property
     def _lineage(self) -> Lineage:
-        from studio.generation.lineage import Lineage
+        from studio.generation.derived.lineage import Lineage
 
         return Lineage(
             ledger=self.ledger(),
@@ -397,7 +397,7 @@ class Container:
 
     @cached_property
     def _examiner(self) -> FileExaminer:
-        from studio.app.examiner import FileExaminer
+        from studio.app.examination.examiner import FileExaminer
 
         return FileExaminer(self)
 

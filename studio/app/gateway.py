@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from studio.app import recovery
+from studio.app.operation import recovery
 from studio.app.session import Session
 from studio.app.use_cases.base import bind, container_of
 from studio.core.errors import StudioError
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from studio.accounts.sessions import Session as SignedIn
     from studio.accounts.sessions import SessionKind
     from studio.app.container import Container
-    from studio.app.public_detection import PublicAnswer
-    from studio.app.readiness import Check
+    from studio.app.examination.public_detection import PublicAnswer
+    from studio.app.operation.readiness import Check
     from studio.core.config import ServerConfig, StudioConfig
     from studio.core.paths import StudioPaths
-    from studio.generation.staging import RecoveryReport
+    from studio.generation.releasing.staging import RecoveryReport
     from studio.verification.suspect import Recording
 
 __all__ = ["Gateway", "open_gateway"]
@@ -82,7 +82,7 @@ class Gateway:
 
     def readiness(self) -> dict[str, Check]:
         """Whether the studio can do its work, check by check."""
-        from studio.app.readiness import check_readiness
+        from studio.app.operation.readiness import check_readiness
 
         return check_readiness(container_of(self))
 
@@ -111,8 +111,9 @@ class Gateway:
         opened: Callable[[Recording], None],
         progress: Callable[[float], None],
     ) -> PublicAnswer:
-        """What the public is told about a recording; see :mod:`studio.app.public_detection`."""
-        from studio.app.public_detection import PublicDetector
+        """What the public is told about a recording; see
+        :mod:`studio.app.examination.public_detection`."""
+        from studio.app.examination.public_detection import PublicDetector
 
         return PublicDetector(container_of(self)).examine(path, opened=opened, progress=progress)
 

@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from studio.cli.accounts import account, login, logout, whoami
-from studio.cli.admin import backup, init, restore
-from studio.cli.audit import audit
-from studio.cli.benchmark import models_bench
+from studio.cli.administration.accounts import account, login, logout, whoami
+from studio.cli.administration.ledger import ledger
+from studio.cli.administration.reports import disclosure, names, statement, usage
+from studio.cli.administration.security_log import audit
+from studio.cli.administration.site import backup, init, restore
 from studio.cli.caller import open_as_caller
-from studio.cli.case import case
-from studio.cli.consent import consent
-from studio.cli.credentials import credentials, receipt
-from studio.cli.generate import (
+from studio.cli.consent.registrar import consent
+from studio.cli.generation.generate import (
     extend,
     generate,
     lineage,
     scope_options,
     vary,
 )
-from studio.cli.ledger import ledger
+from studio.cli.generation.publication import publish, unpublish
+from studio.cli.generation.stems import score, stems
+from studio.cli.models.benchmark import models_bench
+from studio.cli.models.training import house
 from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE, emit
-from studio.cli.publication import publish, unpublish
-from studio.cli.reports import disclosure, names, statement, usage
-from studio.cli.stems import score, stems
-from studio.cli.training import house
-from studio.cli.verify import scan, verify
+from studio.cli.verification.case import case
+from studio.cli.verification.credentials import credentials, receipt
+from studio.cli.verification.verify import scan, verify
 from studio.core.errors import (
     AccessDeniedError,
     ConfigError,

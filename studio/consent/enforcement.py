@@ -16,7 +16,7 @@ from studio.core.errors import ConsentRefusedError
 
 if TYPE_CHECKING:
     from studio.core.tags import Tag
-    from studio.music.composer.score import Score
+    from studio.music.composer.notation.score import Score
     from studio.music.models.generator import MusicGenerator
     from studio.music.models.house.performer import Performance
     from watermark.audio.waveform import Waveform

@@ -17,7 +17,7 @@ from studio.provenance.ledger.private_fields import Personal
 from studio.provenance.release import GenerationRequest, credit_lines
 
 if TYPE_CHECKING:
-    from studio.generation.derivation import Derivation
+    from studio.generation.derived.derivation import Derivation
     from studio.provenance.ledger.log import Ledger
 
 __all__ = ["Decisions", "credits_of"]

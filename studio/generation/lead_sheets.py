@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from studio.core.errors import ConfigError, HouseError
 
 if TYPE_CHECKING:
-    from studio.music.composer.score import Score, Section
+    from studio.music.composer.notation.score import Score, Section
 
 __all__ = ["Bar", "Chart", "ChartSection", "Problem", "SheetAnswer", "chart_of", "check"]
 
@@ -109,10 +109,10 @@ def check(
     longest_s: float = 600.0,
 ) -> SheetAnswer:
     """What a sheet says, ``steps`` semitones higher; a wrong sheet is an answer, no error."""
-    from studio.music.composer.plan import heard_key, plan_piece
-    from studio.music.composer.sheet import read_sheet
-    from studio.music.composer.spelling import spell_pitch
-    from studio.music.composer.transpose import transposed
+    from studio.music.composer.notation.sheet import read_sheet
+    from studio.music.composer.notation.spelling import spell_pitch
+    from studio.music.composer.planning.plan import heard_key, plan_piece
+    from studio.music.composer.planning.transpose import transposed
 
     try:
         if steps:
@@ -164,7 +164,7 @@ def problem_of(message: str) -> Problem:
 
 def chart_of(score: Score, asked: str | None = None) -> Chart:
     """The chart of a composed score; ``asked`` is the lead sheet it was asked for with."""
-    from studio.music.composer.sheet import read_sheet, sheet_of
+    from studio.music.composer.notation.sheet import read_sheet, sheet_of
 
     try:
         fixed = read_sheet(asked or "")
@@ -203,6 +203,6 @@ def chart_of(score: Score, asked: str | None = None) -> Chart:
 
 
 def _key(tonic: int, mode: str) -> str:
-    from studio.music.composer.spelling import tonic_name
+    from studio.music.composer.notation.spelling import tonic_name
 
     return f"{tonic_name(tonic, mode)} {mode}"

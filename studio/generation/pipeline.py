@@ -6,7 +6,8 @@ The pipeline fails closed. Without an allowing :class:`~studio.consent.Decision`
 generated, and the decision is taken again at release, so that a grant revoked meanwhile stops it.
 The detector reads the very bytes that will be handed out; where the seal is not readable there, the
 strength is raised within the audibility limit and after that the request fails. Refusals and
-failures to seal are ledger entries. How a crash is survived: :mod:`studio.generation.staging`.
+failures to seal are ledger entries. How a crash is survived:
+:mod:`studio.generation.releasing.staging`.
 """
 
 from __future__ import annotations
@@ -36,12 +37,18 @@ from studio.core.paths import StudioPaths
 from studio.core.tags import KINDS, Tag, Vocabulary
 from studio.core.territories import TERRITORY_PATTERN
 from studio.generation.decisions import Decisions, credits_of
-from studio.generation.derivation import Derivation, write_parent
-from studio.generation.manifest import claim_of
+from studio.generation.derived.derivation import Derivation, write_parent
+from studio.generation.derived.scores import (
+    ScoreStore,
+    check_sheet,
+    genre_for,
+    score_record,
+    varied,
+)
 from studio.generation.preview import Preview
 from studio.generation.progress import OnProgress, Progress, Run, Stage
-from studio.generation.scores import ScoreStore, check_sheet, genre_for, score_record, varied
-from studio.generation.sealing import FileSealing, FileTexts, SealedFile
+from studio.generation.releasing.manifest import claim_of
+from studio.generation.releasing.sealing import FileSealing, FileTexts, SealedFile
 from studio.generation.takes import MOST_SEED, MOST_TAKES
 from studio.generation.validation import check_human
 from studio.music.models.config import describe, performs_scores
@@ -57,8 +64,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from studio.consent.name_screen.screen import NameScreen
-    from studio.generation.staging import Workspace
-    from studio.music.composer.score import Score
+    from studio.generation.releasing.staging import Workspace
+    from studio.music.composer.notation.score import Score
     from studio.music.models.config import ModelConfig
     from studio.music.models.generator import MusicGenerator
     from studio.provenance.credentials.claims import Claim
@@ -476,7 +483,7 @@ class Pipeline:
             return False
 
     def _own_workspace(self) -> Workspace:
-        from studio.generation.staging import Workspace
+        from studio.generation.releasing.staging import Workspace
 
         with self._lock:
             if self._workspace is None:

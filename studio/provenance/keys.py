@@ -2,10 +2,10 @@
 
 Key files lie in ``keys/``, are readable by the owner only and are never overwritten:
 ``epoch-0001.key`` (:class:`watermark.coding.message.SealKey`) and ``ledger-0001.key``
-(:class:`studio.provenance.ledger.signed_note.SignerKey`). A lost seal key means that no seal of
-its epoch can be read any more, and a lost ledger key that nobody can tell our checkpoints from
-another's: the ledger's database records which keys there have been (:func:`open_keys`), so a
-missing or exchanged one is an error and never a reason to make another.
+(:class:`studio.provenance.ledger.checkpoints.signed_note.SignerKey`). A lost seal key means that
+no seal of its epoch can be read any more, and a lost ledger key that nobody can tell our
+checkpoints from another's: the ledger's database records which keys there have been
+(:func:`open_keys`), so a missing or exchanged one is an error and never a reason to make another.
 
 A rotation (:func:`rotate`) has one point at which it happens: the ``key-rotation`` entry is
 committed with the key's record. Before it the new key waits in ``ledger-0002.next``, which nothing
@@ -34,10 +34,10 @@ from studio.core.db.tables.ledger import seal_reservation
 from studio.core.db.tables.provenance import key_record
 from studio.core.errors import LedgerError, UnreadableProofError
 from studio.core.home import is_read_only, locked
-from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.signed_note import SignerKey, VerifierKey
 from studio.provenance.ledger.entry import INSTANT
 from studio.provenance.ledger.log import Ledger
-from studio.provenance.ledger.signed_note import SignerKey, VerifierKey
 from watermark.coding.message import SealKey
 from watermark.errors import SealKeyError
 from watermark.util.files import create_file, sync_folder

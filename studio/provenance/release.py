@@ -45,7 +45,7 @@ class GenerationRequest:
         str, ...
     ] = ()  # what people contribute; studio.generation.validation.HUMAN_CONTRIBUTIONS
     note: str | None = None  # screened for names; private, never in the ledger
-    sheet: str | None = None  # what is fixed of the score; see studio.music.composer.sheet
+    sheet: str | None = None  # what is fixed of the score; see studio.music.composer.notation.sheet
 
     def to_ledger(self) -> dict[str, Any]:
         """What the ledger keeps of it: nothing that a person typed."""
@@ -100,7 +100,9 @@ class Release:
     seal: Mapping[str, Any]  # pair, digest, epoch, strength, how it read back
     model: Mapping[str, Any]  # id, digest, licence of the generation model
     c2pa: Mapping[str, Any] | None = None  # manifest and signer; None: released before signing
-    lineage: Mapping[str, Any] | None = None  # studio.generation.derivation.Derivation.record()
+    lineage: Mapping[str, Any] | None = (
+        None  # studio.generation.derived.derivation.Derivation.record()
+    )
 
     @classmethod
     def from_entry(cls, entry: Entry, openings: Mapping[str, Opening], outputs: Path) -> Release:

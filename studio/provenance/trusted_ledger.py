@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from studio.core.errors import ProofError, StudioError
 from studio.core.home import is_read_only
 from studio.provenance.keys import KeyRing, Purpose, SiteKeys, rotate
-from studio.provenance.ledger.checkpointer import Notary, outside_folder
+from studio.provenance.ledger.checkpoints.checkpointer import Notary, outside_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

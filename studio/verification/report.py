@@ -167,7 +167,7 @@ class VerifyReport:
     error: str | None = None  # why it could not be read
     sha256: str | None = None  # of the file examined
     lineage: Mapping[str, Any] | None = (
-        None  # studio.generation.lineage.FamilyTree of the matched output
+        None  # studio.generation.derived.lineage.FamilyTree of the matched output
     )
     registered: int | None = None  # outputs that were searched
     notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart

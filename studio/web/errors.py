@@ -32,11 +32,11 @@ from studio.core.errors import (
     UnreadableProofError,
     UsageError,
 )
-from studio.web.jobs import BusyError, TooLongError, TooManyRequestsError
+from studio.web.http.uploads import UploadTooLargeError, WrongBodyError
+from studio.web.jobs.queue import BusyError, TooLongError, TooManyRequestsError
 from studio.web.middleware.access_log import record_in
 from studio.web.middleware.auth import error_body
 from studio.web.middleware.rate_limit import log_failure
-from studio.web.uploads import UploadTooLargeError, WrongBodyError
 
 __all__ = ["allow_head", "answer_of", "one_shape", "refuse"]
 
@@ -143,7 +143,7 @@ def _malformed(_request: Request, error: Exception) -> JSONResponse:
     faults = "; ".join(
         f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
         if fault["type"] != "json_invalid"
-        else fault["ctx"]["error"]  # of studio.web.strict_json, which repeats nothing
+        else fault["ctx"]["error"]  # of studio.web.http.strict_json, which repeats nothing
         for fault in error.errors()[:5]
     )
     return JSONResponse(error_body("malformed", faults), 422)

@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from studio.core.errors import StudioError
 from studio.web.errors import answer_of
-from studio.web.jobs import JobObserver, JobRunner
+from studio.web.jobs.queue import JobObserver, JobRunner
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 

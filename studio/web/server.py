@@ -27,10 +27,10 @@ from studio.reports.formatting import asset
 from studio.web.api.app import create_api
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.pages import case_page_routes
-from studio.web.download_tokens import Claims
-from studio.web.examinations import Examinations
-from studio.web.jobs import JobRunner
-from studio.web.making import Making
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.examinations import Examinations
+from studio.web.jobs.making import Making
+from studio.web.jobs.queue import JobRunner
 from studio.web.metrics import Metrics
 from studio.web.middleware.auth import actor_of, is_account
 from studio.web.public.routes import public_line, public_routes
@@ -193,7 +193,7 @@ def serve(
     """
     import uvicorn
 
-    from studio.web.protocol import OrderlyServer
+    from studio.web.http.protocol import OrderlyServer
 
     server = gateway.config.server
     host, port = host or server.host, server.port if port is None else port
@@ -220,7 +220,7 @@ def serve(
 
 def server_settings() -> dict[str, Any]:
     """How uvicorn serves a studio, wherever it listens."""
-    from studio.web.protocol import PunctualProtocol, SparingLog
+    from studio.web.http.protocol import PunctualProtocol, SparingLog
 
     log = logging.getLogger("uvicorn.error")
     if not any(isinstance(each, SparingLog) for each in log.filters):

@@ -31,9 +31,9 @@ from studio.core.db.database import Database
 from studio.core.db.tables.ledger import ledger_entry, ledger_node
 from studio.provenance.ledger.entry import INSTANT, LEAF_VERSION
 from studio.provenance.ledger.log import Ledger
-from studio.provenance.ledger.merkle import completed_nodes, head_from_nodes, leaf_hash
 from studio.provenance.ledger.proof_bundle import check_bundle, make_bundle
-from studio.provenance.ledger.proofs import check_consistency, check_inclusion
+from studio.provenance.ledger.tree.merkle import completed_nodes, head_from_nodes, leaf_hash
+from studio.provenance.ledger.tree.proofs import check_consistency, check_inclusion
 from tests.support.ledgers import notary_of
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)  # entries go on from there

@@ -201,7 +201,7 @@ def check_proof(data: bytes) -> bool:
 
 
 def open_checkpoint(data: bytes) -> bool:
-    from studio.provenance.ledger.checkpoint import Checkpoint
+    from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
 
     _, keys, note = proven()
     try:

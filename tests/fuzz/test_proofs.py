@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studio.core.errors import ProofError, UnreadableProofError
-from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
 from studio.provenance.ledger.proof_bundle import BUNDLE_TYPE, check_bundle, read_keys
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -177,7 +177,7 @@ def test_no_command_opens_the_studio_behind_the_access_layers_back():
     root = Path(__file__).parents[2] / "studio"
     opening = {
         path.name: path.read_text().count("open_gateway(")
-        for path in (root / "cli").glob("*.py")
+        for path in (root / "cli").rglob("*.py")
         if "open_gateway(" in path.read_text()
     }
     # login, logout and whoami come before there is a caller; serve asks each visitor instead; the

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from studio.app.backup import back_up
-from studio.app.backup_manifest import digests_of
 from studio.app.container import open_container
-from studio.app.restore import Evidence, restore
+from studio.app.operation.backup import back_up
+from studio.app.operation.backup_manifest import digests_of
+from studio.app.operation.restore import Evidence, restore
 from studio.cli.main import cli
 from studio.core.errors import LedgerError, ProofError, UnreadableProofError, UsageError
 from studio.core.paths import StudioPaths
-from studio.provenance.ledger.signed_note import SignerKey
+from studio.provenance.ledger.checkpoints.signed_note import SignerKey
 from tests.support.studios import PlainGenerator, as_owner, make_studio
 
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_backed_up_whole_is_an_error(tmp_path):
             back_up(studio.paths, studio.database(), studio.notary(), tmp_path / "one")
         release.path.unlink()
         with pytest.MonkeyPatch.context() as patch, pytest.raises(LedgerError, match="missing"):
-            patch.setattr("studio.app.backup._HAND_OUT_S", 0.1)
+            patch.setattr("studio.app.operation.backup._HAND_OUT_S", 0.1)
             back_up(studio.paths, studio.database(), studio.notary(), tmp_path / "two")
         assert not (tmp_path / "two" / "backup.json").exists()
 

@@ -27,8 +27,8 @@ from studio.verification.verifier import _RANK
 from studio.web.api.app import create_api
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.pages import case_page_routes
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.queue import JobRunner
 from studio.web.mcp.stdio import _Local
 from studio.web.mcp.tools import create_mcp
 from studio.web.public.routes import public_line, public_routes

@@ -17,8 +17,8 @@ from studio.reports.cases.archive import check_archive
 from studio.web.api.app import create_api
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.pages import case_page_routes
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.queue import JobRunner
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.support.studios import PlainGenerator, as_owner, events, make_studio
 from watermark.audio.waveform import read, write

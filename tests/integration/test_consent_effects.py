@@ -30,8 +30,8 @@ def routes(house):
     from starlette.testclient import TestClient
 
     from studio.web.api.app import create_api
-    from studio.web.download_tokens import Claims
-    from studio.web.jobs import JobRunner
+    from studio.web.http.download_tokens import Claims
+    from studio.web.jobs.queue import JobRunner
 
     claims = Claims()
     with JobRunner(running=1, waiting=1) as making, JobRunner(running=1, waiting=1) as checking:

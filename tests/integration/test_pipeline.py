@@ -364,7 +364,7 @@ def test_cancelling_at_any_stage_leaves_nothing(studio, stage):
 
 def killed(tmp_path, *, at: str, when: str) -> None:
     """Run one request in a child process that is killed before or after one step of it."""
-    from studio.generation.staging import Workspace
+    from studio.generation.releasing.staging import Workspace
     from studio.provenance.ledger.log import Ledger
 
     where = {

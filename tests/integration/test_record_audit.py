@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from studio.accounts.permissions import Role
-from studio.app.backup import back_up
 from studio.app.container import open_container
-from studio.app.record_audit import record_faults
+from studio.app.operation.backup import back_up
+from studio.app.operation.record_audit import record_faults
 from studio.cli.main import cli
 from studio.core.errors import LedgerError, ProofError
 from studio.core.paths import StudioPaths

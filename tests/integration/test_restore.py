@@ -11,10 +11,10 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from studio.app.backup import back_up
-from studio.app.backup_manifest import digests_of
 from studio.app.container import open_container
-from studio.app.restore import Evidence, restore
+from studio.app.operation.backup import back_up
+from studio.app.operation.backup_manifest import digests_of
+from studio.app.operation.restore import Evidence, restore
 from studio.app.session import Session
 from studio.cli.main import cli
 from studio.core.errors import (
@@ -26,7 +26,7 @@ from studio.core.errors import (
 )
 from studio.core.home import RESTORE_MARKER
 from studio.core.paths import StudioPaths
-from studio.provenance.ledger.signed_note import SignerKey
+from studio.provenance.ledger.checkpoints.signed_note import SignerKey
 from studio.provenance.sealer import Sealer
 from tests.support.consent import file_of, revocation
 from tests.support.seals import TonalSeal
@@ -129,7 +129,7 @@ def test_a_signature_that_was_taken_away_or_made_by_a_retired_key(made, backup, 
 
 
 def test_a_manifest_signed_with_a_key_that_was_retired_before(tmp_path, paths):
-    from studio.app.backup_manifest import sign_manifest
+    from studio.app.operation.backup_manifest import sign_manifest
 
     with make_studio(tmp_path) as studio:
         old = studio.notary().signer
@@ -216,7 +216,7 @@ def test_an_older_backup_is_refused_against_a_newer_checkpoint(moved_on, paths):
 
 def test_a_rewritten_backup_is_refused_against_an_earlier_checkpoint(made, backup, paths, tmp_path):
     other = SignerKey.create(made[2][0].name)
-    from studio.provenance.ledger.checkpoint import Checkpoint
+    from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
 
     forged = Checkpoint(other.name, 1, bytes(32)).sign(other)
     with pytest.raises(ProofError, match="not signed by"):
@@ -339,7 +339,7 @@ def test_who_may_confirm(made, backup, paths, role, may):
 
 
 def test_a_half_restored_home_is_refused_and_begun_anew(made, backup, paths, monkeypatch):
-    from studio.app import restore as module
+    from studio.app.operation import restore as module
 
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
@@ -376,7 +376,7 @@ def test_keys_that_were_there_are_not_lost_to_a_restore(made, backup, paths):
 def test_a_restore_into_postgresql_that_was_interrupted_goes_on(
     made, backup, paths, postgresql_url, monkeypatch
 ):
-    from studio.app import restore as module
+    from studio.app.operation import restore as module
 
     def broken(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
@@ -413,7 +413,7 @@ def test_a_withdrawn_output_is_in_no_backup_and_stops_none(tmp_path, paths):
 
 
 def test_a_checkpoint_signed_while_the_backup_is_made_is_not_in_it(tmp_path, paths, monkeypatch):
-    from studio.app import backup as module
+    from studio.app.operation import backup as module
 
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
         as_owner(studio).generation.create(request(studio))

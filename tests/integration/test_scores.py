@@ -20,7 +20,7 @@ from studio.core.errors import (
     UnknownTagError,
     UsageError,
 )
-from studio.generation.scores import ScoreStore
+from studio.generation.derived.scores import ScoreStore
 from studio.music.composer.arrange import compose_score
 from studio.web.ui.create.further import (
     CHANGES,

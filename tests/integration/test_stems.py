@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, select
 from studio.cli.main import cli
 from studio.core.db.tables.renditions import rendition
 from studio.core.errors import ConsentRefusedError, LedgerError, UsageError
-from studio.generation.scores import ScoreStore
+from studio.generation.derived.scores import ScoreStore
 from studio.music.composer import arrange
 from studio.provenance.record_audit import RECORDS
 from studio.verification.report import Verdict

@@ -27,8 +27,8 @@ from pathlib import Path
 
 from studio.app.container import Container
 from studio.core.errors import StudioError
-from studio.provenance.ledger.checkpoint import Checkpoint
-from studio.provenance.ledger.checkpointer import check_against
+from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.checkpointer import check_against
 from tests.support.studios import PlainGenerator, as_owner, left_over, make_studio
 from watermark.coding.identify import Codebook, CodebookEntry
 from watermark.coding.message import SealId
@@ -36,7 +36,7 @@ from watermark.coding.message import SealId
 SECONDS = 3.0  # of music per generation
 _TRACED = (
     "/studio/generation/pipeline.py",
-    "/studio/generation/staging.py",
+    "/studio/generation/releasing/staging.py",
     "/studio/provenance/",
     "/studio/core/db/",
 )

@@ -15,16 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studio.app import restore as module
-from studio.app.backup import back_up
-from studio.app.backup_manifest import MANIFEST
 from studio.app.container import Container, open_container
-from studio.app.record_audit import record_faults
-from studio.app.restore import Evidence, restore
+from studio.app.operation import restore as module
+from studio.app.operation.backup import back_up
+from studio.app.operation.backup_manifest import MANIFEST
+from studio.app.operation.record_audit import record_faults
+from studio.app.operation.restore import Evidence, restore
 from studio.core.errors import ConfigError, StudioError
 from studio.core.home import RESTORE_MARKER
 from studio.core.paths import StudioPaths
-from studio.provenance.ledger.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
 from tests.robustness.faults import SECONDS, Lines, check, head_of, in_child, limit_files
 from tests.support.consent import file_of, grant, revocation
 from tests.support.studios import PlainGenerator, as_owner, make_studio

@@ -85,7 +85,7 @@ def test_killed_between_entry_and_file_the_next_start_completes_it_and_says_so(
     tmp_path, handed_out
 ):
     def child(acknowledge):
-        from studio.generation.staging import Workspace
+        from studio.generation.releasing.staging import Workspace
 
         release = Workspace.release
 

@@ -15,10 +15,10 @@ from sqlalchemy import text
 
 from studio.core.db.tables.ledger import ledger_entry, ledger_node, output
 from studio.core.errors import LedgerError, ProofError
-from studio.provenance.ledger.checkpointer import check_against
+from studio.provenance.ledger.checkpoints.checkpointer import check_against
 from studio.provenance.ledger.entry import INSTANT, canonical_leaf
 from studio.provenance.ledger.log import Ledger
-from studio.provenance.ledger.merkle import completed_nodes, head_from_nodes, leaf_hash
+from studio.provenance.ledger.tree.merkle import completed_nodes, head_from_nodes, leaf_hash
 from tests.support.ledgers import fill, notary_of, unguard
 
 SIZE, LATER = 11, 4  # entries at the checkpoint, and since

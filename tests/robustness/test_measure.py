@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studio.app import record_audit
+from studio.app.operation import record_audit
 from tests.robustness import flips, operations
 from tests.robustness.operations import OPERATIONS, run
 

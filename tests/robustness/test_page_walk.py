@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from studio.web.uploads import Uploads
+from studio.web.http.uploads import Uploads
 from tests.robustness.page_walk import SECRET, bait, events, fifo_has_reader, handlers, walk
 from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.support.serving import served

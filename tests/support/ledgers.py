@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from studio.core.config import LedgerConfig
 from studio.provenance.keys import LedgerKeys
-from studio.provenance.ledger.checkpointer import Notary, outside_folder
+from studio.provenance.ledger.checkpoints.checkpointer import Notary, outside_folder
 from studio.provenance.ledger.log import Ledger
 
 CONFIG = LedgerConfig(

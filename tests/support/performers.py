@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from studio.music.composer.score import Chord, Mix, Note, Part, Score, Section
+from studio.music.composer.notation.score import Chord, Mix, Note, Part, Score, Section
 from studio.music.models.house.language_model import PerformerConfig, build_language_model
 from studio.music.models.house.performer import save_performer
 from studio.music.models.house.token_stream import StepWeights

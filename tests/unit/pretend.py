@@ -21,14 +21,14 @@ import numpy as np
 import soundfile
 
 from studio.app.container import Container
-from studio.app.releases import Releases
+from studio.app.outputs.releases import Releases
 from studio.core.config import load_config
 from studio.core.errors import ConsentRefusedError, GenerationCancelledError, UsageError
 from studio.core.paths import resolve_paths
+from studio.generation.derived.renditions import LeftOut, StemFile, Stems
+from studio.generation.limits.quota import Quotas
 from studio.generation.progress import Progress, Stage
-from studio.generation.quota import Quotas
-from studio.generation.renditions import LeftOut, StemFile, Stems
-from studio.music.composer.score import Score
+from studio.music.composer.notation.score import Score
 from studio.provenance.release import (
     GenerationRequest,
     OutputId,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.accounts.permissions import Permission
-from studio.app import recovery
+from studio.app.operation import recovery
 from studio.app.use_cases.base import UseCases, requires, requires_output
 from studio.app.use_cases.catalog import decide
 from studio.core.config import FORMATS, OutputFormat
@@ -19,9 +19,9 @@ from studio.core.errors import (
     ParentRefusedError,
     UsageError,
 )
-from studio.generation.derivation import Wish
-from studio.generation.quota import LOCAL_ACCOUNT
-from studio.generation.repeats import identical, same_music
+from studio.generation.derived.derivation import Wish
+from studio.generation.limits.quota import LOCAL_ACCOUNT
+from studio.generation.limits.repeats import identical, same_music
 from studio.generation.takes import Take, make_takes, take_requests
 from studio.provenance.release import GenerationRequest, Release
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from studio.app.container import Container
-    from studio.generation.derivation import Derivation, Keep, New, Redo
+    from studio.generation.derived.derivation import Derivation, Keep, New, Redo
+    from studio.generation.derived.renditions import Stems
     from studio.generation.lead_sheets import SheetAnswer
     from studio.generation.preview import Preview
     from studio.generation.progress import OnProgress
-    from studio.generation.renditions import Stems
-    from studio.generation.staging import RecoveryReport
+    from studio.generation.releasing.staging import RecoveryReport
 
 __all__ = ["Generation"]
 
@@ -67,7 +67,7 @@ class Generation(UseCases):
         Without a duration the piece is as long as the form that the lead sheet `sheet` fixes.
         Whoever fixes chords or a melody contributes to the composition.
         """
-        from studio.generation.scores import length_of_sheet, sheet_contributes
+        from studio.generation.derived.scores import length_of_sheet, sheet_contributes
 
         defaults = studio.config.generation
         sheet = sheet if sheet and sheet.strip() else None
@@ -270,7 +270,7 @@ class Generation(UseCases):
     ) -> Stems:
         """The four stems of an output, performed again and recorded; counts as a request.
 
-        See :mod:`studio.generation.renditions`. Raises as :meth:`create` does, and
+        See :mod:`studio.generation.derived.renditions`. Raises as :meth:`create` does, and
         :class:`UsageError` where the output has no score or its model has other weights now.
         """
         release = studio.releases().get(output_id)

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.accounts.permissions import Permission
-from studio.app.library import LibraryView, Listed, search
-from studio.app.outline import outline
+from studio.app.outputs.library import LibraryView, Listed, search
+from studio.app.outputs.outline import outline
 from studio.app.use_cases.base import UseCases, requires, requires_output
 from studio.core.errors import UsageError
 
 if TYPE_CHECKING:
     from studio.app.container import Container
+    from studio.generation.derived.lineage import FamilyTree
+    from studio.generation.derived.renditions import ScoreFile
     from studio.generation.lead_sheets import Chart
-    from studio.generation.lineage import FamilyTree
-    from studio.generation.renditions import ScoreFile
-    from studio.music.composer.score import Score
+    from studio.music.composer.notation.score import Score
     from studio.provenance.release import Release
 
 __all__ = ["Outputs"]

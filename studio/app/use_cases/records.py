@@ -13,16 +13,16 @@ from studio.app.use_cases.base import UseCases, requires
 from studio.core.errors import LedgerError, ProofError, UsageError
 
 if TYPE_CHECKING:
-    from studio.app.backup_manifest import Manifest
     from studio.app.container import Container
-    from studio.generation.quota import Usage
+    from studio.app.operation.backup_manifest import Manifest
+    from studio.generation.limits.quota import Usage
     from studio.provenance.keys import Purpose
     from studio.provenance.ledger.audit import Audit
-    from studio.provenance.ledger.checkpointer import SignedCheckpoint
+    from studio.provenance.ledger.checkpoints.checkpointer import SignedCheckpoint
+    from studio.provenance.ledger.checkpoints.signed_note import VerifierKey
     from studio.provenance.ledger.entry import Entry
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.ledger.proof_bundle import ProvenEntry
-    from studio.provenance.ledger.signed_note import VerifierKey
 
 __all__ = ["LedgerCheck", "Operation", "Records"]
 
@@ -74,9 +74,9 @@ class Records(UseCases):
         ``public_keys`` are those to believe of ``against``, as ``studio ledger key`` prints them;
         the studio's own unless given.
         """
-        from studio.app.record_audit import record_faults
-        from studio.provenance.ledger.checkpoint import Checkpoint
-        from studio.provenance.ledger.checkpointer import check_against
+        from studio.app.operation.record_audit import record_faults
+        from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
+        from studio.provenance.ledger.checkpoints.checkpointer import check_against
         from studio.provenance.ledger.proof_bundle import read_keys
 
         log = _as_it_is(studio)
@@ -158,8 +158,8 @@ class Operation(UseCases):
 
     @requires(Permission.ADMINISTER)
     def back_up(self, studio: Container, target: Path, *, with_keys: bool = False) -> Manifest:
-        """Make a verified backup in ``target``; see :mod:`studio.app.backup`."""
-        from studio.app.backup import back_up
+        """Make a verified backup in ``target``; see :mod:`studio.app.operation.backup`."""
+        from studio.app.operation.backup import back_up
 
         manifest = back_up(
             studio.paths, studio.database(), studio.notary(), target, with_keys=with_keys

@@ -11,8 +11,10 @@ trained on music whose rights are known. The same seed and tags give the same no
 True
 """
 
-from studio.music.composer.compose import TEMPI, compose
-from studio.music.composer.composition import (
+from studio.music.composer.catalogue.compose import TEMPI, compose
+from studio.music.composer.catalogue.genres import GENRES
+from studio.music.composer.catalogue.moods import LEADS, MOODS
+from studio.music.composer.notation.composition import (
     FRAMES_PER_SECOND,
     Chord,
     Composition,
@@ -21,8 +23,6 @@ from studio.music.composer.composition import (
     Part,
     Section,
 )
-from studio.music.composer.genres import GENRES
-from studio.music.composer.moods import LEADS, MOODS
 
 __all__ = [
     "FRAMES_PER_SECOND",

@@ -13,16 +13,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from studio.music.composer import drumming
-from studio.music.composer.band import bass_bar, bass_run, counter_line, layer_bar, voicings
-from studio.music.composer.fixed import Fixed
-from studio.music.composer.harmony import nearest
-from studio.music.composer.plan import plan_piece
-from studio.music.composer.rhythm import recut
-from studio.music.composer.score import TICKS_PER_BEAT, Mix, Note, Part, Score, Section
-from studio.music.composer.stage import LONGEST_S, Stage, cut, monophonic
+from studio.music.composer.notation.fixed import Fixed
+from studio.music.composer.notation.harmony import nearest
+from studio.music.composer.notation.rhythm import recut
+from studio.music.composer.notation.score import TICKS_PER_BEAT, Mix, Note, Part, Score, Section
+from studio.music.composer.parts import drumming
+from studio.music.composer.parts.band import bass_bar, bass_run, counter_line, layer_bar, voicings
+from studio.music.composer.parts.stage import LONGEST_S, Stage, cut, monophonic
+from studio.music.composer.parts.theme import Singer, Theme, sing
+from studio.music.composer.planning.plan import plan_piece
 from studio.music.composer.styles.idiom import Drums, Groove, Layer
-from studio.music.composer.theme import Singer, Theme, sing
 
 __all__ = ["Arranger", "compose_score"]
 

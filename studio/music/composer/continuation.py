@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from studio.core.errors import ConfigError
 from studio.music.composer.arrange import compose_score
-from studio.music.composer.fixed import Fixed
-from studio.music.composer.plan import DURATIONS_S
-from studio.music.composer.score import Note, Part, Score, Section
+from studio.music.composer.notation.fixed import Fixed
+from studio.music.composer.notation.score import Note, Part, Score, Section
+from studio.music.composer.planning.plan import DURATIONS_S
 
 __all__ = ["continued"]
 

@@ -21,12 +21,20 @@ from dataclasses import replace
 
 from studio.core.errors import ConfigError
 from studio.music.composer.arrange import Arranger
-from studio.music.composer.fixed import Fixed
-from studio.music.composer.harmony import SCALES
-from studio.music.composer.palette import LEADS, MOODS, Lead, plain_mood, usual_leads
-from studio.music.composer.plan import Plan
-from studio.music.composer.rhythm import Feel
-from studio.music.composer.score import METRES, STEMS, TICKS_PER_BEAT, Chord, Note, Part, Score
+from studio.music.composer.notation.fixed import Fixed
+from studio.music.composer.notation.harmony import SCALES
+from studio.music.composer.notation.rhythm import Feel
+from studio.music.composer.notation.score import (
+    METRES,
+    STEMS,
+    TICKS_PER_BEAT,
+    Chord,
+    Note,
+    Part,
+    Score,
+)
+from studio.music.composer.planning.palette import LEADS, MOODS, Lead, plain_mood, usual_leads
+from studio.music.composer.planning.plan import Plan
 from studio.music.composer.styles import STYLES
 
 __all__ = ["other_instruments", "plan_of", "redone", "same_chords"]

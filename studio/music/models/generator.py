@@ -38,8 +38,8 @@ from studio.music.models.torch_threads import torch_threads
 from watermark.audio.waveform import Waveform
 
 if TYPE_CHECKING:
-    from studio.music.composer.fixed import Fixed
-    from studio.music.composer.score import Score
+    from studio.music.composer.notation.fixed import Fixed
+    from studio.music.composer.notation.score import Score
     from studio.music.models.house.performer import HousePerformer, Performance, Window
 
 __all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]

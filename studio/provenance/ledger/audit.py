@@ -21,14 +21,14 @@ from studio.core.db.tables.provenance import GUARDED, opening
 from studio.core.errors import LedgerError
 from studio.provenance.ledger.clock import REPAIR
 from studio.provenance.ledger.entry import INSTANT, canonical_leaf
-from studio.provenance.ledger.merkle import (
+from studio.provenance.ledger.private_fields import Opening, committed_fields
+from studio.provenance.ledger.tree.merkle import (
     EMPTY_HEAD,
     completed_nodes,
     head_from_nodes,
     leaf_hash,
     tree_head,
 )
-from studio.provenance.ledger.private_fields import Opening, committed_fields
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -45,15 +45,15 @@ from studio.provenance.ledger.clock import (
     time_elsewhere,
 )
 from studio.provenance.ledger.entry import INSTANT, LEAF_VERSION, Entry, canonical_leaf, entry_of
-from studio.provenance.ledger.merkle import (
+from studio.provenance.ledger.openings import forget, openings_of
+from studio.provenance.ledger.private_fields import Opening, Personal, take_out
+from studio.provenance.ledger.tree.merkle import (
     completed_nodes,
     head_from_nodes,
     leaf_hash,
 )
-from studio.provenance.ledger.nodes import Node, with_nodes
-from studio.provenance.ledger.openings import forget, openings_of
-from studio.provenance.ledger.private_fields import Opening, Personal, take_out
-from studio.provenance.ledger.proofs import consistency_path, inclusion_path
+from studio.provenance.ledger.tree.nodes import Node, with_nodes
+from studio.provenance.ledger.tree.proofs import consistency_path, inclusion_path
 from studio.provenance.release import OutputId, Release
 
 if TYPE_CHECKING:

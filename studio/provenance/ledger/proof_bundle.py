@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from studio.core.errors import ProofError, UnreadableProofError
-from studio.provenance.ledger.checkpoint import Checkpoint
-from studio.provenance.ledger.merkle import leaf_hash
+from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.signed_note import VerifierKey
 from studio.provenance.ledger.private_fields import Opening, committed_fields
-from studio.provenance.ledger.proofs import check_inclusion
-from studio.provenance.ledger.signed_note import VerifierKey
+from studio.provenance.ledger.tree.merkle import leaf_hash
+from studio.provenance.ledger.tree.proofs import check_inclusion
 
 if TYPE_CHECKING:
-    from studio.provenance.ledger.checkpointer import SignedCheckpoint
+    from studio.provenance.ledger.checkpoints.checkpointer import SignedCheckpoint
     from studio.provenance.ledger.log import Ledger
 
 __all__ = [

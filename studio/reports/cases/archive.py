@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING
 
 from studio.consent.types import format_instant
 from studio.core.errors import ProofError, UnreadableProofError
-from studio.provenance.ledger.signed_note import open_note, sign_note
+from studio.provenance.ledger.checkpoints.signed_note import open_note, sign_note
 from studio.reports.cases.html import case_page
 from studio.reports.cases.pdf import case_pdf
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from studio.provenance.ledger.signed_note import SignerKey, VerifierKey
+    from studio.provenance.ledger.checkpoints.signed_note import SignerKey, VerifierKey
     from studio.verification.cases import Case
 
 __all__ = ["CheckedReport", "case_archive", "case_file", "check_archive"]

@@ -6,7 +6,7 @@
 ``GET /metrics``           counts and times for Prometheus, for administrators
 ``GET /outputs/ID``        the record of an output (JSON): what a verdict would show as well
 ``GET /outputs/ID/audio``  the file that was handed out, byte for byte
-``/api/v1``                the REST layer, :mod:`studio.web.api.routes`
+``/api/v1``                the REST layer, :mod:`studio.web.api.routes.v1`
 =========================  ======================================================================
 
 An output is named by its id and nothing else: no route takes a path, and the file that is sent is
@@ -27,15 +27,16 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
-from studio.app.readiness import Check
+from studio.app.operation.readiness import Check
 from studio.core.errors import LedgerError, NotYoursError, StudioError, UsageError
 from studio.core.isolation import weakness
 from studio.reports.formatting import file_name
-from studio.web.api.routes import create_v1
+from studio.web.api.routes.v1 import create_v1
 from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
-from studio.web.download_tokens import Claims
 from studio.web.errors import allow_head, answer_of, one_shape
-from studio.web.jobs import JobRunner
+from studio.web.http.download_tokens import Claims
+from studio.web.http.uploads import Budget, Uploads
+from studio.web.jobs.queue import JobRunner
 from studio.web.metrics import CONTENT_TYPE_LATEST, Metrics
 from studio.web.middleware.access_log import AccessLog, RequestRecord
 from studio.web.middleware.auth import Door, actor_of
@@ -45,7 +46,6 @@ from studio.web.middleware.page_gate import PageGate, PageRules
 from studio.web.middleware.proxy_headers import TrustedProxies
 from studio.web.middleware.security_headers import HouseRules
 from studio.web.ui.head import page_head
-from studio.web.uploads import Budget, Uploads
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway

@@ -1,4 +1,4 @@
-"""Routes whose JSON bodies are read by :mod:`studio.web.strict_json`."""
+"""Routes whose JSON bodies are read by :mod:`studio.web.http.strict_json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from studio.web.strict_json import NotStrictJsonError, parse
+from studio.web.http.strict_json import NotStrictJsonError, parse
 
 __all__ = ["StrictRoute"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studio.web.jobs import JobRunner, stoppable
+from studio.web.http.uploads import Uploads, file_name, receive_one
+from studio.web.jobs.queue import JobRunner, stoppable
+from studio.web.jobs.waiting import while_connected
 from studio.web.middleware.auth import account_of, actor_of
-from studio.web.uploads import Uploads, file_name, receive_one
-from studio.web.waiting import while_connected
 
 if TYPE_CHECKING:
     from fastapi import Request

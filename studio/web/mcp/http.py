@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from studio.core.errors import AccessDeniedError, UsageError
 from studio.web.errors import refuse
-from studio.web.jobs import Report, TooManyRequestsError, stoppable
+from studio.web.jobs.queue import Report, TooManyRequestsError, stoppable
 from studio.web.mcp.tools import create_mcp
 from studio.web.middleware.auth import account_of, actor_of
 from studio.web.middleware.rate_limit import Buckets
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.app.session import Session
     from studio.verification.report import VerifyReport
-    from studio.web.jobs import JobRunner
+    from studio.web.jobs.queue import JobRunner
 
 __all__ = ["PATH", "McpOverHttp"]
 

@@ -9,7 +9,7 @@ request for the page passes here first:
   page that the same caller opened;
 - a file in it is one that **the same caller uploaded**, letter for letter; any other path is
   refused before Gradio looks at it, so that nothing is opened, hashed or copied;
-- uploads are received here, within the account's budget (:mod:`studio.web.uploads`);
+- uploads are received here, within the account's budget (:mod:`studio.web.http.uploads`);
 - events and uploads are bounded per account and minute.
 
 Refusals never repeat a value that was sent.
@@ -32,11 +32,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.accounts.permissions import Actor
 from studio.core.errors import UsageError
+from studio.web.http.strict_json import NotStrictJsonError, parse
+from studio.web.http.uploads import UploadBudgetError, Uploads, UploadTooLargeError, receive
+from studio.web.http.visitors import TooManyStreamsError, Visitors
 from studio.web.middleware.auth import account_of, actor_of, token_of
 from studio.web.middleware.rate_limit import Buckets
-from studio.web.strict_json import NotStrictJsonError, parse
-from studio.web.uploads import UploadBudgetError, Uploads, UploadTooLargeError, receive
-from studio.web.visitors import TooManyStreamsError, Visitors
 
 __all__ = ["PageGate", "PageRules", "owner_of"]
 

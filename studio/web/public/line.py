@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from studio.web.jobs import BusyError, TooManyRequestsError
+from studio.web.jobs.queue import BusyError, TooManyRequestsError
 
 __all__ = ["FullLineError", "Line"]
 

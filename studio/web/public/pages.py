@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import HTMLResponse, Response
 
-from studio.app.public_detection import SYSTEM, Grade, PublicAnswer, Reason
+from studio.app.examination.public_detection import SYSTEM, Grade, PublicAnswer, Reason
 from studio.reports.formatting import clock
 
 if TYPE_CHECKING:

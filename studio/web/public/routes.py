@@ -8,8 +8,8 @@
 ===========================  ====================================================================
 
 Nobody signs in, no cookie is set, nothing of a question is kept: see
-:mod:`studio.app.public_detection`. While ``public_detector.enabled`` is false, all but the rules
-for robots is 404.
+:mod:`studio.app.examination.public_detection`. While ``public_detector.enabled`` is false, all but
+the rules for robots is 404.
 """
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
@@ -23,18 +23,18 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from studio.app.public_detection import PublicAnswer
+from studio.app.examination.public_detection import PublicAnswer
 from studio.core.errors import DecodingRefusedError, StudioError, UsageError
 from studio.web.errors import answer_of
-from studio.web.jobs import JobRunner, TooLongError, TooManyRequestsError, stoppable
+from studio.web.http.uploads import Budget, Uploads, WrongBodyError, receive_one
+from studio.web.jobs.queue import JobRunner, TooLongError, TooManyRequestsError, stoppable
+from studio.web.jobs.waiting import while_connected
 from studio.web.middleware.access_log import record_in
 from studio.web.middleware.auth import address_of
 from studio.web.middleware.rate_limit import Buckets
 from studio.web.public.limits import SimilarQuestions, network_of
 from studio.web.public.line import Line
 from studio.web.public.pages import Pages, sheet
-from studio.web.uploads import Budget, Uploads, WrongBodyError, receive_one
-from studio.web.waiting import while_connected
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway

@@ -10,7 +10,7 @@ import gradio as gr
 from studio.accounts.passwords import MIN_LENGTH
 from studio.accounts.permissions import LOCAL_OWNER, Permission, Role
 from studio.core.errors import StudioError
-from studio.generation.quota import LOCAL_ACCOUNT
+from studio.generation.limits.quota import LOCAL_ACCOUNT
 from studio.reports.formatting import esc, moment
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from studio.accounts.security_log import SecurityEvent
     from studio.app.gateway import Gateway
     from studio.app.use_cases.accounts import Accounts
-    from studio.generation.quota import Usage
+    from studio.generation.limits.quota import Usage
 
 __all__ = ["AccountsTab", "accounts_table", "events_table", "usage_table"]
 

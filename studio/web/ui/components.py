@@ -60,7 +60,7 @@ def _without_stub_file() -> Iterator[None]:
 with _without_stub_file():
 
     class UploadedFile(gr.File):
-        """A file that was uploaded, left where :mod:`studio.web.uploads` put it.
+        """A file that was uploaded, left where :mod:`studio.web.http.uploads` put it.
 
         Gradio would hash it on the event loop and copy it. A URL is refused instead of fetched.
         """

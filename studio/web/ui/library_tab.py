@@ -14,7 +14,7 @@ from studio.web.ui.components import PRIVATE
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
-    from studio.app.library import Listed
+    from studio.app.outputs.library import Listed
     from studio.web.ui.create.desk import TakesDesk
 
 __all__ = ["LibraryTab"]

@@ -10,14 +10,14 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from studio.generation.lineage import in_words
+from studio.generation.derived.lineage import in_words
 from studio.reports.formatting import file_name
 from studio.web.ui.templating import draw
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from studio.app.library import Listed
+    from studio.app.outputs.library import Listed
     from studio.provenance.release import Release
 
 __all__ = ["release_card", "take_head", "take_row", "use_words"]

@@ -26,9 +26,9 @@ from studio.web.ui.verify_tab import VerifyTab
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
-    from studio.web.download_tokens import Claims
-    from studio.web.examinations import Examinations
-    from studio.web.making import Making
+    from studio.web.http.download_tokens import Claims
+    from studio.web.jobs.examinations import Examinations
+    from studio.web.jobs.making import Making
 
 __all__ = ["build_page", "signed_in_line"]
 

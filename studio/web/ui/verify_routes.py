@@ -20,7 +20,7 @@ from studio.reports.verification import view as views
 from studio.reports.verification.json import as_json
 from studio.reports.verification.page import report_links, report_page
 from studio.reports.verification.table import as_csv
-from studio.web.examinations import Examination, Examinations, owner_key
+from studio.web.jobs.examinations import Examination, Examinations, owner_key
 from studio.web.middleware.auth import actor_of
 from studio.web.ui.create.view import failure_panel, unexpected_panel
 

@@ -1,7 +1,7 @@
 """The Verify tab: drop files anywhere on the page, read a verdict on each with its evidence.
 
-The list of files lives on the server (:mod:`studio.web.examinations`): a new drop adds to it, and a
-reload shows it again. The browser uploads the files and draws the list (``assets/drop.js``,
+The list of files lives on the server (:mod:`studio.web.jobs.examinations`): a new drop adds to it,
+and a reload shows it again. The browser uploads the files and draws the list (``assets/drop.js``,
 ``assets/board.js``); :mod:`studio.web.ui.verify_routes` serves the answers and the reports.
 """
 
@@ -18,7 +18,7 @@ from studio.reports.formatting import asset, clock
 from studio.reports.verification import view as views
 from studio.reports.verification.texts import READING
 from studio.verification.report import Verdict
-from studio.web.examinations import Examination, Examinations, ExaminationState, owner_key
+from studio.web.jobs.examinations import Examination, Examinations, ExaminationState, owner_key
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE, FilesFromScript
 

@@ -26,8 +26,8 @@ from studio.core.errors import AccessDeniedError, LedgerError, SignInError
 from studio.core.paths import shipped_configs
 from studio.provenance.ledger.log import Ledger
 from studio.web.api.app import create_api
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.queue import JobRunner
 from tests.support.accounts import (
     PASSWORD,
     Clock,

@@ -36,8 +36,8 @@ MAY_MAKE_MODELS = {
     "app/container.py": "hands models to the pipeline",
     "generation/pipeline.py": "a type only",
     "consent/enforcement.py": "a type only",
-    "generation/quota.py": "a type only",
-    "generation/renditions.py": "a type only",
+    "generation/limits/quota.py": "a type only",
+    "generation/derived/renditions.py": "a type only",
 }
 
 

@@ -20,7 +20,7 @@ from studio.core.errors import ConfigError
 from studio.core.paths import shipped_configs
 from studio.core.tags import Vocabulary
 from studio.music.composer import TEMPI
-from studio.music.composer.palette import LEADS, MOODS
+from studio.music.composer.planning.palette import LEADS, MOODS
 from studio.music.composer.styles import STYLES
 
 CONSENT = shipped_configs() / "consent"

@@ -18,7 +18,7 @@ from studio.core.errors import (
     QuotaExceededError,
     SealingError,
 )
-from studio.generation.quota import Quotas
+from studio.generation.limits.quota import Quotas
 
 
 class Clock:

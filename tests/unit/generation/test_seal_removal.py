@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from studio.core.errors import ParentRefusedError
-from studio.generation.seal_removal import unsealed
+from studio.generation.derived.seal_removal import unsealed
 from studio.provenance.sealer import Sealer
 from tests.support.studios import music
 from watermark.audio.waveform import encode, read
@@ -73,6 +73,6 @@ def test_a_wrong_id_and_a_seal_that_stays_are_noticed(sealer, monkeypatch):
     # Taking off what was never there leaves its inverse, and half a cell away that reads as a seal.
     with pytest.raises(ParentRefusedError, match="could not be taken off"):
         unsealed(released, wrong, KEY, sealer=sealer, strength=1.0)
-    monkeypatch.setattr("studio.generation.seal_removal._ITERATIONS", 0)
+    monkeypatch.setattr("studio.generation.derived.seal_removal._ITERATIONS", 0)
     with pytest.raises(ParentRefusedError, match="could not be taken off"):
         unsealed(released, SEAL, KEY, sealer=sealer, strength=1.0)

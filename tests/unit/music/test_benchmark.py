@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from studio.cli import benchmark as command
+from studio.cli.models import benchmark as command
 from studio.core.errors import ModelError, UsageError
 from studio.music.models import benchmark
 from studio.music.models import config as config_module

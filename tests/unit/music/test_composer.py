@@ -10,7 +10,7 @@ import pytest
 
 from studio.core.errors import HouseError
 from studio.music.composer import GENRES, LEADS, MOODS, TEMPI, Composition, Note, compose
-from studio.music.composer.compose import _tidy
+from studio.music.composer.catalogue.compose import _tidy
 
 TAGS = {"genre": "disco", "mood": "happy", "lead": "trumpet", "tempo": "medium"}
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studio.music.composer import GENRES, MOODS, TEMPI, Chord, Composition, compose
-from studio.music.composer.accompaniment import Grid
-from studio.music.composer.compose import _fit_pattern
-from studio.music.composer.genres.idiom import DRUM_KEYS
-from studio.music.composer.harmony import (
+from studio.music.composer.catalogue.accompaniment import Grid
+from studio.music.composer.catalogue.compose import _fit_pattern
+from studio.music.composer.catalogue.genres.idiom import DRUM_KEYS
+from studio.music.composer.notation.harmony import (
     SCALES,
     nearest,
     parse_progression,

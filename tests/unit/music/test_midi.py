@@ -9,10 +9,10 @@ import mido
 import pytest
 
 from studio.music.composer.arrange import compose_score
-from studio.music.composer.harmony import SCALES
-from studio.music.composer.midi import score_midi
-from studio.music.composer.score import Note, Part
-from studio.music.composer.spelling import key_fifths
+from studio.music.composer.notation.harmony import SCALES
+from studio.music.composer.notation.midi import score_midi
+from studio.music.composer.notation.score import Note, Part
+from studio.music.composer.notation.spelling import key_fifths
 from tests.support.performers import small_score
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from studio.core.errors import ConfigError
-from studio.music.composer.score import METRES, Chord, Mix, Note, Part, Score, Section
+from studio.music.composer.notation.score import METRES, Chord, Mix, Note, Part, Score, Section
 
 
 def score(**changes: object) -> Score:

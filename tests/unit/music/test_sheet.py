@@ -6,10 +6,10 @@ import pytest
 
 from studio.core.errors import ConfigError
 from studio.music.composer.arrange import compose_score
-from studio.music.composer.plan import plan_piece
-from studio.music.composer.sheet import MAX_SHEET_CHARACTERS, read_sheet, sheet_of
+from studio.music.composer.notation.sheet import MAX_SHEET_CHARACTERS, read_sheet, sheet_of
+from studio.music.composer.planning.plan import plan_piece
+from studio.music.composer.planning.transpose import transposed
 from studio.music.composer.styles import STYLES
-from studio.music.composer.transpose import transposed
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))

@@ -287,7 +287,7 @@ def test_the_commands_of_the_recipe_work_together(tmp_path, monkeypatch):
     """Tables, tracks, training and evaluation, from the command line, as small as can be."""
     from click.testing import CliRunner
 
-    from studio.cli import training as cli_house
+    from studio.cli.models import training as cli_house
     from studio.music.training.stems import instrument_tables
 
     text = RECIPE.read_text()

@@ -9,8 +9,8 @@ import pytest
 from studio.core.errors import ConfigError
 from studio.music.composer.arrange import Arranger, compose_score
 from studio.music.composer.continuation import continued
-from studio.music.composer.palette import LEADS, MOODS
-from studio.music.composer.score import STEMS
+from studio.music.composer.notation.score import STEMS
+from studio.music.composer.planning.palette import LEADS, MOODS
 from studio.music.composer.styles import STYLES
 from studio.music.composer.variation import other_instruments, plan_of, redone, same_chords
 

@@ -61,7 +61,7 @@ assert threading.active_count() == 1
         "studio.provenance.ledger.log",
         "studio.provenance.credentials.signing",
         "studio.reports.receipt.pdf",
-        "studio.app.profiling",
+        "studio.app.operation.profiling",
         "watermark.audio.sandbox",
         "studio.music",
         "studio.music.training",

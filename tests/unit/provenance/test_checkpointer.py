@@ -13,12 +13,12 @@ import pytest
 
 from studio.core.errors import LedgerError, ProofError, UnreadableProofError
 from studio.provenance.keys import LedgerKeys
-from studio.provenance.ledger import timestamp
-from studio.provenance.ledger.checkpoint import Checkpoint
-from studio.provenance.ledger.checkpointer import outside_folder
+from studio.provenance.ledger.checkpoints import timestamp
+from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.checkpointer import outside_folder
+from studio.provenance.ledger.checkpoints.signed_note import SignerKey
 from studio.provenance.ledger.log import Ledger
 from studio.provenance.ledger.proof_bundle import check_bundle, check_file, make_bundle, read_keys
-from studio.provenance.ledger.signed_note import SignerKey
 from tests.support.authority import Authority
 from tests.support.ledgers import CONFIG, fill, notary_of
 

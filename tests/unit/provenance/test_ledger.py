@@ -14,8 +14,8 @@ from sqlalchemy import text
 from studio.core.db.tables.ledger import seal_reservation
 from studio.core.errors import LedgerError
 from studio.provenance.ledger.log import Ledger, canonical_leaf
-from studio.provenance.ledger.merkle import EMPTY_HEAD, leaf_hash, tree_head
 from studio.provenance.ledger.private_fields import Opening, Personal, committed_fields
+from studio.provenance.ledger.tree.merkle import EMPTY_HEAD, leaf_hash, tree_head
 from tests.support.ledgers import fill, release_body
 
 GOLDEN = Path(__file__).parents[2] / "golden"

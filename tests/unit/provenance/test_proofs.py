@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from studio.core.errors import ProofError
-from studio.provenance.ledger.merkle import completed_nodes, leaf_hash, tree_head
-from studio.provenance.ledger.proofs import (
+from studio.provenance.ledger.tree.merkle import completed_nodes, leaf_hash, tree_head
+from studio.provenance.ledger.tree.proofs import (
     check_consistency,
     check_inclusion,
     consistency_path,

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from studio.core.errors import ProofError, UnreadableProofError
-from studio.provenance.ledger.checkpoint import Checkpoint
-from studio.provenance.ledger.signed_note import SignerKey, VerifierKey, open_note, sign_note
+from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.signed_note import (
+    SignerKey,
+    VerifierKey,
+    open_note,
+    sign_note,
+)
 
 # The example of https://c2sp.org/signed-note.
 KEY = VerifierKey.parse("example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k")

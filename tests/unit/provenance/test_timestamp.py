@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from studio.core.errors import LedgerError, ProofError, UnreadableProofError
-from studio.provenance.ledger import timestamp
+from studio.provenance.ledger.checkpoints import timestamp
 from tests.support.authority import Authority
 
 

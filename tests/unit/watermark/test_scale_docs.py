@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from studio.cli.verify import _COLUMNS
+from studio.cli.verification.verify import _COLUMNS
 from watermark.batch.dataset import write_dataset
 from watermark.cli.common import COLUMNS
 

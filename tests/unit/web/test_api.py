@@ -9,8 +9,8 @@ import pytest
 from studio.app.gateway import Gateway
 from studio.core.isolation import SENTENCES, warn_of_weakness
 from studio.web.api.app import create_api
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.queue import JobRunner
 from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 

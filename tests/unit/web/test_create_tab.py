@@ -14,8 +14,8 @@ import pytest
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Role
 from studio.app.gateway import Gateway
 from studio.core.errors import GenerationCancelledError
-from studio.web.jobs import JobRunner
-from studio.web.making import JobState, Making
+from studio.web.jobs.making import JobState, Making
+from studio.web.jobs.queue import JobRunner
 from studio.web.ui.create import view as views
 from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
@@ -37,7 +37,7 @@ def tab(studio, making):
     """A Create tab with its components, outside any server."""
     import gradio as gr
 
-    from studio.web.download_tokens import Claims
+    from studio.web.http.download_tokens import Claims
     from studio.web.ui.create.tab import CreateTab
 
     async def build():  # Gradio leaves an event loop open for what it builds outside a running one

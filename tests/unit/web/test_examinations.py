@@ -18,11 +18,11 @@ from studio.accounts.permissions import Actor, Role
 from studio.core.errors import BeyondLimitsError, UsageError
 from studio.reports.verification.table import COLUMNS
 from studio.verification.report import Verdict, VerifyReport
-from studio.web.examinations import Examinations, ExaminationState
-from studio.web.jobs import JobRunner
+from studio.web.http.uploads import Budget, Uploads
+from studio.web.jobs.examinations import Examinations, ExaminationState
+from studio.web.jobs.queue import JobRunner
 from studio.web.ui.create.view import failure_panel
 from studio.web.ui.verify_tab import rows_of
-from studio.web.uploads import Budget, Uploads
 from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
@@ -219,7 +219,7 @@ def test_samples_are_bounded_and_more_of_them_are_allowed_to_a_long_job(desk, st
 
 
 def test_files_in_line_are_bounded_for_each_account(desk, studio, monkeypatch):
-    monkeypatch.setattr("studio.web.examinations._WAITING", 3)
+    monkeypatch.setattr("studio.web.jobs.examinations._WAITING", 3)
     studio.takes_s = 30.0
     kept = [desk.drop(f"{number}.wav") for number in range(3)]
     with pytest.raises(UsageError, match="3 of your files"):
@@ -358,7 +358,7 @@ def test_clearing_forgets_answers_and_keeps_what_is_at_work(desk, studio):
 
 
 def test_old_answers_make_room(desk, studio, monkeypatch):
-    monkeypatch.setattr("studio.web.examinations._KEPT", 3)
+    monkeypatch.setattr("studio.web.jobs.examinations._KEPT", 3)
     for number in range(5):
         desk.drop(f"{number}.wav")
         desk.ended()

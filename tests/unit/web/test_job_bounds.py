@@ -10,8 +10,14 @@ import pytest
 
 from studio.accounts.permissions import Permission, Role
 from studio.core.errors import AccessDeniedError, GenerationCancelledError
-from studio.web.jobs import BusyError, JobRunner, TooLongError, TooManyRequestsError, stoppable
-from studio.web.visitors import TooManyStreamsError, Visitors
+from studio.web.http.visitors import TooManyStreamsError, Visitors
+from studio.web.jobs.queue import (
+    BusyError,
+    JobRunner,
+    TooLongError,
+    TooManyRequestsError,
+    stoppable,
+)
 from tests.support.accounts import add_one_of_each, with_cheap_passwords
 from tests.unit.pretend import PretendStudio
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from studio.accounts.permissions import Role
-from studio.web.visitors import Visitors
+from studio.web.http.visitors import Visitors
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.support.serving import served
 from tests.unit.pretend import PretendStudio

@@ -9,9 +9,9 @@ import pytest
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Role
 from studio.app.gateway import Gateway
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner
-from studio.web.making import Making
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.making import Making
+from studio.web.jobs.queue import JobRunner
 from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
 
@@ -49,7 +49,7 @@ def waltz(studio):
 @pytest.fixture
 def jazz(studio, waltz):
     owner = as_owner(studio)
-    asked = owner.generation.request(["genre/jazz"], duration_s=3, seed=77, format="flac")
+    asked = owner.generation.request(["genre/jazz"], duration_s=3, seed=700_077, format="flac")
     return owner.generation.create(asked).output_id
 
 
@@ -75,7 +75,7 @@ def test_every_word_must_be_found_in_title_tag_day_format_or_seed(tab, waltz, ja
     assert set(found(tab)) == {waltz, jazz}
     for text in ("waltz", "WALTZ", "genre/waltz wav", waltz[:6]):
         assert found(tab, text) == [waltz]
-    for text in ("jazz", "flac", "77"):
+    for text in ("jazz", "flac", "700077"):
         assert found(tab, text) == [jazz]
     assert found(tab, "waltz flac") == []
 

@@ -9,12 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-from studio.app import readiness
 from studio.app.gateway import Gateway
+from studio.app.operation import readiness
 from studio.core.errors import ConsentRefusedError, LedgerError
 from studio.web.api.app import create_api
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.queue import JobRunner
 from studio.web.metrics import Metrics
 from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.support.studios import PlainGenerator, as_owner, make_studio

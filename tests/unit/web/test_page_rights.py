@@ -16,14 +16,14 @@ from studio.app.gateway import Gateway
 from studio.app.use_cases.generation import Generation
 from studio.core.errors import AccessDeniedError, ConfigError
 from studio.web.api.app import create_api
-from studio.web.download_tokens import Claims
-from studio.web.examinations import Examinations
-from studio.web.jobs import JobRunner
-from studio.web.making import Making
+from studio.web.http.download_tokens import Claims
+from studio.web.http.uploads import Budget, Uploads
+from studio.web.jobs.examinations import Examinations
+from studio.web.jobs.making import Making
+from studio.web.jobs.queue import JobRunner
 from studio.web.middleware.auth import SECURE_COOKIE
 from studio.web.ui.consent import view as consent_views
 from studio.web.ui.login import login_routes
-from studio.web.uploads import Budget, Uploads
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio

@@ -11,8 +11,8 @@ import pytest
 
 from studio.app.gateway import Gateway
 from studio.web.api.app import create_api
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner, TooManyRequestsError
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.queue import JobRunner, TooManyRequestsError
 from studio.web.public.limits import SimilarQuestions, network_of
 from studio.web.public.line import FullLineError, Line
 from studio.web.public.routes import public_line, public_routes

@@ -9,8 +9,8 @@ from openapi_spec_validator import validate
 
 from studio.app.gateway import Gateway
 from studio.web.api.app import create_api
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.queue import JobRunner
 from tests.support.studios import PlainGenerator, as_owner, events, make_studio
 
 

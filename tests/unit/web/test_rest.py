@@ -16,8 +16,8 @@ from studio.app.session import Session
 from studio.core.errors import ModelError
 from studio.verification.report import Verdict, VerifyReport
 from studio.web.api.app import create_api
-from studio.web.download_tokens import Claims
-from studio.web.jobs import JobRunner
+from studio.web.http.download_tokens import Claims
+from studio.web.jobs.queue import JobRunner
 from studio.web.middleware.auth import SECURE_COOKIE
 from studio.web.middleware.proxy_headers import TrustedProxies
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
@@ -579,7 +579,7 @@ def test_a_full_disk_is_told_in_the_same_shape(client, tokens, studio, monkeypat
     def full(*_args, **_options):
         raise OSError(28, "No space left on device", "/secret/place")
 
-    monkeypatch.setattr("studio.web.uploads.Upload.write", full)
+    monkeypatch.setattr("studio.web.http.uploads.Upload.write", full)
     answer = client.post("/api/v1/verifications", headers=tokens[V], content=b"RIFFdata")
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "storage"

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 import uvicorn
 
-from studio.web.protocol import PunctualProtocol
+from studio.web.http.protocol import PunctualProtocol
 from studio.web.server import server_settings
 
 

@@ -26,7 +26,7 @@ from studio.reports.verification.timeline import score_timeline
 from studio.verification import explanation
 from studio.verification.report import Verdict, VerifyReport
 from studio.verification.verifier import ConsentThenNow, Match
-from studio.web.jobs import BusyError, JobRunner
+from studio.web.jobs.queue import BusyError, JobRunner
 from studio.web.ui import output_view
 from studio.web.ui.create import view as create_views
 from studio.web.ui.create.tag_choices import chip_choices

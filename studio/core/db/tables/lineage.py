@@ -31,7 +31,7 @@ generation_use = Table(
     Column("output_id", String(16)),  # once released
 )
 """One row per request that was begun; what each state counts for is
-:mod:`studio.generation.quota`'s."""
+:mod:`studio.generation.limits.quota`'s."""
 
 near_duplicate = Table(
     "near_duplicate",

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from studio.music.composer.harmony import Roman, parse_progression
+from studio.music.composer.notation.harmony import Roman, parse_progression
 
 __all__ = [
     "DRUM_KEYS",

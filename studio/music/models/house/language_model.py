@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from studio.core.errors import ConfigError, UnknownTagError
 from studio.core.tags import KINDS
-from studio.music.composer.score import METRES, TICKS_PER_BEAT, Score
+from studio.music.composer.notation.score import METRES, TICKS_PER_BEAT, Score
 from studio.music.models.house.notes import (
     FRAME_RATE,
     NO_PROGRAM,

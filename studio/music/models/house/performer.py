@@ -34,7 +34,7 @@ from studio.core.errors import (
     ModelError,
     UsageError,
 )
-from studio.music.composer.score import Score
+from studio.music.composer.notation.score import Score
 from studio.music.models.house.language_model import (
     CODEBOOKS,
     REACH,

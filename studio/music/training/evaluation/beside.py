@@ -33,7 +33,7 @@ from studio.music.training.evaluation.musical import (
 )
 
 if TYPE_CHECKING:
-    from studio.music.composer.score import Score
+    from studio.music.composer.notation.score import Score
     from watermark.audio.waveform import Waveform
 
 __all__ = [

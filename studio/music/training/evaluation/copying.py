@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.music.composer.score import Score
+from studio.music.composer.notation.score import Score
 from studio.music.models.house.notes import FRAME_RATE, STEMS
 from studio.music.training.evaluation.metrics import CopyingIndex
 from studio.music.training.performer.data import PerformanceTracks

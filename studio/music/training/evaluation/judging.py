@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studio.core.tags import KINDS
-from studio.music.composer.score import Score
+from studio.music.composer.notation.score import Score
 from studio.music.models.house.notes import RATE
 from studio.music.training.evaluation.beside import FreshRequest
 from studio.music.training.evaluation.classifier import TagClassifier

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from studio.music.composer.arrange import compose_score
-from studio.music.composer.score import Score
+from studio.music.composer.notation.score import Score
 from studio.music.models.house.mastering import Look, master
 from studio.music.models.house.notes import RATE, TimedScore
 from studio.music.models.house.performer import HousePerformer, Performance

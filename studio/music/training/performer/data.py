@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from studio.core.errors import ConfigError, HouseError
 from studio.music.composer.arrange import compose_score
-from studio.music.composer.palette import LEADS, MOODS
-from studio.music.composer.plan import TEMPO_BANDS
-from studio.music.composer.score import Score
+from studio.music.composer.notation.score import Score
+from studio.music.composer.planning.palette import LEADS, MOODS
+from studio.music.composer.planning.plan import TEMPO_BANDS
 from studio.music.composer.styles import STYLES
 from studio.music.models.house.language_model import CODEBOOKS
 from studio.music.models.house.notes import STEMS, TimedScore

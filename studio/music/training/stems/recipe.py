@@ -15,8 +15,8 @@ from pathlib import Path
 
 from studio.core.errors import ConfigError
 from studio.music.composer.arrange import compose_score
-from studio.music.composer.palette import LEADS, MOODS
-from studio.music.composer.plan import TEMPO_BANDS
+from studio.music.composer.planning.palette import LEADS, MOODS
+from studio.music.composer.planning.plan import TEMPO_BANDS
 from studio.music.composer.styles import STYLES
 from studio.music.models.house.excitation import InstrumentTables
 from studio.music.models.house.notes import TimedScore

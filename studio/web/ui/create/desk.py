@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.reports.formatting import asset
-from studio.web.examinations import owner_key
-from studio.web.making import JobState, MadeJob
+from studio.web.jobs.examinations import owner_key
+from studio.web.jobs.making import JobState, MadeJob
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import absolute_url
 from studio.web.ui.create import view as views
@@ -21,9 +21,9 @@ from studio.web.ui.templating import draw
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
-    from studio.app.library import Listed
-    from studio.web.download_tokens import Claims
-    from studio.web.making import Making
+    from studio.app.outputs.library import Listed
+    from studio.web.http.download_tokens import Claims
+    from studio.web.jobs.making import Making
 
 __all__ = ["TakesDesk"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from studio.generation.derivation import Wish
+from studio.generation.derived.derivation import Wish
 from studio.reports.formatting import tag_name
 from studio.web.ui.create.tag_choices import objection
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.core.tags import KINDS
-from studio.web.examinations import owner_key
+from studio.web.jobs.examinations import owner_key
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.create import view as views
 from studio.web.ui.create.form import CreateForm
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.music.models.config import ModelConfig
     from studio.provenance.release import GenerationRequest
-    from studio.web.making import Making
+    from studio.web.jobs.making import Making
 
 __all__ = ["ScopeEvents", "State"]
 

@@ -1,18 +1,18 @@
 """The lead sheet on the Create tab: what the artist fixes of the score.
 
 Drawn by ``assets/sheet.js``. Its value is the text that command line and REST layer take too
-(:mod:`studio.music.composer.sheet`); the script asks ``POST api/v1/sheets`` what it says.
+(:mod:`studio.music.composer.notation.sheet`); the script asks ``POST api/v1/sheets`` what it says.
 """
 
 from __future__ import annotations
 
 import gradio as gr
 
-from studio.music.composer.fixed import BPM_RANGE, SECTION_KINDS
-from studio.music.composer.harmony import SCALES
-from studio.music.composer.rhythm import FEELS
-from studio.music.composer.score import METRES
-from studio.music.composer.sheet import MAX_SHEET_CHARACTERS
+from studio.music.composer.notation.fixed import BPM_RANGE, SECTION_KINDS
+from studio.music.composer.notation.harmony import SCALES
+from studio.music.composer.notation.rhythm import FEELS
+from studio.music.composer.notation.score import METRES
+from studio.music.composer.notation.sheet import MAX_SHEET_CHARACTERS
 from studio.reports.formatting import asset
 from studio.reports.templating import page
 

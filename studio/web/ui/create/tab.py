@@ -16,9 +16,9 @@ import gradio as gr
 
 from studio.accounts.permissions import Permission
 from studio.core.errors import StudioError
-from studio.generation.scores import fixes_form
-from studio.web.examinations import owner_key
-from studio.web.making import Making, Work
+from studio.generation.derived.scores import fixes_form
+from studio.web.jobs.examinations import owner_key
+from studio.web.jobs.making import Making, Work
 from studio.web.ui.callers import caller, payer, session_of
 from studio.web.ui.components import IN_TURN, PRIVATE, log_failure
 from studio.web.ui.create import view as views
@@ -34,9 +34,9 @@ from studio.web.ui.create.takes import takes
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.app.session import Session
-    from studio.generation.derivation import Wish
+    from studio.generation.derived.derivation import Wish
     from studio.provenance.release import GenerationRequest, Release
-    from studio.web.download_tokens import Claims
+    from studio.web.http.download_tokens import Claims
 
 __all__ = ["CreateTab"]
 

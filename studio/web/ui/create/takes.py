@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from studio.app.session import Session
     from studio.generation.progress import Progress
     from studio.provenance.release import GenerationRequest, Release
-    from studio.web.making import Work
+    from studio.web.jobs.making import Work
 
 __all__ = ["MOST_TAKES", "takes"]
 

@@ -31,8 +31,8 @@ from studio.reports.formatting import (
     tag_name,
     territory_name,
 )
-from studio.web.jobs import BusyError
-from studio.web.making import JobState, MadeJob
+from studio.web.jobs.making import JobState, MadeJob
+from studio.web.jobs.queue import BusyError
 from studio.web.ui.output_view import use_words
 from studio.web.ui.templating import draw
 

@@ -1,0 +1,1 @@
+"""What an operator needs: readiness, recovery, backup and restore, audit, profiling."""

@@ -1,0 +1,1 @@
+"""Commands that make music, or hand out what an output was made from."""

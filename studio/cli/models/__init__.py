@@ -1,0 +1,1 @@
+"""Commands that measure, train and evaluate generation models."""

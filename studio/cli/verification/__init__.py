@@ -1,0 +1,1 @@
+"""Commands about suspect files: verdicts, cases, Content Credentials, receipts."""

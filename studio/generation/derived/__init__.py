@@ -1,0 +1,1 @@
+"""What is made from a released output: variations, extensions, stems, scores."""

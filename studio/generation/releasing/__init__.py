@@ -1,0 +1,1 @@
+"""From finished music to a released file: watermark, manifest, signature, atomic release."""

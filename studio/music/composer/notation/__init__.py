@@ -1,0 +1,1 @@
+"""How music is written down here: notes, scores, harmony, lead sheets, MIDI."""

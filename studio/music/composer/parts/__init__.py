@@ -1,0 +1,1 @@
+"""The players of a piece: melody, bass, accompaniment, drums, section by section."""

@@ -1,0 +1,1 @@
+"""The plan of a piece before its notes: style, key, tempo, form, chords."""

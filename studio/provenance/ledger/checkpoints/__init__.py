@@ -1,0 +1,1 @@
+"""Signed checkpoints of the ledger: format, signature, timestamp, storage."""

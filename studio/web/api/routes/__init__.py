@@ -1,0 +1,1 @@
+"""Routes of the REST layer, one module a subject."""

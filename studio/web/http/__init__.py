@@ -1,0 +1,1 @@
+"""The HTTP protocol: time limits, strict JSON, uploads, visitors, download tokens."""

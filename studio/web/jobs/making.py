@@ -1,0 +1,250 @@
+"""Music that the page's visitors asked for: jobs per account that outlast the page.
+
+A job belongs to an account, not to a browser tab: whoever opens the page again finds it at work, or
+what became of it. What was at work when the server stopped is told as interrupted at the next
+start; a small file in the studio's home remembers it.
+
+>>> import tempfile
+>>> from types import SimpleNamespace
+>>> record = Path(tempfile.mkdtemp()) / "jobs.json"
+>>> work = lambda report, cancel: [SimpleNamespace(output_id="9f2c00a1b2c3d4e5")]
+>>> with JobRunner(running=1, waiting=4) as runner:
+...     making = Making(runner, record)
+...     job = making.add("local", "jazz, 10 s", work, seconds=10, model="house")
+...     *_, jobs = making.watch("local", "a page")
+>>> jobs[0].state, record.exists()
+(<JobState.DONE: 'done'>, False)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.core.errors import GenerationCancelledError, StudioError
+from studio.web.jobs.queue import Job, JobRunner
+from studio.web.jobs.watching import watch
+from studio.web.middleware.rate_limit import log_failure
+from watermark.errors import WatermarkError
+
+if TYPE_CHECKING:
+    from studio.provenance.release import Release
+
+__all__ = ["JobState", "MadeJob", "Making", "Work"]
+
+Work = Callable[[Callable[[Any], None], threading.Event], "Iterable[Release]"]
+"""Given where to report progress and what cancels it, work yields each output as it is released."""
+
+_KEPT_S = 3600.0  # that what became of a job is told
+
+
+class JobState(StrEnum):
+    """How a job stands."""
+
+    WAITING = "waiting"
+    WORKING = "working"
+    STOPPING = "stopping"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # by a stop of the server
+
+    @property
+    def live(self) -> bool:
+        return self in (JobState.WAITING, JobState.WORKING, JobState.STOPPING)
+
+
+@dataclass(slots=True)
+class MadeJob:
+    """One request for music.
+
+    Attributes:
+        label: what was asked for, in a few words; nothing that a person typed.
+        seconds: of music asked for, all takes together.
+        output_ids: the outputs that were released so far, one a take.
+        failure: the error, or the reference of a fault of ours in the log.
+    """
+
+    id: str
+    owner: str
+    label: str
+    seconds: float
+    model: str
+    began: float  # monotonic, s
+    job: Job[tuple[str, ...]] | None = None
+    output_ids: tuple[str, ...] = ()
+    failure: BaseException | str | None = None
+    ended: JobState | None = None
+
+    @property
+    def state(self) -> JobState:
+        if self.ended is not None:
+            return self.ended
+        now = None if self.job is None else self.job.moment()
+        if now is None or (now.news is None and now.ahead):
+            return JobState.WAITING
+        return JobState.STOPPING if now.cancelling else JobState.WORKING
+
+
+class Making:
+    """The jobs of every account. Safe to share between threads."""
+
+    def __init__(self, runner: JobRunner, record: Path) -> None:
+        self._runner = runner
+        self._record = record
+        self._lock = threading.Condition()
+        self._jobs: list[MadeJob] = self._interrupted()
+        self._watchers: set[str] = set()
+        self._pace: dict[str, float] = {}
+
+    def add(
+        self, owner: str, label: str, work: Work, *, seconds: float, model: str, **options: Any
+    ) -> MadeJob:
+        """Put work in line. ``options`` go to the runner, whose refusals are raised.
+
+        ``label`` is shown while it waits; nothing that a person typed.
+        """
+        made = MadeJob(secrets.token_hex(8), owner, label, seconds, model, time.monotonic())
+        with self._lock:
+            made.job = self._runner.submit(
+                lambda report, cancel: self._run(made, work, report, cancel), **options
+            )
+            made.job.when_dropped(lambda: self._end(made, JobState.CANCELLED))
+            self._forget(owner)
+            self._jobs.append(made)
+            self._remember()
+            self._lock.notify_all()
+        return made
+
+    def of(self, owner: str) -> list[MadeJob]:
+        """The account's jobs, oldest first: those in line, and what became of the others."""
+        with self._lock:
+            return [job for job in self._jobs if job.owner == owner]
+
+    def cancel(self, owner: str, id_: str | None = None) -> None:
+        """Stop one job of the account, or all of them."""
+        for made in self.of(owner):
+            if id_ in (None, made.id) and made.state.live and made.job is not None:
+                made.job.cancel()
+
+    def dismiss(self, owner: str, id_: str | None = None) -> None:
+        """Tell no more what became of a job, or of any."""
+        with self._lock:
+            self._jobs = [
+                job
+                for job in self._jobs
+                if job.state.live or job.owner != owner or id_ not in (None, job.id)
+            ]
+
+    def watch(self, owner: str, session: str) -> Iterator[list[MadeJob]]:
+        """The account's jobs now, and again as they go on, until none is in line.
+
+        A page session watches once: a second watch of it sees them once and ends.
+        """
+
+        def look() -> tuple[list[MadeJob], bool]:
+            jobs = [job for job in self._jobs if job.owner == owner]
+            return jobs, any(job.state.live for job in jobs)
+
+        return watch(self._lock, self._watchers, session, look)
+
+    def expected_s(self, model: str, seconds: float) -> float | None:
+        """How long so much music of the model will take, by what was measured; None: unknown."""
+        with self._lock:
+            pace = self._pace.get(model)
+        return None if pace is None else pace * seconds
+
+    # -- the work -------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        made: MadeJob,
+        work: Work,
+        report: Callable[[Any], None],
+        cancel: threading.Event,
+    ) -> tuple[str, ...]:
+        state, began = JobState.FAILED, time.monotonic()
+        try:
+            for release in work(report, cancel):
+                with self._lock:
+                    made.output_ids = (*made.output_ids, release.output_id)
+                    self._lock.notify_all()
+            state = JobState.DONE
+            with self._lock:
+                pace = (time.monotonic() - began) / max(1.0, made.seconds)
+                self._pace[made.model] = (pace + self._pace.get(made.model, pace)) / 2
+            return made.output_ids
+        except (GenerationCancelledError, CancelledError):
+            state = JobState.CANCELLED
+            raise
+        except (StudioError, WatermarkError) as exc:
+            made.failure = exc
+            raise
+        except Exception:
+            made.failure = log_failure("generation")
+            raise
+        finally:
+            self._end(made, state)
+
+    def _end(self, made: MadeJob, state: JobState) -> None:
+        with self._lock:
+            why = None if made.job is None else made.job.why  # the runner stopped it
+            if state is JobState.CANCELLED and why is not None:
+                state, made.failure = JobState.FAILED, why
+            made.ended = made.ended or state
+            self._remember()
+            self._lock.notify_all()
+
+    def _forget(self, owner: str) -> None:
+        """A new request replaces what was told of earlier ones."""
+        since = time.monotonic() - _KEPT_S
+        self._jobs = [
+            job
+            for job in self._jobs
+            if job.state.live or (job.owner != owner and job.began >= since)
+        ]
+
+    # -- what was at work when the server stopped -----------------------------------------------
+
+    def _remember(self) -> None:
+        live = [
+            {"owner": job.owner, "label": job.label, "seconds": job.seconds, "model": job.model}
+            for job in self._jobs
+            if job.state.live
+        ]
+        if not live:
+            self._record.unlink(missing_ok=True)
+            return
+        beside = self._record.with_suffix(".new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(live, file)
+        beside.replace(self._record)
+
+    def _interrupted(self) -> list[MadeJob]:
+        try:
+            kept = json.loads(self._record.read_text())
+            self._record.unlink(missing_ok=True)
+            return [
+                MadeJob(
+                    id=secrets.token_hex(8),
+                    owner=str(each["owner"]),
+                    label=str(each["label"]),
+                    seconds=float(each["seconds"]),
+                    model=str(each["model"]),
+                    began=time.monotonic(),
+                    ended=JobState.INTERRUPTED,
+                )
+                for each in kept
+            ]
+        except (OSError, ValueError, TypeError, KeyError):
+            return []
