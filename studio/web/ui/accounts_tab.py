@@ -11,12 +11,14 @@ from studio.accounts.passwords import MIN_LENGTH
 from studio.accounts.permissions import LOCAL_OWNER, Permission, Role
 from studio.core.errors import StudioError
 from studio.generation.limits.quota import LOCAL_ACCOUNT
-from studio.reports.formatting import esc, moment
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE
 from studio.web.ui.create.view import failure_panel
+from studio.web.ui.templating import draw, heading
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from studio.accounts import Account
     from studio.accounts.security_log import SecurityEvent
     from studio.app.gateway import Gateway
@@ -38,7 +40,7 @@ class AccountsTab:
         self._gateway = gateway
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=7, min_width=320), gr.Column(elem_classes="section"):
-                gr.HTML("<h2>Accounts and what they used today</h2><p>Days are UTC.</p>")
+                gr.HTML(heading("Accounts and what they used today", "Days are UTC."))
                 self.table = gr.HTML()
             with gr.Column(scale=5, min_width=320):
                 self._build_add()
@@ -49,8 +51,11 @@ class AccountsTab:
     def _build_add(self) -> None:
         with gr.Column(elem_classes="section"):
             gr.HTML(
-                "<h2>Add an account</h2><p>The first one is an administrator's. With it, signing "
-                "in becomes a must for everyone.</p>"
+                heading(
+                    "Add an account",
+                    "The first one is an administrator's. With it, signing in becomes a must for "
+                    "everyone.",
+                )
             )
             self.name = gr.Textbox(label="Account name", max_lines=1, max_length=64)
             self.role = gr.Dropdown(choices=_ROLES, value="administrator", label="Role")
@@ -65,10 +70,7 @@ class AccountsTab:
 
     def _build_change(self) -> None:
         with gr.Column(elem_classes="section"):
-            gr.HTML(
-                "<h2>Change an account</h2><p>It is signed out everywhere. A forgotten password: "
-                '<span class="mono">studio account passwd NAME</span>.</p>'
-            )
+            gr.HTML(draw("accounts.html", "how_to_change"))
             self.chosen = gr.Dropdown(choices=[], label="Account")
             self.new_role = gr.Dropdown(choices=_ROLES, label="New role")
             with gr.Row():
@@ -76,10 +78,7 @@ class AccountsTab:
                 self.disable = gr.Button("Disable", size="md", min_width=90)
                 self.enable = gr.Button("Enable", size="md", min_width=90)
                 self.delete = gr.Button("Delete", size="md", min_width=90)
-            gr.HTML(
-                '<p class="small">Only a disabled account can be deleted. Its name, its sign-ins '
-                "and the titles it typed are erased for good; its outputs stay.</p>"
-            )
+            gr.HTML(draw("accounts.html", "how_to_delete"))
 
     def _connect(self) -> None:
         shown = [self.table, self.chosen, self.told]
@@ -159,7 +158,7 @@ class AccountsTab:
             return {self.told: failure_panel(exc)}
         try:
             told = change(session.accounts)
-            panel = f'<div class="banner good" role="status"><p>{esc(told)}</p></div>'
+            panel = draw("accounts.html", "told", told)
         except StudioError as exc:
             told, panel = "?", failure_panel(exc)
         accounts = session.accounts.all()
@@ -173,76 +172,28 @@ class AccountsTab:
         }
 
 
-def accounts_table(accounts: Sequence[Account]) -> str:
+def accounts_table(accounts: Sequence[Account]) -> Markup:
     """Every account, its role, and when it last signed in."""
-    if not accounts:
-        return (
-            '<div class="banner warn"><strong>No accounts yet</strong><p>Whoever sits at this '
-            "machine may do everything; other machines cannot reach the studio.</p></div>"
-        )
-    rows = "".join(
-        f'<tr><th scope="row">{esc(account.name)}</th><td>{esc(account.role)}</td>'
-        f"<td>{_seen(account)}</td></tr>"
-        for account in accounts
-    )
-    return (
-        '<div class="table-scroll"><table class="plain"><thead><tr><th scope="col">Account</th>'
-        '<th scope="col">Role</th><th scope="col">Last signed in</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+    if accounts:
+        return draw("accounts.html", "accounts_table", accounts)
+    return draw(
+        "parts.html",
+        "banner",
+        "warn",
+        "No accounts yet",
+        "Whoever sits at this machine may do everything; other machines cannot reach the studio.",
     )
 
 
-def _seen(account: Account) -> str:
-    if account.disabled:
-        return '<span class="state bad">disabled</span>'
-    return "never" if account.signed_in_at is None else esc(moment(account.signed_in_at))
-
-
-def events_table(events: Sequence[SecurityEvent]) -> str:
+def events_table(events: Sequence[SecurityEvent]) -> Markup:
     """The newest security events: when, what, who, from where."""
-    rows = "".join(
-        f"<tr><td>{esc(moment(found.at))}</td>"
-        f'<th scope="row">{esc(found.event)}{"" if found.outcome == "ok" else " (refused)"}</th>'
-        f"<td>{esc(found.name or found.account_id or '-')}</td>"
-        f"<td>{esc(found.address or '(erased)')}</td>"
-        f"<td>{esc(' '.join(filter(None, (found.subject, found.detail))))}</td></tr>"
-        for found in events
-    )
-    cells = "".join(
-        f'<th scope="col">{head}</th>' for head in ("When", "What", "Who", "From", "About")
-    )
-    nothing = '<tr><td colspan="5">Nothing was recorded yet.</td></tr>'
-    return (
-        "<h3>Security events</h3>"
-        f'<div class="table-scroll"><table class="plain"><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{rows or nothing}</tbody></table></div>"
-        '<p class="small soft">The newest ones. <a href="api/v1/audit/export" download>Export all'
-        '</a>, or <span class="mono">studio audit list</span>.</p>'
-    )
+    return draw("accounts.html", "events_table", events)
 
 
-def usage_table(usage: Usage, accounts: Sequence[Account]) -> str:
+def usage_table(usage: Usage, accounts: Sequence[Account]) -> Markup:
     """What each account made today, against the limits; near-duplicates are counted apart."""
     names = {account.account_id: account.name for account in accounts}
     names[LOCAL_ACCOUNT] = "local owner"
-    rows = "".join(
-        f'<tr><th scope="row">{esc(names.get(used.account, "deleted account"))}</th>'
-        f"<td>{used.released}</td><td>{used.running}</td><td>{used.refused}</td>"
-        f"<td>{used.stopped}</td><td>{used.failed}</td>"
-        f"<td>{used.seconds:.0f} s</td><td>{used.near_duplicates}</td></tr>"
-        for used in usage.accounts
-    )
-    heads = (
-        "Account",
-        "Released",
-        "Running",
-        "Refused",
-        "Stopped",
-        "Failed",
-        "Music",
-        "Near-duplicates",
-    )
-    cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
     most = usage.limits
     limits = (
         f"{most['outputs_per_day']:g} outputs and {most['seconds_per_day'] / 60:g} minutes of "
@@ -250,11 +201,5 @@ def usage_table(usage: Usage, accounts: Sequence[Account]) -> str:
         f"{most['bulk_window_minutes']:g} minutes, "
         f"{most['near_duplicates_per_day']:g} repeats of earlier music a day"
     )
-    nothing = '<tr><td colspan="8">Nothing was made today.</td></tr>'
-    return (
-        f"<h3>Today, {esc(usage.day)}</h3>"
-        f'<div class="table-scroll"><table class="plain"><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{rows or nothing}</tbody></table></div>"
-        f'<p class="small soft">Limits of an account: {esc(limits)}. Since the beginning: '
-        f"{usage.outputs_ever} outputs, {usage.near_duplicates_ever} near-duplicates.</p>"
-    )
+    rows = [(names.get(used.account, "deleted account"), used) for used in usage.accounts]
+    return draw("accounts.html", "usage_table", usage, rows, limits)

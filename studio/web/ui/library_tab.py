@@ -11,6 +11,7 @@ from studio.core.errors import StudioError
 from studio.reports.formatting import asset
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE
+from studio.web.ui.templating import draw
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -23,22 +24,6 @@ _SHOWN = 50  # outputs at a time; more are found by more words
 _VIEWS = {"kept": "All", "starred": "With a star", "discarded": "Discarded"}
 _MOST_TEXT = 200  # characters
 
-_BOARD = """
-<section class="card library" aria-label="Library"><h2>Library</h2>
-<p class="small soft">Search by title, tag, day (2026-11-29), format, seed or output id.
-Star, rename and discard are recorded; the record of an output and its file stay.</p>
-<div class="library-tools"><input type="search" placeholder="Search"
- aria-label="Search the library" maxlength="200">
-<label>Show <select>{views}</select></label>
-<label class="everybody" hidden><input type="checkbox"> of everybody</label></div>
-<p class="library-problem small" role="alert"></p>
-<p class="small soft" role="status"></p>
-<div class="found"></div></section>
-""".replace(
-    "{views}",
-    "".join(f'<option value="{name}">{words}</option>' for name, words in _VIEWS.items()),
-)
-
 
 class LibraryTab:
     """Builds the tab inside the current ``gr.Blocks``; ``desk`` is the list of the Create tab."""
@@ -47,7 +32,10 @@ class LibraryTab:
         self._gateway = gateway
         self._desk = desk
         self.board = gr.HTML(
-            value={}, html_template=_BOARD, js_on_load=asset("library.js"), elem_id="library"
+            value={},
+            html_template=draw("library.html", "board", _VIEWS.items()),
+            js_on_load=asset("library.js"),
+            elem_id="library",
         )
         self.board.submit(self._on_search, self.board, self.board, **PRIVATE)
         desk.shelf.submit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 from urllib.parse import parse_qs, quote
 
 from fastapi import APIRouter, Request
@@ -11,9 +11,11 @@ from starlette.concurrency import run_in_threadpool
 
 from studio.accounts.passwords import MIN_LENGTH
 from studio.core.errors import LedgerError, SignInError, UsageError
-from studio.reports.formatting import asset, esc
+from studio.reports.formatting import asset
+from studio.reports.templating import page
 from studio.web.middleware.auth import actor_of, address_of, cookie_of, token_of
 from studio.web.ui.head import colours_of_the_system
+from studio.web.ui.templating import our_own
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -21,37 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["login_routes"]
 
 _MAX_FORM = 4096  # bytes
-
-_FRAME = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>{title} – Consented Music Studio</title>
-<link rel="icon" href="data:image/svg+xml,{icon}">
-<style>{style}</style></head><body>
-<main><header>{seal}<div><h1>Consented Music Studio</h1>
-<p>Music from styles whose rights holders agreed.</p></div></header>
-<section><h2>{title}</h2>{message}{form}</section></main></body></html>"""
-
-_SIGN_IN = """<form method="post" action="login">
-<label for="name">Account name</label>
-<input id="name" name="name" autocomplete="username" autocapitalize="none" spellcheck="false"
- maxlength="64" required {focus_name} value="{name}">
-<label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password"
- maxlength="256" required {focus_password}>
-<button type="submit">Sign in</button></form>
-<p class="soft">Whoever runs this studio hands out accounts and renews forgotten passwords.</p>"""
-
-_PASSWORD = f"""<form method="post" action="password">
-<label for="old">Present password</label>
-<input id="old" name="old" type="password" autocomplete="current-password" maxlength="256" required
- autofocus>
-<label for="new">New password</label>
-<input id="new" name="new" type="password" autocomplete="new-password" minlength="{MIN_LENGTH}"
- maxlength="256" required aria-describedby="rule">
-<p class="soft" id="rule">At least {MIN_LENGTH} characters, of any kind. Every session of the
-account ends, this one too.</p>
-<button type="submit">Change password</button></form><p><a href="./">Back to the studio</a></p>"""
 
 
 def login_routes(gateway: Gateway) -> APIRouter:
@@ -62,7 +33,7 @@ def login_routes(gateway: Gateway) -> APIRouter:
     def login_page(request: Request) -> Response:
         if not gateway.has_accounts() or actor_of(request.scope) is not None:
             return RedirectResponse("./", 303)
-        return _page("Sign in", _sign_in_form())
+        return _sign_in()
 
     @router.post("/login")
     async def sign_in(request: Request) -> Response:
@@ -77,11 +48,9 @@ def login_routes(gateway: Gateway) -> APIRouter:
                 kind="page",
             )
         except SignInError as exc:
-            return _page("Sign in", _sign_in_form(name), error=str(exc), **_status_of(exc))
+            return _sign_in(name, error=str(exc), **_status_of(exc))
         except LedgerError:
-            return _page(
-                "Sign in", _sign_in_form(name), error="the studio cannot be reached", status=503
-            )
+            return _sign_in(name, error="the studio cannot be reached", status=503)
         answer = RedirectResponse("./", 303)
         answer.set_cookie(
             cookie_of(request),
@@ -108,7 +77,7 @@ def login_routes(gateway: Gateway) -> APIRouter:
         actor = actor_of(request.scope)
         if actor is None or actor.account_id is None:
             return RedirectResponse("./", 303)
-        return _page("Change password", _PASSWORD)
+        return _change_password()
 
     @router.post("/password")
     async def change_password(request: Request) -> Response:
@@ -125,42 +94,55 @@ def login_routes(gateway: Gateway) -> APIRouter:
             )
         except SignInError as exc:
             wrong = "the present password is wrong" if exc.retry_after_s is None else str(exc)
-            return _page("Change password", _PASSWORD, error=wrong, **_status_of(exc))
+            return _change_password(error=wrong, **_status_of(exc))
         except UsageError as exc:
-            return _page("Change password", _PASSWORD, error=str(exc), status=422)
+            return _change_password(error=str(exc), status=422)
         return RedirectResponse("login", 303)
 
     return router
 
 
-def _status_of(error: SignInError) -> dict[str, int]:
+class _Status(TypedDict, total=False):
+    """With which status a form is shown again."""
+
+    status: int
+    retry_after_s: int
+
+
+def _status_of(error: SignInError) -> _Status:
     if error.retry_after_s is None:
         return {"status": 401}
     return {"status": 429, "retry_after_s": int(error.retry_after_s) + 1}
 
 
-def _sign_in_form(name: str = "") -> str:
-    return _SIGN_IN.format(
-        name=esc(name[:64]),
-        focus_name="" if name else "autofocus",
-        focus_password="autofocus" if name else "",
+def _sign_in(name: str = "", *, error: str = "", **status: Unpack[_Status]) -> HTMLResponse:
+    return _page("sign_in.html", "Sign in", {"name": name[:64]}, error=error, **status)
+
+
+def _change_password(*, error: str = "", **status: Unpack[_Status]) -> HTMLResponse:
+    return _page(
+        "password.html", "Change password", {"shortest": MIN_LENGTH}, error=error, **status
     )
 
 
 def _page(
-    title: str, form: str, *, error: str = "", status: int = 200, retry_after_s: int = 0
+    template: str,
+    title: str,
+    values: dict[str, object],
+    *,
+    error: str = "",
+    status: int = 200,
+    retry_after_s: int = 0,
 ) -> HTMLResponse:
-    message = ""
-    if error:
-        text = esc(f"{error[:1].upper()}{error[1:]}.")
-        message = f'<p class="bad" role="alert">{text}</p>'
-    body = _FRAME.format(
-        title=title,
-        style=colours_of_the_system() + asset("login.css"),
-        seal=asset("seal.svg"),
+    body = page(
+        "studio.web.ui",
+        template,
+        title=f"{title} – Consented Music Studio",
+        sheet=colours_of_the_system() + our_own("login.css"),
+        seal=our_own("seal.svg"),
         icon=quote(asset("seal.svg")),  # a stranger is given no file
-        message=message,
-        form=form,
+        error=f"{error[:1].upper()}{error[1:]}." if error else "",
+        **values,
     )
     headers = {"Cache-Control": "no-store"}
     if retry_after_s:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
-from studio.reports.formatting import asset, esc
 from studio.web.ui.about_tab import build_about
 from studio.web.ui.accounts_tab import AccountsTab
 from studio.web.ui.callers import caller
@@ -22,9 +21,12 @@ from studio.web.ui.components import PRIVATE, QuietBlocks, delete_file
 from studio.web.ui.consent.tab import ConsentTab
 from studio.web.ui.create.tab import CreateTab
 from studio.web.ui.library_tab import LibraryTab
+from studio.web.ui.templating import draw, our_own
 from studio.web.ui.verify_tab import VerifyTab
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from studio.app.gateway import Gateway
     from studio.web.http.download_tokens import Claims
     from studio.web.jobs.examinations import Examinations
@@ -33,20 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["build_page", "signed_in_line"]
 
 _UPLOADS_LIVE_S = 600  # uploads a closed browser left behind are deleted after this
-
-_MASTHEAD = """
-<a class="skip" href="#generate">Skip to Generate</a>
-<header class="masthead">{seal}<div><h1>Consented Music Studio</h1>
-<p>Music from styles whose rights holders agreed. Every output is sealed, recorded, and recognised
-again.</p></div><button type="button" class="scheme" aria-label="Use the dark colours"></button>
-</header>
-"""
-
-_NOW = """
-<div id="now" role="region" aria-label="Music at work" hidden><span class="now-words"></span>
-<button type="button" class="now-cancel">Cancel</button>
-<button type="button" class="now-notify" aria-pressed="false">Notify me when ready</button></div>
-"""
 
 
 def build_page(
@@ -68,9 +56,9 @@ def build_page(
         fill_width=True,
     )
     with page:
-        gr.HTML(_MASTHEAD.format(seal=asset("seal.svg")))
+        gr.HTML(draw("page.html", "masthead", our_own("seal.svg")))
         who = gr.HTML(elem_classes="who")
-        gr.HTML(_NOW, elem_classes="now")
+        gr.HTML(draw("page.html", "now"), elem_classes="now")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
                 create = CreateTab(gateway, claims, making)
@@ -109,23 +97,12 @@ def _first_tab(actor: Actor) -> str:
     return next((tab for right, tab in _TABS.items() if actor.may(right)), "about")
 
 
-def signed_in_line(actor: Actor) -> str:
+def signed_in_line(actor: Actor) -> Markup:
     """Who is signed in and the way out; or that nobody has to be. Hides the tabs of other roles.
 
     By a style sheet, because Gradio 6 draws a tab once and for all.
     """
     if actor is LOCAL_OWNER:
-        return (
-            '<p class="who-line"><b>Single-user mode.</b> Whoever sits at this machine may do '
-            "everything. Once one account exists, sign-in is required.</p>"
-        )
-    others = ",".join(
-        f'button[data-tab-id="{tab}"]' for right, tab in _TABS.items() if not actor.may(right)
-    )
-    hidden = f"<style>{others}{{display:none !important}}</style>" if others else ""
-    return (
-        f'{hidden}<div class="who-line"><span>Signed in as <b>{esc(actor.name)}</b> '
-        f"({esc(actor.role)})</span> "
-        '<a href="password">Change password</a>'
-        '<form method="post" action="logout"><button type="submit">Sign out</button></form></div>'
-    )
+        return draw("page.html", "single_user")
+    others = [tab for right, tab in _TABS.items() if not actor.may(right)]
+    return draw("page.html", "signed_in", actor, others)

@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from markupsafe import Markup
 
+from studio.reports.formatting import asset
 from studio.reports.templating import piece
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-__all__ = ["draw", "heading"]
+__all__ = ["draw", "heading", "our_own"]
 
 
 def draw(template: str, macro: str, /, *values: object, **named: object) -> Markup:
@@ -24,3 +22,8 @@ def draw(template: str, macro: str, /, *values: object, **named: object) -> Mark
 def heading(title: str, text: str = "") -> Markup:
     """The head of a section: its title, and a sentence under it."""
     return draw("parts.html", "heading", title, text)
+
+
+def our_own(*names: str) -> Markup:
+    """Files of ``studio/web/ui/assets`` one after the other: our own, so they are not escaped."""
+    return Markup("".join(asset(name) for name in names))  # noqa: S704

@@ -21,6 +21,7 @@ from studio.verification.report import Verdict
 from studio.web.jobs.examinations import Examination, Examinations, ExaminationState, owner_key
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE, FilesFromScript
+from studio.web.ui.templating import draw, heading
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -29,36 +30,6 @@ __all__ = ["VerifyTab", "rows_of"]
 
 _TONES = {ExaminationState.FAILED: "bad"}
 _UNRANKED = len(Verdict)
-
-_BOARD = """
-<div class="board" aria-label="Files examined">
-<div class="board-empty">{empty}</div>
-<p class="tally" role="heading" aria-level="2"></p>
-<div class="board-tools" hidden>
-<label>Sort by <select name="sort"><option value="">order of the files</option>
-<option value="name">name</option><option value="verdict">verdict</option></select></label>
-<label>Show <select name="filter"><option value="">all</option></select></label>
-<label>Find <input name="find" type="search" placeholder="name or title"></label>
-</div>
-<div class="answers"></div>
-<div class="board-downloads button-row" hidden>
-<a class="button-link" href="examinations/report.html" download>Download report (HTML, to print)</a>
-<a class="button-link" href="examinations/report.json" download>Download report (JSON)</a>
-<a class="button-link" href="examinations/report.csv" download>Download table (CSV)</a>
-</div>
-<p class="board-live sr-only" role="status" aria-live="polite"></p>
-</div>
-"""
-
-_DROP = """
-<div class="drop-zone" data-max-bytes="{max_bytes}">
-<label class="drop-label"><b>Drop recordings anywhere on this page</b>
-<span>or choose files</span>
-<input type="file" multiple accept="audio/*,video/*,.wav,.flac,.mp3,.m4a,.opus,.ogg"></label>
-</div>
-<p class="small soft" role="status"></p>
-<div class="drop-refused small" role="alert"></div>
-"""
 
 
 class VerifyTab:
@@ -71,28 +42,26 @@ class VerifyTab:
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=4, min_width=280, elem_classes="section desk-side"):
                 gr.HTML(
-                    "<h2>Which recordings?</h2><p>WAV, FLAC, MP3, M4A, Opus or Ogg; a clip of ten "
-                    f"seconds is enough. Up to {limits.max_bytes // 2**20} MB each. A recording "
-                    f"over {limits.max_duration_s / 60:g} minutes is examined as a long job.</p>"
+                    heading(
+                        "Which recordings?",
+                        "WAV, FLAC, MP3, M4A, Opus or Ogg; a clip of ten seconds is enough. Up to "
+                        f"{limits.max_bytes // 2**20} MB each. A recording over "
+                        f"{limits.max_duration_s / 60:g} minutes is examined as a long job.",
+                    )
                 )
                 self.files = FilesFromScript(
-                    html_template=_DROP.format(max_bytes=limits.max_bytes),
+                    html_template=draw("verify.html", "drop", limits.max_bytes),
                     js_on_load=asset("drop.js"),
                     elem_id="drop",
                 )
                 with gr.Row():
                     self.stop = gr.Button("Cancel", variant="stop", visible=False)
                     self.clear = gr.Button("Clear the list", visible=False)
-                gr.HTML(
-                    '<p class="small soft">Examined on this machine only. Each verdict is noted in '
-                    "the ledger; no file is kept. The list stays until you clear it or the studio "
-                    "is restarted. <a href='/cases'>Cases</a> keep verdicts with notes, for a "
-                    "signed report.</p>"
-                )
+                gr.HTML(draw("verify.html", "what_is_kept"))
             with gr.Column(scale=8, min_width=320):
                 self.board = gr.HTML(
                     value={"rows": []},
-                    html_template=_BOARD.format(empty=views.empty_desk()),
+                    html_template=draw("verify.html", "board", views.empty_desk()),
                     js_on_load=asset("board.js"),
                     elem_id="board",
                 )

@@ -10,23 +10,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
 
 import gradio as gr
 
 from studio.accounts.permissions import Permission
 from studio.core.errors import StudioError
 from studio.core.tags import listing_key
-from studio.reports.formatting import esc
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.components import PRIVATE, UploadedFile, delete_file, log_failure
 from studio.web.ui.consent import view as views
 from studio.web.ui.create.view import failure_panel, unexpected_panel
+from studio.web.ui.templating import heading
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
 
-__all__ = ["ConsentTab", "statement_links"]
+__all__ = ["ConsentTab"]
 
 _State = dict[Any, Any]  # component -> update, as Gradio wants it
 _MAX_FILE = 1 << 20  # bytes of a signed consent file
@@ -42,12 +41,14 @@ class ConsentTab:
             with gr.Column(scale=7, min_width=320):
                 with gr.Column(elem_classes="section"):
                     gr.HTML(
-                        "<h2>What is live on which tag</h2><p>Right now. The studio asks again "
-                        "when music is released.</p>"
+                        heading(
+                            "What is live on which tag",
+                            "Right now. The studio asks again when music is released.",
+                        )
                     )
                     self.live = gr.HTML()
                 with gr.Column(elem_classes="section"):
-                    gr.HTML("<h2>Rights holders</h2><p>Compare a fingerprint by telephone.</p>")
+                    gr.HTML(heading("Rights holders", "Compare a fingerprint by telephone."))
                     self.holders = gr.HTML()
                 self._build_statement()
             with gr.Column(scale=5, min_width=320):
@@ -60,8 +61,11 @@ class ConsentTab:
     def _build_import(self) -> None:
         with gr.Column(elem_classes="section"):
             gr.HTML(
-                "<h2>Record a signed file</h2><p>Holders, keys, tags, grants and revocations as "
-                "the holder signed them. A revocation takes effect at once.</p>"
+                heading(
+                    "Record a signed file",
+                    "Holders, keys, tags, grants and revocations as the holder signed them. A "
+                    "revocation takes effect at once.",
+                )
             )
             self.fingerprint = gr.Textbox(
                 label="Fingerprint of a new holder's key",
@@ -79,7 +83,7 @@ class ConsentTab:
 
     def _build_grant(self) -> None:
         with gr.Column(elem_classes="section"):
-            gr.HTML("<h2>One grant</h2>")
+            gr.HTML(heading("One grant"))
             self.grant = gr.Dropdown(choices=[], label="Grant", filterable=True)
             self.card = gr.HTML()
             self.preview = gr.Button("What would a revocation do?", size="md")
@@ -88,8 +92,10 @@ class ConsentTab:
     def _build_statement(self) -> None:
         with gr.Column(elem_classes="section"):
             gr.HTML(
-                "<h2>Statement for a holder</h2><p>Uses, seconds and share of a period; both days "
-                "count, UTC.</p>"
+                heading(
+                    "Statement for a holder",
+                    "Uses, seconds and share of a period; both days count, UTC.",
+                )
             )
             with gr.Row():
                 self.statement_of = gr.Dropdown(choices=[], label="Rights holder", min_width=180)
@@ -196,7 +202,7 @@ class ConsentTab:
         with path.open("rb") as file:
             data = file.read(_MAX_FILE + 1)
         if len(data) > _MAX_FILE:
-            return '<div class="banner warn"><strong>Too large for a consent file</strong></div>'
+            return views.too_large_panel()
         if fingerprint:
             return views.import_panel(consent.admit_holder(data, fingerprint))
         return views.import_panel(consent.import_file(data))
@@ -211,12 +217,7 @@ class ConsentTab:
         made = session_of(self._gateway, request).consent.statement(
             holder, parse_period(first, last)
         )
-        sums = made.sums
-        return (
-            f'<p role="status">{esc(made.holder_name)}: <b>{sums.outputs} outputs</b>, '
-            f"{float(sums.seconds):.0f} s. Rates {esc(', '.join(made.rates) or 'none used')}."
-            f"</p>{statement_links(holder, first, last)}"
-        )
+        return views.statement_panel(made, first, last)
 
     def _told(self, work: Callable[[], str]) -> str:
         """What the work says, or why there is nothing to say."""
@@ -226,22 +227,3 @@ class ConsentTab:
             return failure_panel(exc)
         except Exception:  # noqa: BLE001 - the person gets a reference, the log a traceback
             return unexpected_panel(log_failure("the Consent tab"))
-
-
-def statement_links(holder: str, first: str, last: str) -> str:
-    """Links that download a statement in each of its forms.
-
-    >>> 'statement?from=2026-01-01&amp;to=2026-01-31&amp;format=csv"' in statement_links(
-    ...     "ada", "2026-01-01", "2026-01-31")
-    True
-    """
-    links = []
-    for form, title in (("html", "Open"), ("csv", "Download CSV"), ("json", "Download JSON")):
-        query = urlencode({"from": first, "to": last, "format": form})
-        path = f"/api/v1/consent/holders/{quote(holder)}/statement?{query}"
-        download = "" if form == "html" else " download"
-        links.append(
-            f'<a class="button-link" href="{esc(path)}" target="_blank" rel="noopener"{download}>'
-            f"{title}</a>"
-        )
-    return f'<div class="button-row">{"".join(links)}</div>'
