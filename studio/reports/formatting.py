@@ -1,16 +1,11 @@
-"""How the page says things: tag names, dates, durations, numbers, territories; and safe HTML.
-
-Every text that could come from outside (a file name, a note in a grant) passes :func:`esc`.
+"""How the page says things: tag names, dates, durations, numbers, territories.
 
 >>> tag_name("genre/drum-and-bass"), tag_name("genre/lo-fi")
 ('drum and bass', 'lo-fi')
->>> esc("<b>x.wav")
-'&lt;b&gt;x.wav'
 """
 
 from __future__ import annotations
 
-import html
 import re
 from datetime import datetime
 from functools import cache
@@ -28,7 +23,6 @@ __all__ = [
     "asset",
     "clock",
     "day",
-    "esc",
     "file_name",
     "moment",
     "tag_name",
@@ -44,11 +38,6 @@ USE_TITLES = {
 }
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HYPHENATED = {"lo-fi"}  # every other hyphen in a tag stands for a space
-
-
-def esc(text: object) -> str:
-    """Text made safe to stand in HTML, in an attribute too."""
-    return html.escape(str(text), quote=True)
 
 
 def tag_name(tag_id: str) -> str:

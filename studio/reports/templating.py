@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
 
 from studio.consent.types import format_instant
 from studio.reports.formatting import clock, day, moment, tag_name, territory_name
@@ -21,7 +22,7 @@ from studio.reports.formatting import clock, day, moment, tag_name, territory_na
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["page", "piece"]
+__all__ = ["escaped", "page", "piece"]
 
 
 def page(package: str, template: str, **values: object) -> str:
@@ -35,6 +36,11 @@ def piece(package: str, template: str, macro: str) -> Callable[..., Markup]:
         _environment(package).get_template(template).module, macro
     )
     return made
+
+
+def escaped(text: str | Markup) -> str:
+    """A text as markup for a writer of PDFs; markup stays as it is."""
+    return str(escape(text))
 
 
 @cache

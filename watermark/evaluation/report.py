@@ -8,7 +8,6 @@ No attack fails: 9 of 10 clips or more detected and identified, no false alarm.
 
 from __future__ import annotations
 
-import html
 import io
 
 from watermark.evaluation.bench import AttackResult, BenchReport
@@ -62,37 +61,19 @@ def as_text(report: BenchReport) -> str:
 
 def as_html(report: BenchReport) -> str:
     """One self-contained page."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
-    body = []
-    for result in report.results:
-        cells = [f"<td>{html.escape(cell)}</td>" for cell in _row(result)]
-        bar = (
-            f'<td><div class="bar"><i style="width:{100 * result.detection_rate:.0f}%"></i></div>'
-            f"{html.escape(_row(result)[2])}</td>"
-        )
-        cells[2] = bar
-        kind = ' class="fail"' if result.fails else ""
-        body.append(f"<tr{kind}>{''.join(cells)}</tr>")
-    failures = "".join(f"<li>{html.escape(_failure(result))}</li>" for result in report.failures)
-    facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(report))
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Watermark bench</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-th, td {{ text-align: right; padding: .15rem .6rem; border-bottom: 1px solid #ddd }}
-th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
-.fail td {{ background: #fdecea }}
-.bar {{ display: inline-block; width: 6rem; height: .6rem; background: #ddd; margin-right: .5rem }}
-.bar i {{ display: block; height: 100%; background: #2b7a4b }}
-</style>
-<h1>Watermark bench</h1>
-<p><strong>{html.escape(_verdict(report))}</strong></p><ul>{failures}</ul>
-<ul>{facts}</ul>
-<table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>
-<p>{html.escape(_LEGEND)}</p>
-</html>
-"""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader("watermark.evaluation"), autoescape=True, undefined=StrictUndefined
+    )
+    return templates.get_template("bench.html").render(
+        verdict=_verdict(report),
+        failures=[_failure(result) for result in report.failures],
+        facts=_facts(report),
+        columns=_COLUMNS,
+        rows=[(result, _row(result)) for result in report.results],
+        legend=_LEGEND,
+    )
 
 
 def as_png(report: BenchReport) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import io
 from typing import TYPE_CHECKING, Any
 
 from studio.reports.formatting import clock
 from studio.reports.receipt.pdf import register_fonts
+from studio.reports.templating import escaped
 from studio.reports.verification.texts import PART_WORDS, READING
 from studio.verification.report import Verdict
 
@@ -155,4 +155,4 @@ class _Story:
     def _p(self, text: str, style: Any = None) -> Any:
         from reportlab.platypus import Paragraph
 
-        return Paragraph(html.escape(text), style or self._text)
+        return Paragraph(escaped(text), style or self._text)

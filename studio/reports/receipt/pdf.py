@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import io
 from pathlib import Path
 from typing import Any
 
 from studio.core.errors import StudioError
 from studio.reports.receipt import Receipt
+from studio.reports.templating import escaped, piece
 
 __all__ = ["register_fonts", "render_pdf"]
 
@@ -57,9 +57,9 @@ class _Page:
         receipt = self._receipt
         self._header()
         self._gap(20)
-        self._text(html.escape(receipt.title), "Receipt-Serif", 22)
+        self._text(receipt.title, "Receipt-Serif", 22)
         made = f"Generated music (trained algorithmic media), made {receipt.made}"
-        self._text(html.escape(made), size=8.8, colour=_SOFT)
+        self._text(made, size=8.8, colour=_SOFT)
         self._gap(7)
         self._pills()
         self._gap(9)
@@ -68,12 +68,12 @@ class _Page:
         self._consents()
         self._heading("What made it, and on what that was trained")
         basis = f"{receipt.licence}. {receipt.training_basis}"
-        self._text(f"<b>{html.escape(receipt.model)}</b>, licence {html.escape(basis)}")
+        self._text(piece("studio.reports", "pieces.html", "model_line")(receipt.model, basis))
         self._recognition()
         self._heading("How to verify")
         for number, step in enumerate(receipt.steps, 1):
             top = self._y
-            self._text(html.escape(step), x=_MARGIN + 15)
+            self._text(step, x=_MARGIN + 15)
             self._canvas.setFont("Receipt-Bold", 8.6 * self._scale)
             self._canvas.setFillColor(_ACCENT)
             self._canvas.drawString(_MARGIN, top - 8.9 * self._scale, f"{number}")
@@ -81,7 +81,7 @@ class _Page:
         self._gap(8)
         self._rule()
         self._gap(6)
-        self._text(html.escape(receipt.caveat), size=7.4, colour=_SOFT)
+        self._text(receipt.caveat, size=7.4, colour=_SOFT)
         return self._y > _MARGIN * 0.7
 
     def finish(self) -> bytes:
@@ -155,8 +155,8 @@ class _Page:
         top, lowest = self._y, self._y
         for place, (label, value) in enumerate(self._receipt.facts):
             self._y, x = top, _MARGIN + place * share
-            self._text(html.escape(label.upper()), "Receipt-Bold", 6.3, _SOFT, x, share - 8)
-            self._text(html.escape(value), "Receipt-Bold", 8.4, _INK, x, share - 8)
+            self._text(label.upper(), "Receipt-Bold", 6.3, _SOFT, x, share - 8)
+            self._text(value, "Receipt-Bold", 8.4, _INK, x, share - 8)
             lowest = min(lowest, self._y)
         self._y = lowest
         self._gap(8)
@@ -185,7 +185,7 @@ class _Page:
             for x, width, lines in zip(columns, widths, texts, strict=True):
                 self._y = top
                 for text, font, size, colour in lines:
-                    self._text(html.escape(text), font, size, colour, x, width)
+                    self._text(text, font, size, colour, x, width)
                 lowest = min(lowest, self._y)
             self._y = lowest
             self._gap(3)
@@ -196,19 +196,19 @@ class _Page:
         width = _WIDTH - _MARGIN - _QR - 18 - label
         for name, value in self._receipt.marks:
             row = self._y
-            self._text(html.escape(name), size=7.6, colour=_SOFT, width=88)
+            self._text(name, size=7.6, colour=_SOFT, width=88)
             lowest, self._y = self._y, row
             if name == "Seal":
-                self._text(html.escape(value), "Receipt-Mono-Bold", 12, _ACCENT, label, width)
+                self._text(value, "Receipt-Mono-Bold", 12, _ACCENT, label, width)
             else:
-                self._text(html.escape(value), "Receipt-Mono", 7.2, _INK, label, width)
+                self._text(value, "Receipt-Mono", 7.2, _INK, label, width)
             self._y = min(lowest, self._y)
             self._gap(3)
         end, self._y = self._y, top
         x = _WIDTH - _MARGIN - _QR
         self._qr(x, top - _QR + 4)
         self._y = top - _QR - 2
-        self._text(html.escape(self._receipt.url), size=6.6, colour=_SOFT, x=x, width=_QR)
+        self._text(self._receipt.url, size=6.6, colour=_SOFT, x=x, width=_QR)
         self._y = min(end, self._y)
 
     def _qr(self, x: float, y: float) -> None:
@@ -228,12 +228,12 @@ class _Page:
 
     def _heading(self, text: str) -> None:
         self._gap(13)
-        self._text(html.escape(text.upper()), "Receipt-Bold", 6.8, _SOFT)
+        self._text(text.upper(), "Receipt-Bold", 6.8, _SOFT)
         self._gap(3)
 
     def _text(
         self,
-        markup: str,
+        text: str,
         font: str = "Receipt",
         size: float = 8.6,
         colour: str = _INK,
@@ -248,7 +248,7 @@ class _Page:
             "text", fontName=font, fontSize=size, leading=size * 1.38, textColor=colour,
             splitLongWords=1,
         )  # fmt: skip
-        paragraph = Paragraph(markup, style)
+        paragraph = Paragraph(escaped(text), style)
         room = width if width is not None else _WIDTH - _MARGIN - x
         _, height = paragraph.wrap(room, _HEIGHT)
         paragraph.drawOn(self._canvas, x, self._y - height)
