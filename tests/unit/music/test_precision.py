@@ -16,7 +16,7 @@ from studio.music.models.decoding.run import Run
 from studio.music.models.decoding.together import Decoder
 from tests.support.models import tiny_house_model, tiny_hub_model
 
-EVERY = [*kernels.EXACT, *kernels.BF16, *kernels.INT8]
+EVERY = [*kernels.HALVES, *kernels.BF16, *kernels.INT8]
 USABLE = kernels.available(EVERY)
 GOOD = Quality(48, 0.001, 0.01, 0.99, 0.99, 3.0, 3.0)
 BAD = Quality(48, 0.5, 3.0, 0.5, 0.5, 4.0, 3.0)
@@ -43,12 +43,12 @@ def tokens_for(lm, steps, seed=0):
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_kernel_multiplies(kernel, rows, biased):
     generator = torch.Generator().manual_seed(1)
-    weight = torch.randn(96, 256, generator=generator) / 16
+    weight = torch.randn(96, 256, generator=generator).half().float() / 16
     bias = torch.randn(96, generator=generator) if biased else None
     x = torch.randn(rows, 256, generator=generator)
     residual = torch.randn(rows, 96, generator=generator)
     expected = torch.nn.functional.linear(x, weight, bias)
-    allowed = 1e-5 if kernel in kernels.EXACT else 0.03
+    allowed = 1e-5 if kernel in kernels.HALVES else 0.03
     packed = kernel(weight, bias)
     assert (packed(x) - expected).norm() < allowed * expected.norm()
     assert torch.allclose(packed.add_to(residual, x), residual + packed(x), atol=1e-5)
@@ -71,6 +71,43 @@ def test_rows_in_int8_do_not_depend_on_the_rows_beside_them(kernel):
     for start in range(0, 16, 2):
         alone = packed(x[start : start + 2].contiguous())
         assert torch.equal(together[start : start + 2], alone)
+
+
+def test_int8_is_as_near_with_7_bits_of_activation_as_with_8(monkeypatch):
+    """Processors without VNNI have 63 steps to either side; what these leave is multiplied too."""
+    monkeypatch.setattr(kernels, "_fbgemm_levels", lambda: 63)
+    generator = torch.Generator().manual_seed(5)
+    weight = torch.randn(512, 1024, generator=generator)
+    x = torch.randn(4, 1024, generator=generator)
+    exact = torch.nn.functional.linear(x, weight)
+    packed = kernels.Int8(weight, None)
+    assert (packed(x) - exact).norm() < 0.01 * exact.norm()
+    largest = x.abs().amax(1, keepdim=True)
+    coarse = packed._rounded_product(x / largest) * largest
+    assert (coarse - exact).norm() > 0.015 * exact.norm()  # without the rest
+
+
+def test_rows_over_fp16_weights_are_summed_alike_whatever_stands_beside_them():
+    assert kernels.keeps_rows_apart(kernels.Fp16)
+    packed = kernels.Fp16(torch.randn(64, 128), None)
+    assert [packed(torch.ones(n, 128)).shape[0] for n in range(1, 20)] == [*range(1, 20)]
+
+
+def test_exact_reads_fp16_only_where_no_weight_is_rounded(monkeypatch, checkpoint):
+    offered = []
+    monkeypatch.setattr(kernels, "fastest", lambda usable, _: offered.append(usable) or usable[-1])
+    lm = checkpoint.lm
+    assert precision.prepare(lm, "exact").kernel == "Fp16"  # the checkpoint was saved in fp16
+    weight = lm.transformer.layers[0].linear1.weight
+    kept = weight[0, 0].item()
+    with torch.no_grad():
+        weight[0, 0] = 0.1
+    try:
+        assert precision.prepare(lm, "exact").kernel != "Fp16"
+    finally:
+        with torch.no_grad():
+            weight[0, 0] = kept
+    assert [kernels.Fp16 in usable for usable in offered] == [True, False]
 
 
 def test_a_kernel_that_is_wrong_or_missing_is_not_available():
@@ -168,7 +205,7 @@ def test_exact_is_no_different_from_itself_and_damage_is_seen(checkpoint):
     assert not broken.holds
 
 
-@pytest.mark.parametrize("name", ["bf16", "int8"])
+@pytest.mark.parametrize("name", ["exact", "bf16", "int8"])
 def test_freed_weights_are_not_needed(tmp_path, name):
     lm = load_checkpoint(tiny_hub_model(tmp_path), offline=True).lm
     condition = precision.probe_condition(lm)

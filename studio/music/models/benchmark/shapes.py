@@ -24,8 +24,9 @@ def musicgen_shape(
 ) -> Checkpoint:
     """MusicGen with the 32 kHz EnCodec, its weights random and the same for the same `seed`.
 
-    The defaults are musicgen-small (audiocraft's config/model/lm/model_scale and
-    config/model/encodec). Instead of T5 a table gives every text the same embeddings.
+    The weights are fp16 numbers in fp32, as those of a published checkpoint are. The defaults are
+    musicgen-small (audiocraft's config/model/lm/model_scale and config/model/encodec). Instead of T5
+    a table gives every text the same embeddings.
     """
     import torch
 
@@ -116,6 +117,7 @@ def _fill(lm: Any, generator: Any) -> None:
                 continue
             bound = (3 / parameter.shape[-1]) ** 0.5 * (3 if id(parameter) in heads else 1)
             parameter.uniform_(-bound, bound, generator=generator)
+            parameter.copy_(parameter.half())
         for module in lm.modules():
             if isinstance(module, torch.nn.LayerNorm):
                 module.weight.fill_(1)

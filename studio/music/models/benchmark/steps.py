@@ -162,7 +162,7 @@ def _time_steps(
     for row in rows.values():
         cached = 2 * 2 * lm.dim * len(lm.transformer.layers)  # keys and values of two rows
         for context, milliseconds in row.step_ms.items():
-            read = weight_count * _WEIGHT_BYTES.get(row.name, 4)
+            read = weight_count * (2 if row.kernel == "Fp16" else _WEIGHT_BYTES.get(row.name, 4))
             read += cached * context * (2 if row.cache == "bfloat16" else 4)
             row.bandwidth_share[context] = read / rate / (milliseconds / 1e3)
         row.ten_seconds_s = _over_ten_seconds(row.step_ms, lm)

@@ -6,7 +6,8 @@ own. A kernel takes rows ``(n, inputs)`` in fp32 and gives ``(n, outputs)`` in f
 
 int8: weights are rounded per output channel, activations per row at each step. Scaling each row
 by itself (torch's `quantize_dynamic` scales all rows alike) makes a row's result independent of
-the rows beside it, bit for bit, since the products are summed as whole numbers.
+the rows beside it, bit for bit, since the products are summed as whole numbers. Where the processor
+has no room for 8 bits of activation, they are multiplied as two numbers of 7 bits.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from torch.nn import functional as F
 __all__ = [
     "BF16",
     "EXACT",
+    "HALVES",
     "INT8",
     "MARGIN",
     "Kernel",
     "Linear",
+    "are_halves",
     "available",
     "fastest",
     "keeps_rows_apart",
@@ -108,6 +111,28 @@ class PrepackedHalf(Prepacked):
     dtype = torch.bfloat16
 
 
+class Fp16:
+    """FBGEMM's routine over weights in fp16: exact for weights that are fp16 numbers.
+
+    Products and sums are fp32; half as much is read. It sums in another order for some numbers of
+    rows; rows of nothing are added to avoid these.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.packed = torch.ops.quantized.linear_prepack_fp16(weight.float(), bias)
+        self.padding = _fp16_padding()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = x.shape[0]
+        if rows < len(self.padding) and self.padding[rows]:
+            x = F.pad(x, (0, 0, 0, self.padding[rows]))
+        out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        return out[:rows]
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        return residual + self(x)
+
+
 class PlainHalf(Plain):
     """torch's own routine in bf16."""
 
@@ -159,13 +184,26 @@ class _RowScaled(ABC):
 
 
 class Int8(_RowScaled):
-    """FBGEMM's routine, the one under torch's `quantize_dynamic`."""
+    """FBGEMM's routine, the one under torch's `quantize_dynamic`.
+
+    With 63 steps of activation the rounding would cost twice the error of the weights, so what it
+    leaves is multiplied too: as further rows, since reading the weights is what costs.
+    """
 
     def pack(self, rounded: Tensor, scale: Tensor) -> None:
         self.packed = _fbgemm_pack(rounded, scale)
         self.levels = _fbgemm_levels()
 
     def multiply(self, unit: Tensor) -> Tensor:
+        if self.levels == 127:
+            return self._rounded_product(unit)
+        coarse = (unit * self.levels).round_().div_(self.levels)
+        finer = 2 * self.levels  # brings what is left to within ±1
+        both = self._rounded_product(torch.cat([coarse, (unit - coarse).mul_(finer)]))
+        product, rest = both.chunk(2)
+        return torch.add(product, rest, alpha=1 / finer)
+
+    def _rounded_product(self, unit: Tensor) -> Tensor:
         out: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             unit, 1 / self.levels, self.levels + 1, self.packed
         )
@@ -191,6 +229,8 @@ class Int8OneDnn(_RowScaled):
 
 
 EXACT: tuple[Kernel, ...] = (Plain, Columns, Prepacked)
+HALVES: tuple[Kernel, ...] = (*EXACT, Fp16)
+"""As exact, where all weights :func:`are_halves`."""
 BF16: tuple[Kernel, ...] = (PlainHalf, PrepackedHalf)
 INT8: tuple[Kernel, ...] = (Int8, Int8OneDnn)
 
@@ -231,6 +271,11 @@ def keeps_rows_apart(kernel: Kernel) -> bool:
         if not all(torch.equal(linear(rows[:n]), alone[:n]) for n in range(4, 17, 2)):
             return False
     return True
+
+
+def are_halves(weights: Sequence[Tensor]) -> bool:
+    """Whether fp16 holds all `weights` without rounding, as in a checkpoint saved in fp16."""
+    return all(torch.equal(weight.half().to(weight.dtype), weight) for weight in weights)
 
 
 def small(weights: Sequence[Tensor]) -> bool:
@@ -289,6 +334,25 @@ def _fbgemm_pack(rounded: Tensor, scale: Tensor) -> Any:
             rounded, scale.double(), torch.zeros(len(scale), dtype=torch.int64), 0
         )
     return torch.ops.quantized.linear_prepack(weight, None)
+
+
+@cache
+def _fp16_padding() -> tuple[int, ...]:
+    """By the number of rows, how many to add so that each is summed as the first six are."""
+    generator = torch.Generator().manual_seed(0)
+    packed = torch.ops.quantized.linear_prepack_fp16(
+        torch.randn(96, 1024, generator=generator), None
+    )
+    one = torch.randn(1, 1024, generator=generator)
+    expected = torch.ops.quantized.linear_dynamic_fp16(one.expand(6, -1), packed)[:1]
+    alike = [
+        bool((torch.ops.quantized.linear_dynamic_fp16(one.expand(n, -1), packed) == expected).all())
+        for n in range(1, 19)
+    ]
+    padding = [0]
+    for rows in range(1, 17):
+        padding.append(alike.index(True, rows - 1) + 1 - rows if any(alike[rows - 1 :]) else 0)
+    return tuple(padding)
 
 
 @cache

@@ -1,7 +1,8 @@
 """Which precision a model is decoded in.
 
 ==========  =======================================================================
-``exact``   fp32: audiocraft's own tokens
+``exact``   fp32: audiocraft's own tokens. Weights saved in fp16, as hub checkpoints
+            are, may be read as such: that changes none of them
 ``bf16``    weights and products in bf16
 ``int8``    weights per channel and activations per row in int8
 ``auto``    int8 where it is at least 1.5 times as fast as bf16 on this processor,
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from studio.core.errors import ModelError
-from studio.music.models.config import Precision, UsedPrecision
+from studio.music.models.config import OF_DECODING, Precision, UsedPrecision
 from studio.music.models.decoding import kernels
 from studio.music.models.decoding.attention import attend
 from studio.music.models.decoding.kernels import Kernel
@@ -61,8 +62,8 @@ def prepare(lm: Any, precision: Precision = "exact", *, release: bool = False) -
     Args:
         lm: audiocraft's `LMModel`, in fp32.
         precision: see this module.
-        release: free the fp32 weights that a lossy precision no longer needs; `lm` itself can
-            then generate no more.
+        release: free the fp32 weights that are packed otherwise; `lm` itself can then generate
+            no more.
 
     Raises:
         ModelError: no such precision, or this build of torch cannot do it.
@@ -76,26 +77,23 @@ def prepare(lm: Any, precision: Precision = "exact", *, release: bool = False) -
     if precision == "auto":
         decoding = _automatic(lm, weights)
     else:
-        decoding = _pack(lm, precision, _fastest_of(precision, weights))
-    if release and decoding.precision != "exact":
+        usable = kernels.available(_kernels(lm, precision))
+        if not usable:
+            raise ModelError(
+                f"this processor or build of torch cannot decode in {precision}; choose exact or "
+                "auto"
+            )
+        decoding = _pack(lm, precision, kernels.fastest(usable, weights))
+    if release:
         _release(lm)
     return decoding
 
 
-_KERNELS: dict[str, Sequence[Kernel]] = {
-    "exact": kernels.EXACT,
-    "bf16": kernels.BF16,
-    "int8": kernels.INT8,
-}
-
-
-def _fastest_of(precision: str, weights: Sequence[Tensor]) -> Kernel:
-    usable = kernels.available(_KERNELS[precision])
-    if not usable:
-        raise ModelError(
-            f"this processor or build of torch cannot decode in {precision}; choose exact or auto"
-        )
-    return kernels.fastest(usable, weights)
+def _kernels(lm: Any, precision: UsedPrecision) -> Sequence[Kernel]:
+    if precision != "exact":
+        return kernels.BF16 if precision == "bf16" else kernels.INT8
+    heads = [linear.weight for linear in lm.linears]
+    return kernels.HALVES if kernels.are_halves([*linear_weights(lm), *heads]) else kernels.EXACT
 
 
 def _pack(lm: Any, precision: UsedPrecision, kernel: Kernel) -> Decoding:
@@ -108,8 +106,8 @@ def _automatic(lm: Any, weights: Sequence[Tensor]) -> Decoding:
     """The least exact precision that is worth it and within the limits of quality."""
     chosen = {
         name: kernels.fastest(usable, weights)
-        for name, all_of_it in _KERNELS.items()
-        if (usable := kernels.available(all_of_it))
+        for name in OF_DECODING
+        if (usable := kernels.available(_kernels(lm, name)))
     }
     times = dict(zip(chosen, kernels.time_kernels(list(chosen.values()), weights), strict=True))
     exact = _pack(lm, "exact", chosen["exact"])
@@ -186,7 +184,7 @@ def _cache_dtype(lm: Any) -> torch.dtype:
 
 
 def _release(lm: Any) -> None:
-    """Free the weights of the linear layers and token embeddings: they are packed elsewhere."""
+    """Free the weights of linear layers and embeddings; what is still used is held elsewhere."""
     nothing = torch.empty(0)
     for layer in lm.transformer.layers:
         modules = [layer.self_attn, layer.cross_attention]
