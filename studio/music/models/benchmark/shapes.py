@@ -25,8 +25,8 @@ def musicgen_shape(
     """MusicGen with the 32 kHz EnCodec, its weights random and the same for the same `seed`.
 
     The weights are fp16 numbers in fp32, as those of a published checkpoint are. The defaults are
-    musicgen-small (audiocraft's config/model/lm/model_scale and config/model/encodec). Instead of T5
-    a table gives every text the same embeddings.
+    musicgen-small (audiocraft's config/model/lm/model_scale and config/model/encodec). Instead of
+    T5 a table gives every text the same embeddings.
     """
     import torch
 

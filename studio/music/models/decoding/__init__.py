@@ -2,6 +2,7 @@
 
 * :mod:`.cached_lm`: the loop that stands where MusicGen expects an `LMModel`
 * :mod:`.network`: one step of the transformer for any number of generations at once
+* :mod:`.fixed_step`: a step over buffers that stay in place: a CUDA graph on a GPU
 * :mod:`.together`: several requests in the same steps
 * :mod:`.run`: the state of one generation: conditions, key and value caches, position
 * :mod:`.attention`: attention over what a run keeps

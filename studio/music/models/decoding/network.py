@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,18 @@ class Network:
         return shaped if every else [one[:, -1] for one in shaped]
 
 
+class Attending(Protocol):
+    """What a layer asks of a generation; both over its rows and new steps, (rows * steps, …)."""
+
+    def attend(self, index: int, projected: Tensor) -> Tensor:
+        """Self-attention of layer `index`: queries, keys and values side by side to (…, dim)."""
+        ...
+
+    def attend_to_text(self, index: int, query: Tensor) -> Tensor:
+        """Cross-attention of layer `index`: (…, dim) to the same."""
+        ...
+
+
 class Layer:
     """One transformer layer, its linear layers packed."""
 
@@ -127,7 +139,9 @@ class Layer:
         self.hidden = kernel(*_detached(layer.linear1.weight, layer.linear1.bias))
         self.hidden_out = _Residual(layer.linear2, layer.layer_scale_2, kernel)
 
-    def step(self, x: Tensor, index: int, runs: Sequence[Run], spans: Sequence[slice]) -> Tensor:
+    def step(
+        self, x: Tensor, index: int, runs: Sequence[Attending], spans: Sequence[slice]
+    ) -> Tensor:
         """`x` (rows and steps of all runs, dim) through the layer, keys and values kept."""
         projected = self.projection(self.norm(x))
         x = self.out(

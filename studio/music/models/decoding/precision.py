@@ -72,6 +72,11 @@ def prepare(lm: Any, precision: Precision = "exact", *, release: bool = False) -
         raise ModelError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
     check_supported(lm)
     weights = linear_weights(lm)
+    if weights[0].is_cuda:
+        decoding = _on_gpu(lm, precision)
+        if release:
+            _release(lm)
+        return decoding
     if precision == "auto" and kernels.small(weights):
         precision = "exact"
     if precision == "auto":
@@ -87,6 +92,15 @@ def prepare(lm: Any, precision: Precision = "exact", *, release: bool = False) -
     if release:
         _release(lm)
     return decoding
+
+
+def _on_gpu(lm: Any, precision: Precision) -> Decoding:
+    """bf16 unless `exact` is asked for: int8 is of use where reading the weights is what costs."""
+    if precision == "int8":
+        raise ModelError("on a GPU there are exact, bf16 and auto, which is bf16")
+    if precision == "exact":
+        return Decoding(Network(lm, kernels.Plain, torch.float32), "exact", "Plain")
+    return Decoding(Network(lm, kernels.PlainHalf, torch.bfloat16), "bf16", "PlainHalf")
 
 
 def _kernels(lm: Any, precision: UsedPrecision) -> Sequence[Kernel]:

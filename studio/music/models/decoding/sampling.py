@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Sampling", "sample"]
+__all__ = ["Sampling", "noise_of", "pick", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,24 @@ def sample(logits: Tensor, generators: Sequence[torch.Generator], how: Sampling)
     """
     if how.temperature <= 0:
         return logits.argmax(dim=-1)
+    return pick(logits, noise_of(logits.shape[1:], generators).to(logits.device), how)
+
+
+def noise_of(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+    """Random numbers for one draw, (requests, `shape`).
+
+    On the CPU whatever the device of the logits: a seed then means the same music everywhere.
+    """
+    return torch.stack([torch.empty(*shape).exponential_(1, generator=one) for one in generators])
+
+
+def pick(logits: Tensor, noise: Tensor, how: Sampling) -> Tensor:
+    """The tokens that `noise` (of the shape of `logits`) draws; takes no random numbers itself."""
+    if how.temperature <= 0:
+        return logits.argmax(dim=-1)
     probs = torch.softmax(logits.float() / how.temperature, dim=-1)
     if 0 < how.top_k < probs.shape[-1]:
         least = torch.topk(probs, how.top_k, dim=-1).values[..., -1:]
         probs = probs * (probs >= least)
         probs = probs / probs.sum(dim=-1, keepdim=True)
-    # On the CPU whatever the device: a seed then means the same music everywhere.
-    noise = torch.stack(
-        [torch.empty(probs.shape[1:]).exponential_(1, generator=one) for one in generators]
-    )
-    return (probs / noise.to(probs.device)).argmax(dim=-1)
+    return (probs / noise).argmax(dim=-1)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from studio.music.models.batching import Batch
+from studio.music.models.decoding.fixed_step import FixedStep
 from studio.music.models.decoding.network import Network
 from studio.music.models.decoding.run import Run
 from studio.music.models.decoding.sampling import Sampling, sample
@@ -55,6 +56,7 @@ class Generation:
         self.steps = sequence.shape[-1] - first
         self._mask, self._generators, self._how = mask, generators, how
         self._read, self._first, self._next = 0, first, first
+        self._fixed: FixedStep | None = None
 
     @property
     def done(self) -> int:
@@ -81,7 +83,19 @@ class Generation:
         """Draw the next tokens from `logits` (rows, codebooks, card)."""
         if self.run.guided:
             logits = self._how.guided(*torch.split(logits, len(self._generators)))
-        token = sample(logits, self._generators, self._how)
+        self._keep(sample(logits, self._generators, self._how))
+
+    def take_fixed(self) -> bool:
+        """Draw the next tokens by a :class:`FixedStep`; false where more than one is to be read."""
+        entering = self.enter()
+        if entering.shape[-1] != 1 or (self.run.position == 0 and self.run.prefix is not None):
+            return False
+        if self._fixed is None:
+            self._fixed = FixedStep(self.run, self._how)
+        self._keep(self._fixed.draw(entering, self._generators))
+        return True
+
+    def _keep(self, token: Tensor) -> None:
         token = torch.where(self._mask[:, self._next], token, self.run.lm.special_token_id)
         known = self.sequence[..., self._next]
         self.sequence[..., self._next] = torch.where(known == UNKNOWN, token, known)
@@ -95,10 +109,17 @@ class Decoder:
     Args:
         network: of the model.
         places: requests at a time; the others wait.
+        fixed: take each request's steps over buffers that stay in place, as graphs on a GPU; by
+            default on a GPU only.
     """
 
-    def __init__(self, network: Network, places: int = _MOST_PLACES) -> None:
+    def __init__(
+        self, network: Network, places: int = _MOST_PLACES, *, fixed: bool | None = None
+    ) -> None:
         self.network = network
+        self._fixed = network.embeddings.is_cuda if fixed is None else fixed
+        if any(layer.rope is not None for layer in network.layers):
+            self._fixed = False
         self._batch: Batch[Generation] = Batch(self.step, places)
 
     @contextmanager
@@ -114,6 +135,10 @@ class Decoder:
     @torch.inference_mode()
     def step(self, generations: Sequence[Generation]) -> None:
         """Draw the next tokens of each."""
+        if self._fixed:
+            generations = [one for one in generations if not one.take_fixed()]
+            if not generations:
+                return
         groups = [generations] if self.network.keeps_rows_apart else [[one] for one in generations]
         for group in groups:
             logits = self.network.step([one.run for one in group], [one.enter() for one in group])
