@@ -81,6 +81,9 @@ class ModelConfig(BaseModel):
     precision: Precision = "auto"
     """Hub models: what the language model is decoded in. A house model is decoded exactly."""
 
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Hub models: where the model runs."""
+
     path: Path | None = None
     """A local checkpoint directory, relative to the file; wins over `repo`."""
     repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
@@ -104,6 +107,8 @@ class ModelConfig(BaseModel):
                 raise ValueError("a hub model needs a repo or a path")
         elif self.precision not in ("exact", "auto"):
             raise ValueError("a house model is decoded exactly; leave precision out")
+        elif self.device != "cpu":
+            raise ValueError("a house model runs on the CPU; leave device out")
         return self
 
 

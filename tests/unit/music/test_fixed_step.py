@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from studio.core.errors import ModelError
 from studio.music.models.checkpoints import load_checkpoint
@@ -13,7 +14,8 @@ from studio.music.models.decoding.network import Network
 from studio.music.models.decoding.run import Run
 from studio.music.models.decoding.sampling import Sampling
 from studio.music.models.decoding.together import Decoder
-from tests.support.models import tiny_hub_model
+from studio.music.models.generator import MusicGenerator
+from tests.support.models import tiny_house_model, tiny_hub_model
 
 STEPS = 40
 
@@ -74,3 +76,14 @@ def test_its_buffers_stay_where_they_are_and_its_work_is_the_same_when_done_agai
     run.position = run.capacity
     with pytest.raises(ModelError, match="room"):
         step.draw(kept[..., None], [one])
+
+
+def test_a_gpu_that_is_not_there_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = tiny_hub_model(tmp_path)
+    config = type(config).model_validate({**config.model_dump(), "device": "cuda"})
+    with pytest.raises(ModelError, match="device: cuda"):
+        MusicGenerator(config, offline=True).load()
+    house = tiny_house_model(tmp_path / "house")
+    with pytest.raises(ValidationError, match="runs on the CPU"):
+        type(house).model_validate({**house.model_dump(), "device": "cuda"})

@@ -124,7 +124,6 @@ def _automatic(lm: Any, weights: Sequence[Tensor]) -> Decoding:
         if (usable := kernels.available(_kernels(lm, name)))
     }
     times = dict(zip(chosen, kernels.time_kernels(list(chosen.values()), weights), strict=True))
-    exact = _pack(lm, "exact", chosen["exact"])
     bf16, int8 = times.get("bf16", math.inf), times.get("int8", math.inf)
     better: list[UsedPrecision] = []
     if int8 * _WORTH <= min(bf16, times["exact"]):
@@ -133,10 +132,10 @@ def _automatic(lm: Any, weights: Sequence[Tensor]) -> Decoding:
         better.append("bf16")
     for precision in better:
         lossy = _pack(lm, precision, chosen[precision])
-        quality = _gate(lm, lossy.network, exact.network)
+        quality = _gate(lm, lossy.network, Network(lm))
         if quality.holds:
             return replace(lossy, quality=quality)
-    return exact
+    return _pack(lm, "exact", chosen["exact"])
 
 
 def _gate(lm: Any, network: Network, reference: Network) -> Quality:
@@ -199,7 +198,7 @@ def _cache_dtype(lm: Any) -> torch.dtype:
 
 def _release(lm: Any) -> None:
     """Free the weights of linear layers and embeddings; what is still used is held elsewhere."""
-    nothing = torch.empty(0)
+    nothing = lm.emb[0].weight.new_empty(0)  # MusicGen asks a weight where the model is
     for layer in lm.transformer.layers:
         modules = [layer.self_attn, layer.cross_attention]
         for attention in filter(None, modules):

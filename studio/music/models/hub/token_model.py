@@ -56,6 +56,7 @@ class TokenModel:
         from studio.music.models.decoding.precision import prepare
         from studio.music.models.decoding.together import Decoder, places_for
 
+        _place(checkpoint, config)
         decoding = prepare(checkpoint.lm, config.precision, release=True)
         self.precision: UsedPrecision = decoding.precision
         self._checkpoint, self._id = checkpoint, config.id
@@ -188,6 +189,7 @@ class _Heard:
         self._decoder, self._on_window = ChunkDecoder(codec), on_window
         self._rate, self._left = rate, length
         self._codebooks = codec.num_codebooks
+        self._device = next(codec.parameters()).device
 
     def take(self, codes: Any, *, last: bool = False) -> None:
         """Tokens (1, codebooks, frames) of the next frames."""
@@ -201,7 +203,32 @@ class _Heard:
         """There are no more tokens."""
         import torch
 
-        self.take(torch.zeros(1, self._codebooks, 0, dtype=torch.long), last=True)
+        nothing = torch.zeros(1, self._codebooks, 0, dtype=torch.long, device=self._device)
+        self.take(nothing, last=True)
+
+
+def _place(checkpoint: Checkpoint, config: ModelConfig) -> None:
+    """Move codec, language model and its text encoder to where `config` says."""
+    if config.device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModelError(
+            f"model {config.id!r} is configured for a GPU (device: cuda), and torch finds none "
+            "that it can use; take the line out, or install a torch built for CUDA"
+        )
+    lm: Any = checkpoint.lm
+    checkpoint.codec.to(config.device)
+    lm.to(config.device)
+    provider = lm.condition_provider
+    provider.device = config.device
+    for conditioner in provider.conditioners.values():
+        conditioner.device = config.device
+        if (
+            encoder := conditioner.__dict__.get("t5")
+        ) is not None:  # no submodule, see T5Conditioner
+            encoder.to(config.device)
 
 
 def _joined(
