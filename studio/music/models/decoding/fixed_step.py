@@ -75,7 +75,7 @@ class FixedStep:
         return self._drawn
 
     def _recorded(self, length: int) -> torch.cuda.CUDAGraph:
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._compute(length)  # libraries set themselves up; the step can be done again
