@@ -88,7 +88,7 @@ def panels(tab, seen):
 
 def test_a_licence_that_forbids_the_use_is_said_once_and_no_tag_is_blamed(tab):
     choice = ("genre/jazz", "mood/calm", "", "", "commercial", "WORLD", "facebook/musicgen-small")
-    changed = tab._on_scope(*choice, request())
+    changed = tab._on_scope(request(), *choice)
     choices = dict(changed[tab.chips["genre"]]["choices"])
     assert "jazz" in choices
     assert not any("not granted" in label for label in choices)
@@ -97,7 +97,7 @@ def test_a_licence_that_forbids_the_use_is_said_once_and_no_tag_is_blamed(tab):
     assert "CC-BY-NC" in changed[tab.model_panel]
     assert changed[tab.generate]["interactive"] is False
     assert changed[tab.switch]["value"] == "Use House model instead"
-    switched = tab._on_switch(*choice[:-1], 10.0, request())
+    switched = tab._on_switch(request(), 10.0, *choice)
     assert switched[tab.model] == "house"
     assert "2 tags are granted" in switched[tab.consent]
     assert switched[tab.generate]["interactive"] is True
@@ -106,7 +106,7 @@ def test_a_licence_that_forbids_the_use_is_said_once_and_no_tag_is_blamed(tab):
 
 def test_a_model_that_is_not_here_is_told_before_generate(tab):
     choice = ("genre/jazz", "", "", "", "noncommercial", "WORLD", "facebook/musicgen-small")
-    changed = tab._on_scope(*choice, request())
+    changed = tab._on_scope(request(), *choice)
     assert "is not on this machine" in changed[tab.consent]
     assert changed[tab.generate]["interactive"] is False
     assert changed[tab.switch]["value"] == "Use House model instead"
@@ -116,7 +116,7 @@ def test_a_model_that_is_not_here_is_told_before_generate(tab):
 
 
 def test_a_tag_nobody_granted_is_marked(tab):
-    changed = tab._on_scope("genre/jazz", "", "", "", "noncommercial", "WORLD", "house", request())
+    changed = tab._on_scope(request(), "genre/jazz", "", "", "", "noncommercial", "WORLD", "house")
     assert "choral – not granted" in dict(changed[tab.chips["genre"]]["choices"])
     assert "genre/choral" in changed[tab.chip_style]
 
@@ -129,16 +129,16 @@ def test_the_first_click_can_make_music(tab, studio):
 
 def test_without_a_tag_the_button_is_off(tab):
     scope = ("noncommercial", "WORLD", "house")
-    off = tab._on_choice("", "", "", "", *scope, request())
+    off = tab._on_choice(request(), "", "", "", "", *scope)
     assert off[tab.generate]["interactive"] is False
     assert "Pick at least one tag" in off[tab.consent]
-    on = tab._on_choice("genre/jazz", "", "", "", *scope, request())
+    on = tab._on_choice(request(), "genre/jazz", "", "", "", *scope)
     assert on[tab.generate]["interactive"] is True
 
 
 def test_the_form_comes_back_as_it_was_left(tab):
     choice = ("genre/waltz", "", "lead/piano", "", "experiment", "DE", "house")
-    tab._on_scope(*choice, request())
+    tab._on_scope(request(), *choice)
     seen = last(tab._on_load(request("another page")))
     assert seen[tab.chips["genre"]]["value"] == "genre/waltz"
     assert (seen[tab.use], seen[tab.territory]) == ("experiment", "DE")
@@ -236,7 +236,7 @@ def test_again_draws_a_new_seed_and_settings_come_back(tab, studio):
     again = studio.requests[-1]
     assert (again.tags, again.format) == (("genre/jazz",), "mp3")
     assert again.seed != 5
-    tab._on_scope("genre/waltz", "", "", "", "noncommercial", "WORLD", "house", request())
+    tab._on_scope(request(), "genre/waltz", "", "", "", "noncommercial", "WORLD", "house")
     seen = tab._on_settings(first, request())
     assert seen[tab.chips["genre"]]["value"] == "genre/jazz"
     assert seen[tab.format] == "mp3"

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from studio.core.errors import NameRefusedError, UsageError
 
 if TYPE_CHECKING:
     from studio.app.use_cases.catalog import Catalog
 
+from studio.web.ui.create.tag_choices import chosen_tags
 from studio.web.ui.create.takes import MOST_TAKES
 
-__all__ = ["chosen", "kept", "roll", "title_refusal"]
+__all__ = ["Choice", "chosen", "kept", "roll", "title_refusal"]
 
 _SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
+
+
+class Choice(NamedTuple):
+    """Tags and scope as the form has them, in the order of its parts.
+
+    >>> Choice("genre/jazz", "", None, "", "experiment", "DE", "house").tags
+    ['genre/jazz']
+    """
+
+    genre: str | None
+    mood: str | None
+    lead: str | None
+    tempo: str | None
+    use: str
+    territory: str
+    model: str
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags that are chosen."""
+        return chosen_tags((self.genre, self.mood, self.lead, self.tempo))
 
 
 def title_refusal(catalog: Catalog, title: str | None) -> NameRefusedError | None:

@@ -6,7 +6,6 @@ request.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -16,7 +15,8 @@ from studio.web.jobs.examinations import owner_key
 from studio.web.ui.callers import caller, session_of
 from studio.web.ui.create import view as views
 from studio.web.ui.create.form import CreateForm
-from studio.web.ui.create.tag_choices import chip_choices, chosen_tags, objection
+from studio.web.ui.create.inputs import Choice
+from studio.web.ui.create.tag_choices import chip_choices, objection
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -35,7 +35,7 @@ class ScopeEvents(CreateForm):
     def __init__(self, gateway: Gateway, making: Making) -> None:
         super().__init__(gateway)
         self._making = making
-        self._drafts: dict[str, tuple[str | None, ...]] = {}  # account -> tags and scope chosen
+        self._drafts: dict[str, Choice] = {}  # by account
 
     def build_answer(self) -> None:
         """Consent for the choice, and the button to a model that may be used."""
@@ -57,28 +57,26 @@ class ScopeEvents(CreateForm):
         latest = next(iter(session_of(self._gateway, request).outputs.mine(1)), None)
         asked = None if latest is None else latest.request
         draft = self._drafts.get(owner_key(caller(request)))
-        if asked is not None and (draft is None or draft[-1] == asked.model):
+        if asked is not None and (draft is None or draft.model == asked.model):
             return self._settings(asked, draft)
-        choice = draft or tuple(part.value for part in self._form)
+        choice = draft or Choice(*(part.value for part in self._form))
         return {
             **dict(zip(self._form, choice, strict=True)),
             **self._scope_state(choice, restoring=True),
-            self.guidance: self._guidance(str(choice[-1])),
-            self.cost: self._on_cost(self.duration.value, str(choice[-1])),
+            self.guidance: self._guidance(choice.model),
+            self.cost: self._on_cost(self.duration.value, choice.model),
         }
 
-    def _settings(
-        self, asked: GenerationRequest, choice: tuple[str | None, ...] | None = None
-    ) -> State:
+    def _settings(self, asked: GenerationRequest, choice: Choice | None = None) -> State:
         """The form as it was for a request; ``choice``: other tags and scope than it asked for."""
         if choice is None:
             model = asked.model
             if model not in self._catalog.models():
                 model = self._config.model
             tags = {tag.partition("/")[0]: tag for tag in asked.tags}
-            scope = (asked.use, asked.territory, model)
-            choice = (*(tags.get(kind, "") for kind in KINDS), *scope)
-        model = str(choice[-1])
+            picked = {kind: tags.get(kind, "") for kind in KINDS}
+            choice = Choice(**picked, use=asked.use, territory=asked.territory, model=model)
+        model = choice.model
         state: State = {
             **dict(zip(self._form, choice, strict=True)),
             **self._scope_state(choice, restoring=True),
@@ -94,26 +92,17 @@ class ScopeEvents(CreateForm):
             self.cost: self._on_cost(duration, model),
         }
 
-    # Gradio puts the request in by its position, so that these name every value.
+    # Gradio puts the request in by its position; after it come the values of `_form`, in its order.
 
-    def _on_choice(
-        self,
-        genre: str,
-        mood: str,
-        lead: str,
-        tempo: str,
-        use: str,
-        territory: str,
-        model: str,
-        request: gr.Request,
-    ) -> State:
-        choice = (genre, mood, lead, tempo, use, territory, model)
+    def _on_choice(self, request: gr.Request, *form: str) -> State:
+        return self._choice_state(self._noted(request, Choice(*form)))
+
+    def _noted(self, request: gr.Request, choice: Choice) -> Choice:
         self._drafts[owner_key(caller(request))] = choice
-        return self._choice_state(choice)
+        return choice
 
-    def _choice_state(self, choice: Sequence[str | None]) -> State:
-        tags = chosen_tags(choice[:-3])
-        use, territory, model = (str(part) for part in choice[-3:])
+    def _choice_state(self, choice: Choice) -> State:
+        tags, use, territory, model = choice.tags, choice.use, choice.territory, choice.model
         chosen, panel = self._catalog.models()[model], None
         if use not in chosen.licence_uses:
             panel = views.licence_panel(chosen, use)
@@ -145,64 +134,36 @@ class ScopeEvents(CreateForm):
         fit = (m for m in ordered if use in m.licence_uses and m.id not in unusable)
         return next(fit, None)
 
-    def _on_switch(
-        self,
-        genre: str,
-        mood: str,
-        lead: str,
-        tempo: str,
-        use: str,
-        territory: str,
-        duration: float | None,
-        request: gr.Request,
-    ) -> State:
+    def _on_switch(self, request: gr.Request, duration: float | None, *form: str) -> State:
         """To a model whose licence permits the use."""
-        other = self._permitted(use)
+        choice = Choice(*form)
+        other = self._permitted(choice.use)
         if other is None:
             return {self.switch: gr.update(visible=False)}
-        form = (genre, mood, lead, tempo, use, territory, other.id)
-        return {self.model: other.id, **self._on_model(*form, duration, request)}
+        state = self._model_state(request, duration, choice._replace(model=other.id))
+        return {self.model: other.id, **state}
 
-    def _on_scope(
-        self,
-        genre: str,
-        mood: str,
-        lead: str,
-        tempo: str,
-        use: str,
-        territory: str,
-        model: str,
-        request: gr.Request,
-    ) -> State:
-        choice = (genre, mood, lead, tempo, use, territory, model)
-        self._drafts[owner_key(caller(request))] = choice
-        return self._scope_state(choice)
+    def _on_scope(self, request: gr.Request, *form: str) -> State:
+        return self._scope_state(self._noted(request, Choice(*form)))
 
-    def _on_model(
-        self,
-        genre: str,
-        mood: str,
-        lead: str,
-        tempo: str,
-        use: str,
-        territory: str,
-        model: str,
-        duration: float | None,
-        request: gr.Request,
-    ) -> State:
+    def _on_model(self, request: gr.Request, duration: float | None, *form: str) -> State:
+        return self._model_state(request, duration, Choice(*form))
+
+    def _model_state(self, request: gr.Request, duration: float | None, choice: Choice) -> State:
+        self._noted(request, choice)
         return {
-            **self._on_scope(genre, mood, lead, tempo, use, territory, model, request),
-            self.guidance: self._guidance(model),
-            self.sheet.section: gr.update(visible=self._catalog.performs_scores(model)),
-            self.cost: self._on_cost(duration, model),
+            **self._scope_state(choice),
+            self.guidance: self._guidance(choice.model),
+            self.sheet.section: gr.update(visible=self._catalog.performs_scores(choice.model)),
+            self.cost: self._on_cost(duration, choice.model),
         }
 
-    def _scope_state(self, choice: Sequence[str | None], *, restoring: bool = False) -> State:
+    def _scope_state(self, choice: Choice, *, restoring: bool = False) -> State:
         """What tags and scope decide; which tags are picked changes only in `restoring` them.
 
         A click that comes while the answer is on its way must stand.
         """
-        use, territory, model = (str(part) for part in choice[-3:])
+        use, territory, model = choice.use, choice.territory, choice.model
         statuses = self._catalog.tag_status(model=model, use=use, territory=territory)
         values = dict(zip(self.chips, choice, strict=False))
         return {

@@ -82,7 +82,7 @@ class CreateTab(ScopeEvents):
         )
         self.model.input(
             self._on_model,
-            [*self._form, self.duration],
+            [self.duration, *self._form],
             [
                 *self._answers,
                 self.generate,
@@ -95,7 +95,7 @@ class CreateTab(ScopeEvents):
         )
         self.switch.click(
             self._on_switch,
-            [*self._form[:-1], self.duration],
+            [self.duration, *self._form],
             [
                 self.model,
                 *self._answers,
