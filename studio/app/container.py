@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from studio.music.models.generator import MusicGenerator
     from studio.provenance.credentials.signing import Credentials
     from studio.provenance.keys import KeyRing
-    from studio.provenance.ledger.checkpoints.checkpointer import Notary
+    from studio.provenance.ledger.checkpoints.checkpointer import Checkpointer
     from studio.provenance.ledger.log import Ledger
-    from studio.provenance.output_index import Registry
+    from studio.provenance.output_index import OutputIndex
     from studio.provenance.publication import Publications
     from studio.provenance.sealer import Sealer
     from studio.provenance.shelf import Shelf
-    from studio.provenance.trusted_ledger import Custody
+    from studio.provenance.trusted_ledger import TrustedLedger
 
 __all__ = ["Container", "open_container"]
 
@@ -128,27 +128,27 @@ class Container:
     def ledger(self) -> Ledger:
         """The ledger, opened (and made) on first use."""
         with self._lock:
-            return self._custody.ledger
+            return self._trusted_ledger.ledger
 
-    def custody(self) -> Custody:
+    def trusted_ledger(self) -> TrustedLedger:
         """The ledger with its keys, once it was seen that it may be gone on with."""
         with self._lock:
-            return self._custody
+            return self._trusted_ledger
 
     def seal_keys(self) -> KeyRing:
         """The secret keys of the seals' ids."""
-        return self.custody().seal_keys
+        return self.trusted_ledger().seal_keys
 
-    def notary(self) -> Notary:
+    def checkpointer(self) -> Checkpointer:
         """Who signs the ledger's checkpoints and keeps them."""
-        return self.custody().notary
+        return self.trusted_ledger().checkpointer
 
     def credentials(self) -> Credentials:
         """Signer and reader of Content Credentials; a development chain is made on first use."""
         with self._lock:
             return self._credentials
 
-    def registry(self) -> Registry:
+    def registry(self) -> OutputIndex:
         """The fingerprints of every output."""
         with self._lock:
             return self._registry
@@ -219,8 +219,8 @@ class Container:
         with self._lock:
             if "_pipeline" in self.__dict__:
                 self._pipeline.close()
-            if "_custody" in self.__dict__:
-                self._custody.notary.close()
+            if "_trusted_ledger" in self.__dict__:
+                self._trusted_ledger.checkpointer.close()
             if "_database" in self.__dict__:
                 self._database.close()
 
@@ -261,12 +261,12 @@ class Container:
         return Database.open(location_of(self.config.database.url, self.paths.ledger))
 
     @cached_property
-    def _custody(self) -> Custody:
-        from studio.provenance.trusted_ledger import open_custody
+    def _trusted_ledger(self) -> TrustedLedger:
+        from studio.provenance.trusted_ledger import open_trusted_ledger
 
         self.paths.create()
         with locked(self.paths.home):
-            return open_custody(self._log, self.paths, self.config.ledger)
+            return open_trusted_ledger(self._log, self.paths, self.config.ledger)
 
     @cached_property
     def _log(self) -> Ledger:
@@ -275,7 +275,7 @@ class Container:
 
         log = Ledger(self._database, self.paths.outputs)
         log.beside_append(self._security_log.mirror)
-        log.before_append(lambda: self._custody)
+        log.before_append(lambda: self._trusted_ledger)
         return log
 
     @cached_property
@@ -303,10 +303,10 @@ class Container:
             )
 
     @cached_property
-    def _registry(self) -> Registry:
-        from studio.provenance.output_index import Registry
+    def _registry(self) -> OutputIndex:
+        from studio.provenance.output_index import OutputIndex
 
-        return Registry(self.ledger(), self.seal_keys(), self.paths.fingerprints)
+        return OutputIndex(self.ledger(), self.seal_keys(), self.paths.fingerprints)
 
     @cached_property
     def _publications(self) -> Publications:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studio.core.config import ServerConfig, StudioConfig
     from studio.core.paths import StudioPaths
     from studio.generation.releasing.staging import RecoveryReport
-    from studio.verification.suspect import Recording
+    from studio.verification.suspect import SuspectAudio
 
 __all__ = ["Gateway", "open_gateway"]
 
@@ -108,7 +108,7 @@ class Gateway:
         self,
         path: Path,
         *,
-        opened: Callable[[Recording], None],
+        opened: Callable[[SuspectAudio], None],
         progress: Callable[[float], None],
     ) -> PublicAnswer:
         """What the public is told about a recording; see

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from studio.music.models.house.performer import Performance
     from watermark.audio.waveform import Waveform
 
-__all__ = ["compose_under", "perform_under", "require_permission"]
+__all__ = ["generate_with_decision", "perform_under", "require_permission"]
 
 
-def compose_under(
+def generate_with_decision(
     decision: Decision,
     generator: MusicGenerator,
     tags: Sequence[Tag],

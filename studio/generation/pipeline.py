@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from studio.consent import GENERATION_USES, ConsentPolicy, Decision
-from studio.consent.enforcement import compose_under, require_permission
+from studio.consent.enforcement import generate_with_decision, require_permission
 from studio.consent.storage.repository import ConsentMovedError
 from studio.core.config import FORMATS, StudioConfig
 from studio.core.errors import (
@@ -326,7 +326,7 @@ class Pipeline:
         generator = self._generator(request.model)
         score, seed = self._score(request, derivation)
         run.check()
-        waveform = compose_under(
+        waveform = generate_with_decision(
             decision,
             generator,
             tags,

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger.log import Ledger, StoredOutput
 
-__all__ = ["Registry"]
+__all__ = ["OutputIndex"]
 
 
-class Registry:
+class OutputIndex:
     """Codebook and fingerprint index over every release of the ledger.
 
     ``folder`` is where the index is kept between runs; None keeps it in memory.

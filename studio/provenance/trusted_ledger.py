@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from studio.core.errors import ProofError, StudioError
 from studio.core.home import is_read_only
 from studio.provenance.keys import KeyRing, Purpose, SiteKeys, rotate
-from studio.provenance.ledger.checkpoints.checkpointer import Notary, outside_folder
+from studio.provenance.ledger.checkpoints.checkpointer import Checkpointer, outside_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from studio.core.paths import StudioPaths
     from studio.provenance.ledger.log import Ledger
 
-__all__ = ["Custody", "open_custody", "rotate_key"]
+__all__ = ["TrustedLedger", "open_trusted_ledger", "rotate_key"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Custody:
+class TrustedLedger:
     """What belongs together: one ledger, its seal keys, and who signs for it."""
 
     ledger: Ledger
     seal_keys: KeyRing
-    notary: Notary
+    checkpointer: Checkpointer
 
 
-def open_custody(ledger: Ledger, paths: StudioPaths, config: LedgerConfig) -> Custody:
+def open_trusted_ledger(ledger: Ledger, paths: StudioPaths, config: LedgerConfig) -> TrustedLedger:
     """Open keys and ledger, held against record and checkpoints.
 
     Raises :class:`LedgerError` for a lost key and :class:`ProofError` for a ledger that was cut
@@ -46,12 +46,12 @@ def open_custody(ledger: Ledger, paths: StudioPaths, config: LedgerConfig) -> Cu
     outside = outside_folder(config, paths.home)
     _refuse_a_fresh_home(ledger, outside)
     keys = SiteKeys(paths.keys, ledger, origin=config.origin)
-    notary = Notary(ledger, keys.signing, paths.checkpoints, config, outside=outside)
-    notary.check()
+    checkpointer = Checkpointer(ledger, keys.signing, paths.checkpoints, config, outside=outside)
+    checkpointer.check()
     if not is_read_only(paths.home):
-        _keep_handovers(notary)
-    ledger.after_append(notary.consider)
-    return Custody(ledger, keys.seal, notary)
+        _keep_handovers(checkpointer)
+    ledger.after_append(checkpointer.consider)
+    return TrustedLedger(ledger, keys.seal, checkpointer)
 
 
 def _refuse_a_fresh_home(ledger: Ledger, outside: Path | None) -> None:
@@ -64,23 +64,23 @@ def _refuse_a_fresh_home(ledger: Ledger, outside: Path | None) -> None:
     )
 
 
-def rotate_key(custody: Custody, paths: StudioPaths, purpose: Purpose) -> int:
+def rotate_key(trusted_ledger: TrustedLedger, paths: StudioPaths, purpose: Purpose) -> int:
     """Make the next key and put it on record; its number. Raises :class:`LedgerError`.
 
     The old ledger key and the new one sign the handover before the new one is used, so that whoever
     trusts the old key can come to trust the new one. A checkpoint by the new key follows.
     """
-    number = rotate(paths.keys, custody.ledger, purpose)
-    _keep_handovers(custody.notary)
+    number = rotate(paths.keys, trusted_ledger.ledger, purpose)
+    _keep_handovers(trusted_ledger.checkpointer)
     try:
-        custody.notary.checkpoint()
+        trusted_ledger.checkpointer.checkpoint()
     except StudioError:  # the rotation is done; the next checkpoint comes with the next entry
         _log.exception("the key was rotated, but no checkpoint could be signed with it")
     return number
 
 
-def _keep_handovers(notary: Notary) -> None:
+def _keep_handovers(checkpointer: Checkpointer) -> None:
     try:
-        notary.keep_handovers()
+        checkpointer.keep_handovers()
     except StudioError:  # each stands in its ledger entry as well
         _log.exception("the handover to the new key could not be kept beside the checkpoints")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from studio.core.db.database import Database
 
-__all__ = ["Case", "CaseBook", "CaseExamination", "CaseNote"]
+__all__ = ["Case", "CaseExamination", "CaseNote", "CaseRepository"]
 
 _MOST_ITEMS = 1000  # of one case
 _LINE = 120  # characters of a reference number or a title
@@ -105,7 +105,7 @@ class Case:
         }
 
 
-class CaseBook:
+class CaseRepository:
     """Every case of a studio. Safe to share between threads and processes."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime] | None = None) -> None:

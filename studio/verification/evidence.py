@@ -33,10 +33,10 @@ from studio.verification.parts import (
     outside,
     unsealed_part,
 )
-from studio.verification.suspect import Recording, clearest, played, speed_spans, views_of
+from studio.verification.suspect import SuspectAudio, clearest, played, speed_spans, views_of
 
 if TYPE_CHECKING:
-    from studio.provenance.output_index import Registry
+    from studio.provenance.output_index import OutputIndex
     from watermark.audio.waveform import Waveform
     from watermark.coding.identify import Identification
     from watermark.detection.detect import Detection
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evidence", "Examiner", "Part", "PartKind", "Reader"]
 
-Reader = Callable[["Recording | Waveform"], "Detection"]
+Reader = Callable[["SuspectAudio | Waveform"], "Detection"]
 """Reads the seal of a recording against the registry."""
 
 _SAME_PLACE_S = 1.5
@@ -81,12 +81,12 @@ _NEARER = 0.05
 class Examiner:
     """Gathers the evidence. ``read`` reads a seal; ``max_speed_change`` bounds the speed search."""
 
-    registry: Registry
+    registry: OutputIndex
     read: Reader
     max_speed_change: float = 0.0
     _cache: dict[str, Fingerprint] = field(default_factory=dict)
 
-    def examine(self, recording: Recording) -> Evidence:
+    def examine(self, recording: SuspectAudio) -> Evidence:
         """Seal and content of a recording; a changed speed is found and undone."""
         evidence = self._at_this_speed(recording)
         sealed = evidence.of_kind(PartKind.SEALED)
@@ -99,7 +99,7 @@ class Examiner:
 
     # -- one speed ----------------------------------------------------------------------------
 
-    def _at_this_speed(self, recording: Recording) -> Evidence:
+    def _at_this_speed(self, recording: SuspectAudio) -> Evidence:
         detection = self.read(recording)
         mix = [] if recording.print is None else [recording.print]
         evidence = self._compared(recording, detection, mix)
@@ -109,7 +109,7 @@ class Examiner:
         return self._compared(recording, detection, [*mix, *others]) if others else evidence
 
     def _compared(
-        self, recording: Recording, detection: Detection, prints: Sequence[Fingerprint]
+        self, recording: SuspectAudio, detection: Detection, prints: Sequence[Fingerprint]
     ) -> Evidence:
         """What is said with the content of these views."""
         from watermark.fingerprint.matching import merged, stretches
@@ -146,7 +146,7 @@ class Examiner:
         return Evidence(detection, tuple(sorted(self._with_rivals(parts, content), key=in_order)))
 
     def _at_another_tempo(
-        self, recording: Recording, parts: Sequence[Part], content: Sequence[Stretch]
+        self, recording: SuspectAudio, parts: Sequence[Part], content: Sequence[Stretch]
     ) -> list[Part]:
         """Stretches whose tempo was changed, by their content: undone, the seal may read again."""
         from watermark.detection.retiming import Retiming
@@ -168,7 +168,7 @@ class Examiner:
 
     def _unexplained(
         self,
-        recording: Recording,
+        recording: SuspectAudio,
         detection: Detection,
         parts: Sequence[Part],
         content: Sequence[Stretch],
@@ -191,7 +191,7 @@ class Examiner:
     def _on_its_content(
         self,
         found: Identification,
-        recording: Recording,
+        recording: SuspectAudio,
         prints: Sequence[Fingerprint],
         content: Sequence[Stretch],
     ) -> list[Part]:
@@ -237,7 +237,7 @@ class Examiner:
     def _where_read(
         self,
         found: Identification,
-        recording: Recording,
+        recording: SuspectAudio,
         prints: Sequence[Fingerprint],
         detection: Detection,
         parts: Sequence[Part],
@@ -262,7 +262,7 @@ class Examiner:
     def _elsewhere(
         self,
         found: Identification,
-        recording: Recording,
+        recording: SuspectAudio,
         prints: Sequence[Fingerprint],
         spans: Sequence[tuple[float, float]],
         parts: Sequence[Part],
@@ -349,7 +349,7 @@ class Examiner:
 
     # -- other speeds -------------------------------------------------------------------------
 
-    def _at_another_speed(self, recording: Recording, evidence: Evidence) -> Evidence | None:
+    def _at_another_speed(self, recording: SuspectAudio, evidence: Evidence) -> Evidence | None:
         """The evidence with a change of speed undone, if the content says that there is one."""
         limit = self.max_speed_change
         if limit == 0 or recording.duration_s < 3.0:
@@ -361,12 +361,12 @@ class Examiner:
             if speed is None:
                 continue
             if recording.whole is not None:
-                return self._undone(Recording.of(played(recording.whole, 1 / speed)), speed, 0.0)
+                return self._undone(SuspectAudio.of(played(recording.whole, 1 / speed)), speed, 0.0)
             # Only the surroundings of a recording of hours.
             start_s = max(0.0, spans[number][0] - _LONGEST_S / 2)
             around = [(start_s, spans[number][1] + _LONGEST_S / 2)]
             for _, part in recording.cut(around):
-                undone = self._undone(Recording.of(played(part, 1 / speed)), speed, start_s)
+                undone = self._undone(SuspectAudio.of(played(part, 1 / speed)), speed, start_s)
                 if undone is not None:
                     return replace(undone, detection=evidence.detection, speed=1.0)
         return None
@@ -395,7 +395,7 @@ class Examiner:
             best = next((hit for hit in every if hit is not None), None)
         return None if best is None else best.speed
 
-    def _undone(self, recording: Recording, speed: float, start_s: float) -> Evidence | None:
+    def _undone(self, recording: SuspectAudio, speed: float, start_s: float) -> Evidence | None:
         """Evidence of an undone recording, its parts in seconds of the file; None without any."""
         evidence = self._at_this_speed(recording)
         parts = [
@@ -410,7 +410,7 @@ class Examiner:
         return replace(evidence, parts=tuple(parts), speed=speed) if parts else None
 
 
-def _is_settled(evidence: Evidence, recording: Recording) -> bool:
+def _is_settled(evidence: Evidence, recording: SuspectAudio) -> bool:
     """Whether other views of the recording cannot change what its mix shows, or not for less."""
     if not evidence.parts:
         return recording.apart <= _DIFFERS_MUCH

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from watermark.audio.waveform import DecodeLimits, Waveform
     from watermark.fingerprint.haitsma_kalker import Fingerprint, Fingerprinter
 
-__all__ = ["Recording", "Room", "clearest", "played", "sha256_of", "speed_spans", "views_of"]
+__all__ = ["Room", "SuspectAudio", "clearest", "played", "sha256_of", "speed_spans", "views_of"]
 
 _BLOCK_S = 10.0
 _HOLD_S = 1200.0  # of a recording that is held in memory
@@ -59,7 +59,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class SuspectAudio:
     """What was decoded.
 
     Attributes:
@@ -99,7 +99,7 @@ class Recording:
         *,
         progress: Callable[[float], None] | None = None,
         room: Room | None = None,
-    ) -> Recording:
+    ) -> SuspectAudio:
         """Decode to the end, in a child process where ``limits`` say so.
 
         ``room`` bounds what is examined beside ``limits``.
@@ -148,7 +148,7 @@ class Recording:
         return replace(recording, print=next(iter(recording._prints(("mix",))), None))
 
     @classmethod
-    def of(cls, waveform: Waveform) -> Recording:
+    def of(cls, waveform: Waveform) -> SuspectAudio:
         """A recording made here, like one whose change of speed was undone."""
         from watermark.audio.waveform import DecodeLimits
 

@@ -28,11 +28,11 @@ from studio.verification.report import (
     Verdict,
     VerifyReport,
 )
-from studio.verification.suspect import Recording, Room, sha256_of
+from studio.verification.suspect import Room, SuspectAudio, sha256_of
 
 if TYPE_CHECKING:
     from studio.provenance.ledger.log import Ledger
-    from studio.provenance.output_index import Registry
+    from studio.provenance.output_index import OutputIndex
     from studio.provenance.release import Release
     from studio.provenance.sealer import Sealer
     from watermark.audio.waveform import DecodeLimits, Waveform
@@ -44,7 +44,7 @@ __all__ = ["ConsentThenNow", "Match", "Verdict", "Verifier", "VerifyReport"]
 OnRead = Callable[[float], None]
 """Told the seconds of audio that were read; may raise to stop the work."""
 
-OnOpened = Callable[[Recording], None]
+OnOpened = Callable[[SuspectAudio], None]
 """Shown each audio stream once it is decoded, before it is examined; may raise to stop the work."""
 
 _VERDICTS = {
@@ -82,7 +82,7 @@ class Verifier:
         policy: Callable[[], ConsentPolicy],
         sealer: Callable[[], Sealer],
         ledger: Ledger,
-        registry: Registry,
+        registry: OutputIndex,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._config = config
@@ -171,7 +171,7 @@ class Verifier:
         name = None if isinstance(source, bytes) else Path(source).name
         told = progress or (lambda _seconds: None)
         try:
-            recording = Recording.open(source, limits, progress=told, room=room)
+            recording = SuspectAudio.open(source, limits, progress=told, room=room)
             if opened is not None:
                 opened(recording)
             self._registry.refresh()
@@ -226,9 +226,9 @@ class Verifier:
             unfiltered=uploads.allow_unfiltered,
         )
 
-    def _read(self, part: Recording | Waveform, progress: OnRead) -> Detection:
+    def _read(self, part: SuspectAudio | Waveform, progress: OnRead) -> Detection:
         sealer, codebook = self._sealer(), self._registry.codebook
-        if not isinstance(part, Recording):
+        if not isinstance(part, SuspectAudio):
             progress(part.duration_s)  # it may stop the work between two readings
             return sealer.read(part, codebook)
         if part.whole is not None:
@@ -237,7 +237,7 @@ class Verifier:
 
     # -- the table of verdicts ----------------------------------------------------------------
 
-    def _judge(self, evidence: Evidence, recording: Recording) -> VerifyReport:
+    def _judge(self, evidence: Evidence, recording: SuspectAudio) -> VerifyReport:
         detection, duration_s, peak = evidence.detection, recording.duration_s, recording.peak
         releases: dict[str, Release] = {}
         for part in evidence.parts:

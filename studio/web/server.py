@@ -27,7 +27,7 @@ from studio.reports.formatting import asset
 from studio.web.api.app import create_api
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.pages import case_page_routes
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.examinations import Examinations
 from studio.web.jobs.making import Making
 from studio.web.jobs.queue import JobRunner
@@ -100,7 +100,7 @@ def create_app(gateway: Gateway) -> FastAPI:
 
     # Uploads lie in the home, so that users of one machine do not share a folder of Gradio's.
     os.environ["GRADIO_TEMP_DIR"] = str(gateway.paths.uploads)
-    claims = Claims()
+    download_tokens = DownloadTokens()
     making, checking, long = _runners(gateway)
     public = public_line(gateway)
 
@@ -121,7 +121,12 @@ def create_app(gateway: Gateway) -> FastAPI:
     metrics.follow("long", long)
     metrics.follow("public", public)
     api = create_api(
-        gateway, claims, making=making, checking=checking, metrics=metrics, lifespan=lifespan
+        gateway,
+        download_tokens,
+        making=making,
+        checking=checking,
+        metrics=metrics,
+        lifespan=lifespan,
     )
     rules: PageRules = api.state.page_rules
     api.include_router(login_routes(gateway))
@@ -133,7 +138,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     api.include_router(verify_routes(examinations))
     page = build_page(
         gateway,
-        claims,
+        download_tokens,
         making=Making(making, gateway.paths.home / "page-jobs.json"),
         examinations=examinations,
         discard=rules.uploads.discard,

@@ -34,7 +34,7 @@ from studio.provenance.ledger.log import Ledger
 from studio.provenance.ledger.proof_bundle import check_bundle, make_bundle
 from studio.provenance.ledger.tree.merkle import completed_nodes, head_from_nodes, leaf_hash
 from studio.provenance.ledger.tree.proofs import check_consistency, check_inclusion
-from tests.support.ledgers import notary_of
+from tests.support.ledgers import checkpointer_of
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)  # entries go on from there
 _BATCH = 20_000
@@ -136,14 +136,14 @@ def measure(ledger: Ledger, folder: Path, *, calls: int, audit: bool) -> dict[st
 
     result["inclusion_proof"] = times_ms(calls, inclusion)
     result["consistency_proof"] = times_ms(calls, consistency)
-    notary = notary_of(ledger, folder)
-    result["checkpoint"] = times_ms(1, notary.checkpoint)
+    checkpointer = checkpointer_of(ledger, folder)
+    result["checkpoint"] = times_ms(1, checkpointer.checkpoint)
     index = rng.randrange(size)
-    signed = notary.covering(index)
+    signed = checkpointer.covering(index)
     result["bundle"] = times_ms(calls, lambda: make_bundle(ledger, index, signed))
     content = json.dumps(make_bundle(ledger, index, signed)).encode()
     result["bundle_bytes"] = len(content)
-    result["check_bundle"] = times_ms(calls, lambda: check_bundle(content, notary.verifiers))
+    result["check_bundle"] = times_ms(calls, lambda: check_bundle(content, checkpointer.verifiers))
     path = ledger.inclusion(index, size)
     check_inclusion(leaf_hash(ledger.entry(index).leaf), index, size, path, head=head)
     first = size // 3

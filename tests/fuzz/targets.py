@@ -172,16 +172,16 @@ def consent_errors() -> tuple[type[Exception], ...]:
 def proven():
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.ledger.proof_bundle import make_bundle
-    from tests.support.ledgers import fill, notary_of
+    from tests.support.ledgers import checkpointer_of, fill
 
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     ledger = Ledger.open(folder / "ledger.db", outputs=folder)
     fill(ledger)
-    notary = notary_of(ledger, folder)
-    bundle = make_bundle(ledger, 3, notary.covering(3))
-    keys = notary.verifiers
-    note = notary.checkpoint().note
-    notary.close()
+    checkpointer = checkpointer_of(ledger, folder)
+    bundle = make_bundle(ledger, 3, checkpointer.covering(3))
+    keys = checkpointer.verifiers
+    note = checkpointer.checkpoint().note
+    checkpointer.close()
     ledger.close()
     return json.dumps(bundle).encode(), keys, note.encode()
 

@@ -79,13 +79,13 @@ def test_what_is_personal_is_gone_from_the_files(house, made):
 
 
 def test_everything_still_proves(house, made):
-    keys = house.notary().verifiers
+    keys = house.checkpointer().verifiers
     before = json.dumps(as_owner(house).outputs.proof(made.output_id, disclose=True)).encode()
     owner = house.accounts().owner_of(made.output_id)
     remove(house)
     assert house.ledger().verify().ok
     assert house.security_log().check(house.ledger()).ok
-    house.notary().check()
+    house.checkpointer().check()
     after = json.dumps(as_owner(house).outputs.proof(made.output_id, disclose=True)).encode()
     assert check_bundle(before, keys).body == check_bundle(after, keys).body
     assert TITLE in before.decode(), "what was disclosed before is out"

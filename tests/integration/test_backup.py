@@ -32,11 +32,15 @@ def made(tmp_path_factory):
             )
             for seed in (1, 2)
         ]
-        studio.notary().checkpoint()
+        studio.checkpointer().checkpoint()
         manifest = back_up(
-            studio.paths, studio.database(), studio.notary(), folder / "backup", with_keys=True
+            studio.paths,
+            studio.database(),
+            studio.checkpointer(),
+            folder / "backup",
+            with_keys=True,
         )
-        verifiers = studio.notary().verifiers
+        verifiers = studio.checkpointer().verifiers
     return folder, manifest, releases, verifiers
 
 
@@ -83,7 +87,11 @@ def test_a_studio_on_postgresql_is_backed_up_the_same_way(tmp_path, postgresql_u
             as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=1)
         )
         manifest = back_up(
-            studio.paths, studio.database(), studio.notary(), tmp_path / "backup", with_keys=True
+            studio.paths,
+            studio.database(),
+            studio.checkpointer(),
+            tmp_path / "backup",
+            with_keys=True,
         )
     monkeypatch.delenv("STUDIO_DATABASE_URL")
     paths = StudioPaths(home=tmp_path / "elsewhere", configs=tmp_path / "configs")
@@ -168,7 +176,7 @@ def test_a_backup_is_not_mixed_with_anything(made, backup):
         make_studio(made[0]) as studio,
         pytest.raises(UsageError, match="not empty"),
     ):
-        back_up(studio.paths, studio.database(), studio.notary(), backup)
+        back_up(studio.paths, studio.database(), studio.checkpointer(), backup)
 
 
 def test_what_cannot_be_backed_up_whole_is_an_error(tmp_path):
@@ -178,11 +186,11 @@ def test_what_cannot_be_backed_up_whole_is_an_error(tmp_path):
         )
         release.path.write_bytes(b"another file")
         with pytest.raises(ProofError, match="not as the ledger says"):
-            back_up(studio.paths, studio.database(), studio.notary(), tmp_path / "one")
+            back_up(studio.paths, studio.database(), studio.checkpointer(), tmp_path / "one")
         release.path.unlink()
         with pytest.MonkeyPatch.context() as patch, pytest.raises(LedgerError, match="missing"):
             patch.setattr("studio.app.operation.backup._HAND_OUT_S", 0.1)
-            back_up(studio.paths, studio.database(), studio.notary(), tmp_path / "two")
+            back_up(studio.paths, studio.database(), studio.checkpointer(), tmp_path / "two")
         assert not (tmp_path / "two" / "backup.json").exists()
 
 

@@ -27,7 +27,7 @@ from studio.verification.verifier import _RANK
 from studio.web.api.app import create_api
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.pages import case_page_routes
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.queue import JobRunner
 from studio.web.mcp.stdio import _Local
 from studio.web.mcp.tools import create_mcp
@@ -178,7 +178,7 @@ class TestOverHttp:
             JobRunner(running=1, waiting=2) as checking,
             public_line(gateway) as public,
         ):
-            api = create_api(gateway, Claims(), making=making, checking=checking)
+            api = create_api(gateway, DownloadTokens(), making=making, checking=checking)
             files = CaseFiles(api.state.page_rules.uploads, checking)
             api.include_router(case_page_routes(gateway, files))
             api.include_router(public_routes(gateway, public))

@@ -17,7 +17,7 @@ from studio.reports.cases.archive import check_archive
 from studio.web.api.app import create_api
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.pages import case_page_routes
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.queue import JobRunner
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.support.studios import PlainGenerator, as_owner, events, make_studio
@@ -108,7 +108,7 @@ class TestCase:
 class TestReport:
     def test_it_holds_everything_and_its_signature_is_checked_without_a_studio(self, studio, case):
         archive = as_owner(studio).cases.report(case.case_id, "zip")
-        keys = read_keys(write_keys(studio.notary().verifiers))
+        keys = read_keys(write_keys(studio.checkpointer().verifiers))
         checked = check_archive(archive, keys)
         assert (checked.case_id, checked.reference) == (case.case_id, "R-2026-17")
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
@@ -132,11 +132,11 @@ class TestReport:
     def test_a_changed_archive_does_not_hold(self, studio, case, tmp_path):
         archive, keys = (
             as_owner(studio).cases.report(case.case_id, "zip"),
-            studio.notary().verifiers,
+            studio.checkpointer().verifiers,
         )
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
             note, page = files.read("signed.txt").decode(), files.read("report.html")
-        others = make_studio(tmp_path / "other").notary().verifiers
+        others = make_studio(tmp_path / "other").checkpointer().verifiers
         with pytest.raises(ProofError):
             check_archive(archive, others)
         with pytest.raises(ProofError, match=r"report\.html"):
@@ -166,7 +166,7 @@ class TestOverHttp:
             JobRunner(running=1, waiting=2) as making,
             JobRunner(running=1, waiting=2) as checking,
         ):
-            api = create_api(Gateway(studio), Claims(), making=making, checking=checking)
+            api = create_api(Gateway(studio), DownloadTokens(), making=making, checking=checking)
             files = CaseFiles(api.state.page_rules.uploads, checking)
             api.include_router(case_page_routes(Gateway(studio), files))
             yield TestClient(api, base_url=HOST, follow_redirects=False)

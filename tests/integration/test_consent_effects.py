@@ -30,13 +30,13 @@ def routes(house):
     from starlette.testclient import TestClient
 
     from studio.web.api.app import create_api
-    from studio.web.http.download_tokens import Claims
+    from studio.web.http.download_tokens import DownloadTokens
     from studio.web.jobs.queue import JobRunner
 
-    claims = Claims()
+    download_tokens = DownloadTokens()
     with JobRunner(running=1, waiting=1) as making, JobRunner(running=1, waiting=1) as checking:
-        api = create_api(Gateway(house), claims, making=making, checking=checking)
-        yield claims, TestClient(api, base_url="http://127.0.0.1:7860")
+        api = create_api(Gateway(house), download_tokens, making=making, checking=checking)
+        yield download_tokens, TestClient(api, base_url="http://127.0.0.1:7860")
 
 
 def make(studio, **options):
@@ -111,9 +111,9 @@ def test_a_revocation_and_its_effect_on_downloads_and_verdicts(house, routes, te
     only_under(house, on_revocation=terms)
     release = make(house)
     copy = release.path.read_bytes()
-    claims, client = routes
+    download_tokens, client = routes
     url = f"/outputs/{release.output_id}/audio"
-    claim = {"claim": claims.claim(release.output_id)}
+    claim = {"claim": download_tokens.claim(release.output_id)}
     assert client.get(url, params=claim).status_code == 200
 
     report = as_owner(house).consent.import_file(file_of(revocation("only")))

@@ -25,7 +25,7 @@ from studio.provenance.credentials.certificates import (
     make_development_identity,
 )
 from studio.provenance.credentials.claims import Claim, Parent, TrainingTerms
-from studio.provenance.credentials.inspector import CredentialDesk
+from studio.provenance.credentials.inspector import CredentialInspector
 from studio.provenance.credentials.reading import CredentialState
 from studio.provenance.credentials.repository import ManifestStore
 from studio.provenance.credentials.signing import Credentials
@@ -249,7 +249,7 @@ def test_music_without_a_manifest_is_absent(studio):
 
 def test_a_release_from_before_files_were_signed_still_verifies(studio, releases):
     old = replace(releases["wav"], c2pa=None, output_id="f" * 16)
-    desk = CredentialDesk(studio.credentials, ManifestStore(studio.ledger()))
+    desk = CredentialInspector(studio.credentials, ManifestStore(studio.ledger()))
     plain = encode(music(1, 2.0), "wav")
     found = desk.examine(plain, studio.config.uploads, release=old)
     assert found.reading.state is CredentialState.ABSENT
@@ -275,17 +275,17 @@ def test_an_expired_manifest_is_told_from_a_strangers(studio):
     uploads = studio.config.uploads
     while credentials.trust.current.why_not(datetime.now(UTC)) is None:
         time.sleep(0.2)
-    ours = CredentialDesk(lambda: credentials, Ours()).examine(
+    ours = CredentialInspector(lambda: credentials, Ours()).examine(
         signed.content, uploads, release=None
     )
     assert ours.reading.state is CredentialState.EXPIRED
-    stranger = CredentialDesk(lambda: signer(), Ours()).examine(
+    stranger = CredentialInspector(lambda: signer(), Ours()).examine(
         signer().sign(encode(music(5, 2.0), "wav"), "wav", CLAIM).content, uploads, release=None
     )
     assert stranger.reading.state is CredentialState.UNTRUSTED
     changed = bytearray(signed.content)
     changed[100] ^= 1
-    spoiled = CredentialDesk(lambda: credentials, Ours()).examine(
+    spoiled = CredentialInspector(lambda: credentials, Ours()).examine(
         bytes(changed), uploads, release=None
     )
     assert spoiled.reading.state is CredentialState.TAMPERED
@@ -517,7 +517,7 @@ def test_a_root_the_operator_adds_is_trusted_and_named_as_somebody_else(studio, 
     (tmp_path / "own").mkdir()
     credentials = Credentials(config, load_trust(config, tmp_path / "own", tmp_path))
     signed = other.sign(encode(music(1, 1.0), "wav"), "wav", CLAIM).content
-    desk = CredentialDesk(lambda: credentials, ManifestStore(studio.ledger()))
+    desk = CredentialInspector(lambda: credentials, ManifestStore(studio.ledger()))
     found = desk.examine(signed, studio.config.uploads, release=None)
     assert found.reading.state is CredentialState.TRUSTED
     assert not found.issued_here

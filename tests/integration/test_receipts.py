@@ -70,7 +70,7 @@ def test_the_page_carries_a_proof_that_holds_without_the_studio(studio, release)
     page = as_owner(studio).outputs.receipt(release.output_id).decode()
     found = re.search(r"data:application/json;base64,([A-Za-z0-9+/=]+)", page)
     bundle = base64.b64decode(found[1])
-    keys = read_keys("\n".join(map(str, studio.notary().verifiers)))
+    keys = read_keys("\n".join(map(str, studio.checkpointer().verifiers)))
     assert check_bundle(bundle, keys).body["output_id"] == release.output_id
     spoiled = json.loads(bundle)
     spoiled["leaf"] = spoiled["leaf"].replace(release.sha256, "0" * 64)

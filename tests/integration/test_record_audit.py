@@ -170,7 +170,7 @@ def test_what_is_not_as_the_ledger_says_is_not_backed_up(studio, tmp_path):
     with studio.database().writing() as connection:
         connection.execute(text("UPDATE account SET role = 'administrator'"))
     with pytest.raises(ProofError, match="role of the account"):
-        back_up(studio.paths, studio.database(), studio.notary(), tmp_path / "backup")
+        back_up(studio.paths, studio.database(), studio.checkpointer(), tmp_path / "backup")
 
 
 def test_a_deleted_account_keeps_no_name_and_no_fault(studio):

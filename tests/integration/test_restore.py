@@ -47,7 +47,7 @@ def made(tmp_path_factory):
             studio.accounts().add("bob", _role("artist"), PASSWORD + "2", by=None)
             release = as_account(studio, "bob").generation.create(request(studio))
             backup_of(studio, folder / "backup")
-            verifiers = studio.notary().verifiers
+            verifiers = studio.checkpointer().verifiers
     finally:
         os.umask(old)
     return folder, release, verifiers
@@ -65,7 +65,7 @@ def request(studio, seed=1):
 
 def backup_of(studio, target, **options):
     options = {"with_keys": True, **options}
-    return back_up(studio.paths, studio.database(), studio.notary(), target, **options)
+    return back_up(studio.paths, studio.database(), studio.checkpointer(), target, **options)
 
 
 @pytest.fixture
@@ -132,10 +132,10 @@ def test_a_manifest_signed_with_a_key_that_was_retired_before(tmp_path, paths):
     from studio.app.operation.backup_manifest import sign_manifest
 
     with make_studio(tmp_path) as studio:
-        old = studio.notary().signer
+        old = studio.checkpointer().signer
         as_owner(studio).operation.rotate_key("ledger")
         backup_of(studio, tmp_path / "backup")
-        verifiers = studio.notary().verifiers
+        verifiers = studio.checkpointer().verifiers
     content = (tmp_path / "backup" / "backup.json").read_bytes()
     (tmp_path / "backup" / "backup.sig").write_bytes(sign_manifest(content, old))
     with pytest.raises(ProofError, match="retired before it was made"):
@@ -194,9 +194,9 @@ def moved_on(tmp_path):
         release = as_owner(studio).generation.create(request(studio))
         backup_of(studio, tmp_path / "backup")
         revoke(studio, "house-catalogue-2026")
-        note = studio.notary().checkpoint().note
+        note = studio.checkpointer().checkpoint().note
         size = studio.ledger().size()
-        verifiers = studio.notary().verifiers
+        verifiers = studio.checkpointer().verifiers
     return tmp_path, release, note, size, verifiers
 
 
@@ -257,19 +257,19 @@ def test_a_home_of_another_ledger_is_noticed_with_its_keys_made(tmp_path):
         shutil.rmtree(tmp_path / "home", ignore_errors=True)
         with make_studio(tmp_path) as studio:
             studio.ledger().append("refusal", {})
-            studio.notary().checkpoint()
+            studio.checkpointer().checkpoint()
         shutil.move(tmp_path / "home-checkpoints", tmp_path / f"kept-{number}")
     shutil.move(tmp_path / "kept-0", tmp_path / "home-checkpoints")
     with make_studio(tmp_path) as studio, pytest.raises(ProofError, match="lost or replaced"):
-        studio.notary()
+        studio.checkpointer()
 
 
 def test_a_folder_outside_that_cannot_be_made_stops_nothing(tmp_path, caplog):
     (tmp_path / "home-checkpoints").touch()
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
         as_owner(studio).generation.create(request(studio))
-        studio.notary().checkpoint()
-        studio.notary().checkpoint()
+        studio.checkpointer().checkpoint()
+        studio.checkpointer().checkpoint()
     said = [record for record in caplog.records if "outside the home" in record.message]
     assert len(said) == 1
 
@@ -421,11 +421,11 @@ def test_a_checkpoint_signed_while_the_backup_is_made_is_not_in_it(tmp_path, pat
 
         def meanwhile(*args):
             studio.ledger().append("refusal", {"while": "the backup is made"})
-            studio.notary().checkpoint()
+            studio.checkpointer().checkpoint()
             copy(*args)
 
         monkeypatch.setattr(module, "_copy_outputs", meanwhile)
         backup_of(studio, tmp_path / "backup")
     restore(tmp_path / "backup", paths, paths.ledger)
     with open_container(paths=paths) as studio:
-        studio.notary()  # does not hold the ledger against more than was backed up
+        studio.checkpointer()  # does not hold the ledger against more than was backed up

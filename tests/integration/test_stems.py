@@ -230,11 +230,11 @@ def test_stems_are_no_near_duplicates_of_anything(made):
 
 
 def test_another_process_knows_the_stems(made, tmp_path):
-    from studio.provenance.output_index import Registry
+    from studio.provenance.output_index import OutputIndex
 
-    registry = Registry(made.studio.ledger(), made.studio.seal_keys(), tmp_path / "index")
+    registry = OutputIndex(made.studio.ledger(), made.studio.seal_keys(), tmp_path / "index")
     registry.refresh()
-    again = Registry(made.studio.ledger(), made.studio.seal_keys(), tmp_path / "index")
+    again = OutputIndex(made.studio.ledger(), made.studio.seal_keys(), tmp_path / "index")
     again.refresh()
     for index in (registry, again):
         assert len(index) == 2

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import studio.app.container
 from studio.cli.main import cli
-from studio.provenance.output_index import Registry
+from studio.provenance.output_index import OutputIndex
 from tests.support.studios import PlainGenerator, as_owner, make_studio, music
 from watermark.audio.waveform import read, write
 from watermark.fingerprint.index import FingerprintIndex
@@ -98,8 +98,8 @@ def test_a_scan_gives_verdicts_and_is_continued(desk, tmp_path):
 # -- the registry's index --------------------------------------------------------------------------
 
 
-def registry_of(opened) -> Registry:
-    registry = Registry(opened.ledger(), opened.seal_keys(), opened.paths.fingerprints)
+def registry_of(opened) -> OutputIndex:
+    registry = OutputIndex(opened.ledger(), opened.seal_keys(), opened.paths.fingerprints)
     registry.refresh()
     return registry
 
@@ -140,7 +140,7 @@ def test_an_index_of_another_ledger_or_a_damaged_one_is_made_again(desk):
 def test_without_a_place_to_write_the_index_lives_in_memory(desk, tmp_path):
     (tmp_path / "a file").write_text("")
     with desk.opened() as opened:
-        registry = Registry(opened.ledger(), opened.seal_keys(), tmp_path / "a file" / "below")
+        registry = OutputIndex(opened.ledger(), opened.seal_keys(), tmp_path / "a file" / "below")
         registry.refresh()
         found = registry.index.search(registry.index.reference(desk.release.output_id))
     assert found[0].key == desk.release.output_id

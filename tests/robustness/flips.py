@@ -92,7 +92,7 @@ def make_home(folder: Path) -> Path:
         as_owner(studio).operation.rotate_key("seal")
         as_owner(studio).verification.verify(first.path)
         studio.security_log().anchor(studio.ledger())
-        studio.notary().checkpoint()
+        studio.checkpointer().checkpoint()
     database = folder / "home" / "ledger.db"
     with sqlite3.connect(database) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

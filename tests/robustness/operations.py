@@ -88,7 +88,7 @@ class Operation:
         with make_studio(self.folder, generator=PlainGenerator()) as studio:
             broken += record_faults(studio.ledger())
             try:
-                studio.notary().checkpoint()
+                studio.checkpointer().checkpoint()
             except StudioError as exc:
                 broken.append(f"no checkpoint can be signed: {exc}")
             parts = [path.name for path in studio.paths.home.rglob("*.part")]
@@ -155,7 +155,7 @@ class Rotate(Operation):
 
     def _numbers(self) -> int:
         with make_studio(self.folder) as studio:
-            return max(studio.notary().verifiers.__len__(), 0) * 1000 + max(
+            return max(studio.checkpointer().verifiers.__len__(), 0) * 1000 + max(
                 studio.seal_keys().public()
             )
 
@@ -165,7 +165,7 @@ class Rotate(Operation):
         keys = self.folder / "home" / "keys"
         broken += [f"{path.name} is left" for path in keys.iterdir() if path.suffix != ".key"]
         with make_studio(self.folder) as studio:
-            verifiers = studio.notary().verifiers
+            verifiers = studio.checkpointer().verifiers
             for index in range(2, len(verifiers) + 1):
                 note = self.folder / "home" / "checkpoints" / f"handover-{index:04d}.txt"
                 for key in verifiers[index - 2 : index]:
@@ -219,7 +219,7 @@ class Restore(Operation):
         super().__init__(folder)
         with make_studio(folder, generator=PlainGenerator()) as studio:
             _back_up(studio, folder / "source")
-            self._keys = studio.notary().verifiers
+            self._keys = studio.checkpointer().verifiers
 
     def _paths(self, number: int) -> StudioPaths:
         return StudioPaths(self.folder / f"restored-{number}" / "home", self.folder / "configs")
@@ -276,7 +276,7 @@ class Restore(Operation):
 
 
 def _back_up(studio: Container, target: Path) -> None:
-    back_up(studio.paths, studio.database(), studio.notary(), target, with_keys=True)
+    back_up(studio.paths, studio.database(), studio.checkpointer(), target, with_keys=True)
 
 
 def _restored(source: Path, home: Path, configs: Path) -> None:

@@ -19,7 +19,7 @@ from studio.provenance.ledger.checkpoints.checkpointer import check_against
 from studio.provenance.ledger.entry import INSTANT, canonical_leaf
 from studio.provenance.ledger.log import Ledger
 from studio.provenance.ledger.tree.merkle import completed_nodes, head_from_nodes, leaf_hash
-from tests.support.ledgers import fill, notary_of, unguard
+from tests.support.ledgers import checkpointer_of, fill, unguard
 
 SIZE, LATER = 11, 4  # entries at the checkpoint, and since
 
@@ -35,7 +35,7 @@ def ledger(tmp_path, database_location):
 def checkpoint(ledger, tmp_path):
     """Signed over the first entries; more have been appended since."""
     fill(ledger, SIZE)
-    signed = notary_of(ledger, tmp_path).checkpoint()
+    signed = checkpointer_of(ledger, tmp_path).checkpoint()
     for number in range(LATER):
         ledger.append("refusal", {"later": number})
     return signed.checkpoint
@@ -144,11 +144,11 @@ def test_what_was_cut_off_since_the_checkpoint_is_not_found_by_it(ledger, checkp
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_studio_does_not_start_nor_sign_on_such_a_ledger(ledger, checkpoint, tmp_path, attack):
     rewrite(ledger, ATTACKS[attack])
-    notary = notary_of(ledger, tmp_path)
+    checkpointer = checkpointer_of(ledger, tmp_path)
     with pytest.raises(ProofError):
-        notary.check()
+        checkpointer.check()
     with pytest.raises(ProofError):
-        notary.checkpoint()
+        checkpointer.checkpoint()
 
 
 def test_dropped_triggers_show_while_the_ledger_is_whole(ledger, checkpoint):
@@ -186,11 +186,11 @@ def test_a_checkpoint_of_another_ledger_or_key_is_not_taken(ledger, checkpoint, 
     other_home.mkdir()
     other = Ledger.open(other_home / "l.db", outputs=tmp_path)
     fill(other, SIZE)
-    forged = notary_of(other, other_home).checkpoint()
+    forged = checkpointer_of(other, other_home).checkpoint()
     path = tmp_path / "checkpoints" / "checkpoint-000000000099.txt"
     path.write_text(forged.note)
     with pytest.raises(ProofError, match="not signed by"):
-        notary_of(ledger, tmp_path).check()
+        checkpointer_of(ledger, tmp_path).check()
     other.close()
 
 

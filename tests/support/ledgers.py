@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from studio.core.config import LedgerConfig
 from studio.provenance.keys import LedgerKeys
-from studio.provenance.ledger.checkpoints.checkpointer import Notary, outside_folder
+from studio.provenance.ledger.checkpoints.checkpointer import Checkpointer, outside_folder
 from studio.provenance.ledger.log import Ledger
 
 CONFIG = LedgerConfig(
@@ -21,12 +21,12 @@ CONFIG = LedgerConfig(
 )
 
 
-def notary_of(ledger: Ledger, folder: Path, **changes: object) -> Notary:
-    """A notary with its keys and checkpoints under ``folder``."""
+def checkpointer_of(ledger: Ledger, folder: Path, **changes: object) -> Checkpointer:
+    """A checkpointer with its keys and checkpoints under ``folder``."""
     keys = folder / "keys"
     keys.mkdir(exist_ok=True)
     config = CONFIG.model_copy(update=changes)
-    return Notary(
+    return Checkpointer(
         ledger,
         LedgerKeys.open(keys, config.origin),
         folder / "checkpoints",

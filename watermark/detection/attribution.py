@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from watermark.coding.identify import MAX_CHANCE, Codebook, Identification, identify
 from watermark.coding.message import SealKey
 from watermark.coding.scramble import Place, Scramble, chance, descrambled, follow, limited, places
-from watermark.detection.readout import Reading
+from watermark.detection.readout import Readout
 from watermark.detection.result import KeyedEvidence, Segment
 from watermark.models.base import SealModel
 
@@ -59,7 +59,7 @@ class Attribution:
 
 
 def attribute(
-    reading: Reading,
+    reading: Readout,
     model: SealModel,
     codebook: Codebook | None,
     segments: tuple[Segment, ...],
@@ -96,7 +96,7 @@ def attribute(
     return Attribution(found, None, *_plain_logits(reading, found))
 
 
-def _spans(reading: Reading, segments: tuple[Segment, ...]) -> list[tuple[float, float]]:
+def _spans(reading: Readout, segments: tuple[Segment, ...]) -> list[tuple[float, float]]:
     """The file, its sealed stretches, its likeliest windows."""
     duration = reading.duration_s
     spans = [(0.0, duration)]
@@ -124,7 +124,7 @@ class _Stretch:
     cell_s: float
 
     @staticmethod
-    def of(reading: Reading, start_s: float, end_s: float) -> _Stretch | None:
+    def of(reading: Readout, start_s: float, end_s: float) -> _Stretch | None:
         inside = reading.between(start_s, end_s)
         begins = reading.start_s[inside]
         if len(begins) < 2 or not np.any(reading.bits[inside]):
@@ -193,7 +193,7 @@ class _Candidate:
 
 
 def _candidates(
-    reading: Reading, scrambles: dict[SealKey, Scramble], span: tuple[float, float]
+    reading: Readout, scrambles: dict[SealKey, Scramble], span: tuple[float, float]
 ) -> list[_Candidate]:
     """The likeliest places on one alignment under any key."""
     stretch = _Stretch.of(reading, *span)
@@ -211,7 +211,7 @@ def _candidates(
 
 
 def _rounds(
-    reading: Reading, scrambles: dict[SealKey, Scramble], spans: list[tuple[float, float]]
+    reading: Readout, scrambles: dict[SealKey, Scramble], spans: list[tuple[float, float]]
 ) -> Iterator[tuple[tuple[float, float], list[_Candidate], list[_Candidate]]]:
     """Spans with their likeliest candidates, best first, and with cuts followed.
 
@@ -262,7 +262,7 @@ def _asked(
 
 
 def _scrambled(
-    reading: Reading,
+    reading: Readout,
     model: SealModel,
     codebook: Codebook,
     spans: list[tuple[float, float]],
@@ -307,7 +307,7 @@ def _scrambled(
 
 
 def _plain(
-    reading: Reading,
+    reading: Readout,
     codebook: Codebook,
     spans: list[tuple[float, float]],
     looks: int,
@@ -328,7 +328,7 @@ def _plain(
 
 
 def _search(
-    reading: Reading,
+    reading: Readout,
     codebook: Codebook,
     spans: list[tuple[float, float]],
     tries: int,
@@ -360,7 +360,7 @@ def _search(
 
 
 def _refined(
-    found: Identification, codebook: Codebook, reading: Reading, start_s: float, end_s: float
+    found: Identification, codebook: Codebook, reading: Readout, start_s: float, end_s: float
 ) -> float:
     """Where the file's second 0 lies in the original, to the step of the alignments (5 ms) or,
     where few seconds are there to tell neighbouring cells apart, to a cell.
@@ -400,7 +400,7 @@ def _words(codebook: Codebook, found: Identification) -> NDArray[np.uint16] | No
     return None
 
 
-def _plain_logits(reading: Reading, found: Identification | None) -> _Logits:
+def _plain_logits(reading: Readout, found: Identification | None) -> _Logits:
     """Soft bits per second at the phase where seconds agree with themselves most."""
     if found is not None:
         phase = (-found.offset_s) % 1.0

@@ -49,7 +49,7 @@ from watermark.audio.waveform import (
 )
 from watermark.coding.identify import Codebook, CodebookEntry
 from watermark.detection.attribution import attribute
-from watermark.detection.readout import Reading, View, channel_views, read_views, signal_of
+from watermark.detection.readout import Readout, View, channel_views, read_views, signal_of
 from watermark.detection.result import Detection, Segment
 from watermark.detection.retiming import find_retiming
 from watermark.errors import AudioError
@@ -321,7 +321,7 @@ class _Judge:
     looks: int = 1
     before: int = 0
 
-    def __call__(self, reading: Reading, view: View) -> Detection:
+    def __call__(self, reading: Readout, view: View) -> Detection:
         window = self._best_window(reading)
         alarm = window.margin > 0
         timeline = _timeline(reading)
@@ -374,7 +374,7 @@ class _Judge:
         point = self.model.calibration.at(duration_s)
         return point.threshold_over(looks, self.looks), point
 
-    def _best_window(self, reading: Reading) -> _Window:
+    def _best_window(self, reading: Readout) -> _Window:
         """The whole file, or the window of it that is furthest above its threshold."""
         duration = reading.duration_s
         threshold, point = self._point(duration, 1)
@@ -391,7 +391,7 @@ class _Judge:
                     best = _Window(score, threshold, point, windows * self.looks)
         return best
 
-    def _segments(self, reading: Reading, timeline: NDArray[np.float32]) -> tuple[Segment, ...]:
+    def _segments(self, reading: Readout, timeline: NDArray[np.float32]) -> tuple[Segment, ...]:
         """Stretches whose timeline is positive and whose own score passes for their length."""
         high = np.concatenate([[False], timeline > 0, [False]])
         edges = np.flatnonzero(np.diff(high.astype(np.int8)))
@@ -412,7 +412,7 @@ class _Judge:
         return tuple(segments)
 
 
-def _timeline(reading: Reading) -> NDArray[np.float32]:
+def _timeline(reading: Readout) -> NDArray[np.float32]:
     """Mean pilot log odds within half a second of the middle of every 0.25 s, (bins,)."""
     bins = int(np.ceil(reading.duration_s / _BIN_S - 1e-6))
     middles = (np.arange(bins) + 0.5) * _BIN_S

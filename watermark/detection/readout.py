@@ -32,7 +32,7 @@ from watermark.models.base import SEAL_RATE, SealModel
 
 __all__ = [
     "CellReader",
-    "Reading",
+    "Readout",
     "View",
     "channel_views",
     "contrast",
@@ -61,7 +61,7 @@ _Aligned = tuple[
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Readout:
     """Every cell of a file, in time order.
 
     Attributes:
@@ -98,7 +98,7 @@ class Reading:
         middle = self.middle_s
         return (middle >= start_s) & (middle < end_s)
 
-    def beside(self, rival: int) -> Reading:
+    def beside(self, rival: int) -> Readout:
         """The file as it reads on the alignment of one of its :attr:`rivals`."""
         later = self.cell_s * (rival + 2) / 8  # as in _on_path
         bits = self.rival_bits[:, rival].astype(np.float32)
@@ -177,7 +177,7 @@ class CellReader:
         while self._first + len(self._samples) >= self._read + self._block + tail:
             self._read_block(self._read + self._block)
 
-    def finish(self, duration_s: float) -> Reading:
+    def finish(self, duration_s: float) -> Readout:
         """The last block, and everything together; the file's own duration is given."""
         end = self._first + len(self._samples)
         if end > self._read:
@@ -191,7 +191,7 @@ class CellReader:
             columns = [np.zeros(0), np.zeros(0), rivals, *bits, np.zeros(0)]
         # Cells that lie mostly after the end were padding.
         keep = columns[0] + self._model.cell_s * 0.75 <= duration_s
-        return Reading(
+        return Readout(
             start_s=columns[0][keep].astype(np.float64),
             pilot=columns[1][keep].astype(np.float32),
             rivals=columns[2][keep].astype(np.float32),
@@ -320,7 +320,7 @@ def read_views(
     views: Sequence[View],
     *,
     gain: float = 1.0,
-) -> dict[View, Reading]:
+) -> dict[View, Readout]:
     """Views of a streamed file, read to its end in one pass.
 
     Args:

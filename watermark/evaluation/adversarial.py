@@ -38,10 +38,10 @@ from watermark.models.base import SEAL_RATE
 _MARKS = 16  # strangers' marks whose mean is taken for the pilot
 _BESIDE_S = 0.04  # half a cell of the house model
 
-__all__ = ["Read", "Reading", "Seal", "Threat", "ThreatResult", "all_threats"]
+__all__ = ["Read", "ReadResult", "Seal", "Threat", "ThreatResult", "all_threats"]
 
 
-class Reading(Protocol):
+class ReadResult(Protocol):
     """What the bench looks at of a detection."""
 
     @property
@@ -55,7 +55,7 @@ class Reading(Protocol):
 
 
 Seal = Callable[[Waveform, SealId], Waveform]
-Read = Callable[[Waveform, Codebook], Reading]
+Read = Callable[[Waveform, Codebook], ReadResult]
 
 
 @dataclass(frozen=True, slots=True)

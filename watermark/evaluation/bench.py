@@ -26,7 +26,7 @@ import numpy as np
 from watermark.coding.identify import MAX_CHANCE, Codebook, CodebookEntry, best_match
 from watermark.coding.message import SealId, SealKey
 from watermark.errors import AudioError, BenchError
-from watermark.evaluation.adversarial import Read, Reading, Seal, Threat, ThreatResult
+from watermark.evaluation.adversarial import Read, ReadResult, Seal, Threat, ThreatResult
 from watermark.evaluation.clips import Clip, load_clips, synthetic_clips
 from watermark.evaluation.distortions import AttackSpec
 from watermark.evaluation.metrics import (
@@ -43,7 +43,7 @@ __all__ = [
     "BenchReport",
     "Clip",
     "ClipOutcome",
-    "Reading",
+    "ReadResult",
     "load_clips",
     "synthetic_clips",
     "tally",

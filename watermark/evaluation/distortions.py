@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from watermark.audio.dsp import stretch
 from watermark.audio.waveform import CHILD_LIMITS, AudioFormat, Waveform, encode, read
 from watermark.errors import BenchError, WatermarkError
 from watermark.evaluation.clips import synthetic_clips
+from watermark.evaluation.samples import add_noise, filtered, fitted, in_band, reordered, rms, same
 
 __all__ = ["ATTACKS", "AttackSpec", "recordings_in"]
 
@@ -97,14 +97,6 @@ def _attack(name: str) -> Callable[[AttackFunction], AttackFunction]:
     return register
 
 
-def _same(waveform: Waveform, samples: NDArray[np.floating]) -> Waveform:
-    return Waveform(np.ascontiguousarray(samples, np.float32), waveform.rate)
-
-
-def _rms(samples: NDArray[np.floating]) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-
-
 # -- nothing, level, format -------------------------------------------------------------------
 
 
@@ -116,13 +108,13 @@ def _clean(waveform: Waveform, rng: np.random.Generator) -> Waveform:
 @_attack("gain")
 def _gain(waveform: Waveform, rng: np.random.Generator, *, db: float) -> Waveform:
     """Louder or softer, clipped at full scale."""
-    return _same(waveform, np.clip(waveform.samples * 10 ** (db / 20), -1, 1))
+    return same(waveform, np.clip(waveform.samples * 10 ** (db / 20), -1, 1))
 
 
 @_attack("quantise")
 def _quantise(waveform: Waveform, rng: np.random.Generator, *, bits: int) -> Waveform:
     steps = 2.0 ** (bits - 1)
-    return _same(waveform, np.clip(np.rint(waveform.samples * steps) / steps, -1, 1))
+    return same(waveform, np.clip(np.rint(waveform.samples * steps) / steps, -1, 1))
 
 
 @_attack("codec")
@@ -146,10 +138,10 @@ def _recode(
 @_attack("loudness")
 def _loudness(waveform: Waveform, rng: np.random.Generator, *, rms_db: float) -> Waveform:
     """Brought to an rms level, dB below full scale, the peaks that do not fit limited softly."""
-    gained = waveform.samples * (10 ** (rms_db / 20) / (_rms(waveform.samples) or 1.0))
+    gained = waveform.samples * (10 ** (rms_db / 20) / (rms(waveform.samples) or 1.0))
     knee = 0.8
     over = np.sign(gained) * (knee + (1 - knee) * np.tanh((np.abs(gained) - knee) / (1 - knee)))
-    return _same(waveform, np.where(np.abs(gained) > knee, over, gained))
+    return same(waveform, np.where(np.abs(gained) > knee, over, gained))
 
 
 @_attack("plugin")
@@ -188,7 +180,7 @@ def _imported(function: str) -> AttackFunction:
 def _resample(waveform: Waveform, rng: np.random.Generator, *, rate: int) -> Waveform:
     """Through another sample rate and back."""
     back = waveform.resample(rate).resample(waveform.rate)
-    return _same(waveform, _length(back.samples, waveform.length))
+    return same(waveform, fitted(back.samples, waveform.length))
 
 
 # -- noise and mixtures -----------------------------------------------------------------------
@@ -197,7 +189,7 @@ def _resample(waveform: Waveform, rng: np.random.Generator, *, rate: int) -> Wav
 @_attack("white-noise")
 def _white_noise(waveform: Waveform, rng: np.random.Generator, *, snr_db: float) -> Waveform:
     noise = rng.standard_normal(waveform.samples.shape)
-    return _add(waveform, noise, snr_db)
+    return add_noise(waveform, noise, snr_db)
 
 
 @_attack("pink-noise")
@@ -206,7 +198,7 @@ def _pink_noise(waveform: Waveform, rng: np.random.Generator, *, snr_db: float) 
     spectrum = np.fft.rfft(rng.standard_normal(waveform.samples.shape), axis=1)
     frequency = np.fft.rfftfreq(waveform.length, 1 / waveform.rate)
     spectrum /= np.sqrt(np.maximum(frequency, 20.0))
-    return _add(waveform, np.fft.irfft(spectrum, waveform.length, axis=1), snr_db)
+    return add_noise(waveform, np.fft.irfft(spectrum, waveform.length, axis=1), snr_db)
 
 
 @_attack("mix-music")
@@ -215,7 +207,7 @@ def _mix_music(waveform: Waveform, rng: np.random.Generator, *, snr_db: float) -
     seed = int(rng.integers(1 << 30))
     other = synthetic_clips(count=1, seconds=waveform.duration_s + 0.1, seed=seed)[0].waveform
     samples = other.mono().resample(waveform.rate).samples[:, : waveform.length]
-    return _add(waveform, samples, snr_db)
+    return add_noise(waveform, samples, snr_db)
 
 
 @_attack("mix-babble")
@@ -227,9 +219,9 @@ def _mix_babble(waveform: Waveform, rng: np.random.Generator, *, snr_db: float) 
     buzz += 0.1 * rng.standard_normal(waveform.length)
     voice = np.zeros(waveform.length)
     for centre in (600.0, 1400.0, 2600.0):
-        voice += _band(buzz, waveform.rate, centre / 1.3, min(centre * 1.3, 0.45 * waveform.rate))
+        voice += in_band(buzz, waveform.rate, centre / 1.3, min(centre * 1.3, 0.45 * waveform.rate))
     syllables = np.clip(np.sin(2 * np.pi * 4 * seconds + rng.uniform(0, 6)) + 0.3, 0, None)
-    return _add(waveform, (voice * syllables)[None], snr_db)
+    return add_noise(waveform, (voice * syllables)[None], snr_db)
 
 
 @_attack("recorded-noise")
@@ -245,12 +237,12 @@ def _recorded_noise(
         part = (
             read(paths[int(rng.integers(len(paths)))], CHILD_LIMITS).mono().resample(waveform.rate)
         )
-        level = _rms(part.samples)
+        level = rms(part.samples)
         if level > 1e-4:
             noise = np.concatenate([noise, part.samples / level], axis=1)
         else:  # a silent recording takes its time, so that a folder of them comes to an end
             noise = np.pad(noise, ((0, 0), (0, max(part.length, waveform.rate))))
-    return _add(waveform, noise[:, : waveform.length], snr_db)
+    return add_noise(waveform, noise[:, : waveform.length], snr_db)
 
 
 @cache
@@ -265,19 +257,19 @@ def recordings_in(folder: str) -> tuple[Path, ...]:
 
 @_attack("low-pass")
 def _low_pass(waveform: Waveform, rng: np.random.Generator, *, hz: float) -> Waveform:
-    return _same(waveform, _filter(waveform, "lowpass", hz))
+    return same(waveform, filtered(waveform, "lowpass", hz))
 
 
 @_attack("high-pass")
 def _high_pass(waveform: Waveform, rng: np.random.Generator, *, hz: float) -> Waveform:
-    return _same(waveform, _filter(waveform, "highpass", hz))
+    return same(waveform, filtered(waveform, "highpass", hz))
 
 
 @_attack("band-pass")
 def _band_pass(
     waveform: Waveform, rng: np.random.Generator, *, low_hz: float, high_hz: float
 ) -> Waveform:
-    return _same(waveform, _band(waveform.samples, waveform.rate, low_hz, high_hz))
+    return same(waveform, in_band(waveform.samples, waveform.rate, low_hz, high_hz))
 
 
 @_attack("equaliser")
@@ -288,7 +280,7 @@ def _equaliser(waveform: Waveform, rng: np.random.Generator, *, gains_db: list[f
     octave = np.log2(np.maximum(frequency, 1.0))
     gain = 10 ** (np.interp(octave, np.log2(centres), gains_db) / 20)
     spectrum = np.fft.rfft(waveform.samples, axis=1) * gain
-    return _same(waveform, np.fft.irfft(spectrum, waveform.length, axis=1))
+    return same(waveform, np.fft.irfft(spectrum, waveform.length, axis=1))
 
 
 @_attack("smooth")
@@ -296,7 +288,7 @@ def _smooth(waveform: Waveform, rng: np.random.Generator, *, samples: int) -> Wa
     """Moving average."""
     from scipy.ndimage import uniform_filter1d
 
-    return _same(waveform, uniform_filter1d(waveform.samples, samples, axis=1))
+    return same(waveform, uniform_filter1d(waveform.samples, samples, axis=1))
 
 
 # -- dynamics and space -----------------------------------------------------------------------
@@ -318,7 +310,7 @@ def _compress(
     power = np.square(waveform.samples, dtype=np.float64).mean(axis=0)
     level_db = 10 * np.log10(lfilter([1 - keep], [1, -keep], power) + 1e-10)
     over = np.maximum(level_db - threshold_db, 0)
-    return _same(waveform, waveform.samples * 10 ** (-over * (1 - 1 / ratio) / 20))
+    return same(waveform, waveform.samples * 10 ** (-over * (1 - 1 / ratio) / 20))
 
 
 @_attack("limit")
@@ -326,7 +318,7 @@ def _limit(waveform: Waveform, rng: np.random.Generator, *, drive_db: float) -> 
     """Driven into a soft limiter and brought back to the level it had."""
     peak = float(np.abs(waveform.samples).max()) or 1.0
     driven = np.tanh(waveform.samples / peak * 10 ** (drive_db / 20))
-    return _same(waveform, driven * (_rms(waveform.samples) / (_rms(driven) or 1.0)))
+    return same(waveform, driven * (rms(waveform.samples) / (rms(driven) or 1.0)))
 
 
 @_attack("echo")
@@ -335,7 +327,7 @@ def _echo(
 ) -> Waveform:
     shift = round(waveform.rate * delay_ms / 1000)
     late = np.pad(waveform.samples, ((0, 0), (shift, 0)))[:, : waveform.length]
-    return _same(waveform, waveform.samples + late * 10 ** (gain_db / 20))
+    return same(waveform, waveform.samples + late * 10 ** (gain_db / 20))
 
 
 @_attack("reverb")
@@ -348,7 +340,7 @@ def _reverb(
     seconds = np.arange(round(rt60_s * waveform.rate)) / waveform.rate
     response = rng.standard_normal(len(seconds)) * 10 ** (-3 * seconds / rt60_s)
     wet = fftconvolve(waveform.samples, response[None], axes=1)[:, : waveform.length]
-    return _add(waveform, wet, -wet_db)
+    return add_noise(waveform, wet, -wet_db)
 
 
 # -- time -------------------------------------------------------------------------------------
@@ -367,7 +359,7 @@ def _crop(
 def _delay(waveform: Waveform, rng: np.random.Generator, *, ms: float) -> Waveform:
     """Silence in front."""
     shift = round(waveform.rate * ms / 1000)
-    return _same(waveform, np.pad(waveform.samples, ((0, 0), (shift, 0))))
+    return same(waveform, np.pad(waveform.samples, ((0, 0), (shift, 0))))
 
 
 @_attack("cut")
@@ -375,7 +367,7 @@ def _cut(waveform: Waveform, rng: np.random.Generator, *, ms: float) -> Waveform
     """A piece taken out of the middle."""
     middle, half = waveform.length // 2, round(waveform.rate * ms / 2000)
     kept = [waveform.samples[:, : middle - half], waveform.samples[:, middle + half :]]
-    return _same(waveform, np.concatenate(kept, axis=1))
+    return same(waveform, np.concatenate(kept, axis=1))
 
 
 @_attack("shuffle")
@@ -383,7 +375,7 @@ def _shuffle(waveform: Waveform, rng: np.random.Generator, *, part_s: float) -> 
     """Cut into parts that are put together in another order."""
     edges = np.arange(round(part_s * waveform.rate), waveform.length, round(part_s * waveform.rate))
     parts = np.split(waveform.samples, edges, axis=1)
-    return _same(waveform, np.concatenate([parts[i] for i in _moved(len(parts), rng)], axis=1))
+    return same(waveform, np.concatenate([parts[i] for i in reordered(len(parts), rng)], axis=1))
 
 
 @_attack("speed")
@@ -393,13 +385,13 @@ def _speed(waveform: Waveform, rng: np.random.Generator, *, factor: float) -> Wa
 
     frames = np.ascontiguousarray(waveform.samples.T)
     faster = soxr.resample(frames, waveform.rate * factor, waveform.rate, quality="HQ")
-    return _same(waveform, faster.T)
+    return same(waveform, faster.T)
 
 
 @_attack("tempo")
 def _tempo(waveform: Waveform, rng: np.random.Generator, *, factor: float) -> Waveform:
     """Played faster at the same pitch, by overlap and add of similar pieces (WSOLA, 46 ms)."""
-    return _same(waveform, stretch(waveform.samples, waveform.rate, factor))
+    return same(waveform, stretch(waveform.samples, waveform.rate, factor))
 
 
 @_attack("pitch")
@@ -411,7 +403,7 @@ def _pitch(waveform: Waveform, rng: np.random.Generator, *, semitones: float) ->
     longer = stretch(waveform.samples, waveform.rate, 1 / factor)
     frames = np.ascontiguousarray(longer.T)
     back = soxr.resample(frames, waveform.rate * factor, waveform.rate, quality="HQ")
-    return _same(waveform, _length(back.T, waveform.length))
+    return same(waveform, fitted(back.T, waveform.length))
 
 
 # -- phase and stereo -------------------------------------------------------------------------
@@ -419,7 +411,7 @@ def _pitch(waveform: Waveform, rng: np.random.Generator, *, semitones: float) ->
 
 @_attack("polarity")
 def _polarity(waveform: Waveform, rng: np.random.Generator) -> Waveform:
-    return _same(waveform, -waveform.samples)
+    return same(waveform, -waveform.samples)
 
 
 @_attack("all-pass")
@@ -432,7 +424,7 @@ def _all_pass(waveform: Waveform, rng: np.random.Generator, *, sections: int) ->
         radius, angle = rng.uniform(0.5, 0.9), rng.uniform(0, np.pi)
         a = np.array([1.0, -2 * radius * np.cos(angle), radius**2])
         samples = lfilter(a[::-1], a, samples, axis=1)
-    return _same(waveform, samples)
+    return same(waveform, samples)
 
 
 @_attack("mono")
@@ -443,7 +435,7 @@ def _mono(waveform: Waveform, rng: np.random.Generator) -> Waveform:
 @_attack("one-channel")
 def _one_channel(waveform: Waveform, rng: np.random.Generator) -> Waveform:
     """The first channel alone."""
-    return _same(waveform, waveform.samples[:1])
+    return same(waveform, waveform.samples[:1])
 
 
 @_attack("invert-channel")
@@ -452,7 +444,7 @@ def _invert_channel(waveform: Waveform, rng: np.random.Generator) -> Waveform:
     samples = np.repeat(waveform.samples, 2, axis=0) if waveform.channels == 1 else waveform.samples
     signs = np.ones((len(samples), 1))
     signs[-1] = -1
-    return _same(waveform, samples * signs)
+    return same(waveform, samples * signs)
 
 
 @_attack("stereo-width")
@@ -462,50 +454,9 @@ def _stereo_width(waveform: Waveform, rng: np.random.Generator, *, factor: float
     if waveform.channels >= 2:
         side = (samples[0] - samples[1]) / 2
         samples[:2] += (factor - 1) * np.stack([side, -side])
-    return _same(waveform, samples)
+    return same(waveform, samples)
 
 
 @_attack("swap-channels")
 def _swap_channels(waveform: Waveform, rng: np.random.Generator) -> Waveform:
-    return _same(waveform, waveform.samples[::-1])
-
-
-# -- shared parts -----------------------------------------------------------------------------
-
-
-def _add(waveform: Waveform, noise: NDArray[np.floating], snr_db: float) -> Waveform:
-    """With noise at that signal-to-noise ratio, dB."""
-    level = _rms(noise) or 1.0
-    scale = _rms(waveform.samples) / level * 10 ** (-snr_db / 20)
-    return _same(waveform, waveform.samples + noise * scale)
-
-
-def _filter(
-    waveform: Waveform, kind: str, edge: float | tuple[float, float], order: int = 6
-) -> NDArray[np.float64]:
-    """Butterworth; an edge at or above half the rate changes nothing."""
-    from scipy.signal import butter, sosfilt
-
-    if np.max(edge) >= 0.499 * waveform.rate:
-        return waveform.samples.astype(np.float64)
-    sections = butter(order, edge, kind, fs=waveform.rate, output="sos")
-    return np.asarray(sosfilt(sections, waveform.samples, axis=1), np.float64)
-
-
-def _band(samples: NDArray[np.floating], rate: int, low: float, high: float) -> NDArray[np.float64]:
-    from scipy.signal import butter, sosfilt
-
-    sections = butter(4, (low, min(high, 0.49 * rate)), "bandpass", fs=rate, output="sos")
-    return np.asarray(sosfilt(sections, samples, axis=-1), np.float64)
-
-
-def _moved(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """An order of ``count`` things that is not the one they are in, where there is another."""
-    order = rng.permutation(count)
-    return np.roll(order, 1) if (order == np.arange(count)).all() else order
-
-
-def _length(samples: NDArray[np.floating], length: int) -> NDArray[np.floating]:
-    """Cut or padded with silence to that many samples."""
-    cut = samples[:, :length]
-    return np.pad(cut, ((0, 0), (0, length - cut.shape[1])))
+    return same(waveform, waveform.samples[::-1])

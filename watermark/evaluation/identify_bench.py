@@ -33,7 +33,7 @@ from watermark.coding.message import SealId, SealKey
 from watermark.detection.attribution import attribute
 
 if TYPE_CHECKING:
-    from watermark.detection.readout import Reading
+    from watermark.detection.readout import Readout
     from watermark.models.base import SealModel
 
 __all__ = ["filled", "main"]
@@ -91,7 +91,7 @@ def filled(entries: Iterable[CodebookEntry], *, seals: int, seed: int = 0) -> Co
 
 def _read(
     clip: Waveform, seal_id: SealId, key: SealKey, model: SealModel, bitrate: int | None
-) -> Reading:
+) -> Readout:
     """Seal a track, cut its beginning off, and read that."""
     from watermark.detection.readout import read_views
     from watermark.embedding.embed import embed
@@ -104,7 +104,7 @@ def _read(
 
 def _asked(
     book: Codebook,
-    readings: Sequence[Reading],
+    readings: Sequence[Readout],
     ids: Sequence[SealId],
     model: SealModel,
     registered: bool,

@@ -18,7 +18,7 @@ from watermark.audio.waveform import Waveform
 from watermark.batch.pool import Failure, Report, in_order
 from watermark.coding.message import SealId, SealKey
 from watermark.errors import WatermarkError
-from watermark.evaluation.adversarial import Reading
+from watermark.evaluation.adversarial import ReadResult
 from watermark.evaluation.bench import AttackResult, Bench, ClipOutcome, tally
 from watermark.evaluation.clips import Clip
 from watermark.evaluation.distortions import AttackSpec
@@ -72,7 +72,7 @@ class BenchSetting:
                 waveform, model=networks, codebook=codebook, speed_search=self.speed_search
             )
 
-        read_: Callable[[Waveform, Codebook], Reading] = read
+        read_: Callable[[Waveform, Codebook], ReadResult] = read
         return Bench(
             self.clips, seal=seal, read=read_, key=self.key, decoys=self.decoys, seed=self.seed
         )

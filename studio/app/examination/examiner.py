@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from studio.provenance.credentials.inspector import CredentialFinding
     from studio.provenance.release import Release
     from studio.verification.other_marks import MarkFinding, MarkReader
-    from studio.verification.suspect import Recording
+    from studio.verification.suspect import SuspectAudio
     from watermark.audio.waveform import DecodeLimits
 
 __all__ = ["FileExaminer"]
@@ -44,7 +44,7 @@ class FileExaminer:
         limits: DecodeLimits | None = None,
         max_values: int | None = None,
         progress: Callable[[float], None] | None = None,
-        opened: Callable[[Recording], None] | None = None,
+        opened: Callable[[SuspectAudio], None] | None = None,
         others: bool = True,
     ) -> VerifyReport:
         """Examine a suspect file; see :meth:`studio.verification.verifier.Verifier.verify`.
@@ -55,7 +55,7 @@ class FileExaminer:
         """
         marks: list[MarkFinding] = []
 
-        def look(recording: Recording) -> None:
+        def look(recording: SuspectAudio) -> None:
             if opened is not None:
                 opened(recording)
             if others and recording.whole is not None:
@@ -91,11 +91,11 @@ class FileExaminer:
         Where there are none, those of ``release`` (or of that stem of it), which the file was
         matched to. Raises :class:`OSError` for a file that cannot be read.
         """
-        from studio.provenance.credentials.inspector import CredentialDesk
+        from studio.provenance.credentials.inspector import CredentialInspector
         from studio.provenance.credentials.repository import ManifestStore
 
         studio = self._studio
-        inspector = CredentialDesk(studio.credentials, ManifestStore(studio.ledger()))
+        inspector = CredentialInspector(studio.credentials, ManifestStore(studio.ledger()))
         return inspector.examine(source, studio.config.uploads, release=release, part=stem)
 
     def _with_family(self, report: VerifyReport) -> VerifyReport:

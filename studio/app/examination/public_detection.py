@@ -33,7 +33,7 @@ from studio.verification.report import Verdict
 if TYPE_CHECKING:
     from studio.app.container import Container
     from studio.verification.report import Match, VerifyReport
-    from studio.verification.suspect import Recording
+    from studio.verification.suspect import SuspectAudio
     from watermark.audio.waveform import DecodeLimits
 
 __all__ = [
@@ -151,7 +151,7 @@ class PublicDetector:
         self,
         path: Path,
         *,
-        opened: Callable[[Recording], None],
+        opened: Callable[[SuspectAudio], None],
         progress: Callable[[float], None],
     ) -> PublicAnswer:
         """The answer about one file. ``opened`` and ``progress`` may raise to stop the work.
@@ -160,7 +160,7 @@ class PublicDetector:
         """
         peaks: list[float] = []
 
-        def look(recording: Recording) -> None:
+        def look(recording: SuspectAudio) -> None:
             peaks.append(recording.peak)
             opened(recording)
 

@@ -45,7 +45,7 @@ from watermark.util.files import PRIVATE, create_file, replacing
 
 if TYPE_CHECKING:
     from studio.core.paths import StudioPaths
-    from studio.provenance.ledger.checkpoints.checkpointer import Notary
+    from studio.provenance.ledger.checkpoints.checkpointer import Checkpointer
     from studio.provenance.release import Release
 
 __all__ = [
@@ -71,7 +71,7 @@ _HAND_OUT_S = 5.0  # an entry may be this much older than its file
 def back_up(
     paths: StudioPaths,
     database: Database,
-    notary: Notary,
+    checkpointer: Checkpointer,
     target: Path,
     *,
     with_keys: bool = False,
@@ -96,8 +96,8 @@ def back_up(
                     "Run `studio ledger verify`"
                 )
             _copy_outputs(paths.outputs, ledger, target / "outputs")
-        notary.check()
-        signer = notary.signer
+        checkpointer.check()
+        signer = checkpointer.signer
         for name in ("checkpoints", *(SECRET if with_keys else ())):
             _copy_folder(paths.home / name, target / name, unless=lambda name: _later(name, size))
         manifest = Manifest(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from studio.accounts.permissions import Permission
 from studio.app.use_cases.base import UseCases, requires
 from studio.core.errors import NotYoursError, UsageError
-from studio.verification.cases import Case, CaseBook
+from studio.verification.cases import Case, CaseRepository
 
 if TYPE_CHECKING:
     from studio.app.container import Container
@@ -31,13 +31,13 @@ class Cases(UseCases):
     @requires(Permission.VERIFY)
     def open(self, studio: Container, reference: str, title: str) -> Case:
         """Open a case. Raises :class:`UsageError` for unusable texts."""
-        book, actor = CaseBook(studio.database()), self.actor
+        book, actor = CaseRepository(studio.database()), self.actor
         return book.open(reference, title, account=actor.account_id, examiner=actor.name)
 
     @requires(Permission.VERIFY)
     def all(self, studio: Container) -> list[Case]:
         """The cases that the actor may see, newest first, without what is in them."""
-        return [case for case in CaseBook(studio.database()).all() if self._sees(case)]
+        return [case for case in CaseRepository(studio.database()).all() if self._sees(case)]
 
     @requires(Permission.VERIFY)
     def get(self, studio: Container, case_id: str) -> Case:
@@ -65,7 +65,7 @@ class Cases(UseCases):
         self._found(studio, case_id)
         report = studio.examiner().examine(source, limits=limits, progress=progress)
         report = replace(report, file=name)
-        return CaseBook(studio.database()).add(
+        return CaseRepository(studio.database()).add(
             case_id,
             file=name,
             report=report.to_json(),
@@ -78,7 +78,7 @@ class Cases(UseCases):
     def note(self, studio: Container, case_id: str, text: str, *, about: int | None = None) -> Case:
         """Add a note to a case, or to one of its files. Raises :class:`UsageError`."""
         self._found(studio, case_id)
-        return CaseBook(studio.database()).note(
+        return CaseRepository(studio.database()).note(
             case_id,
             text,
             about=about,
@@ -93,7 +93,7 @@ class Cases(UseCases):
         own = case.account_id == self.actor.account_id
         if not own and not self.actor.may(Permission.ADMINISTER):
             raise NotYoursError("no such case, or not yours")
-        CaseBook(studio.database()).delete(case_id)
+        CaseRepository(studio.database()).delete(case_id)
 
     @requires(Permission.VERIFY)
     def report(self, studio: Container, case_id: str, kind: str) -> bytes:
@@ -105,10 +105,10 @@ class Cases(UseCases):
             raise UsageError(f"a report is one of {', '.join(REPORT_KINDS)}, not {kind!r}")
         if kind != "zip":
             return case_file(case, kind, now)
-        return case_archive(case, now, studio.notary().signer, studio.ledger().size())
+        return case_archive(case, now, studio.checkpointer().signer, studio.ledger().size())
 
     def _found(self, studio: Container, case_id: str) -> Case:
-        case = CaseBook(studio.database()).find(case_id)
+        case = CaseRepository(studio.database()).find(case_id)
         if not self._sees(case):
             raise NotYoursError("no such case, or not yours")
         return case

@@ -201,4 +201,6 @@ def _proof(studio: Container, output_id: str, *, disclose: bool = False) -> Mapp
     from studio.provenance.ledger.proof_bundle import make_bundle
 
     index = studio.releases().get(output_id).entry_index
-    return make_bundle(studio.ledger(), index, studio.notary().covering(index), disclose=disclose)
+    return make_bundle(
+        studio.ledger(), index, studio.checkpointer().covering(index), disclose=disclose
+    )

@@ -84,11 +84,11 @@ class Records(UseCases):
         size = fault = None
         try:
             if against is not None:
-                keys = read_keys(public_keys) if public_keys else studio.notary().verifiers
+                keys = read_keys(public_keys) if public_keys else studio.checkpointer().verifiers
                 checkpoint = Checkpoint.open(against, *keys)
                 check_against(log, checkpoint)
                 size = checkpoint.size
-            kept = studio.notary().check()
+            kept = studio.checkpointer().check()
             if against is None and kept is not None:
                 size = kept.checkpoint.size
         except (ProofError, LedgerError) as exc:
@@ -98,7 +98,7 @@ class Records(UseCases):
     @requires(Permission.LEDGER)
     def public_keys(self, studio: Container) -> Sequence[VerifierKey]:
         """The public keys of checkpoints, the oldest first."""
-        return studio.notary().verifiers
+        return studio.checkpointer().verifiers
 
     @requires(Permission.LEDGER)
     def prove(self, studio: Container, what: str, *, disclose: bool = False) -> Mapping[str, Any]:
@@ -108,7 +108,7 @@ class Records(UseCases):
         # An output id has 16 digits, an entry's number never so many.
         number = what.isdigit() and len(what) < 16
         index = int(what) if number else studio.releases().get(what).entry_index
-        covering = studio.notary().covering(index)
+        covering = studio.checkpointer().covering(index)
         return make_bundle(studio.ledger(), index, covering, disclose=disclose)
 
     @requires(Permission.BROWSE)
@@ -120,12 +120,12 @@ class Records(UseCases):
         """
         from studio.provenance.ledger.proof_bundle import check_bundle
 
-        return check_bundle(bundle, studio.notary().verifiers)
+        return check_bundle(bundle, studio.checkpointer().verifiers)
 
     @requires(Permission.ADMINISTER)
     def checkpoint(self, studio: Container) -> SignedCheckpoint:
         """Sign the ledger's size and head as they are now."""
-        return studio.notary().checkpoint()
+        return studio.checkpointer().checkpoint()
 
     @requires(Permission.ADMINISTER)
     def erase(self, studio: Container, entry: int, field: str) -> Entry:
@@ -149,7 +149,7 @@ class Operation(UseCases):
         """
         from studio.provenance.trusted_ledger import rotate_key
 
-        return rotate_key(studio.custody(), studio.paths, purpose)
+        return rotate_key(studio.trusted_ledger(), studio.paths, purpose)
 
     @requires(Permission.ADMINISTER)
     def usage(self, studio: Container, day: datetime | None = None) -> Usage:
@@ -162,7 +162,7 @@ class Operation(UseCases):
         from studio.app.operation.backup import back_up
 
         manifest = back_up(
-            studio.paths, studio.database(), studio.notary(), target, with_keys=with_keys
+            studio.paths, studio.database(), studio.checkpointer(), target, with_keys=with_keys
         )
         keys = "with" if with_keys else "without"
         studio.security_log().record("export", subject="backup", detail=f"{keys} the secret keys")

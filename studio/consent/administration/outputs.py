@@ -20,7 +20,7 @@ from studio.provenance.release import OutputId, title_of
 if TYPE_CHECKING:
     from studio.core.db.database import Database
 
-__all__ = ["OutputIndex", "OutputRecord"]
+__all__ = ["OutputRecord", "OutputsByGrant"]
 
 _RELEASE, _WITHDRAWAL = "release", "withdrawal"
 
@@ -40,7 +40,7 @@ class OutputRecord:
     sha256: str  # of the file
 
 
-class OutputIndex:
+class OutputsByGrant:
     """By grant and by output. Safe to use from several threads."""
 
     def __init__(self, database: Database) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.consent import ConsentPolicy, ConsentRegistry, OnRevocation, Revocation
-from studio.consent.administration.outputs import OutputIndex, OutputRecord
+from studio.consent.administration.outputs import OutputRecord, OutputsByGrant
 from studio.consent.administration.reports import (
     AffectedOutput,
     Distribution,
@@ -73,7 +73,7 @@ class Registrar:
         self._folder = outputs
         self._clock = clock or (lambda: datetime.now(UTC))
         self.store = ConsentStore(ledger.database)
-        self.outputs = OutputIndex(ledger.database)
+        self.outputs = OutputsByGrant(ledger.database)
         self._vocabulary: tuple[int, Vocabulary] | None = None  # of a version of the book
 
     # -- what stands ----------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from studio.consent.signed.documents import (
 )
 from studio.consent.signed.keys import PublicKey
 from studio.consent.signed.signing import SignedDocument
-from studio.consent.storage.history import OVERRIDES, Admission, ConsentBook, HolderRecord
+from studio.consent.storage.history import OVERRIDES, Admission, ConsentHistory, HolderRecord
 from studio.consent.types import format_instant
 from studio.core.errors import ConsentRefusedError
 
@@ -77,7 +77,7 @@ class DocumentRefusedError(ConsentRefusedError):
 
 def examine(
     signed: SignedDocument,
-    book: ConsentBook,
+    book: ConsentHistory,
     *,
     at: datetime,
     addresses: Sequence[str],
@@ -107,7 +107,7 @@ def examine(
             _revocation_is_possible(document, book, at)
 
 
-def check_signatures(signed: SignedDocument, book: ConsentBook, admission: Admission) -> None:
+def check_signatures(signed: SignedDocument, book: ConsentHistory, admission: Admission) -> None:
     """Whether exactly those signed who must. Raises :class:`DocumentRefusedError`."""
     needed = _signers(signed.document, book, admission)
     if not signed.signatures:
@@ -134,7 +134,9 @@ def check_signatures(signed: SignedDocument, book: ConsentBook, admission: Admis
             )
 
 
-def _signers(document: Document, book: ConsentBook, admission: Admission) -> tuple[PublicKey, ...]:
+def _signers(
+    document: Document, book: ConsentHistory, admission: Admission
+) -> tuple[PublicKey, ...]:
     if isinstance(document, HolderDocument):
         return (PublicKey.parse(document.profile.public_key),)
     present = book.holders[document.holder].key
@@ -144,7 +146,7 @@ def _signers(document: Document, book: ConsentBook, admission: Admission) -> tup
     return (present,)
 
 
-def _wrong_key(key_id: str, document: Document, book: ConsentBook) -> DocumentRefusedError:
+def _wrong_key(key_id: str, document: Document, book: ConsentHistory) -> DocumentRefusedError:
     owner = book.owner_of(key_id)
     if owner is None:
         return DocumentRefusedError(
@@ -181,7 +183,7 @@ def _is_for_us(document: Document, addresses: Sequence[str]) -> None:
     )
 
 
-def _not_seen_before(signed: SignedDocument, book: ConsentBook) -> None:
+def _not_seen_before(signed: SignedDocument, book: ConsentHistory) -> None:
     entry = book.entry_of(signed.digest)
     if entry is not None:
         raise DocumentRefusedError(
@@ -191,7 +193,7 @@ def _not_seen_before(signed: SignedDocument, book: ConsentBook) -> None:
         )
 
 
-def _id_is_new(signed: SignedDocument, book: ConsentBook) -> None:
+def _id_is_new(signed: SignedDocument, book: ConsentHistory) -> None:
     entry = book.entry_of(signed.document.id)
     if entry is not None:
         raise DocumentRefusedError(
@@ -201,7 +203,7 @@ def _id_is_new(signed: SignedDocument, book: ConsentBook) -> None:
         )
 
 
-def _holder_is_known(document: Document, book: ConsentBook, admission: Admission) -> None:
+def _holder_is_known(document: Document, book: ConsentHistory, admission: Admission) -> None:
     known = book.holders.get(document.holder)
     if not isinstance(document, HolderDocument):
         if known is None:
@@ -262,7 +264,7 @@ def _in_time(document: Document, at: datetime) -> None:
         )
 
 
-def _key_is_free(document: HolderDocument | KeyDocument, book: ConsentBook) -> None:
+def _key_is_free(document: HolderDocument | KeyDocument, book: ConsentHistory) -> None:
     text = (
         document.profile.public_key
         if isinstance(document, HolderDocument)
@@ -278,7 +280,7 @@ def _key_is_free(document: HolderDocument | KeyDocument, book: ConsentBook) -> N
         )
 
 
-def _tags_are_free(document: TagsDocument, book: ConsentBook) -> None:
+def _tags_are_free(document: TagsDocument, book: ConsentHistory) -> None:
     taken = sorted({tag.id for tag in document.tags} & set(book.tags))
     if taken or len({tag.id for tag in document.tags}) < len(document.tags):
         raise DocumentRefusedError(
@@ -288,7 +290,7 @@ def _tags_are_free(document: TagsDocument, book: ConsentBook) -> None:
         )
 
 
-def _grant_is_possible(document: GrantDocument, book: ConsentBook, at: datetime) -> None:
+def _grant_is_possible(document: GrantDocument, book: ConsentHistory, at: datetime) -> None:
     grant = document.grant
     if book.grant_record(grant.id) is not None:
         raise DocumentRefusedError(
@@ -313,7 +315,9 @@ def _grant_is_possible(document: GrantDocument, book: ConsentBook, at: datetime)
         )
 
 
-def _revocation_is_possible(document: RevocationDocument, book: ConsentBook, at: datetime) -> None:
+def _revocation_is_possible(
+    document: RevocationDocument, book: ConsentHistory, at: datetime
+) -> None:
     wanted = document.revocation
     record = book.grant_record(wanted.grant)
     if record is None:

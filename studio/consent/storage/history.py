@@ -26,7 +26,7 @@ from studio.consent.signed.keys import PublicKey
 from studio.consent.signed.signing import SignedDocument
 from studio.consent.types import Grant, Revocation, RightsHolder
 
-__all__ = ["Admission", "ConsentBook", "ConsentRecord", "HolderRecord"]
+__all__ = ["Admission", "ConsentHistory", "ConsentRecord", "HolderRecord"]
 
 
 class Admission(StrEnum):
@@ -67,7 +67,7 @@ class HolderRecord:
         return self.keys[-1]
 
 
-class ConsentBook:
+class ConsentHistory:
     """See the module. Not for several threads at once: :mod:`studio.consent.storage.repository`
     sees to that."""
 
@@ -117,9 +117,9 @@ class ConsentBook:
         self.version, self._as_of = record.entry, record.recorded_at
         self._registry = None
 
-    def copy(self) -> ConsentBook:
+    def copy(self) -> ConsentHistory:
         """Another book that says the same, to try on it what a document would do."""
-        other = ConsentBook()
+        other = ConsentHistory()
         other.version, other._as_of = self.version, self._as_of
         other._holders = {
             id_: replace(known, keys=list(known.keys), serials=set(known.serials))

@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from studio.consent.signed.admission import DocumentRefusedError, check_signatures
 from studio.consent.signed.documents import short_type, strict_json
 from studio.consent.signed.signing import SignedDocument
-from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
+from studio.consent.storage.history import Admission, ConsentHistory, ConsentRecord
 from studio.consent.storage.ledger_entries import ENTRY_KINDS, entry_kind
 from studio.core.db.tables.consent import consent_document
 from studio.core.db.tables.ledger import ledger_entry
@@ -45,11 +45,11 @@ class ConsentStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.RLock()
-        self._book = ConsentBook()
+        self._book = ConsentHistory()
         self._repaired = -1  # the newest repair of the clock that the book was read with
         self._repairs: list[Repair] = []
 
-    def book(self) -> ConsentBook:
+    def book(self) -> ConsentHistory:
         """The book as it is now. Raises :class:`LedgerError` where a document is not sound."""
         with self._lock:
             with self._database.reading() as connection:
@@ -58,7 +58,7 @@ class ConsentStore:
                     raise _missing(recorded)
                 repaired = newest_repair(connection)
                 if repaired != self._repaired:  # documents count as of another time: read all
-                    self._book = ConsentBook()
+                    self._book = ConsentHistory()
                     self._repairs, self._repaired = repairs(connection), repaired
                 if newest == self._book.version:
                     return self._book
@@ -87,7 +87,7 @@ class ConsentStore:
             return self._book
 
     @contextmanager
-    def reading(self) -> Iterator[ConsentBook]:
+    def reading(self) -> Iterator[ConsentHistory]:
         """The book as it is now; no other thread adds to it until the block ends."""
         with self._lock:
             yield self.book()

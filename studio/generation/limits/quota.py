@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from studio.core.db.database import Database
-    from studio.provenance.output_index import Registry
+    from studio.provenance.output_index import OutputIndex
 
 __all__ = ["LOCAL_ACCOUNT", "AccountUsage", "Place", "Quotas", "Usage", "nearest_alike"]
 
@@ -174,7 +174,7 @@ class Quotas:
         self,
         account: str,
         output_id: str,
-        registry: Registry,
+        registry: OutputIndex,
         *,
         besides: Collection[str],
         excused: Callable[[str], bool] = lambda _other: False,
@@ -327,7 +327,7 @@ _ALIKE_SHARE = 0.8  # of an output's sound that must be in the other one
 
 
 def nearest_alike(
-    registry: Registry,
+    registry: OutputIndex,
     output_id: str,
     *,
     besides: Collection[str],

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from studio.provenance.credentials.signing import Credentials
     from studio.provenance.release import Release
 
-__all__ = ["CredentialDesk", "CredentialFinding"]
+__all__ = ["CredentialFinding", "CredentialInspector"]
 
 _READER = "studio.provenance.credentials.reading:reader"
 _MARKS = (b"jumb", b"c2pa")  # every embedded manifest store holds both (C2PA 2.2, section 11)
@@ -88,7 +88,7 @@ def _said(claims: Mapping[str, Any]) -> list[str]:
     return [line for line in lines if line][:_SAID]
 
 
-class CredentialDesk:
+class CredentialInspector:
     """Examines the manifests of files, with the ledger at hand."""
 
     def __init__(self, credentials: Callable[[], Credentials], manifests: ManifestStore) -> None:

@@ -45,7 +45,7 @@ from studio.provenance.ledger.clock import (
     time_elsewhere,
 )
 from studio.provenance.ledger.entry import INSTANT, LEAF_VERSION, Entry, canonical_leaf, entry_of
-from studio.provenance.ledger.openings import forget, openings_of
+from studio.provenance.ledger.openings import forget, kept_of, openings_of
 from studio.provenance.ledger.private_fields import Opening, Personal, take_out
 from studio.provenance.ledger.tree.merkle import (
     completed_nodes,
@@ -352,14 +352,8 @@ class Ledger:
 
     def kept(self, output_ids: Collection[str], fields: Collection[str]) -> list[tuple[int, str]]:
         """Which of these fields the release entries of these outputs still keep, with the entry."""
-        query = (
-            select(opening.c.entry_idx, opening.c.field)
-            .join(output, output.c.entry_idx == opening.c.entry_idx)
-            .where(output.c.output_id.in_(output_ids), opening.c.field.in_(fields))
-            .order_by(opening.c.entry_idx, opening.c.field)
-        )
         with self._database.reading() as connection:
-            return [(int(row.entry_idx), str(row.field)) for row in connection.execute(query)]
+            return kept_of(connection, output_ids, fields)
 
     def erase_all(
         self,

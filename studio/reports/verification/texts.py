@@ -16,11 +16,11 @@ from studio.verification.verifier import Verdict
 if TYPE_CHECKING:
     from studio.verification.verifier import VerifyReport
 
-__all__ = ["PART_WORDS", "READING", "Reading", "next_steps"]
+__all__ = ["PART_WORDS", "READING", "VerdictText", "next_steps"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class VerdictText:
     """How to read one verdict."""
 
     icon: str
@@ -97,8 +97,8 @@ _NEXT_STEPS: Mapping[Verdict, tuple[str, ...]] = {
     ),
 }
 
-READING: Mapping[Verdict, Reading] = {
-    Verdict.SEALED: Reading(
+READING: Mapping[Verdict, VerdictText] = {
+    Verdict.SEALED: VerdictText(
         "✓",
         "good",
         "This is an output of this studio",
@@ -107,7 +107,7 @@ READING: Mapping[Verdict, Reading] = {
         "It does not say who distributed the file, or that a use of it is covered: compare the "
         "consent below with the use you see.",
     ),
-    Verdict.EXCERPT: Reading(
+    Verdict.EXCERPT: VerdictText(
         "✂",
         "good",
         "Part of an output of this studio is in this file",
@@ -115,7 +115,7 @@ READING: Mapping[Verdict, Reading] = {
         "material beside it. The places are given below.",
         "It says nothing about the rest of the file.",
     ),
-    Verdict.TRANSPLANTED: Reading(
+    Verdict.TRANSPLANTED: VerdictText(
         "⚠",
         "bad",
         "Our seal, on content that is not ours",
@@ -123,7 +123,7 @@ READING: Mapping[Verdict, Reading] = {
         "was copied onto other audio, or the content was changed beyond recognition.",
         "It does not mean that this studio made the audio you hear. Someone made it look so.",
     ),
-    Verdict.SEAL_ONLY: Reading(
+    Verdict.SEAL_ONLY: VerdictText(
         "◌",
         "warn",
         "Our seal; whether the content is ours cannot be told",
@@ -131,7 +131,7 @@ READING: Mapping[Verdict, Reading] = {
         "much covered to be compared with that output.",
         "It does not say that the seal was copied here, and not that this is that output.",
     ),
-    Verdict.UNSEALED_COPY: Reading(
+    Verdict.UNSEALED_COPY: VerdictText(
         "≈",
         "warn",
         "Our content, without a readable seal",
@@ -139,7 +139,7 @@ READING: Mapping[Verdict, Reading] = {
         "destroyed by processing.",
         "It does not say that somebody removed the seal on purpose; heavy processing does it too.",
     ),
-    Verdict.FOREIGN_SEAL: Reading(
+    Verdict.FOREIGN_SEAL: VerdictText(
         "?",
         "warn",
         "The detector alarms, and no output of ours fits",
@@ -148,7 +148,7 @@ READING: Mapping[Verdict, Reading] = {
         "It is a hint, not a finding: anyone can mark with the published weights, a mark put over "
         "ours hides whose it was, and unmarked music alarms at the rate stated below.",
     ),
-    Verdict.NOT_DETECTED: Reading(
+    Verdict.NOT_DETECTED: VerdictText(
         "–",
         "calm",
         "No seal of this studio found",
@@ -156,7 +156,7 @@ READING: Mapping[Verdict, Reading] = {
         "It does not mean that a person made it, and not that it is free of generated music: other "
         "systems leave no trace here, and a seal can be lost in a short or heavily processed clip.",
     ),
-    Verdict.UNREADABLE: Reading(
+    Verdict.UNREADABLE: VerdictText(
         "✗",
         "warn",
         "The file could not be read",

@@ -34,17 +34,17 @@ from studio.reports.formatting import file_name
 from studio.web.api.routes.v1 import create_v1
 from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.web.errors import allow_head, answer_of, one_shape
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.http.uploads import Budget, Uploads
 from studio.web.jobs.queue import JobRunner
 from studio.web.metrics import CONTENT_TYPE_LATEST, Metrics
 from studio.web.middleware.access_log import AccessLog, RequestRecord
-from studio.web.middleware.auth import Door, actor_of
+from studio.web.middleware.auth import AuthMiddleware, actor_of
 from studio.web.middleware.body_limit import BodyLimit, limits_of
 from studio.web.middleware.page_frame import PageFrame
 from studio.web.middleware.page_gate import PageGate, PageRules
 from studio.web.middleware.proxy_headers import TrustedProxies
-from studio.web.middleware.security_headers import HouseRules
+from studio.web.middleware.security_headers import SecurityHeadersMiddleware
 from studio.web.ui.head import page_head
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ _NOT_FOUND = "no such output, or not yours"
 
 def create_api(
     gateway: Gateway,
-    claims: Claims,
+    download_tokens: DownloadTokens,
     *,
     making: JobRunner,
     checking: JobRunner,
@@ -88,11 +88,11 @@ def create_api(
     # The last one added is the first to see a request.
     app.add_middleware(PageFrame, head=page_head())
     app.add_middleware(PageGate, rules=rules)
-    app.add_middleware(Door, gateway=gateway)
+    app.add_middleware(AuthMiddleware, gateway=gateway)
     app.add_middleware(
         BodyLimit, limits=lambda: limits_of(gateway.config.uploads, gateway.config.public_detector)
     )
-    app.add_middleware(HouseRules)
+    app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(TrustedProxies, proxies=gateway.config.server.trusted_proxies)
     metrics = metrics or Metrics()
     metrics.follow("making", making)
@@ -140,7 +140,7 @@ def create_api(
         request: Request, output_id: str, claim: Annotated[str, Query(max_length=64)] = ""
     ) -> list[int]:
         actor = _admitted(request, output_id)
-        if actor is LOCAL_OWNER and not claims.accepts(output_id, claim):
+        if actor is LOCAL_OWNER and not download_tokens.accepts(output_id, claim):
             raise HTTPException(404, _NOT_FOUND)
         try:
             return list(gateway.session(actor).outputs.peaks(output_id))
@@ -153,7 +153,7 @@ def create_api(
     ) -> FileResponse:
         actor = _admitted(request, output_id)
         # Checked first: without a claim, an id that exists and one that does not look alike.
-        if actor is LOCAL_OWNER and not claims.accepts(output_id, claim):
+        if actor is LOCAL_OWNER and not download_tokens.accepts(output_id, claim):
             raise HTTPException(404, _NOT_FOUND)
         try:
             outputs = gateway.session(actor).outputs

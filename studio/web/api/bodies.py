@@ -12,14 +12,14 @@ from studio.generation.takes import MOST_TAKES
 __all__ = [
     "AccountChange",
     "Caller",
-    "Choice",
     "Credentials",
     "Extension",
+    "GenerationIn",
     "JobState",
     "NewAccount",
-    "Order",
     "Scope",
     "Sheet",
+    "TagSelection",
     "Token",
     "Variation",
 ]
@@ -60,13 +60,13 @@ class Scope(_Body):
     model: str | None = Field(None, max_length=128)
 
 
-class Choice(Scope):
+class TagSelection(Scope):
     """Tags and their scope."""
 
     tags: list[Annotated[str, Field(max_length=64)]] = Field(max_length=16)
 
 
-class Order(Choice):
+class GenerationIn(TagSelection):
     """A request for music."""
 
     duration_s: float | None = None

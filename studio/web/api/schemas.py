@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from studio.app.use_cases.catalog import TagStatus
     from studio.provenance.release import Release
 
-__all__ = ["MEDIA_TYPES", "OUTPUT_ID", "record_of", "tag_record"]
+__all__ = ["MEDIA_TYPES", "OUTPUT_ID", "content", "record_of", "tag_record"]
 
 MEDIA_TYPES = {
     "wav": "audio/wav",
@@ -55,3 +55,8 @@ def tag_record(status: TagStatus) -> dict[str, Any]:
         "explanation": status.explanation,
         "known_to_model": status.known_to_model,
     }
+
+
+def content(*types: str) -> dict[int | str, dict[str, Any]]:
+    """For the description: in which media types a route answers."""
+    return {200: {"content": {media_type: {} for media_type in types}}}

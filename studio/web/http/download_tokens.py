@@ -2,13 +2,13 @@
 
 An output's id is its seal id, and a seal id is no secret: the Verify desk reads it out of any copy.
 So the id alone does not open the audio. The page hands the maker a link with a claim, a keyed hash
-of the id under a secret of this process, which nobody can guess or derive. Claims end with the
+of the id under a secret of this process, which nobody can guess or derive. Tokens end with the
 process: after a restart the page that showed the link has gone as well.
 
->>> claims = Claims()
->>> claims.accepts("9f2c00a1b2c3d4e5", claims.claim("9f2c00a1b2c3d4e5"))
+>>> download_tokens = DownloadTokens()
+>>> download_tokens.accepts("9f2c00a1b2c3d4e5", download_tokens.claim("9f2c00a1b2c3d4e5"))
 True
->>> claims.accepts("9f2c00a1b2c3d4e5", claims.claim("0000000000000000"))
+>>> download_tokens.accepts("9f2c00a1b2c3d4e5", download_tokens.claim("0000000000000000"))
 False
 """
 
@@ -18,11 +18,11 @@ import hashlib
 import hmac
 import secrets
 
-__all__ = ["Claims"]
+__all__ = ["DownloadTokens"]
 
 
-class Claims:
-    """Makes and checks claims on outputs."""
+class DownloadTokens:
+    """Makes and checks download_tokens on outputs."""
 
     def __init__(self, secret: bytes | None = None) -> None:
         self._secret = secret or secrets.token_bytes(32)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from studio.web.middleware.rate_limit import Buckets
+from studio.web.middleware.rate_limit import RateLimiter
 
 __all__ = ["OrderlyServer", "PunctualProtocol", "SparingLog"]
 
@@ -127,7 +127,7 @@ class SparingLog(logging.Filter):
 
     def __init__(self, per_minute: int = 60) -> None:
         super().__init__()
-        self._buckets = Buckets(per_minute)
+        self._buckets = RateLimiter(per_minute)
 
     def filter(self, record: logging.LogRecord) -> bool:
         return self._buckets.take("") == 0.0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studio.generation.preview import Preview
     from studio.provenance.release import Release
 
-__all__ = ["BookedJob", "JobBook", "Making"]
+__all__ = ["JobStore", "Making", "StoredJob"]
 
 Making = Callable[["Session", Report, threading.Event], "Release | tuple[Take, ...]"]
 """Makes music, or several takes, in a session; tells its progress, and stops on an event."""
@@ -31,7 +31,7 @@ _KEPT_S = 3600.0  # an ended job can be asked for so long
 
 
 @dataclass(frozen=True, slots=True)
-class BookedJob:
+class StoredJob:
     """One request with its place in the queue."""
 
     id: str
@@ -84,13 +84,13 @@ class BookedJob:
         return {"code": "failed", "message": f"our fault; reference {self.id[:8]}"}
 
 
-class JobBook:
+class JobStore:
     """Books jobs in a :class:`~studio.web.jobs.queue.JobRunner` that the page uses as well."""
 
     def __init__(self, runner: JobRunner) -> None:
         self._runner = runner
         self._lock = threading.Lock()
-        self._jobs: dict[str, BookedJob] = {}
+        self._jobs: dict[str, StoredJob] = {}
 
     def book(
         self,
@@ -99,7 +99,7 @@ class JobBook:
         *,
         account: str,
         previews: tuple[Preview, ...] = (),
-    ) -> BookedJob:
+    ) -> StoredJob:
         """Put a request of the session's actor in line; ``work`` is given the session.
 
         ``account`` pays for it. Raises :class:`~studio.web.jobs.queue.TooManyRequestsError` and
@@ -108,7 +108,7 @@ class JobBook:
         with self._lock:
             self._forget_old()
             id_ = secrets.token_hex(16)
-            booked = BookedJob(
+            booked = StoredJob(
                 id=id_,
                 account_id=session.actor.account_id,
                 booked_at=time.monotonic(),
@@ -122,7 +122,7 @@ class JobBook:
             self._jobs[id_] = booked
             return booked
 
-    def find(self, actor: Actor, id_: str) -> BookedJob:
+    def find(self, actor: Actor, id_: str) -> StoredJob:
         """The actor's own job of that id. Raises :class:`NotYoursError`."""
         with self._lock:
             booked = self._jobs.get(id_)
@@ -130,7 +130,7 @@ class JobBook:
             raise NotYoursError("no such job, or not yours")
         return booked
 
-    def of(self, actor: Actor) -> list[BookedJob]:
+    def of(self, actor: Actor) -> list[StoredJob]:
         """The actor's jobs, newest first."""
         with self._lock:
             mine = [job for job in self._jobs.values() if job.account_id == actor.account_id]

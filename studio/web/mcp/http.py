@@ -20,7 +20,7 @@ from studio.web.errors import refuse
 from studio.web.jobs.queue import Report, TooManyRequestsError, stoppable
 from studio.web.mcp.tools import create_mcp
 from studio.web.middleware.auth import account_of, actor_of
-from studio.web.middleware.rate_limit import Buckets
+from studio.web.middleware.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -43,7 +43,7 @@ class McpOverHttp:
     def __init__(self, gateway: Gateway, checking: JobRunner) -> None:
         self._gateway = gateway
         self._checking = checking
-        self._buckets = Buckets(gateway.config.accounts.requests_per_minute)
+        self._buckets = RateLimiter(gateway.config.accounts.requests_per_minute)
         server = create_mcp(self)
         # The door has looked at the host by now, and at where a browser's request comes from.
         server.streamable_http_app(

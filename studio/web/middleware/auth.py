@@ -36,7 +36,7 @@ __all__ = [
     "COOKIE",
     "LOCAL",
     "SECURE_COOKIE",
-    "Door",
+    "AuthMiddleware",
     "account_of",
     "actor_of",
     "address_in",
@@ -66,7 +66,7 @@ _ANY_HOST = frozenset({"/healthz", "/readyz"})  # asked by address
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Door:
+class AuthMiddleware:
     """ASGI middleware. Plain ASGI, because the page's event stream must not be buffered."""
 
     def __init__(self, app: ASGIApp, gateway: Gateway) -> None:

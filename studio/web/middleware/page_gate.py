@@ -36,7 +36,7 @@ from studio.web.http.strict_json import NotStrictJsonError, parse
 from studio.web.http.uploads import UploadBudgetError, Uploads, UploadTooLargeError, receive
 from studio.web.http.visitors import TooManyStreamsError, Visitors
 from studio.web.middleware.auth import account_of, actor_of, token_of
-from studio.web.middleware.rate_limit import Buckets
+from studio.web.middleware.rate_limit import RateLimiter
 
 __all__ = ["PageGate", "PageRules", "owner_of"]
 
@@ -89,7 +89,7 @@ class PageRules:
         self.functions: Mapping[int, int] = {}
         """Number of an event handler -> how many values it takes; set when the page is built."""
         self.visitors = Visitors()
-        self._buckets = Buckets(events_per_minute)
+        self._buckets = RateLimiter(events_per_minute)
 
     def take(self, caller: str) -> None:
         """Count one request of the caller. Raises where it has to wait."""

@@ -2,8 +2,8 @@
 
 A bucket of requests fills again at a steady rate.
 
->>> buckets = Buckets(per_minute=2, clock=lambda: 0.0)
->>> [buckets.take("ada") for _ in range(3)], buckets.take("vera")
+>>> rate_limiter = RateLimiter(per_minute=2, clock=lambda: 0.0)
+>>> [rate_limiter.take("ada") for _ in range(3)], rate_limiter.take("vera")
 ([0.0, 0.0, 30.0], 0.0)
 """
 
@@ -17,14 +17,14 @@ import time
 import traceback
 from collections.abc import Callable
 
-__all__ = ["Buckets", "log_failure"]
+__all__ = ["RateLimiter", "log_failure"]
 
 _logger = logging.getLogger(__name__)
 
 _MANY = 10_000  # callers remembered before the quiet ones are forgotten
 
 
-class Buckets:
+class RateLimiter:
     """One bucket of ``per_minute`` requests for each caller."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,7 +53,7 @@ class Buckets:
             return 0.0
 
 
-_TRACEBACKS = Buckets(per_minute=20)
+_TRACEBACKS = RateLimiter(per_minute=20)
 _FRAMES = 12  # of a traceback, the innermost
 _TEXT = 300  # characters of an error's own text, which may repeat what a stranger sent
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.web.middleware.auth import error_body
 
-__all__ = ["CONTENT_SECURITY_POLICY", "HouseRules"]
+__all__ = ["CONTENT_SECURITY_POLICY", "SecurityHeadersMiddleware"]
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -53,7 +53,7 @@ _CORS = "access-control-"
 _NUL = b"%00"
 
 
-class HouseRules:
+class SecurityHeadersMiddleware:
     """ASGI middleware. Plain ASGI, because the page's event stream must not be buffered."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -31,14 +31,14 @@ from studio.web.jobs.queue import JobRunner, TooLongError, TooManyRequestsError,
 from studio.web.jobs.waiting import while_connected
 from studio.web.middleware.access_log import record_in
 from studio.web.middleware.auth import address_of
-from studio.web.middleware.rate_limit import Buckets
+from studio.web.middleware.rate_limit import RateLimiter
 from studio.web.public.limits import SimilarQuestions, network_of
 from studio.web.public.line import Line
 from studio.web.public.pages import Pages, sheet
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
-    from studio.verification.suspect import Recording
+    from studio.verification.suspect import SuspectAudio
 
 __all__ = ["public_line", "public_routes"]
 
@@ -59,7 +59,7 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
     router = APIRouter()
     config = gateway.config.public_detector
     pages = Pages(config)
-    buckets = Buckets(config.requests_per_minute)
+    rate_limiter = RateLimiter(config.requests_per_minute)
     similar = SimilarQuestions(config.near_identical_per_hour)
     line = Line(places=1 + config.waiting, per_address=config.per_address)
     uploads = Uploads(
@@ -79,7 +79,7 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
         """Take the file in, examine it, forget it."""
         require_enabled()
         address = network_of(address_of(request))
-        if wait_s := buckets.take(address):
+        if wait_s := rate_limiter.take(address):
             raise TooManyRequestsError("too many questions from your address", wait_s)
         with line.place(address):
             try:
@@ -114,7 +114,7 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
                 path, opened=count_sound, progress=stoppable(report, cancel)
             )
 
-    def count_sound(recording: "Recording") -> None:
+    def count_sound(recording: "SuspectAudio") -> None:
         prints = [] if recording.print is None else [recording.print]
         if recording.apart > _CHANNELS_APART:
             prints += recording.other_prints()

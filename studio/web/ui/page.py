@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from studio.app.gateway import Gateway
-    from studio.web.http.download_tokens import Claims
+    from studio.web.http.download_tokens import DownloadTokens
     from studio.web.jobs.examinations import Examinations
     from studio.web.jobs.making import Making
 
@@ -39,7 +39,7 @@ _UPLOADS_LIVE_S = 600  # uploads a closed browser left behind are deleted after 
 
 def build_page(
     gateway: Gateway,
-    claims: Claims,
+    download_tokens: DownloadTokens,
     *,
     making: Making,
     examinations: Examinations,
@@ -61,7 +61,7 @@ def build_page(
         gr.HTML(draw("page.html", "now"), elem_classes="now")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
-                create = CreateTab(gateway, claims, making)
+                create = CreateTab(gateway, download_tokens, making)
             with gr.Tab("Library", id="library"):
                 LibraryTab(gateway, create.desk)
             with gr.Tab("Verify", id="verify"):

@@ -26,7 +26,7 @@ from studio.core.errors import AccessDeniedError, LedgerError, SignInError
 from studio.core.paths import shipped_configs
 from studio.provenance.ledger.log import Ledger
 from studio.web.api.app import create_api
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.queue import JobRunner
 from tests.support.accounts import (
     PASSWORD,
@@ -299,7 +299,7 @@ def test_downloads_and_refused_imports_are_recorded_over_http(house):
     )
     house.accounts().own(made.output_id, actors[Role.ARTIST].account_id)
     with JobRunner(running=1, waiting=1) as runner:
-        api = create_api(Gateway(house), Claims(), making=runner, checking=runner)
+        api = create_api(Gateway(house), DownloadTokens(), making=runner, checking=runner)
         client = TestClient(api, base_url="https://studio.example", client=("203.0.113.5", 1))
         tokens = {}
         for name in ("ada", "reg", "root"):

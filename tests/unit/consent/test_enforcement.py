@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from studio.consent import ConsentPolicy, ConsentRegistry, Decision, Grant, RightsHolder
-from studio.consent.enforcement import compose_under, require_permission
+from studio.consent.enforcement import generate_with_decision, require_permission
 from studio.consent.types import TagDecision, Terms
 from studio.core.errors import ConsentRefusedError
 from studio.core.tags import Tag, TagId
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 STUDIO = ROOT / "studio"
 
 CALLS = {
-    ("consent/enforcement.py", "compose_under"): "the model, after the decision",
+    ("consent/enforcement.py", "generate_with_decision"): "the model, after the decision",
 }
 ALLOWED_RECEIVERS = {
     "pipeline",  # it decides
@@ -89,7 +89,7 @@ def test_only_the_door_calls_a_model():
         call for name, tree in modules() for call in generate_calls(name, tree)
         if call[0] == "consent/enforcement.py"
     ]  # fmt: skip
-    assert door == ("consent/enforcement.py", "compose_under", "generator")
+    assert door == ("consent/enforcement.py", "generate_with_decision", "generator")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def decision(tags=("mood/calm",), **changes) -> Decision:
 
 def test_the_door_opens_for_the_policys_own_decision_on_these_very_tags():
     model = Model()
-    assert compose_under(decision(), model, TAGS, model="house", seed=7) == {"seed": 7}
+    assert generate_with_decision(decision(), model, TAGS, model="house", seed=7) == {"seed": 7}
     assert model.asked == 1
 
 
@@ -199,7 +199,7 @@ def by_hand() -> Decision:
 def test_the_door_stays_shut_for_any_other(wrong):
     model = Model()
     with pytest.raises(ConsentRefusedError):
-        compose_under(wrong, model, TAGS, model="house")
+        generate_with_decision(wrong, model, TAGS, model="house")
     with pytest.raises(ConsentRefusedError):
         require_permission(wrong, TAGS, model="house")
     assert model.asked == 0

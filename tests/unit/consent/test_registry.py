@@ -15,7 +15,7 @@ from studio.consent.signed.admission import check_signatures
 from studio.consent.signed.documents import GrantDocument, HolderDocument, TagsDocument
 from studio.consent.signed.drafts import SIGNED, Drafts
 from studio.consent.signed.signing import read_file
-from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
+from studio.consent.storage.history import Admission, ConsentHistory, ConsentRecord
 from studio.core.errors import ConfigError
 from studio.core.paths import shipped_configs
 from studio.core.tags import Vocabulary
@@ -46,7 +46,7 @@ def shipped() -> ConsentRegistry:
 def test_the_signed_files_say_what_the_drafts_say():
     """After a change of a draft, `studio consent sign-shipped` makes the signed files again."""
     drafts = Drafts(CONSENT)
-    book = ConsentBook()
+    book = ConsentHistory()
     at = datetime(2026, 12, 1, tzinfo=UTC)
     for path in sorted((CONSENT / SIGNED).glob("*.json")):
         for signed in read_file(path.read_bytes()):

@@ -20,7 +20,7 @@ from studio.consent.signed.documents import (
 )
 from studio.consent.signed.keys import PublicKey, SigningKey
 from studio.consent.signed.signing import SignedDocument, new_document, read_file, sign, write_file
-from studio.consent.storage.history import Admission, ConsentBook, ConsentRecord
+from studio.consent.storage.history import Admission, ConsentHistory, ConsentRecord
 from studio.core.errors import ConfigError, ConsentFileError, UsageError
 from tests.support.consent import grant, key_of, revocation
 
@@ -45,7 +45,7 @@ class Studio:
     """A book that documents are put to."""
 
     def __init__(self) -> None:
-        self.book = ConsentBook()
+        self.book = ConsentHistory()
         for signed in (holder("house", "project"), holder("ada", "artist"), tags_of(*HOUSE_TAGS)):
             self.take(signed, admission=Admission.SHIPPED)
 

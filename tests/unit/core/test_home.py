@@ -36,7 +36,7 @@ def made(tmp_path):
             as_owner(studio).generation.create(
                 as_owner(studio).generation.request(["genre/jazz"], duration_s=3, seed=1)
             )
-            studio.notary().checkpoint()
+            studio.checkpointer().checkpoint()
             yield tmp_path
     finally:
         os.umask(old)

@@ -20,7 +20,7 @@ from studio.provenance.ledger.checkpoints.signed_note import SignerKey
 from studio.provenance.ledger.log import Ledger
 from studio.provenance.ledger.proof_bundle import check_bundle, check_file, make_bundle, read_keys
 from tests.support.authority import Authority
-from tests.support.ledgers import CONFIG, fill, notary_of
+from tests.support.ledgers import CONFIG, checkpointer_of, fill
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -48,90 +48,90 @@ def notes(folder):
 def test_a_checkpoint_is_written_to_both_folders_with_the_public_key(ledger, tmp_path):
     fill(ledger)
     second = tmp_path / "elsewhere" / "deeper"
-    notary = notary_of(ledger, tmp_path, second_folder=str(second))
-    signed = notary.checkpoint()
+    checkpointer = checkpointer_of(ledger, tmp_path, second_folder=str(second))
+    signed = checkpointer.checkpoint()
     assert notes(second) == notes(tmp_path / "checkpoints") == ["checkpoint-000000000011.txt"]
     keys = read_keys((second / "public-keys.txt").read_text())
     assert Checkpoint.open((second / signed.path.name).read_text(), *keys) == signed.checkpoint
     assert signed.checkpoint.size == 11
     assert signed.checkpoint.head == ledger.entry(10).tree_head
-    assert notary.checkpoint().path == signed.path, "nothing new: nothing new is signed"
+    assert checkpointer.checkpoint().path == signed.path, "nothing new: nothing new is signed"
 
 
 def test_every_so_many_entries(ledger, tmp_path):
-    notary = notary_of(ledger, tmp_path, checkpoint_every_entries=3)
-    ledger.after_append(notary.consider)
+    checkpointer = checkpointer_of(ledger, tmp_path, checkpoint_every_entries=3)
+    ledger.after_append(checkpointer.consider)
     for number in range(8):
         ledger.append("refusal", {"number": number})
     assert notes(tmp_path / "checkpoints") == [
         "checkpoint-000000000003.txt",
         "checkpoint-000000000006.txt",
     ]
-    notary.close()
+    checkpointer.close()
 
 
 def test_so_long_after_an_entry_at_the_latest(small, tmp_path):
     import time
 
-    notary = notary_of(small, tmp_path, checkpoint_every_minutes=0.05 / 60)
-    small.after_append(notary.consider)
+    checkpointer = checkpointer_of(small, tmp_path, checkpoint_every_minutes=0.05 / 60)
+    small.after_append(checkpointer.consider)
     small.append("refusal", {})
     deadline = time.monotonic() + 60
     while not notes(tmp_path / "checkpoints") and time.monotonic() < deadline:
         time.sleep(0.02)
     assert notes(tmp_path / "checkpoints")
-    notary.close()
+    checkpointer.close()
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_ledger(small, tmp_path, caplog):
     (tmp_path / "blocked").write_text("a file where a folder should be")
-    notary = notary_of(
+    checkpointer = checkpointer_of(
         small, tmp_path, checkpoint_every_entries=1, second_folder=str(tmp_path / "blocked")
     )
-    small.after_append(notary.consider)
+    small.after_append(checkpointer.consider)
     with caplog.at_level(logging.ERROR):
         small.append("refusal", {})
     assert "no checkpoint could be signed" in caplog.text
     assert small.size() == 12
     with pytest.raises(LedgerError, match="cannot be written"):
-        notary.checkpoint()
+        checkpointer.checkpoint()
     assert notes(tmp_path / "checkpoints"), "the first place has it all the same"
 
 
 def test_the_second_folder_finds_what_the_first_forgot(small, tmp_path):
     """Ledger and checkpoints of the home are set back together; the other hand remembers."""
     second = tmp_path / "elsewhere"
-    notary = notary_of(small, tmp_path, second_folder=str(second))
-    notary.checkpoint()
+    checkpointer = checkpointer_of(small, tmp_path, second_folder=str(second))
+    checkpointer.checkpoint()
     for path in (tmp_path / "checkpoints").iterdir():
         path.unlink()
     older = Ledger.open(tmp_path / "older.db", outputs=tmp_path)
     fill(older, 5)
-    notary_of(older, tmp_path).check()  # the home alone knows nothing
+    checkpointer_of(older, tmp_path).check()  # the home alone knows nothing
     with pytest.raises(ProofError, match="cut off"):
-        notary_of(older, tmp_path, second_folder=str(second)).check()
+        checkpointer_of(older, tmp_path, second_folder=str(second)).check()
     older.close()
 
 
 def test_a_checkpoint_changed_on_disk_is_refused(small, tmp_path):
-    notary = notary_of(small, tmp_path)
-    path = notary.checkpoint().path
+    checkpointer = checkpointer_of(small, tmp_path)
+    path = checkpointer.checkpoint().path
     path.write_text(path.read_text().replace("\n11\n", "\n10\n"))
     with pytest.raises(ProofError, match="does not hold"):
-        notary.check()
+        checkpointer.check()
 
 
 def test_with_an_authority_the_checkpoint_has_its_time(small, tmp_path):
     authority = Authority()
     (tmp_path / "roots.pem").write_bytes(authority.root_pem())
     with authority.listening() as url:
-        notary = notary_of(small, tmp_path, timestamp_authority=url)
-        signed = notary.checkpoint()
-        assert notary.checkpoint().timestamp == signed.timestamp, "read back from its file"
+        checkpointer = checkpointer_of(small, tmp_path, timestamp_authority=url)
+        signed = checkpointer.checkpoint()
+        assert checkpointer.checkpoint().timestamp == signed.timestamp, "read back from its file"
     assert authority.asked == 1
     roots = timestamp.load_roots(tmp_path / "roots.pem")
     assert timestamp.check(signed.timestamp, signed.note.encode(), roots) == authority.at
-    proven = check_bundle(as_bytes(make_bundle(small, 2, signed)), notary.verifiers)
+    proven = check_bundle(as_bytes(make_bundle(small, 2, signed)), checkpointer.verifiers)
     assert proven.timestamp == signed.timestamp
 
 
@@ -143,55 +143,57 @@ def as_bytes(bundle: dict) -> bytes:
 
 
 @pytest.fixture
-def notary(small, tmp_path):
-    return notary_of(small, tmp_path)
+def checkpointer(small, tmp_path):
+    return checkpointer_of(small, tmp_path)
 
 
 @pytest.fixture
-def bundle(small, notary):
-    return make_bundle(small, 5, notary.covering(5))
+def bundle(small, checkpointer):
+    return make_bundle(small, 5, checkpointer.covering(5))
 
 
 def test_a_bundle_of_every_entry_holds(ledger, tmp_path):
     fill(ledger)
-    notary = notary_of(ledger, tmp_path)
+    checkpointer = checkpointer_of(ledger, tmp_path)
     for entry in ledger.entries():
-        content = as_bytes(make_bundle(ledger, entry.index, notary.covering(entry.index)))
-        proven = check_bundle(content, notary.verifiers)
+        content = as_bytes(make_bundle(ledger, entry.index, checkpointer.covering(entry.index)))
+        proven = check_bundle(content, checkpointer.verifiers)
         assert (proven.index, proven.kind, proven.body) == (entry.index, entry.kind, entry.body)
     assert notes(tmp_path / "checkpoints") == ["checkpoint-000000000011.txt"]
 
 
-def test_the_file_it_speaks_of(bundle, notary):
-    proven = check_bundle(as_bytes(bundle), notary.verifiers)
+def test_the_file_it_speaks_of(bundle, checkpointer):
+    proven = check_bundle(as_bytes(bundle), checkpointer.verifiers)
     check_file(proven, b"abc")
     with pytest.raises(ProofError, match="not the one"):
         check_file(proven, b"abd")
 
 
-def test_an_entry_that_speaks_of_no_file(small, notary):
-    proven = check_bundle(as_bytes(make_bundle(small, 0, notary.covering(0))), notary.verifiers)
+def test_an_entry_that_speaks_of_no_file(small, checkpointer):
+    proven = check_bundle(
+        as_bytes(make_bundle(small, 0, checkpointer.covering(0))), checkpointer.verifiers
+    )
     with pytest.raises(ProofError, match="no file"):
         check_file(proven, b"abc")
 
 
-def test_an_old_bundle_still_holds_when_the_ledger_has_grown(small, bundle, notary):
+def test_an_old_bundle_still_holds_when_the_ledger_has_grown(small, bundle, checkpointer):
     fill(small, 2)
-    notary.checkpoint()
-    assert check_bundle(as_bytes(bundle), notary.verifiers).checkpoint.size == 11
+    checkpointer.checkpoint()
+    assert check_bundle(as_bytes(bundle), checkpointer.verifiers).checkpoint.size == 11
 
 
-def test_disclosed_credits_are_checked_and_survive_their_erasure(small, notary):
-    bundle = make_bundle(small, 5, notary.covering(5), disclose=True)
-    assert check_bundle(as_bytes(bundle), notary.verifiers).disclosed == {
+def test_disclosed_credits_are_checked_and_survive_their_erasure(small, checkpointer):
+    bundle = make_bundle(small, 5, checkpointer.covering(5), disclose=True)
+    assert check_bundle(as_bytes(bundle), checkpointer.verifiers).disclosed == {
         "credit_lines/0": "A line"
     }
     bundle["openings"]["credit_lines/0"]["value"] = "Another line"
     with pytest.raises(ProofError, match="commits to"):
-        check_bundle(as_bytes(bundle), notary.verifiers)
+        check_bundle(as_bytes(bundle), checkpointer.verifiers)
     small.erase(5, "credit_lines/0")
-    after = make_bundle(small, 5, notary.covering(5), disclose=True)
-    assert check_bundle(as_bytes(after), notary.verifiers).disclosed == {}
+    after = make_bundle(small, 5, checkpointer.covering(5), disclose=True)
+    assert check_bundle(as_bytes(after), checkpointer.verifiers).disclosed == {}
 
 
 def _with(bundle: dict, **changes: object) -> dict:
@@ -209,10 +211,10 @@ def _with(bundle: dict, **changes: object) -> dict:
         lambda b: _with(b, checkpoint=b["checkpoint"].replace("\n11\n", "\n12\n")),
     ],
 )
-def test_a_bundle_with_anything_changed_does_not_hold(bundle, notary, lie):
-    check_bundle(as_bytes(bundle), notary.verifiers)
+def test_a_bundle_with_anything_changed_does_not_hold(bundle, checkpointer, lie):
+    check_bundle(as_bytes(bundle), checkpointer.verifiers)
     with pytest.raises(ProofError):
-        check_bundle(as_bytes(lie(bundle)), notary.verifiers)
+        check_bundle(as_bytes(lie(bundle)), checkpointer.verifiers)
 
 
 def test_under_another_key_of_the_same_name_nothing_holds(bundle):
@@ -234,9 +236,9 @@ def test_under_another_key_of_the_same_name_nothing_holds(bundle):
         b'"checkpoint": ""}',
     ],
 )
-def test_what_is_no_bundle_is_said_so(content, notary):
+def test_what_is_no_bundle_is_said_so(content, checkpointer):
     with pytest.raises(UnreadableProofError):
-        check_bundle(content, notary.verifiers)
+        check_bundle(content, checkpointer.verifiers)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +246,9 @@ def test_what_is_no_bundle_is_said_so(content, notary):
     [{"inclusion": [1]}, {"inclusion": ["!"]}, {"openings": []}, {"openings": {"a": 1}},
      {"checkpoint": "x"}, {"index": True}, {"timestamp": 7}],
 )  # fmt: skip
-def test_a_malformed_part_is_said_so(bundle, notary, change):
+def test_a_malformed_part_is_said_so(bundle, checkpointer, change):
     with pytest.raises(UnreadableProofError):
-        check_bundle(as_bytes(_with(bundle, **change)), notary.verifiers)
+        check_bundle(as_bytes(_with(bundle, **change)), checkpointer.verifiers)
 
 
 @pytest.mark.parametrize("text", ["", "# only a remark\n", "not a key\n"])
@@ -270,12 +272,12 @@ def test_checking_needs_neither_database_nor_numerics():
 
 
 def test_after_a_rotation_old_and_new_key_both_vouch_for_the_handover(small, tmp_path):
-    old = notary_of(small, tmp_path)
+    old = checkpointer_of(small, tmp_path)
     first = old.checkpoint()
     (tmp_path / "keys" / "ledger-0002.key").write_text(
         SignerKey.create(old.signer.name).to_text() + "\n"
     )
-    new = notary_of(small, tmp_path)
+    new = checkpointer_of(small, tmp_path)
     assert new.signer != old.signer
     handover = new.checkpoint(old.signer)
     for keys in (old.verifiers, [new.signer.verifier()]):

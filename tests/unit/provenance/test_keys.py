@@ -120,19 +120,19 @@ def test_outputs_of_every_epoch_are_recognised_after_a_rotation(tmp_path):
 
 def test_after_a_ledger_rotation_the_studio_signs_with_the_new_key(tmp_path):
     with make_studio(tmp_path) as studio:
-        old = studio.notary().signer
+        old = studio.checkpointer().signer
         as_owner(studio).operation.rotate_key("ledger")
     with make_studio(tmp_path) as studio:
-        new = studio.notary().signer
+        new = studio.checkpointer().signer
         assert new != old
-        assert old.verifier() in studio.notary().verifiers
-        assert studio.notary().check().checkpoint.size == 1
+        assert old.verifier() in studio.checkpointer().verifiers
+        assert studio.checkpointer().check().checkpoint.size == 1
 
 
 def test_a_studio_whose_ledger_was_set_back_does_not_open_it(tmp_path):
     with make_studio(tmp_path) as studio:
         studio.ledger().append("refusal", {})
-        studio.notary().checkpoint()
+        studio.checkpointer().checkpoint()
     for path in (tmp_path / "home").glob("ledger.db*"):
         path.unlink()
     with make_studio(tmp_path) as studio, pytest.raises((ProofError, LedgerError)):
@@ -232,7 +232,7 @@ def test_a_running_studio_follows_a_rotation(tmp_path):
         first = as_owner(running).generation.create(
             as_owner(running).generation.request(["genre/jazz"], duration_s=6)
         )
-        running.notary().checkpoint()
+        running.checkpointer().checkpoint()
         with make_studio(tmp_path, generator=PlainGenerator()) as other:
             assert as_owner(other).operation.rotate_key("ledger") == 2
             assert as_owner(other).operation.rotate_key("seal") == 2
@@ -240,25 +240,27 @@ def test_a_running_studio_follows_a_rotation(tmp_path):
                 as_owner(other).generation.request(["genre/jazz"], duration_s=6)
             )
         proof = json.dumps(as_owner(running).outputs.proof(first.output_id)).encode()
-        assert check_bundle(proof, running.notary().verifiers).index == first.entry_index
+        assert check_bundle(proof, running.checkpointer().verifiers).index == first.entry_index
         assert as_owner(running).outputs.receipt(first.output_id)
         assert as_owner(running).verification.verify(elsewhere.path).seal_id == elsewhere.seal_id
         after = as_owner(running).generation.create(
             as_owner(running).generation.request(["genre/jazz"], duration_s=6)
         )
         assert after.seal["epoch"] == 2
-        signed = running.notary().checkpoint()
-        assert Checkpoint.open(signed.note, running.notary().verifiers[-1]) == signed.checkpoint
+        signed = running.checkpointer().checkpoint()
+        assert (
+            Checkpoint.open(signed.note, running.checkpointer().verifiers[-1]) == signed.checkpoint
+        )
 
 
 def test_a_retired_key_signs_for_nothing_later(tmp_path):
     with make_studio(tmp_path) as studio:
-        old = studio.notary().signer
+        old = studio.checkpointer().signer
         studio.ledger().append("refusal", {})
         as_owner(studio).operation.rotate_key("ledger")
         studio.ledger().append("refusal", {})
         size = studio.ledger().size()
-        keys = read_keys(write_keys(studio.notary().verifiers))
+        keys = read_keys(write_keys(studio.checkpointer().verifiers))
         assert [key.last_size is None for key in keys] == [False, True]
         early = Checkpoint(old.name, 1, studio.ledger().head(1)).sign(old)
         assert Checkpoint.open(early, *keys).size == 1
@@ -267,7 +269,7 @@ def test_a_retired_key_signs_for_nothing_later(tmp_path):
             Checkpoint.open(late, *keys)
         assert Checkpoint.open(late, old.verifier()).size == size, "control: without a window"
         both = Checkpoint(old.name, size, studio.ledger().head(size)).sign(
-            old, studio.notary().signer
+            old, studio.checkpointer().signer
         )
         assert Checkpoint.open(both, *keys).size == size
 
@@ -283,7 +285,7 @@ def test_no_seal_is_reserved_with_a_retired_key(folder, ledger):
 
 def test_the_handover_is_kept_beside_the_checkpoints(tmp_path):
     with make_studio(tmp_path) as studio:
-        old = studio.notary().signer.verifier()
+        old = studio.checkpointer().signer.verifier()
         studio.ledger().append("refusal", {})
         as_owner(studio).operation.rotate_key("ledger")
         path = studio.paths.checkpoints / "handover-0002.txt"

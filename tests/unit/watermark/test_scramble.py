@@ -8,7 +8,7 @@ from watermark.coding.codebook import Codebook, CodebookEntry
 from watermark.coding.message import SealId, SealKey, messages, scramble_words
 from watermark.coding.scramble import Scramble, chance, descrambled, follow, places
 from watermark.detection.attribution import attribute
-from watermark.detection.readout import Reading
+from watermark.detection.readout import Readout
 from watermark.embedding.embed import embed
 from watermark.models.base import SealModel
 
@@ -156,7 +156,7 @@ def test_what_is_embedded_is_the_scrambled_message(monkeypatch):
 
 def reading_of(bits, *, cell_s=0.08, first_s=0.013):
     cells = len(bits)
-    return Reading(
+    return Readout(
         start_s=first_s + cell_s * np.arange(cells),
         pilot=np.full(cells, 5.0, np.float32),
         rivals=np.full((cells, 5), -5.0, np.float32),
@@ -238,9 +238,9 @@ def test_under_a_strangers_seal_on_another_grid_it_is_named_beside_the_path():
     reading = reading_of(noisy(written(STRANGER, IDS[0], 5), 0.5))
     beside = np.zeros((CELLS, 5, 16), np.float32)
     beside[:, 2] = noisy(written(KEY, IDS[7], 371), 1.0)
-    reading = Reading(
+    reading = Readout(
         **{
-            **{name: getattr(reading, name) for name in Reading.__slots__},
+            **{name: getattr(reading, name) for name in Readout.__slots__},
             "rival_bits": beside,
         }
     )

@@ -9,7 +9,7 @@ import pytest
 from studio.app.gateway import Gateway
 from studio.core.isolation import SENTENCES, warn_of_weakness
 from studio.web.api.app import create_api
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.queue import JobRunner
 from tests.support.studios import as_owner
 from tests.unit.pretend import PretendStudio
@@ -21,14 +21,14 @@ def studio(tmp_path: Path) -> PretendStudio:
 
 
 @pytest.fixture
-def claims() -> Claims:
-    return Claims()
+def download_tokens() -> DownloadTokens:
+    return DownloadTokens()
 
 
 @pytest.fixture
-def api(studio, claims):
+def api(studio, download_tokens):
     with JobRunner(running=1, waiting=3) as making, JobRunner(running=1, waiting=3) as checking:
-        yield create_api(Gateway(studio), claims, making=making, checking=checking)
+        yield create_api(Gateway(studio), download_tokens, making=making, checking=checking)
 
 
 @pytest.fixture
@@ -76,18 +76,23 @@ def test_a_record_tells_what_was_made_and_nothing_of_the_machine(client, studio)
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])
-def test_claimed_audio_is_the_released_file_byte_for_byte(client, studio, claims, format):
+def test_claimed_audio_is_the_released_file_byte_for_byte(client, studio, download_tokens, format):
     release = make(studio, format)
-    answer = client.get("/" + claims.audio_path(release.output_id))
+    answer = client.get("/" + download_tokens.audio_path(release.output_id))
     assert answer.status_code == 200
     assert answer.content == release.path.read_bytes()
     assert answer.headers["content-type"] == f"audio/{format}"
     assert answer.headers["cache-control"] == "private, no-store"
 
 
-def test_audio_needs_the_claim_on_this_very_output(client, studio, claims):
+def test_audio_needs_the_claim_on_this_very_output(client, studio, download_tokens):
     mine, other = make(studio), make(studio)
-    for query in ("", "?claim=", "?claim=" + "0" * 64, f"?claim={claims.claim(other.output_id)}"):
+    for query in (
+        "",
+        "?claim=",
+        "?claim=" + "0" * 64,
+        f"?claim={download_tokens.claim(other.output_id)}",
+    ):
         answer = client.get(f"/outputs/{mine.output_id}/audio{query}")
         assert answer.status_code == 404
         assert len(answer.content) < 200
@@ -95,7 +100,7 @@ def test_audio_needs_the_claim_on_this_very_output(client, studio, claims):
 
 def test_a_claim_of_another_process_opens_nothing(client, studio):
     release = make(studio)
-    assert client.get("/" + Claims().audio_path(release.output_id)).status_code == 404
+    assert client.get("/" + DownloadTokens().audio_path(release.output_id)).status_code == 404
 
 
 def test_without_a_claim_an_existing_output_looks_like_a_missing_one(client, studio):
@@ -112,7 +117,9 @@ def test_only_ids_of_outputs_are_answered(client, output_id):
     assert client.get(f"/outputs/{output_id}").status_code == 404
 
 
-def test_a_ledger_that_names_a_file_elsewhere_does_not_make_us_send_it(client, studio, claims):
+def test_a_ledger_that_names_a_file_elsewhere_does_not_make_us_send_it(
+    client, studio, download_tokens
+):
     from dataclasses import replace
 
     release = make(studio)
@@ -120,15 +127,15 @@ def test_a_ledger_that_names_a_file_elsewhere_does_not_make_us_send_it(client, s
     secret.write_bytes(b"secret")
     for path in (secret, studio.paths.outputs / ".." / "keys" / "site.key"):
         studio.made[release.output_id] = replace(release, path=path)
-        answer = client.get("/" + claims.audio_path(release.output_id))
+        answer = client.get("/" + download_tokens.audio_path(release.output_id))
         assert answer.status_code == 410
         assert b"secret" not in answer.content
 
 
-def test_a_removed_output_keeps_its_record(client, studio, claims):
+def test_a_removed_output_keeps_its_record(client, studio, download_tokens):
     release = make(studio)
     release.path.unlink()
-    assert client.get("/" + claims.audio_path(release.output_id)).status_code == 410
+    assert client.get("/" + download_tokens.audio_path(release.output_id)).status_code == 410
     assert client.get(f"/outputs/{release.output_id}").status_code == 200
 
 

@@ -37,12 +37,12 @@ def tab(studio, making):
     """A Create tab with its components, outside any server."""
     import gradio as gr
 
-    from studio.web.http.download_tokens import Claims
+    from studio.web.http.download_tokens import DownloadTokens
     from studio.web.ui.create.tab import CreateTab
 
     async def build():  # Gradio leaves an event loop open for what it builds outside a running one
         with gr.Blocks(analytics_enabled=False) as blocks:
-            tab = CreateTab(Gateway(studio), Claims(), making)
+            tab = CreateTab(Gateway(studio), DownloadTokens(), making)
         tab.blocks = blocks
         return tab
 

@@ -12,7 +12,7 @@ from studio.accounts.permissions import Role
 from studio.app.gateway import Gateway
 from studio.core.errors import NameRefusedError
 from studio.web.middleware import rate_limit
-from studio.web.middleware.rate_limit import Buckets
+from studio.web.middleware.rate_limit import RateLimiter
 from studio.web.server import create_app
 from tests.robustness.page_walk import events, handlers
 from tests.support.accounts import NAMES, PASSWORD, add_one_of_each, with_cheap_passwords
@@ -172,7 +172,7 @@ def test_titles_in_the_scripts_people_write_are_accepted(studio, title):
 
 @pytest.mark.filterwarnings("ignore")  # Gradio prints a traceback where a warning is an error
 def test_malformed_events_of_the_page_do_not_fill_the_log(studio, caplog, capfd, monkeypatch):
-    monkeypatch.setattr(rate_limit, "_TRACEBACKS", Buckets(per_minute=3))
+    monkeypatch.setattr(rate_limit, "_TRACEBACKS", RateLimiter(per_minute=3))
     fields = {"name": NAMES[Role.ADMINISTRATOR], "password": PASSWORD}
     junk, count, failed = "junk" * 500, 0, 0
     with served(studio) as url, httpx.Client(base_url=url, timeout=30) as client:

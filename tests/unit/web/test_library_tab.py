@@ -9,7 +9,7 @@ import pytest
 
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Role
 from studio.app.gateway import Gateway
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.making import Making
 from studio.web.jobs.queue import JobRunner
 from tests.support.studios import as_owner
@@ -34,7 +34,7 @@ def tab(studio, tmp_path):
         async def build():
             with gr.Blocks(analytics_enabled=False):
                 gateway = Gateway(studio)
-                return LibraryTab(gateway, TakesDesk(gateway, Claims(), making))
+                return LibraryTab(gateway, TakesDesk(gateway, DownloadTokens(), making))
 
         yield asyncio.run(build())
 

@@ -13,7 +13,7 @@ from studio.app.gateway import Gateway
 from studio.app.operation import readiness
 from studio.core.errors import ConsentRefusedError, LedgerError
 from studio.web.api.app import create_api
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.queue import JobRunner
 from studio.web.metrics import Metrics
 from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
@@ -33,7 +33,7 @@ def client(studio):
     from starlette.testclient import TestClient
 
     with JobRunner(running=1, waiting=2) as making, JobRunner(running=1, waiting=2) as checking:
-        api = create_api(Gateway(studio), Claims(), making=making, checking=checking)
+        api = create_api(Gateway(studio), DownloadTokens(), making=making, checking=checking)
         yield TestClient(api, base_url="http://127.0.0.1:7860", client=("127.0.0.1", 50000))
 
 
@@ -92,7 +92,7 @@ class TestLog:
         with JobRunner(running=1, waiting=1) as making, JobRunner(running=1, waiting=1) as other:
             from starlette.testclient import TestClient
 
-            api = create_api(Gateway(studio), Claims(), making=making, checking=other)
+            api = create_api(Gateway(studio), DownloadTokens(), making=making, checking=other)
             proxied = TestClient(api, base_url="http://127.0.0.1", client=("127.0.0.1", 1))
             assert proxied.get("/healthz", headers=given).headers["X-Request-ID"] == (
                 "from-the-proxy"

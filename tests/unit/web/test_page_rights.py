@@ -16,7 +16,7 @@ from studio.app.gateway import Gateway
 from studio.app.use_cases.generation import Generation
 from studio.core.errors import AccessDeniedError, ConfigError
 from studio.web.api.app import create_api
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.http.uploads import Budget, Uploads
 from studio.web.jobs.examinations import Examinations
 from studio.web.jobs.making import Making
@@ -48,7 +48,7 @@ def client(studio, actors):
     from starlette.testclient import TestClient
 
     with JobRunner(running=1, waiting=1) as runner:
-        api = create_api(Gateway(studio), Claims(), making=runner, checking=runner)
+        api = create_api(Gateway(studio), DownloadTokens(), making=runner, checking=runner)
         api.include_router(login_routes(Gateway(studio)))
         yield TestClient(api, base_url=ORIGIN, follow_redirects=False)
 
@@ -157,7 +157,7 @@ def test_without_accounts_there_is_nothing_to_sign_in_to(tmp_path):
 
     studio = with_cheap_passwords(PretendStudio(tmp_path / "open"))
     with JobRunner(running=1, waiting=1) as runner:
-        api = create_api(Gateway(studio), Claims(), making=runner, checking=runner)
+        api = create_api(Gateway(studio), DownloadTokens(), making=runner, checking=runner)
         api.include_router(login_routes(Gateway(studio)))
         client = TestClient(api, base_url="http://localhost", follow_redirects=False)
         assert client.get("/login").status_code == 303
@@ -203,7 +203,7 @@ def create(studio):
 
     with JobRunner(running=1, waiting=3) as runner:
         making = Making(runner, studio.paths.home / "page-jobs.json")
-        yield in_blocks(lambda: CreateTab(Gateway(studio), Claims(), making))
+        yield in_blocks(lambda: CreateTab(Gateway(studio), DownloadTokens(), making))
 
 
 @pytest.fixture
@@ -398,7 +398,9 @@ def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
         examinations = Examinations(runner, runner, uploads)
 
         async def build():
-            return build_page(Gateway(studio), Claims(), making=runner, examinations=examinations)
+            return build_page(
+                Gateway(studio), DownloadTokens(), making=runner, examinations=examinations
+            )
 
         page = asyncio.run(build())
     greet = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "greet")

@@ -11,7 +11,7 @@ import pytest
 
 from studio.app.gateway import Gateway
 from studio.web.api.app import create_api
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.queue import JobRunner, TooManyRequestsError
 from studio.web.public.limits import SimilarQuestions, network_of
 from studio.web.public.line import FullLineError, Line
@@ -68,7 +68,9 @@ def clients(studio):
             if api is None:
                 if settings.pop("on", True):
                     configured(studio, **settings)
-                api = create_api(Gateway(studio), Claims(), making=making, checking=checking)
+                api = create_api(
+                    Gateway(studio), DownloadTokens(), making=making, checking=checking
+                )
                 runners.append(public_line(Gateway(studio)))
                 api.include_router(public_routes(Gateway(studio), runners[-1]))
             made = TestClient(api, base_url=HOST, client=(address, 5000), follow_redirects=False)

@@ -9,7 +9,7 @@ from openapi_spec_validator import validate
 
 from studio.app.gateway import Gateway
 from studio.web.api.app import create_api
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.queue import JobRunner
 from tests.support.studios import PlainGenerator, as_owner, events, make_studio
 
@@ -26,7 +26,7 @@ def client(studio):
     from starlette.testclient import TestClient
 
     with JobRunner(running=1, waiting=2) as making, JobRunner(running=1, waiting=2) as checking:
-        api = create_api(Gateway(studio), Claims(), making=making, checking=checking)
+        api = create_api(Gateway(studio), DownloadTokens(), making=making, checking=checking)
         yield TestClient(api, base_url="http://127.0.0.1:7860", client=("127.0.0.1", 50000))
 
 

@@ -16,7 +16,7 @@ from studio.app.session import Session
 from studio.core.errors import ModelError
 from studio.verification.report import Verdict, VerifyReport
 from studio.web.api.app import create_api
-from studio.web.http.download_tokens import Claims
+from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.queue import JobRunner
 from studio.web.middleware.auth import SECURE_COOKIE
 from studio.web.middleware.proxy_headers import TrustedProxies
@@ -91,7 +91,7 @@ def studio(tmp_path: Path) -> PretendStudio:
 def api(studio):
     limits = {"waiting": 9, "per_account": studio.config.accounts.jobs_at_a_time}
     with JobRunner(running=1, **limits) as making, JobRunner(running=1, **limits) as checking:
-        yield create_api(Gateway(studio), Claims(), making=making, checking=checking)
+        yield create_api(Gateway(studio), DownloadTokens(), making=making, checking=checking)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_stems_are_one_archive_for_their_owner(client, tokens):
 
 def test_the_pages_own_routes_ask_for_the_owner_too(client, studio, tokens):
     mine = made_by(client, tokens)
-    claim = Claims().audio_path(mine)
+    claim = DownloadTokens().audio_path(mine)
     assert client.get(f"/{claim}").status_code == 401
     for role, status in ((A, 200), (ROOT, 200), (V, 403), (R, 403)):
         assert client.get(f"/{claim}", headers=tokens[role]).status_code == status
@@ -417,7 +417,8 @@ def test_requests_are_bounded_by_account(studio, tokens):
     studio.config = studio.config.model_copy(update={"accounts": few})
     with JobRunner(running=1, waiting=0) as runner:
         client = TestClient(
-            create_api(Gateway(studio), Claims(), making=runner, checking=runner), base_url=HOST
+            create_api(Gateway(studio), DownloadTokens(), making=runner, checking=runner),
+            base_url=HOST,
         )
         answers = [send(client, "GET", "/me", headers=tokens[V]) for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from studio.provenance.ledger.log import Entry, Ledger
 
 __all__ = [
-    "Notary",
+    "Checkpointer",
     "SignedCheckpoint",
     "check_against",
     "outside_folder",
@@ -124,7 +124,7 @@ def set_aside(folder: Path, size: int) -> int:
     return len(later)
 
 
-class Notary:
+class Checkpointer:
     """Signs checkpoints of one ledger and keeps them. Safe to use from several threads."""
 
     def __init__(

@@ -13,7 +13,7 @@ from studio.web.api.bodies import Extension, JobState, Variation
 from studio.web.api.lookup import of_output
 from studio.web.api.strict_route import StrictRoute
 from studio.web.jobs.queue import Report
-from studio.web.jobs.store import JobBook, Making
+from studio.web.jobs.store import JobStore, Making
 from studio.web.middleware.auth import account_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _OF_THE_SCORE = {"keep", "redo", "new", "lead"}
 
 
 def derivation_routes(
-    caller: Callable[..., Actor], session_of: Callable[..., Session], book: JobBook
+    caller: Callable[..., Actor], session_of: Callable[..., Session], book: JobStore
 ) -> APIRouter:
     """The routes; ``caller`` and ``session_of`` are the dependencies of the whole layer."""
     router = APIRouter(route_class=StrictRoute)

@@ -15,7 +15,7 @@ from studio.core.errors import NotYoursError, OutputGoneError
 from studio.generation.preview import Listener
 from studio.generation.takes import MOST_TAKES
 from studio.web.api.strict_route import StrictRoute
-from studio.web.jobs.store import BookedJob, JobBook
+from studio.web.jobs.store import JobStore, StoredJob
 
 __all__ = ["preview_routes", "wav_header"]
 
@@ -23,7 +23,7 @@ _LOOK_S = 0.1
 _OVER = "this request has ended, and its preview with it; an output that was released is there"
 
 
-def preview_routes(caller: Callable[..., Actor], book: JobBook) -> APIRouter:
+def preview_routes(caller: Callable[..., Actor], book: JobStore) -> APIRouter:
     """The route; ``caller`` is the dependency of the whole layer."""
     router = APIRouter(route_class=StrictRoute)
     Who = Annotated[Actor, Depends(caller)]
@@ -59,7 +59,7 @@ def preview_routes(caller: Callable[..., Actor], book: JobBook) -> APIRouter:
     return router
 
 
-async def _sound(header: bytes, listener: Listener, booked: BookedJob) -> AsyncIterator[bytes]:
+async def _sound(header: bytes, listener: Listener, booked: StoredJob) -> AsyncIterator[bytes]:
     yield header
     while True:
         if part := listener.read():

@@ -22,7 +22,7 @@ from studio.web.ui.templating import draw
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.app.outputs.library import Listed
-    from studio.web.http.download_tokens import Claims
+    from studio.web.http.download_tokens import DownloadTokens
     from studio.web.jobs.making import Making
 
 __all__ = ["TakesDesk"]
@@ -42,9 +42,9 @@ def _script_value(name: str) -> gr.HTML:
 class TakesDesk:
     """Builds the list inside the current ``gr.Blocks`` and says what it shows."""
 
-    def __init__(self, gateway: Gateway, claims: Claims, making: Making) -> None:
+    def __init__(self, gateway: Gateway, download_tokens: DownloadTokens, making: Making) -> None:
         self._gateway = gateway
-        self._claims = claims
+        self._claims = download_tokens
         self._making = making
         self.board = gr.HTML(
             value={"jobs": []},

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from studio.app.session import Session
     from studio.generation.derived.derivation import Wish
     from studio.provenance.release import GenerationRequest, Release
-    from studio.web.http.download_tokens import Claims
+    from studio.web.http.download_tokens import DownloadTokens
 
 __all__ = ["CreateTab"]
 
@@ -44,7 +44,7 @@ __all__ = ["CreateTab"]
 class CreateTab(ScopeEvents):
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, gateway: Gateway, claims: Claims, making: Making) -> None:
+    def __init__(self, gateway: Gateway, download_tokens: DownloadTokens, making: Making) -> None:
         super().__init__(gateway, making)
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=7, min_width=320):
@@ -56,7 +56,7 @@ class CreateTab(ScopeEvents):
             with gr.Column(scale=5, min_width=320):
                 self.build_answer()
                 self.notice = gr.HTML()
-                self.desk = TakesDesk(gateway, claims, making)
+                self.desk = TakesDesk(gateway, download_tokens, making)
                 self.build_further()
         self.build_bar()
         self._connect()
