@@ -1,4 +1,4 @@
-"""The studio: music on consented style tags, sealed, recorded, and recognised again.
+"""Generate music from consented style tags; watermark, record and verify it.
 
 :func:`open_studio` gives a :class:`Session`, whose use cases stand by subject:
 ``session.generation.create``, ``session.verification.verify``. The way a request takes is

@@ -1,4 +1,4 @@
-"""Seal music with a keyed watermark, and find out later which output it was.
+"""Watermark music with a key, and find out later which output it was.
 
 The seal carries a message that changes every second; which messages follow each other is derived
 from a secret key and the seal's id, so a detector that holds the registry as codebook can name the

@@ -1,4 +1,4 @@
-"""Every error the watermark package raises on purpose, each with a text that says what to do.
+"""Errors the watermark package raises, each with a text that says what to do.
 
 ::
 

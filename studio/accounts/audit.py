@@ -1,4 +1,4 @@
-"""Accounts and owners of outputs, held against the ledger.
+"""Check accounts and owners of outputs against the ledger.
 
 The tables of accounts can be changed by their nature. What may be in them follows from the entries
 of the kind ``account``: role, whether it is disabled or deleted, and commitments to name and

@@ -1,4 +1,4 @@
-"""Failed logins are slowed down, per account and per address, and a restart does not forget them.
+"""Delay failed logins, per account and address; stored, so a restart keeps it.
 
 After a few free attempts each further failure doubles the time until the next attempt is looked at.
 An attempt is charged *before* the password is checked and paid back when it was right, so that many

@@ -1,4 +1,4 @@
-"""On whose behalf this code runs, and from which address: known to whoever records an event.
+"""The account and address on whose behalf the current code runs.
 
 The HTTP layer and the command line say so once, at their edge; nothing in between passes it on. It
 holds for the thread or task that said it and for what they start.

@@ -1,4 +1,4 @@
-"""Passwords: what is accepted, and how they are kept (argon2id, RFC 9106's second recommendation).
+"""Password rules and hashing (argon2id, RFC 9106's second recommendation).
 
 Length is what counts (NIST SP 800-63B): twelve characters at the least, any characters, no rules of
 composition; refused are the few that are guessed first.

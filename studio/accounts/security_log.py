@@ -1,4 +1,4 @@
-"""The security log: who did what, when, from where; for administrators.
+"""The security log: who did what, when and from where; for administrators.
 
 Two chains of events. ``change`` mirrors the ledger's entries about accounts, consent, keys and
 erasures, in the same transaction. ``access`` holds sign-ins, denials and downloads. In each chain

@@ -1,4 +1,4 @@
-"""The accounts themselves: add, list, change, sign in, and whose an output is.
+"""Accounts: add, list, change, sign in, and own outputs.
 
 Every change is an entry of the ledger in the same transaction. The entry names the account by its
 random id; the name stands in the database alone.
@@ -193,7 +193,7 @@ class Accounts:
         )
 
     def delete(self, name: str, *, by: str | None) -> int:
-        """Delete a disabled account for good: how many typed texts were erased with it.
+        """Delete a disabled account permanently; return how many typed texts were erased.
 
         Name, password, sessions, the addresses it came from, and the titles and notes that were
         typed for its outputs are erased. Its random id stays, so that its outputs, their owner and

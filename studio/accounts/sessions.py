@@ -1,4 +1,4 @@
-"""Who is signed in: random tokens, kept as hashes, with an end that comes by itself.
+"""Sessions: random tokens, stored as hashes, that expire.
 
 A ``page`` session lives in the browser's cookie and ends after some hours, or when nobody used it
 for a while; a ``token`` session serves the REST layer and the command line and lives for days. The

@@ -1,4 +1,4 @@
-"""The parts of one studio, each made when it is first needed, once.
+"""The parts of one studio, each built once, when first needed.
 
 :func:`open_container` reads the configuration and nothing else. The container builds; what a
 person may do with the parts are the use cases of a :class:`studio.app.session.Session`. It may be
@@ -87,7 +87,7 @@ class Container:
         )
 
     def name_screen(self) -> NameScreen:
-        """What looks for artists' names in typed texts, over the lists as they are now."""
+        """The name screen, over the lists as they are now."""
         return self._screen.screen()
 
     # -- models -------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Container:
             return self._trusted_ledger.ledger
 
     def trusted_ledger(self) -> TrustedLedger:
-        """The ledger with its keys, once it was seen that it may be gone on with."""
+        """The ledger with its keys, verified before anything is appended."""
         with self._lock:
             return self._trusted_ledger
 
@@ -270,7 +270,7 @@ class Container:
 
     @cached_property
     def _log(self) -> Ledger:
-        """The ledger before anybody looked whether it may be gone on with; only to be read."""
+        """The ledger before it is verified; for reading only."""
         from studio.provenance.ledger.log import Ledger
 
         log = Ledger(self._database, self.paths.outputs)

@@ -1,4 +1,4 @@
-"""The studio before it is known who calls: settings, sign-in, readiness, and then sessions."""
+"""What a server or command holds before sign-in: settings, readiness, sessions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Gateway:
         return container_of(self).paths
 
     def session(self, actor: Actor) -> Session:
-        """The studio as ``actor`` may use it. Whoever calls has made sure who that is."""
+        """The studio as ``actor`` may use it. The caller has authenticated the actor."""
         return Session(container_of(self), actor)
 
     # -- who calls ------------------------------------------------------------------------------

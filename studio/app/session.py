@@ -1,4 +1,4 @@
-"""The studio as one account may use it: what page, REST layer and command line hold.
+"""The studio as one account may use it; page, REST and command line hold it.
 
 >>> from studio.app.container import open_container
 >>> from studio.accounts.permissions import LOCAL_OWNER

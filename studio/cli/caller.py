@@ -1,4 +1,4 @@
-"""Who types the command: the account of ``studio login``, or the owner where there are none.
+"""The account of ``studio login``, or the owner where there are no accounts.
 
 A command opens the studio with :func:`open_as_caller` and holds that account's session. The token
 lies in ``$XDG_CONFIG_HOME/consented-music-studio/tokens.json``, readable by its owner only, one for

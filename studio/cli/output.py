@@ -1,4 +1,4 @@
-"""What several ``studio`` command groups share: exit codes, the ``--json`` option, one line out."""
+"""What commands share: exit codes, the ``--json`` option, writing files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Consent: rights holders, their grants and revocations, and the policy that decides by them.
+"""Consent: rights holders, grants, revocations, and the policy.
 
 The file formats and the rules are written down in ``docs/consent.md``.
 """

@@ -1,4 +1,4 @@
-"""The one door to a generation model: it opens for a decision that allows exactly what is asked.
+"""The only way to a generation model: a decision that permits the request.
 
 Nothing else in the studio calls a model's ``generate`` or ``perform``
 (``tests/unit/consent/test_enforcement.py`` reads every module to see that), and the door believes

@@ -1,4 +1,4 @@
-"""Which grant answers for a tag, found without looking at every grant that names it.
+"""Find the grant that permits a tag without reading every grant.
 
 A decision wants, of all grants naming a tag, the one with the fewest unmet conditions; among equals
 the older one, then the one whose id comes first. Conditions on the *scope* (use, territory, model,

@@ -1,4 +1,4 @@
-"""The consent policy: may music be made with these tags, for this use, there, by that model, now?
+"""The consent policy: do grants permit these tags, use, territory and model now?
 
 Default deny. :meth:`ConsentPolicy.decide` is pure (no clock, no file, no network), total (every
 input has an answer) and explained (per tag the grant that covers it, or the reason none does). It

@@ -1,4 +1,4 @@
-"""The registry of consent: who the rights holders are, what they granted, what they took back.
+"""The consent registry: rights holders, their grants and revocations.
 
 It is an immutable picture of one moment; adding a revocation gives another registry. The studio
 reads it from its database (:mod:`studio.consent.storage.repository`), where only signed documents

@@ -1,4 +1,4 @@
-"""What consent is made of: rights holders, grants, revocations, and the answer to a request.
+"""Types of consent: rights holders, grants, revocations, decisions.
 
 A :class:`Grant` is one rights holder's permission with its scope (tags, uses, territories, models),
 its term, and what happens to earlier outputs when it is taken back. All instants are UTC; a term is
@@ -154,7 +154,7 @@ class Record(BaseModel):
 
 
 class RightsHolder(Record):
-    """Somebody who can permit. A `demonstration` holder only shows how refusals look."""
+    """A rights holder. A `demonstration` holder only shows how refusals look."""
 
     id: Id
     name: Annotated[Text, Field(min_length=1)]
@@ -209,7 +209,7 @@ class Grant(GrantTerms):
 
 
 class Revocation(Record):
-    """A grant taken back from an instant on, for good."""
+    """A grant revoked permanently from an instant on."""
 
     grant: Id
     at: Instant

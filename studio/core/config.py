@@ -1,4 +1,4 @@
-"""The studio's settings: environment, ``configs/studio.yaml``, defaults; frozen, checked models.
+"""Settings: environment, ``configs/studio.yaml``, defaults; frozen and checked.
 
 A setting comes from ``$STUDIO_SECTION__FIELD`` (``STUDIO_SERVER__PORT=8080``), else from the file,
 else from the default here. So a field that is new never breaks a site's own file; one that no
@@ -59,7 +59,7 @@ __all__ = [
 OutputFormat = Literal["wav", "flac", "mp3", "m4a"]
 
 FORMATS: tuple[OutputFormat, ...] = ("wav", "flac", "mp3", "m4a")
-"""Formats a sealed output can be handed out in."""
+"""Formats in which an output can be released."""
 
 
 class _Frozen(BaseModel):
@@ -102,7 +102,7 @@ class SealConfig(_Frozen):
 
 
 class VerifyConfig(_Frozen):
-    """Operating points of the desk."""
+    """Operating points of verification."""
 
     max_speed_change: float = Field(default=0.06, ge=0, le=0.1)
     """Speeds up to so far from 1 are searched and undone where the content does not match."""
@@ -164,7 +164,7 @@ class ServerConfig(_Frozen):
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=1, le=65535)
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose X-Forwarded-For, -Proto and -Host are believed; of no other."""
+    """Addresses or networks whose X-Forwarded-For, -Proto and -Host are trusted; of no other."""
     mcp: bool = False
     """Serve the tools for assistants (Model Context Protocol) at ``/mcp``."""
     public_url: str | None = None
@@ -223,7 +223,7 @@ class PublicDetectorConfig(_Frozen):
     enabled: bool = False
     """Serve ``/detect`` and ``POST /api/public/detect``."""
     provider: str | None = Field(default=None, max_length=120)
-    """Name of whoever runs this studio, as the public is told it."""
+    """Name of the operator of this studio, shown to the public."""
     contact: str | None = Field(default=None, pattern=r"^(https?://|mailto:)\S+$", max_length=300)
     """Where people complain about an answer: an https or mailto address."""
     max_bytes: int = Field(default=125_829_120, gt=0)

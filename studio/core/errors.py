@@ -1,4 +1,4 @@
-"""Every error the studio raises on purpose, each with a text that says what to do.
+"""Errors the studio raises on purpose, each with a text that says what to do.
 
 ::
 
@@ -141,7 +141,7 @@ class QuotaExceededError(RequestRefusedError):
 
 
 class ParentRefusedError(RequestRefusedError):
-    """What shall be varied or extended is not this studio's, is withdrawn, or cannot be used."""
+    """This output cannot be varied or extended: unknown, withdrawn or unusable."""
 
 
 class OutputWithdrawnError(ConsentRefusedError):
@@ -149,7 +149,7 @@ class OutputWithdrawnError(ConsentRefusedError):
 
 
 class ConsentFileError(StudioError):
-    """A file of signed consent cannot be read, or is not believed; says how to get it right."""
+    """A file of signed consent cannot be read or is refused; says how to mend it."""
 
 
 class DecodingRefusedError(StudioError):

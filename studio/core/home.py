@@ -1,4 +1,4 @@
-"""The studio's home as a folder: its rights, its lock, and whether it is whole.
+"""The studio's home folder: permissions, lock and completeness.
 
 A home is its owner's alone: it holds keys, password hashes and audio. :func:`make_private` makes
 its folders so, and mends one that an earlier version or a person left open to other users.

@@ -1,4 +1,4 @@
-"""How well this server is protected from the files it decodes, in words for its operator.
+"""How well this server is protected from the files it decodes, in words.
 
 Files from outside are decoded in a child process behind a system-call filter
 (:mod:`watermark.audio.sandbox`). Two settings weaken that, and some systems refuse the filter.

@@ -1,4 +1,4 @@
-"""Where things lie: the studio's home (state) and its configuration folder (what a person edits).
+"""Paths: the studio's home (state) and its configuration folder.
 
 Nothing is read from the environment at import; :func:`resolve_paths` does it when asked.
 
@@ -42,7 +42,7 @@ class StudioPaths:
 
     @property
     def outputs(self) -> Path:
-        """Released files: only what is in here has been handed out."""
+        """Released files: only files in here have been released."""
         return self.home / "outputs"
 
     @property

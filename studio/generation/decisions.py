@@ -1,4 +1,4 @@
-"""Asks consent, and puts every refusal into the ledger: at the beginning and again at release.
+"""Ask the consent policy, at the start and at release; record every refusal.
 
 A decision can change while music is made. What is released was decided just before, on the same
 grants that the signed file names.

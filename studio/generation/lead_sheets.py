@@ -1,4 +1,4 @@
-"""Lead sheets for people: a sheet that is being written, checked, and the chart of an output.
+"""Lead sheets for people: check a text, and chart an output.
 
 A :class:`Chart` says what is played when, bar by bar, for a page that follows the sound. A
 :class:`SheetAnswer` says what a sheet fixes, or where it is wrong: line, section and bar.

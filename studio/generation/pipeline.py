@@ -1,4 +1,4 @@
-"""The one way from tags to a file: consent first, a readable seal in it, a ledger entry behind it.
+"""From tags to a released file: consent, generation, watermark, ledger.
 
 ``consent → reserve → generate → seal → encode → tag → sign → read back → release``
 

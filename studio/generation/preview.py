@@ -1,4 +1,4 @@
-"""What can be heard of an output while it is made: sealed from its first sample, and never a file.
+"""A preview of an output being generated: watermarked, never a file.
 
 The pipeline feeds a preview after consent is decided and the seal id reserved; windows of music are
 sealed as they come, in a thread of the preview's own. Its sound is in memory alone. When the

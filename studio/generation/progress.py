@@ -1,4 +1,4 @@
-"""How far a request is, and whether it shall stop.
+"""The progress of a request, and its cancellation.
 
 >>> seen = []
 >>> run = Run(seen.append, threading.Event())

@@ -1,4 +1,4 @@
-"""Several takes of one request: each with its own seed, seal and record, their music made together.
+"""Several takes of one request, generated together, each with its own record.
 
 A take is what the pipeline makes of the same request with the take's seed: its music is the same
 alone and beside the others, for a model draws pieces that are asked for at the same time together
@@ -131,7 +131,7 @@ class _Said:
             self._changed.notify_all()
 
     def next(self) -> Progress | None:
-        """Wait for news; the progress of the take that is furthest behind, and of all on average.
+        """Wait for a change; progress of the slowest take, and the average of all.
 
         None where not every take has begun.
         """

@@ -1,4 +1,4 @@
-"""Title and credits inside the file, written without touching the audio.
+"""Write title and credits into a file without touching the audio.
 
 * WAV: a ``LIST``/``INFO`` chunk (INAM, IART, ICMT) after the audio.
 * FLAC: a VORBIS_COMMENT block (RFC 9639, section 8.6) in place of the encoder's own.

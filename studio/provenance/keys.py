@@ -1,4 +1,4 @@
-"""The site's secret keys: one seal key per epoch, and the keys that sign the ledger's checkpoints.
+"""The site's secret keys: watermark keys by epoch, and checkpoint keys.
 
 Key files lie in ``keys/``, are readable by the owner only and are never overwritten:
 ``epoch-0001.key`` (:class:`watermark.coding.message.SealKey`) and ``ledger-0001.key``

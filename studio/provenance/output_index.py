@@ -1,4 +1,4 @@
-"""What the desk searches in: the codebook of all released seals and the index of fingerprints.
+"""Search index of outputs: the codebook of watermarks, and fingerprints.
 
 An output is a key of the index, and so is each of its recorded stems
 (:func:`~studio.provenance.renditions.part_key`).

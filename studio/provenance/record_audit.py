@@ -1,4 +1,4 @@
-"""What is kept beside the entries of the ledger, held against them.
+"""Check the tables beside the ledger against its entries.
 
 The ledger's own audit (:mod:`studio.provenance.ledger.audit`) recomputes entries, tree, outputs
 and openings. Here are the tables that refer to releases and keys: each row has to be what an entry

@@ -1,4 +1,4 @@
-"""What was asked for and what was handed out: the two records that everything else points to.
+"""The request and the release: two records that everything else refers to.
 
 >>> request = GenerationRequest(tags=("genre/jazz",), duration_s=10.0, use="experiment",
 ...                             model="house", format="wav")

@@ -1,4 +1,4 @@
-"""Files made of an output after its release: recorded, and found again.
+"""Records of files made from an output after its release.
 
 An output has one seal id; its stems carry it too, and its score names it. One ledger entry of the
 kind ``renditions`` says which files were handed out together (docs/ledger-format.md). Fingerprints
@@ -78,7 +78,7 @@ class RenditionStore:
         return self._ledger.append(KIND, body, also=write)
 
     def entry_of(self, output_id: str, sha256: str) -> int | None:
-        """The entry that records a file of an output; None where it was never handed out."""
+        """The entry that records a file of an output; None if it was never released."""
         query = select(rendition.c.entry_idx).where(
             rendition.c.output_id == output_id, rendition.c.sha256 == sha256
         )

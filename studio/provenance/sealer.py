@@ -1,4 +1,4 @@
-"""The seal as pipeline and desk use it: one pair of models, writing and reading.
+"""The watermark models of pipeline and verification: embed and detect.
 
 A thin seam over :mod:`watermark`: it turns the watermark package's errors into the studio's, and it
 is what a test replaces to show that an unsealed file is never released.

@@ -1,4 +1,4 @@
-"""What owners do with their outputs in the library: star, rename, discard.
+"""An owner's marks in the library: starred, renamed, discarded.
 
 Each change is a ledger entry ``shelf`` that names the output and what changed. A title that a
 person typed is committed to, as in a release, and can be erased::

@@ -1,6 +1,6 @@
-"""The ledger as a running studio holds it: its keys the recorded ones, its checkpoints kept.
+"""The ledger of a running studio: its keys and checkpoints verified at start.
 
-Opening refuses what must not be gone on with: a key that is lost or exchanged, and a ledger that
+Opening refuses what must not be continued: a key that is lost or exchanged, and a ledger that
 does not continue the newest checkpoint signed for it. ``studio ledger verify`` looks at such a
 ledger without any of this.
 """
@@ -38,7 +38,7 @@ class TrustedLedger:
 
 
 def open_trusted_ledger(ledger: Ledger, paths: StudioPaths, config: LedgerConfig) -> TrustedLedger:
-    """Open keys and ledger, held against record and checkpoints.
+    """Open keys and ledger, and verify them against records and checkpoints.
 
     Raises :class:`LedgerError` for a lost key and :class:`ProofError` for a ledger that was cut
     off, exchanged or rewritten.

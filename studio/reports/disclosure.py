@@ -1,4 +1,4 @@
-"""What a platform asks about a recording: which part of it AI made, and what people contributed.
+"""The AI disclosure that platforms ask for: what AI made, what people did.
 
 The shape follows DDEX's AI disclosures of September 2025 as distributors describe them: AI is
 declared per part of the recording (vocals, instrumentation, composition, lyrics, post-production),

@@ -1,4 +1,4 @@
-"""How the page says things: tag names, dates, durations, numbers, territories.
+"""Format tags, dates, durations, numbers and territories for people.
 
 >>> tag_name("genre/drum-and-bass"), tag_name("genre/lo-fi")
 ('drum and bass', 'lo-fi')

@@ -1,4 +1,4 @@
-"""HTML from Jinja2 templates: whatever a template is given is escaped unless it is markup already.
+"""HTML from Jinja2 templates, with autoescape.
 
 A template lies in the folder ``templates`` of its package; ``studio/reports/templates`` is found by
 all. A file of macros gives pieces of pages; a macro is called by :func:`piece`.

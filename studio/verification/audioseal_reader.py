@@ -1,4 +1,4 @@
-"""Meta's public AudioSeal pair (16 bits) as a reader of others' marks, where its weights are here.
+"""Detect Meta's public 16-bit AudioSeal watermark, where its weights are.
 
 In ``studio.yaml``::
 

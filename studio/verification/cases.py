@@ -1,4 +1,4 @@
-"""Cases: files that are examined for one question, with their verdicts and an examiner's notes.
+"""Cases: files examined for one question, with verdicts and notes.
 
 A case outlasts the page and the server: it is opened once, reopened at any time, and grows. What is
 in it is never changed. The files themselves are not kept; each examination names the SHA-256 of its
@@ -176,7 +176,7 @@ class CaseRepository:
             return [_case_of([row]) for row in connection.execute(query)]
 
     def delete(self, case_id: str) -> None:
-        """Delete a case for good; the ledger keeps the verdicts."""
+        """Delete a case permanently; the ledger keeps the verdicts."""
         with self._database.writing() as connection:
             connection.execute(delete(case_item).where(case_item.c.case_id == case_id))
 

@@ -1,4 +1,4 @@
-"""What seal and content say about each stretch of a recording, before any verdict.
+"""What watermark and fingerprint say about each stretch, before a verdict.
 
 The **seal** (:mod:`watermark.detection.detect`) says which registered sequence of messages a
 stretch carries; the **content** (:mod:`watermark.fingerprint.matching`) says which registered

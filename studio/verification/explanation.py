@@ -1,4 +1,4 @@
-"""The sentences of a verdict. They claim what the evidence bears, with its rates, and no more."""
+"""The sentences of a verdict: what the evidence supports, with error rates."""
 
 from __future__ import annotations
 

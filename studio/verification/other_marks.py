@@ -1,4 +1,4 @@
-"""Marks of others: readers of watermarks that are not this studio's, as evidence of their own.
+"""Watermarks of others, reported as separate evidence.
 
 A reader is named, brings its own calibration, and never touches the verdict: what it finds stands
 beside it, under its name. A reader is found by configuration, ``verify.other_readers``, as

@@ -1,4 +1,4 @@
-"""The parts of an examined file: what each stretch of it is, and arithmetic on stretches."""
+"""The parts of an examined file, and arithmetic on time ranges."""
 
 from __future__ import annotations
 

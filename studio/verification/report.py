@@ -1,4 +1,4 @@
-"""What the desk hands back: the verdicts, the report, and the words it is put in.
+"""The verdicts, and the report on an examined file.
 
 >>> Verdict("unsealed-copy").is_negative
 True
@@ -38,7 +38,7 @@ __all__ = [
 
 
 class Verdict(StrEnum):
-    """What the desk says; never "human-made", and never "AI-generated" from presence alone."""
+    """The verdict; never "human-made", and never "AI-generated" from presence alone."""
 
     SEALED = "sealed"
     EXCERPT = "excerpt"
@@ -146,7 +146,7 @@ class MatchedOutput:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """Everything the desk found. Fields that a verdict cannot have are None or empty."""
+    """Everything that was found. Fields a verdict cannot have are None or empty."""
 
     verdict: Verdict
     explanation: str  # plain words, several sentences
@@ -262,7 +262,7 @@ def consent_text(consent: tuple[ConsentThenNow, ...]) -> str:
     if OnRevocation.WITHDRAW in effects:
         return f"{text} By its terms this output was withdrawn."
     if OnRevocation.NO_NEW_DISTRIBUTION in effects:
-        return f"{text} By its terms this output is no longer handed out."
+        return f"{text} By its terms this output may no longer be downloaded."
     return text
 
 

@@ -1,4 +1,4 @@
-"""A suspect recording: decoded once and held if it is short, decoded again and again if it is not.
+"""A suspect recording: decoded once and kept if short, decoded again if long.
 
 Hours of audio are examined in the memory of minutes. The first pass makes the fingerprint and knows
 the duration; what is looked at more closely later is cut out in further passes, in the order in
@@ -287,7 +287,7 @@ def played(waveform: Waveform, speed: float) -> Waveform:
 
 
 def speed_spans(duration_s: float, offset_s: float | None) -> list[tuple[float, float]]:
-    """Where to look for a changed speed: where the seal was read, else spread over the file."""
+    """Where to search for a changed speed: where the seal was read, else all over."""
     length_s = min(duration_s, _SPEED_SPAN_S)
     if offset_s is not None:
         start_s = min(max(0.0, -offset_s), duration_s - length_s)

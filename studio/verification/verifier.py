@@ -1,4 +1,4 @@
-"""The verification desk: which verdict does a suspect file deserve, and why.
+"""Verification: from a suspect file to a verdict and its reasons.
 
 :mod:`studio.verification.evidence` combines two independent readings of every stretch, the seal
 and the content. Only both together make a file ours: a seal alone can be copied onto other audio,

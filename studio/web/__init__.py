@@ -1,1 +1,1 @@
-"""Everything served over HTTP: the page, the REST interface, and what guards them."""
+"""Everything served over HTTP: page, REST API, MCP, public detector."""

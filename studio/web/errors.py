@@ -1,4 +1,4 @@
-"""Which answer each of the studio's errors becomes: one table for every route of the REST layer."""
+"""The HTTP status and code of each error, for every route."""
 
 from __future__ import annotations
 

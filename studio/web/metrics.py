@@ -1,4 +1,4 @@
-"""Counts and times of a server, for Prometheus: what ``/metrics`` answers.
+"""Prometheus metrics of a server: ``/metrics``.
 
 Every server has its own registry, so that two in one process (in tests) do not add up. No label
 holds an id, a name or a path.

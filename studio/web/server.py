@@ -1,4 +1,4 @@
-"""The served studio: routes and page as one application, and the server that runs it.
+"""The server: routes and page as one application.
 
 ``studio serve`` calls :func:`serve`. It listens on this machine only unless told otherwise, and
 asks nothing of any other host: no fonts, no analytics.

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from studio.core.errors import ProofError, UnreadableProofError
 from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
-from studio.provenance.ledger.proof_bundle import BUNDLE_TYPE, check_bundle, read_keys
+from studio.provenance.ledger.checkpoints.public_keys import read_keys
+from studio.provenance.ledger.proof_bundle import BUNDLE_TYPE, check_bundle
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BUNDLE = (GOLDEN / "proof-v1.json").read_bytes()

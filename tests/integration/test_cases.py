@@ -12,7 +12,7 @@ import pytest
 from studio.app.gateway import Gateway
 from studio.app.session import open_studio
 from studio.core.errors import NotYoursError, ProofError, UnreadableProofError, UsageError
-from studio.provenance.ledger.proof_bundle import read_keys, write_keys
+from studio.provenance.ledger.checkpoints.public_keys import read_keys, write_keys
 from studio.reports.cases.archive import check_archive
 from studio.web.api.app import create_api
 from studio.web.cases.examining import CaseFiles

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from studio.core.errors import ProofError, StudioError, UsageError
-from studio.provenance.ledger.proof_bundle import check_bundle, read_keys
-from studio.reports.receipt import Consent, receipt_of
+from studio.provenance.ledger.checkpoints.public_keys import read_keys
+from studio.provenance.ledger.proof_bundle import check_bundle
+from studio.reports.receipt.content import Consent, receipt_of
 from studio.reports.receipt.html import render_html
 from studio.reports.receipt.pdf import render_pdf
 from tests.support.studios import PlainGenerator, as_owner, make_studio

@@ -1,4 +1,4 @@
-"""Which channel is which: names, WAVE masks, and what each format can say about them.
+"""Channel layouts: names, WAVE masks, and what each format can store.
 
 A layout is a tuple of channel names in the order of the samples, ``("FL", "FR", "FC", "LFE", "BL",
 "BR")`` for 5.1 in a WAV file. Names and their canonical order are those of WAVEFORMATEXTENSIBLE's

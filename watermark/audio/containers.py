@@ -1,4 +1,4 @@
-"""What a file's own structure says before a decoder sees it, and where that is wrong.
+"""Check and correct a file's container headers before it is decoded.
 
 Headers are written first and the sound afterwards, so they are wrong wherever a recorder was
 stopped, a pipe could not be rewound or files were joined. Here the bytes are looked at: a tag in
@@ -107,7 +107,7 @@ class View(io.RawIOBase):
 
 @dataclass(slots=True)
 class Found:
-    """What a look at a file found.
+    """What the inspection of a file found.
 
     Attributes:
         sections: one after the other; almost always one.
@@ -127,7 +127,7 @@ class Found:
 
 
 def look(file: io.BufferedIOBase) -> Found:
-    """Look at an open file; its position is anywhere afterwards."""
+    """Inspect an open file; its position is undefined afterwards."""
     end = file.seek(0, io.SEEK_END)
     start = _behind_tags(file, end)
     view = View(file, start, end)

@@ -1,4 +1,4 @@
-"""Hostile-input-proof decoding: from a path or bytes to bounded blocks of float samples.
+"""Decode untrusted files to bounded blocks of float samples.
 
 What arrives here was sent by a stranger. A 396 kB FLAC can hold hours of silence, a WAV header can
 claim a thousand channels, a playlist can name a URL. So nothing is believed: the content's first

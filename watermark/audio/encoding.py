@@ -1,4 +1,4 @@
-"""Encoding: WAV, FLAC, MP3, AAC (m4a), Opus and Vorbis, block by block, into any seekable file.
+"""Encode WAV, FLAC, MP3, AAC (m4a), Opus and Vorbis, block by block.
 
 WAV is written here, Ogg Vorbis by libsndfile, the others by FFmpeg's libraries (PyAV). libsndfile
 crashes on a Vorbis write of more than about two minutes at once, so everything is written in

@@ -1,4 +1,4 @@
-"""Decoding by FFmpeg's libraries (PyAV): packet by packet, every error kept apart.
+"""Decode by FFmpeg's libraries (PyAV), packet by packet.
 
 Whatever a packet gives is kept when the next one fails. The demuxers and decoders that may be used
 stand in a list; no protocol is allowed.

@@ -1,4 +1,4 @@
-"""What decoding may cost and what it tells: limits, what is known of a file, opening it.
+"""Limits of decoding, and what is known of a file once opened.
 
 >>> source_name("/music/song.wav")
 'song.wav'

@@ -1,4 +1,4 @@
-"""Strangers' files are parsed in a child process that can do nothing else.
+"""Decode untrusted files in a confined child process.
 
 Decoders are large C libraries, and a file from outside is what breaks them. So a file is opened
 here, by the parent, and decoded by a child that is short-lived, has a limit on memory, processor
@@ -436,7 +436,7 @@ def _child(order: Mapping[str, Any]) -> None:
 
 
 def _confine(limits: SandboxLimits) -> bool:
-    """Limit this process for good. False where it got no system-call filter."""
+    """Confine this process permanently. False if it got no system-call filter."""
     import resource
 
     from watermark.audio.seccomp import lock_down

@@ -1,4 +1,4 @@
-"""From here on this process may compute, read and write what is open, and nothing else.
+"""Confine this process with seccomp: compute, read, write; nothing else.
 
 A seccomp filter (Linux 3.17 and later, x86-64 and arm64) that lets through the system calls a
 decoder needs: memory, time, reading and writing open descriptors, ending. Every other one
@@ -60,7 +60,7 @@ class _Program(ctypes.Structure):
 
 
 def lock_down() -> bool:
-    """Refuse every system call but a decoder's, for good. False where the system refuses that."""
+    """Allow only a decoder's system calls from now on. False if unsupported."""
     known = _ARCHITECTURES.get(platform.machine())
     if not sys.platform.startswith("linux") or known is None:
         return False

@@ -1,4 +1,4 @@
-"""Title, artist, picture and the like: read from any format, written into the six we write.
+"""Read tags and pictures from any format; write them to our six formats.
 
 Names of tags are FFmpeg's, which are the same for every format: ``title``, ``artist``, ``album``,
 ``date``, ``track``, ``genre``, ``comment``. Reading goes through FFmpeg, in the child process

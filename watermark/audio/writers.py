@@ -1,4 +1,4 @@
-"""Writers of WAV and of Ogg Vorbis, and the file that libraries in C write into."""
+"""Writers of WAV and Ogg Vorbis, and a file object for C libraries."""
 
 from __future__ import annotations
 

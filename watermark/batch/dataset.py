@@ -1,4 +1,4 @@
-"""Answers as a folder of Parquet files, split by verdict, for DuckDB, Spark or pandas.
+"""Scan results as a Parquet dataset, partitioned by verdict.
 
 ``DIR/verdict=sealed/part-0.parquet`` and so on: the partition's name is the verdict, which is no
 column of the files (Hive's convention, which readers know). The columns are those of the table of

@@ -1,4 +1,4 @@
-"""Catalogues: which files there are, and a report that a broken-off run continues.
+"""List a catalogue's files; continue an interrupted report.
 
 A report is a journal first: one JSON object a line, appended and flushed as each file is answered,
 so nothing is lost when the run is stopped. A later run with the same report examines only what has

@@ -1,4 +1,4 @@
-"""The same work on many files: in order, in bounded memory, and no file stops the run.
+"""Process many files in parallel: ordered, bounded memory, errors isolated.
 
 A worker process that dies (a decoder that crashes, a file that takes all memory) costs one file its
 answer and is replaced; which file it was is known, because every worker holds one at a time. A
@@ -122,7 +122,7 @@ def _reporter(item: _Item, progress: Callable[[_Item, float], None] | None) -> R
 def answer(
     work: Callable[[_Item, Report], _Result], item: _Item, report: Report
 ) -> _Result | Failure:
-    """What the work says of an item; whatever it raises becomes a failure of that item."""
+    """The result of one item; an exception becomes a failure of that item."""
     try:
         return work(item, report)
     except (OSError, MemoryError) as exc:  # the machine's own: a full disk, no memory

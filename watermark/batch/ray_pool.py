@@ -1,4 +1,4 @@
-"""The same work on many machines: one Ray actor a worker, one item in the hand of each.
+"""Process many files on a Ray cluster: one actor a worker.
 
 Ray places the actors, on this machine or on a cluster; only the address differs. Every actor loads
 its models once. An actor that dies, or whose machine does, costs no answer: its item goes to

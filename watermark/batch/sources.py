@@ -1,4 +1,4 @@
-"""Files of a catalogue wherever they lie: folders, lists, patterns and object stores.
+"""Find catalogue files: folders, lists, patterns, object stores.
 
 A name is a path of this machine or an address (``s3://bucket/folder``, ``gs://``, ``abfs://``,
 ``memory://``). Addresses are read by fsspec, or by pyarrow where fsspec lacks the store's own

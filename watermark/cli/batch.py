@@ -1,4 +1,4 @@
-"""What the commands that look at many files share: which files, progress, answers.
+"""What commands on many files share: inputs, progress, results.
 
 ``watermark detect``, ``identify`` and ``scan`` use it, and ``studio verify`` and ``scan``, so that
 they behave alike: answers in the order of the files, one bad file never stops the run, Ctrl-C ends

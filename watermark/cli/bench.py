@@ -1,4 +1,4 @@
-"""``watermark bench``: how the seal holds under attacks."""
+"""``watermark bench``: how the watermark holds under distortions and attacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ``watermark`` commands share: lists of ids, findings in words and as plain data."""
+"""What ``watermark`` commands share: id lists, results as text and JSON."""
 
 from __future__ import annotations
 

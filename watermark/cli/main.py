@@ -114,7 +114,7 @@ def main() -> None:
 
 @main.group()
 def key() -> None:
-    """Seal keys. Whoever has one can write and read every seal of its epoch."""
+    """Seal keys. A key writes and reads every seal of its epoch."""
 
 
 @key.command("create")

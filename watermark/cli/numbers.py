@@ -1,4 +1,4 @@
-"""Numbers on a command line: finite, and small enough for what they count.
+"""Numbers on a command line: finite and within limits.
 
 click's own ranges let nan through, which is neither below nor above any bound, and whole numbers of
 any length, which no database or array can hold.

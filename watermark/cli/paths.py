@@ -1,4 +1,4 @@
-"""Paths on a command line: inputs are left to the command, outputs are checked before the work.
+"""Paths on a command line; outputs are checked before the work starts.
 
 click looks at a path before the command runs, and one that cannot be read ends it with all the
 others unexamined. So inputs have the type :data:`INPUT`, which looks at nothing. What is to be

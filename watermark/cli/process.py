@@ -1,4 +1,4 @@
-"""What every command does as a process: its streams, its errors, its exit code.
+"""What every command does as a process: streams, errors, exit code.
 
 ``watermark`` and ``studio`` are groups of this class, so that all their commands agree:
 

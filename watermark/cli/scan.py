@@ -1,4 +1,4 @@
-"""What ``watermark scan`` and ``studio scan`` share: the report, and the engine that fills it.
+"""What ``watermark scan`` and ``studio scan`` share: report and engine.
 
 The local engine works with processes of this machine; Ray's works on a cluster. Both give the same
 rows. The report's journal belongs to this process: a worker's answer counts once it is written

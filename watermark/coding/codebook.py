@@ -1,4 +1,4 @@
-"""The codebook: every registered seal's sequence of messages, arranged for search.
+"""The codebook: message sequences of all registered watermarks.
 
 Seals lie in groups of one epoch and equal sequence length, each group one array of 16-bit words
 ``(second, seal)``, so that :mod:`watermark.coding.identify` scores thousands of seals in one matrix

@@ -1,4 +1,4 @@
-"""Which registered seal a file carries, where in the original it begins, and how surely.
+"""Identify the registered watermark of a file, its offset and certainty.
 
 The detector reads soft bit logits; every registered seal predicts, second by second, which bits
 they should be (:mod:`watermark.coding.message`). ``identify`` correlates the logits with the

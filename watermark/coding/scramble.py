@@ -1,4 +1,4 @@
-"""The keyed pilot: does a stretch follow an epoch's scramble, and where in its 8 s?
+"""The keyed pilot: detect an epoch's key, and the offset in its 8 s.
 
 A scrambled seal (:mod:`watermark.coding.message`) writes the message of a second with signs that
 change from chip to chip and that only the epoch's secret tells. Undone at the right place, the

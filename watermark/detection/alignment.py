@@ -1,4 +1,4 @@
-"""Which alignment each cell was sealed on: a path through the pilot's answers.
+"""The alignment of each cell: a best path through the pilot's scores.
 
 The networks read only on the grid they wrote on, so the reader tries every alignment and has, per
 cell, one pilot value for each. A cut file keeps one alignment throughout; played a little fast or

@@ -1,4 +1,4 @@
-"""Attribution: under which key, and for which seal, are a reading's soft bits written?
+"""Attribution: which key and which output the soft bits belong to.
 
 Tried on the whole file, on the stretches that look sealed, and on the windows that look most like
 it. A *scrambled* seal is looked for in two steps: the scramble of every registered epoch says where

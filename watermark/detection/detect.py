@@ -1,4 +1,4 @@
-"""Detection: is there a seal, in which seconds, whose, and how sure is that.
+"""Detection: is there a watermark, where, whose, and how sure is that.
 
 Every view of the file (the mono mix; if it names no seal and the channels differ enough for others
 to say more, each channel and the difference of the first two) is read by
@@ -86,7 +86,7 @@ def detect(
     progress: Progress | None = None,
     speed_search: bool = False,
 ) -> Detection:
-    """Look for a seal.
+    """Detect a seal.
 
     Args:
         source: a path, a file's bytes, a waveform, or an array or tensor of samples; hours long

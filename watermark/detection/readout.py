@@ -1,4 +1,4 @@
-"""Reading a file: from blocks of audio to one pilot value and 16 soft bits per cell.
+"""Read a file: one pilot value and 16 soft bits per cell.
 
 What :mod:`watermark.detection.detect` decides on. A view is one mono signal made from the
 channels: their mix, each channel, the difference of the first two. It is resampled to 16 kHz and

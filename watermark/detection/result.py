@@ -1,4 +1,4 @@
-"""What a detection is: the score with its error rates, the segments, the seal.
+"""The result of detection: score, error rates, segments, identity.
 
 >>> Segment(start_s=1.0, end_s=4.25, score=3.2).end_s
 4.25

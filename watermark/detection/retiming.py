@@ -1,4 +1,4 @@
-"""Changed speed and tempo: found by trying, and undone.
+"""Undo changed speed and tempo, found by search.
 
 A seal's seconds and cells run with the music. Played 1 % too fast they are still read, beyond that
 they drift apart. Twelve seconds of the file are read at factors 1 % apart up to 5 % either way, as

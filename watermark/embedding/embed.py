@@ -1,4 +1,4 @@
-"""Sealing: the keyed message sequence into the carrier, at any rate, for any length.
+"""Embed the keyed message sequence into audio of any rate and length.
 
 One canonical path: the mark is computed at 16 kHz on the mono mix, upsampled, and added to every
 channel of the full-band original. Nothing else is done to the carrier. The work is streamed in

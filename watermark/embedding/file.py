@@ -1,4 +1,4 @@
-"""Sealing files: what a carrier file has is kept, or its loss is said, or the file is refused.
+"""Watermark a file; keep its metadata, report losses, or refuse.
 
 :func:`watermark.embedding.embed.embed_stream` seals sound. Here a file becomes a file: its
 channels keep their meaning, its sample format, tags and picture go along as far as the format

@@ -1,4 +1,4 @@
-"""Threats: what somebody with the public weights can do to sealed music, beyond an edit of it.
+"""Adversarial attacks that use the public weights or many outputs.
 
 The attacks of :mod:`watermark.evaluation.distortions` look at one file. These use several, or the
 generator:
@@ -42,7 +42,7 @@ __all__ = ["Read", "ReadResult", "Seal", "Threat", "ThreatResult", "all_threats"
 
 
 class ReadResult(Protocol):
-    """What the bench looks at of a detection."""
+    """The part of a detection that the benchmark uses."""
 
     @property
     def detected(self) -> bool: ...
@@ -116,7 +116,7 @@ class Threat:
 
 
 def all_threats(stranger: Seal) -> tuple[Threat, ...]:
-    """All of them; ``stranger`` seals a waveform under a key that is not ours."""
+    """All threats; ``stranger`` seals a waveform under another key."""
 
     def overwrite(
         originals: Sequence[Waveform], sealed: Sequence[Waveform]

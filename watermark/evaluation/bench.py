@@ -1,4 +1,4 @@
-"""The bench: how often a seal is found, and found wrongly, after each attack.
+"""The benchmark: detection and false-alarm rates after each attack.
 
 Every clip is sealed under its own id; every attack of the list is applied to the sealed clip and,
 with the same randomness, to the unsealed one; the detector reads both with a codebook of the sealed

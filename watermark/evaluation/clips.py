@@ -1,4 +1,4 @@
-"""Clips for the bench: from a folder of music, or made up on the spot.
+"""Clips for the benchmark: from a folder of music, or synthetic.
 
 >>> clip = synthetic_clips(count=1, seconds=2.0)[0]
 >>> clip.name, clip.waveform.duration_s

@@ -1,4 +1,4 @@
-"""Attacks: what happens to music on its way, each a small deterministic function.
+"""Distortions: each a small deterministic function of a waveform.
 
 Every attack is a function ``(waveform, rng, **parameters) -> waveform`` under a name; a list of
 them with parameters (:mod:`watermark.evaluation.attack_list`) is what

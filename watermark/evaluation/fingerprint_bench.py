@@ -1,4 +1,4 @@
-"""How fast and how surely the fingerprint index finds a clip among many tracks.
+"""Measure speed and accuracy of the fingerprint index.
 
 ``python -m watermark.evaluation.fingerprint_bench --audio DIR --tracks 100000`` takes every track
 of a folder, and fills the index up with tracks made of theirs: turned round in time and recoded by

@@ -1,4 +1,4 @@
-"""How fast and how surely a seal is named among a million, from bits that were really read.
+"""Measure speed and accuracy of identification among a million watermarks.
 
 ``python -m watermark.evaluation.identify_bench --audio DIR --seals 1000000`` seals a stretch from
 the inside of a track of every file of a folder, reads it with the detector's networks, and looks

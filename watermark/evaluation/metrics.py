@@ -1,4 +1,4 @@
-"""How much an attack, or the seal, changed the sound."""
+"""How much an attack, or the watermark, changed the sound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench in several processes: each makes its own sealed clips and attacks them.
+"""The benchmark in several processes, one attack on one clip at a time.
 
 Handed out is one attack on one clip at a time (:mod:`watermark.batch.pool`), so that the processes
 are busy to the end. The randomness is seeded by the attack's place in the list and the clip's, so
@@ -79,7 +79,7 @@ class BenchSetting:
 
 
 class _Unit(NamedTuple):
-    """What is handed out: one attack, by its place in the list, on one clip."""
+    """One unit of work: one attack, by its place in the list, on one clip."""
 
     number: int
     spec: AttackSpec

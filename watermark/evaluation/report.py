@@ -1,4 +1,4 @@
-"""A bench report as text and as a page a person reads: failures first, then every attack.
+"""A benchmark report as text and HTML: failures first.
 
 >>> from watermark.evaluation.bench import AttackResult, BenchReport
 >>> row = AttackResult("clean", "none", 8, 8, 8, 0, 0, 0.99, 5.0, 100.0, 0.0)

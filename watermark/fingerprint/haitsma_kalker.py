@@ -1,4 +1,4 @@
-"""What the sound is, apart from any seal: Haitsma-Kalker fingerprints and how two of them match.
+"""Haitsma-Kalker audio fingerprints, and how two of them match.
 
 A seal can be copied onto other music; a fingerprint cannot. Every 23 ms of a track becomes a 32-bit
 word: whether the energy difference between neighbouring bands (33 of them, 300 to 2000 Hz) grew or

@@ -1,4 +1,4 @@
-"""Finds the recordings that a query comes from, among a hundred thousand: an inverted index.
+"""An inverted index of fingerprints for a hundred thousand recordings.
 
 Every word of every track stands in a sorted list with its place. The words of a query vote for
 alignments (track and offset), and the alignments of most votes are compared bit by bit. After a

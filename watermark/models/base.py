@@ -1,4 +1,4 @@
-"""Seal models: a generator and a detector under one interface, loaded and checked.
+"""Watermark models: generator and detector under one interface.
 
 Two kinds exist. ``house`` is ours (:mod:`watermark.models.networks`), embedded in the package.
 ``hub`` is Meta's ``audioseal_wm_16bits`` / ``audioseal_detector_16bits`` pair, from a file or the

@@ -1,4 +1,4 @@
-"""What the detection score does on unmarked music: thresholds, p-values, false-positive rates.
+"""Calibration on unmarked music: thresholds, p-values, false-positive rates.
 
 The numbers come from running the whole detector (all channel views, all alignments) on real music
 that carries no seal, cut into clips of fixed durations, and are stored in the JSON beside the

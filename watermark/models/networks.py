@@ -1,4 +1,4 @@
-"""The spectral AudioSeal: the package's generator and detector networks on a band spectrogram.
+"""Spectral AudioSeal: generator and detector on a band spectrogram.
 
 AudioSeal's networks (San Roman et al., 2024, https://arxiv.org/abs/2401.17264) read and write a
 waveform. Ours are built by the same package from a reduced configuration and read and write 88

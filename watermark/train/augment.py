@@ -1,4 +1,4 @@
-"""What happens to marked audio before the detector sees it in training.
+"""Distortions of watermarked audio during training.
 
 Each function takes and returns (batch, samples) at 16 kHz and passes gradients: analytically where
 it is linear, straight through (the identity) around a real codec. Rows are treated one by one, so a

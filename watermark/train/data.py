@@ -1,4 +1,4 @@
-"""Host audio for training the seal: music from a directory, generated speech, noise, mixtures.
+"""Host audio for training: music from a folder, synthetic speech, noise.
 
 A *shard* is one flat ``.npy`` of int16 samples at 16 kHz mono. ``build_shard`` makes one from a
 directory of wav, flac or npy files (a house catalogue rendered by the studio; music of third

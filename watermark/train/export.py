@@ -1,4 +1,4 @@
-"""From a training state to the two files a seal model is: safetensors and the JSON beside them."""
+"""Export a training state to safetensors and its JSON."""
 
 from __future__ import annotations
 

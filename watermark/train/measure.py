@@ -1,4 +1,4 @@
-"""Measuring a seal model on held-out audio: bits, detection, identification, quality, speed.
+"""Measure a watermark model on held-out audio.
 
 A quick look at a pair of weights for its card; the product's bench with its 30 and more attacks is
 ``watermark bench``.

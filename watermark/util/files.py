@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, synced, and private where they hold secrets.
+"""Write files atomically, synced, and private where they hold secrets.
 
 Every file that is kept is written here: under another name first, then given its own in one step.
 

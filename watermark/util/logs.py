@@ -1,4 +1,4 @@
-"""The log of both commands: stdlib logging, set up here and nowhere else.
+"""The log of both commands, set up in one place.
 
 A command logs warnings to stderr. ``--verbose`` adds what it does, step by step. ``STUDIO_LOG`` set
 to ``text`` or ``json`` does the same and chooses how: a line with time, level and ids, or one JSON

@@ -1,4 +1,4 @@
-"""The start of a command as a process, before any of its modules could be loaded."""
+"""The start of a command, before its modules are loaded."""
 
 from __future__ import annotations
 

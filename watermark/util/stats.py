@@ -1,4 +1,4 @@
-"""Intervals of a rate that was counted, at 95 % unless told otherwise.
+"""Confidence intervals of a counted rate, 95 % by default.
 
 >>> [round(bound, 3) for bound in wilson(8, 8)], wilson(0, 0)
 ([0.676, 1.0], (0.0, 1.0))

@@ -1,4 +1,4 @@
-"""The examination of a suspect file: its verdict, its family, its Content Credentials."""
+"""Examine a suspect file: verdict, family tree, Content Credentials."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the public is told about a recording: one of three grades, and nothing to attack with.
+"""What the public detector tells about a recording: one of three grades.
 
-A verdict of the verification desk says much that helps whoever removes watermarks: scores,
+A full verdict says much that helps whoever removes watermarks: scores,
 distances, thresholds, which of several signs was found. Nothing of that is in a
 :class:`PublicAnswer`. Nothing is recorded either: no ledger entry, no file, no digest.
 

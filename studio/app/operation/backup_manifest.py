@@ -1,4 +1,4 @@
-"""What a backup says of itself, signed, and how it is held against that.
+"""The signed manifest of a backup, and the check of a backup against it.
 
 ``backup.json`` names every file of a backup with its SHA-256, and the ledger's size and tree head.
 ``backup.sig`` is a signed note (:mod:`studio.provenance.ledger.checkpoints.signed_note`) over two
@@ -77,7 +77,7 @@ def sign_manifest(content: bytes, signer: SignerKey) -> bytes:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest in ``folder``; nothing is held against it yet.
+    """The manifest in ``folder``, not yet verified.
 
     Raises :class:`UnreadableProofError` for what is no finished backup.
     """

@@ -1,4 +1,4 @@
-"""What provenance costs: the share of sealing, signing and logging in the time of one generation.
+"""Measure the share of sealing, signing and logging in one generation's time.
 
 Run as ``python -m studio.app.operation.profiling --seconds 10 --repeats 5``: the configured model
 makes music in a throw-away home, warm, and each stage of the pipeline is timed by its own progress

@@ -1,4 +1,4 @@
-"""Whether a studio can do its work: what ``/readyz`` answers.
+"""Whether a studio can do its work: the answer of ``/readyz``.
 
 Each check looks at one thing that the studio cannot do without, and loads no model. The texts are
 for whoever may reach the server at all, so they name no path and no key.

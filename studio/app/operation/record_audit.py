@@ -1,4 +1,4 @@
-"""Everything beside the ledger's entries held against them: accounts, owners, consent, manifests.
+"""Check accounts, owners, consent and manifests against the ledger.
 
 The ledger proves its entries. What the studio decides by stands in other tables as well: who has
 which role, whose an output is, which document a grant is. Whoever can write to the database, or a

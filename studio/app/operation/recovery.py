@@ -1,4 +1,4 @@
-"""What is done before a studio works: finish or discard what a crash left behind."""
+"""Recovery at start: finish or discard what a crash left behind."""
 
 from __future__ import annotations
 

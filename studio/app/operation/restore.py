@@ -1,4 +1,4 @@
-"""Restore of a studio: a backup, verified whole, put into an empty home and database.
+"""Restore a studio from a verified backup to an empty home and database.
 
 A marker (:data:`studio.core.home.RESTORE_MARKER`) lies in the home from the first step to the last,
 and no studio starts on a home with a marker: whatever interrupts a restore, the same command begins
@@ -67,7 +67,7 @@ _FORGOTTEN = ("account_session", "login_throttle")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a backup is held against, beside itself."""
+    """Evidence outside the backup that it is checked against."""
 
     keys: Sequence[VerifierKey] = ()
     """One of them must have signed it; none: the keys that the backup itself names."""
@@ -81,7 +81,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored, and what it was held against."""
+    """What was restored, and what it was checked against."""
 
     manifest: Manifest
     entry: int  # of the ledger, which says that it was restored
@@ -94,8 +94,8 @@ class Restored:
         lines = []
         if not self.held_against_key:
             lines.append(
-                "the backup was held against its own key only: whoever can write to it could have "
-                "made all of it anew. Give the studio's public key with --public-key"
+                "the backup was checked against its own key only: anyone who can write to it "
+                "could have forged all of it. Give the studio's public key with --public-key"
             )
         if self.lost:
             lines.append(
@@ -108,7 +108,7 @@ class Restored:
                 f"{self.manifest.made_at} are undone. Give the newest checkpoint with --against"
             )
         lines.append(
-            "CONSENT IS CLOSED: nothing is generated or handed out until a registrar has imported "
+            "CONSENT IS CLOSED: nothing is generated or released until a registrar has imported "
             f"the revocations since {self.manifest.made_at} and confirmed it with "
             "`studio consent confirm-restore`"
         )
@@ -340,7 +340,7 @@ def _own_keys(database: Database) -> list[VerifierKey]:
 def _check_newest(
     ledger: Ledger, manifest: Manifest, keys: Sequence[VerifierKey], evidence: Evidence
 ) -> tuple[Checkpoint, str] | None:
-    """The largest checkpoint and its note; every one of them is held against the ledger."""
+    """The largest checkpoint and its note; every checkpoint is verified."""
     opened = [(Checkpoint.open(note, *keys), note) for note in evidence.checkpoints]
     for checkpoint, _ in opened:
         if checkpoint.size <= manifest.size:

@@ -1,4 +1,4 @@
-"""The library: outputs with what their owners did with them, found by words.
+"""The library: outputs with stars and names, found by words.
 
 >>> words_of("  Waltz 2026-11 ")
 ('waltz', '2026-11')

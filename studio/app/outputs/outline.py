@@ -1,4 +1,4 @@
-"""The outline of a sound file, small enough to draw a player before any sound is fetched."""
+"""The waveform outline that a player draws before any sound is loaded."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["Releases"]
 
 
 class Releases:
-    """Looks outputs up in the ledger."""
+    """Look up outputs in the ledger."""
 
     def __init__(self, studio: Container) -> None:
         self._studio = studio

@@ -1,1 +1,1 @@
-"""What a person may do with the studio, one class a subject, each method with its permission."""
+"""Use cases, one class a subject, each method with its permission."""

@@ -56,7 +56,7 @@ class Accounts(UseCases):
 
     @requires(Permission.ADMINISTER)
     def delete(self, studio: Container, name: str) -> int:
-        """Delete a disabled account for good; how many typed texts were erased with it."""
+        """Delete a disabled account permanently; return how many typed texts were erased."""
         return studio.accounts().delete(name, by=self.actor.account_id)
 
     @requires(Permission.BROWSE)

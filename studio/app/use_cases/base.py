@@ -1,4 +1,4 @@
-"""What every use case is: a method that names its permission, and gets the studio only with it.
+"""The base of use cases: a method names its permission and gets the container.
 
 A group of use cases is a subclass of :class:`UseCases`. Its methods take the
 :class:`~studio.app.container.Container` as their first argument, and :func:`requires` takes that

@@ -1,4 +1,4 @@
-"""What there is to choose from: tags, models, and what consent says of a choice."""
+"""Tags and models to choose from, and what consent says of a selection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signed consent: who granted what, imports and revocations, statements for rights holders."""
+"""Signed consent: grants, imports, revocations, statements."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Consent(UseCases):
 
     @requires(Permission.CONSENT)
     def import_file(self, studio: Container, data: bytes) -> ImportReport:
-        """Record the signed documents of a file; of each that is not believed the reason.
+        """Record the signed documents of a file; report why any was refused.
 
         A revocation takes effect with this call. Raises :class:`ConsentFileError` where it is no
         such file at all.
@@ -98,7 +98,7 @@ class Consent(UseCases):
 
     @requires(Permission.CONSENT)
     def repair_clock(self, studio: Container) -> Mapping[str, Any]:
-        """Have entries dated ahead of the clock count as of the one before them.
+        """Correct entries dated in the future: each takes the time of the one before.
 
         Returns the body of the repair's entry. Raises :class:`UsageError` where no entry is ahead.
         """
@@ -159,7 +159,7 @@ def _shipped_folders(studio: Container) -> tuple[Path, ...]:
 
 
 def _noted(studio: Container, report: ImportReport) -> ImportReport:
-    """Documents that were not believed are security events; the others are by their entry."""
+    """Refused documents are security events; accepted ones have ledger entries."""
     for document in report.documents:
         if document.refusal is not None:
             studio.security_log().record(

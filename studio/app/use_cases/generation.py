@@ -1,4 +1,4 @@
-"""Making music: from tags, or from an output that the studio made before."""
+"""Generate music from tags, or vary and extend an output."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ class Generation(UseCases):
 
     @requires(Permission.OWN_OUTPUTS)
     def existing(self, studio: Container, request: GenerationRequest) -> Release | None:
-        """What the actor has made by the very same request, if it may still be handed out.
+        """The actor's output of the same request, if it may still be downloaded.
 
         A request without a seed has none: its seed is drawn.
         """
@@ -321,7 +321,7 @@ class Generation(UseCases):
         return self.actor.account_id or LOCAL_ACCOUNT
 
     def _parent(self, studio: Container, source: str | Path | bytes) -> Release:
-        """Whoever has a file may go on from it; by its id alone, only what one made oneself."""
+        """A file is enough to extend an output; by id, only one's own outputs."""
         account = self.actor.account_id
         parent = studio.lineage().parent_of(source)
         by_id = source == parent.output_id

@@ -154,7 +154,7 @@ class Outputs(UseCases):
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
     def audio_file(self, studio: Container, output_id: str) -> Path:
-        """The file that is handed out for an output.
+        """The released file of an output.
 
         Raises :class:`OutputGoneError` where its file is not a regular file in the folder of
         released outputs, and :class:`OutputWithdrawnError` where a revocation stops its

@@ -29,7 +29,7 @@ __all__ = ["LedgerCheck", "Operation", "Records"]
 
 @dataclass(frozen=True, slots=True)
 class LedgerCheck:
-    """The ledger held against itself, the tables beside it, and its checkpoints."""
+    """The result of auditing the ledger, its tables and its checkpoints."""
 
     audit: Audit
     faults_beside: Sequence[str]
@@ -77,7 +77,7 @@ class Records(UseCases):
         from studio.app.operation.record_audit import record_faults
         from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
         from studio.provenance.ledger.checkpoints.checkpointer import check_against
-        from studio.provenance.ledger.proof_bundle import read_keys
+        from studio.provenance.ledger.checkpoints.public_keys import read_keys
 
         log = _as_it_is(studio)
         audit, faults = log.verify(), record_faults(log)

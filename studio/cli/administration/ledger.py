@@ -1,4 +1,4 @@
-"""``studio ledger ...``: read the log, audit it, sign checkpoints, make and check proofs.
+"""``studio ledger ...``: read, audit, sign checkpoints, make and check proofs.
 
 ``check-proof`` opens no studio: it needs the bundle and the public key, nothing else.
 """
@@ -131,7 +131,7 @@ def checkpoint(out: Path | None, as_json: bool) -> None:
 @ledger.command("key")
 def key() -> None:
     """Print the public keys of checkpoints, oldest first, with retirement times."""
-    from studio.provenance.ledger.proof_bundle import write_keys
+    from studio.provenance.ledger.checkpoints.public_keys import write_keys
 
     with open_as_caller() as session:
         click.echo(write_keys(session.records.public_keys()), nl=False)
@@ -235,7 +235,7 @@ def rotate_key(purpose: str) -> None:
 
 
 def _keys(path: Path) -> Sequence[VerifierKey]:
-    from studio.provenance.ledger.proof_bundle import read_keys
+    from studio.provenance.ledger.checkpoints.public_keys import read_keys
 
     return read_keys(_text(path))
 

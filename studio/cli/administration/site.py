@@ -94,7 +94,7 @@ def restore(
     interrupted is begun anew by the same command.
     """
     from studio.app.operation.restore import Evidence, restore_home
-    from studio.provenance.ledger.proof_bundle import read_keys
+    from studio.provenance.ledger.checkpoints.public_keys import read_keys
 
     evidence = Evidence(
         keys=read_keys(_text(public_key)) if public_key else (),

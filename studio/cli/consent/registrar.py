@@ -1,4 +1,4 @@
-"""``studio consent ...``: what a registrar does with signed consent, and what anybody may look at.
+"""``studio consent ...``: the registrar's commands, and lists for everybody.
 
 What rights holders do on their own machines (keys, signing) is
 :mod:`studio.cli.consent.rights_holder`.

@@ -1,4 +1,4 @@
-"""The half of ``studio consent`` that rights holders run on their own machines: keys and signing.
+"""``studio consent``: keys and signing, on the rights holder's own machine.
 
 None of these commands opens a studio. They make a file that goes by mail to the studios it is for.
 """
@@ -92,7 +92,7 @@ def fingerprint(key: Path) -> None:
 
 @click.command("new")
 @_holder_option
-@click.option("--name", required=True, help="As it shall stand in credits.")
+@click.option("--name", required=True, help="Name as it appears in credits.")
 @click.option(
     "--kind",
     required=True,

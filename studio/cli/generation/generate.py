@@ -1,4 +1,4 @@
-"""``studio generate``, ``vary``, ``extend``, ``lineage``: music made, and where it came from."""
+"""``studio generate``, ``vary``, ``extend`` and ``lineage``."""
 
 from __future__ import annotations
 
@@ -222,8 +222,8 @@ def lineage(output_id: str, as_json: bool) -> None:
         emit(family.to_json())
         return
     click.echo(f"{family.release.output_id}  {family.release.title}")
-    for forebear in family.forebears:
-        click.echo(f"  from  {forebear.output_id}  {forebear.title}")
+    for ancestor in family.forebears:
+        click.echo(f"  from  {ancestor.output_id}  {ancestor.title}")
     from studio.generation.derived.lineage import in_words
 
     for child in family.children:

@@ -1,4 +1,4 @@
-"""``studio publish`` and ``studio unpublish``: what the public detector tells of an output."""
+"""``studio publish`` and ``studio unpublish``: an output's public record."""
 
 from __future__ import annotations
 

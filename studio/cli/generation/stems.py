@@ -1,4 +1,4 @@
-"""``studio score`` and ``studio stems``: what an output was performed from, and its four stems."""
+"""``studio score`` and ``studio stems``: an output's score and four stems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``studio case``: files examined for one question, with notes and one signed report."""
+"""``studio case``: files examined for one question, with one signed report."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def check(archive: Path, public_key: Path, as_json: bool) -> None:
 
     `studio ledger key` prints the studio's public keys.
     """
-    from studio.provenance.ledger.proof_bundle import read_keys
+    from studio.provenance.ledger.checkpoints.public_keys import read_keys
     from studio.reports.cases.archive import check_archive
 
     keys = read_keys(read_bytes(public_key).decode(errors="replace"))
@@ -162,7 +162,7 @@ def check(archive: Path, public_key: Path, as_json: bool) -> None:
 
 @case.command("delete")
 @click.argument("case_id")
-@click.confirmation_option(prompt="Delete the case for good?")
+@click.confirmation_option(prompt="Delete the case permanently?")
 def delete(case_id: str) -> None:
     """Delete a case for good; the ledger keeps its verdicts."""
     with open_as_caller() as session:

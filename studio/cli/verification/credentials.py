@@ -1,4 +1,4 @@
-"""``studio receipt`` and ``studio credentials``: what a person shows and others check with."""
+"""``studio receipt`` and ``studio credentials``: receipts and C2PA manifests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registrar's desk: consent and its record in one step, and what a revocation brings about.
+"""Record consent and revocations, and carry out what a revocation requires.
 
 A signed document that is believed (:mod:`studio.consent.signed.admission`) is put into the
 database in the same transaction as the ledger entry that says so. A revocation takes effect with

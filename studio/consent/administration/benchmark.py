@@ -1,4 +1,4 @@
-"""How fast consent is: decisions with many grants, and a revocation from its arrival to its effect.
+"""Measure consent decisions per second, and the time of a revocation.
 
 ``studio consent bench`` prints what these two functions measure; docs/consent.md states it.
 """

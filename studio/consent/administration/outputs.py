@@ -1,4 +1,4 @@
-"""Which outputs were made under which grant, read from the ledger and kept up as it grows.
+"""Which outputs were made under which grant, read from the ledger.
 
 An output that varies or extends another one rests on the grants of its parent as well as its own.
 """

@@ -1,4 +1,4 @@
-"""What the registrar hands back: imports, holders and grants as they stand, effects of revocations.
+"""Results for the registrar: imports, holders, grants, revocations.
 
 Every report has ``to_json``, the form in which the command line and the page show it.
 """
@@ -196,7 +196,7 @@ class RevocationPreview:
 
 
 class DistributionState(StrEnum):
-    """Whether an output is handed out."""
+    """Whether an output may be downloaded."""
 
     OPEN = "open"
     STOPPED = "no-new-distribution"  # a revoked grant's terms block further downloads
@@ -205,7 +205,7 @@ class DistributionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Whether one output may be handed out now, and if not, why."""
+    """Whether one output may be downloaded now, and if not, why."""
 
     state: DistributionState
     why: str = ""  # plain words; empty where it is open

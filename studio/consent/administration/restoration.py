@@ -1,4 +1,4 @@
-"""Consent after a restore: closed until a registrar has said that no revocation is missing.
+"""Consent after a restore: closed until a registrar confirms it is complete.
 
 A backup holds what had been granted and revoked when it was made. Whoever restores one takes the
 studio back to that day, and a revocation of since then would be undone without a word. So a restore

@@ -1,5 +1,4 @@
-"""Importing signed documents, and carrying out revocations; see
-:mod:`studio.consent.administration`."""
+"""Import signed documents, and carry out revocations."""
 
 from __future__ import annotations
 
@@ -79,7 +78,7 @@ class Registrar:
     # -- what stands ----------------------------------------------------------------------------
 
     def registry(self) -> ConsentRegistry:
-        """Consent as it is now, whoever changed it last; cheap where nothing changed."""
+        """Consent as it is now; cheap if nothing changed."""
         return self.store.registry()
 
     def vocabulary(self) -> Vocabulary:
@@ -148,7 +147,7 @@ class Registrar:
         return confirm(self._ledger).index
 
     def repair_clock(self) -> Mapping[str, Any]:
-        """Have entries that were dated ahead of the clock count as of the entry before them.
+        """Correct entries dated in the future: each takes the time of the one before.
 
         Returns the body of the ``clock-repair`` entry. Raises :class:`UsageError` where none was.
         """
@@ -186,7 +185,7 @@ class Registrar:
         self._ledger.append("consent-start", {"documents": count})
 
     def import_file(self, data: bytes) -> ImportReport:
-        """Record every document of a file that is believed; say of the others why not.
+        """Record every accepted document of a file; report why others were refused.
 
         Raises :class:`ConsentFileError` where it is no such file; nothing was recorded then.
         """
@@ -354,7 +353,7 @@ class Registrar:
         )
 
     def distribution(self, output_id: str) -> Distribution:
-        """Whether the output may be handed out now."""
+        """Whether the output may be downloaded now."""
         output = self.outputs.refreshed().find(output_id)
         if output is None:
             return Distribution(DistributionState.OPEN)
@@ -387,7 +386,7 @@ class Registrar:
         what = (
             "this output was withdrawn, its record remains"
             if withdraws
-            else "this output is no longer handed out"
+            else "this output may no longer be downloaded"
         )
         return Distribution(
             DistributionState.WITHDRAWN if withdraws else DistributionState.STOPPED,
@@ -471,7 +470,7 @@ def _only_key(data: bytes) -> tuple[SignedDocument, KeyDocument]:
 
 
 def _admission(signed: SignedDocument, admission: Admission) -> Admission:
-    """Why the document is believed, where the file it came in is believed for ``admission``.
+    """Why the document is accepted, given why its file is.
 
     A registrar compares the key; what that key has signed is believed for its signature.
     """

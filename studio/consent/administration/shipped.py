@@ -1,4 +1,4 @@
-"""Signed consent that came with a newer version of the studio, and taking it in later.
+"""Signed consent that came with a newer version, and its import.
 
 The files that ship are taken in at the first start and at no other (:meth:`Registrar.start`), so a
 studio that runs already does not know what a newer version adds. Here a registrar sees those files,

@@ -1,4 +1,4 @@
-"""Which studio this is: a random id, made at the first start, that rights holders can address.
+"""The studio's site id: random, made at first start, named in grants.
 
 The id is an entry of the ledger (kind ``site``), so that it is never changed and a copy of the
 ledger keeps it. A grant is addressed to a site id unless its holder chooses otherwise. A name in

@@ -1,4 +1,4 @@
-"""The screen of artists' names over the lists and the consent as they are now."""
+"""The name screen over the lists and the consent as they are now."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CurrentScreen:
         self._known: tuple[object, NameScreen, Mapping[str, frozenset[str]]] | None = None
 
     def screen(self) -> NameScreen:
-        """What looks for artists' names in typed texts."""
+        """The name screen for typed texts."""
         return self._now()[0]
 
     def named_tags(self) -> Mapping[str, frozenset[str]]:

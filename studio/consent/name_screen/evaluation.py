@@ -1,4 +1,4 @@
-"""Measuring the names screen against a published table of texts and the answers they deserve.
+"""Measure the name screen on a published table of texts and right answers.
 
 >>> rows = [Row("refuse", "plain", "ABBA summer"), Row("allow", "title", "Cabbage summer")]
 >>> from studio.consent.name_screen.screen import NameScreen

@@ -1,4 +1,4 @@
-"""Undoing disguises of writing: what a text says once case, accents and look-alikes are taken away.
+"""Normalise text: case, accents and look-alike characters.
 
 "Ｔаyl0r—SWIFT" reads as "taylor swift" to a person and as something else to a program. Here a text
 becomes a row of :class:`Word`; each keeps whether it had been written with letters of another

@@ -1,4 +1,4 @@
-"""Keeps artists' names out of what people type: the one place where text meets music that has none.
+"""The name screen: refuse artists' names in typed texts.
 
 Music is asked for by tags. A title or a note is never given to a model; but "in the style of" a
 living artist in a title claims what nobody granted, so both are screened: against the rights

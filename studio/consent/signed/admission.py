@@ -1,4 +1,4 @@
-"""Whether a signed document is believed: each rule with its reason and the way to get it right.
+"""The rules by which a signed document is accepted or refused, with reasons.
 
 :func:`examine` is pure: the document, the book of what was recorded before, the instant. It raises
 :class:`DocumentRefusedError` for the first rule that is not met and returns otherwise. What an
@@ -41,7 +41,7 @@ CLOCK_SKEW = timedelta(hours=1)
 
 
 class Refusal(StrEnum):
-    """Why a document is not believed."""
+    """Why a document is refused."""
 
     REPLAYED = "replayed"
     AUDIENCE = "audience"
@@ -66,7 +66,7 @@ class Refusal(StrEnum):
 
 
 class DocumentRefusedError(ConsentRefusedError):
-    """One document is not believed: ``refusal`` says why in a word, ``advice`` what to do."""
+    """One document is refused: ``refusal`` says why, ``advice`` what to do."""
 
     def __init__(self, refusal: Refusal, why: str, advice: str) -> None:
         super().__init__(f"{why}; {advice}")
@@ -83,7 +83,7 @@ def examine(
     addresses: Sequence[str],
     admission: Admission,
 ) -> None:
-    """Return where the document is believed. Raises :class:`DocumentRefusedError`.
+    """Accept the document or raise :class:`DocumentRefusedError`.
 
     ``addresses`` are those of this studio, its site id first
     (:mod:`studio.consent.administration.site`).

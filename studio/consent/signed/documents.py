@@ -1,4 +1,4 @@
-"""What rights holders sign: five kinds of document, each with its type and version inside.
+"""The five kinds of document that rights holders sign.
 
 ``holder`` makes somebody known, ``key`` changes the holder's key, ``tags`` adds to the vocabulary,
 ``grant`` permits, ``revocation`` takes back. The bytes that are signed are the canonical JSON

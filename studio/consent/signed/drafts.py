@@ -1,4 +1,4 @@
-"""The consent that ships with the studio: drafts that a person writes, and signing them.
+"""The consent shipped with the studio: drafts, and signing them.
 
 A folder holds the drafts and the signed files made of them::
 

@@ -1,4 +1,4 @@
-"""Ed25519 keys of rights holders: the secret half stays with them, the studio keeps the other.
+"""Ed25519 keys of rights holders; the studio stores only the public half.
 
 A key is known by its id, the first 128 bits of the SHA-256 of its public half, and compared over
 the telephone by its fingerprint, the whole SHA-256 in groups.

@@ -1,4 +1,4 @@
-"""Signed documents, and the file in which they travel by mail.
+"""Signed documents, and the file format in which they are exchanged.
 
 A file is JSON: ``{"format": ..., "version": 1, "documents": [{"document": {...}, "signatures":
 [{"algorithm": "ed25519", "key": ID, "signature": BASE64}]}, ...]}``. Reading one says only what is
@@ -167,7 +167,7 @@ def write_file(documents: Iterable[SignedDocument]) -> bytes:
 
 
 def read_file(data: bytes) -> tuple[SignedDocument, ...]:
-    """What is in a file. Raises :class:`ConsentFileError`; nothing is believed yet."""
+    """Read a file, without checking signatures. Raises :class:`ConsentFileError`."""
     if len(data) > MAX_BYTES:
         raise ConsentFileError(
             f"the file is larger than {MAX_BYTES // 2**20} MiB; send its documents in several files"

@@ -1,4 +1,4 @@
-"""The book of consent: every signed document in the order in which it was recorded, and what holds.
+"""The consent history: every signed document in order, and what it implies.
 
 The book is what admission asks (whose key is this, was this serial used, is there such a grant),
 and it makes the :class:`~studio.consent.registry.ConsentRegistry` that the policy decides by. It
@@ -30,7 +30,7 @@ __all__ = ["Admission", "ConsentHistory", "ConsentRecord", "HolderRecord"]
 
 
 class Admission(StrEnum):
-    """Why a document was believed; stands in its ledger entry."""
+    """Why a document was accepted; part of its ledger entry."""
 
     SIGNATURE = "signature"  # its holder's key, known from before
     SHIPPED = "shipped"  # came with the studio, at its first start
@@ -118,7 +118,7 @@ class ConsentHistory:
         self._registry = None
 
     def copy(self) -> ConsentHistory:
-        """Another book that says the same, to try on it what a document would do."""
+        """A copy, to try out what a document would do."""
         other = ConsentHistory()
         other.version, other._as_of = self.version, self._as_of
         other._holders = {

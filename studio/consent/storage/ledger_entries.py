@@ -1,4 +1,4 @@
-"""What the ledger says of a document of consent: terms and digests, no names and no typed text.
+"""Ledger entries of consent documents: terms and digests, no names, no text.
 
 The document's own random id is left out, so that its digest commits to the rest without letting
 anybody guess a name from it.

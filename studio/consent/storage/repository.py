@@ -1,4 +1,4 @@
-"""The book of consent as the database has it, read again only where it has grown.
+"""The consent history in the database, read again only where it grew.
 
 Every document's signature, and its digest against its ledger entry, are checked when it is read: a
 row that somebody wrote into the table by hand makes the whole registry unreadable, and nothing is
@@ -36,7 +36,7 @@ __all__ = ["ConsentMovedError", "ConsentStore"]
 
 
 class ConsentMovedError(Exception):
-    """Consent was changed since it was looked at: look again."""
+    """Consent changed since it was read: read it again."""
 
 
 class ConsentStore:
@@ -50,7 +50,7 @@ class ConsentStore:
         self._repairs: list[Repair] = []
 
     def book(self) -> ConsentHistory:
-        """The book as it is now. Raises :class:`LedgerError` where a document is not sound."""
+        """The history as it is now. Raises :class:`LedgerError` for a damaged document."""
         with self._lock:
             with self._database.reading() as connection:
                 newest, recorded = _newest(connection), _newest_entry(connection)
@@ -88,7 +88,7 @@ class ConsentStore:
 
     @contextmanager
     def reading(self) -> Iterator[ConsentHistory]:
-        """The book as it is now; no other thread adds to it until the block ends."""
+        """The history as it is now; no other thread adds to it until the block ends."""
         with self._lock:
             yield self.book()
 
@@ -151,7 +151,7 @@ class ConsentStore:
             if not signed.digest == row.digest == entry["body"]["digest"]:
                 raise ValueError("its digest is not the one in its ledger entry")
             if row.admission != entry["body"]["admission"]:
-                raise ValueError("its ledger entry says otherwise why it was believed")
+                raise ValueError("its ledger entry gives another reason for accepting it")
             if entry["kind"] != entry_kind(signed):
                 raise ValueError("its ledger entry is of another kind")
             document = signed.document

@@ -1,4 +1,4 @@
-"""Tables that only ever grow, on SQLite and on PostgreSQL: triggers that a migration puts in place.
+"""Append-only tables, on SQLite and PostgreSQL, enforced by triggers.
 
 UPDATE and DELETE are refused whoever asks, as are SQLite's ``INSERT OR REPLACE`` (which deletes
 without firing a DELETE trigger) and PostgreSQL's ``TRUNCATE`` and ``ON CONFLICT DO UPDATE``. The

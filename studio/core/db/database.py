@@ -1,4 +1,4 @@
-"""Opening the database: migrated to the newest schema, durable, one writer at a time.
+"""Open the database: newest schema, durable, one writer at a time.
 
 It is a SQLite file by default, or a PostgreSQL database by URL. Every transaction that writes holds
 the one write lock from its start, so that two processes can never both read the same tail of the

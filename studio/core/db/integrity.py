@@ -1,4 +1,4 @@
-"""Whether a database is sound as a database: its pages, its references and its schema.
+"""Check a database's pages, references and schema.
 
 What stands in the rows is not looked at. A flipped bit in an index, in a table's definition or in a
 trigger is found here; one in a row is found by holding the row against the ledger.

@@ -1,4 +1,4 @@
-"""What an output made from another one carries along: the parent, its forebears, their consent.
+"""What an output inherits from its parent: ancestors and their consent.
 
 A derived output relies on every grant that any of its forebears relied on: an extension contains
 their sound, a variation their choice of tags. So one revoked grant anywhere up the line refuses it,
@@ -113,7 +113,7 @@ class Derivation:
         """Why consent does not carry over to a child of this use at ``at``; None where it does.
 
         What is heard again must be permitted for the child's use, by the licence of the model that
-        made it as well: noncommercial music does not become commercial by being gone on from.
+        made it as well: noncommercial music does not become commercial by being extended.
         """
         for release in self.forebears:
             for grant in sorted(grants_of(release)):

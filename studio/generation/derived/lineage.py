@@ -1,4 +1,4 @@
-"""Varying and extending: music made from this studio's own outputs, with their consent and record.
+"""Vary and extend the studio's own outputs, with their consent and record.
 
 * :meth:`Lineage.vary`: the parent's tags (or others) and settings, with another seed; or the
   parent's own notes in another performance.

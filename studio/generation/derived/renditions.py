@@ -1,4 +1,4 @@
-"""What is made of an output after its release: its four stems, and its score as a MIDI file.
+"""Renditions of a released output: four stems, and the score as MIDI.
 
 An output of the house model was performed from a recorded score. The same weights perform the same
 score with the same seed again, and this time the stems are handed out one by one. Each is sealed
@@ -59,7 +59,7 @@ _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
 
 @dataclass(frozen=True, slots=True)
 class StemFile:
-    """One stem as it is handed out."""
+    """One released stem."""
 
     stem: str
     name: str  # of the file
@@ -69,7 +69,7 @@ class StemFile:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A stem that is not handed out: ``silent``, or ``no-readable-seal``."""
+    """A stem that is not released: ``silent``, or ``no-readable-seal``."""
 
     stem: str
     why: str
@@ -77,7 +77,7 @@ class LeftOut:
     def text(self) -> str:
         if self.why == "silent":
             return f"{self.stem}: the piece has no {self.stem}, and silence carries no seal"
-        return f"{self.stem}: no seal can be read in it, so it is not handed out"
+        return f"{self.stem}: no seal can be read in it, so it is not released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class RenditionMaker:
         cancel: threading.Event | None = None,
         permit: Callable[[Connection], None] | None = None,
     ) -> Stems:
-        """Perform the output's score again and hand out its stems; by default in its own format.
+        """Perform the output's score again and release its stems.
 
         Raises :class:`UsageError` where the output has no score, or its model has other weights
         now, and as a generation does. On any exception nothing is handed out.
@@ -367,7 +367,7 @@ class RenditionMaker:
         return self._score_of(release)
 
     def score_file(self, release: Release) -> ScoreFile:
-        """The score as a MIDI file with title, ids and credits; recorded when first handed out.
+        """The score as a MIDI file with title, ids and credits; recorded once.
 
         Raises :class:`UsageError` where the output has no score.
         """

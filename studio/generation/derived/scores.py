@@ -1,4 +1,4 @@
-"""The scores of outputs: chosen, recorded with the release, read back to vary and extend.
+"""Scores of outputs: composed, stored with the release, read to vary and extend.
 
 An output of the house model is a performance of a score. The release's ledger entry keeps under
 ``model`` the score's SHA-256 (``score_sha256``), a line of words about it (``score``) and the seed

@@ -1,4 +1,4 @@
-"""Taking this studio's own seal off its own output, in memory, so that it can be gone on from.
+"""Remove the studio's own watermark in memory, before an output is extended.
 
 An extension begins with its parent's music. The released file of the parent carries the parent's
 seal; sealed again as a whole it would carry two over each other, each spoiling the other's reading

@@ -1,4 +1,4 @@
-"""Against spam: how much one account may have made, and what is made again and again.
+"""Limits against spam: requests per account, and near duplicates.
 
 Every request for music is counted when it begins, in the transaction that looks at the limits, so
 that two requests at once cannot both take the last place. A request that is refused leaves an entry

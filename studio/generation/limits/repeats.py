@@ -1,4 +1,4 @@
-"""Which requests make the same music again.
+"""Whether two requests make the same music.
 
 >>> from studio.provenance.release import GenerationRequest
 >>> from dataclasses import replace
@@ -17,7 +17,7 @@ __all__ = ["identical", "same_music"]
 
 
 def same_music(one: GenerationRequest, other: GenerationRequest) -> bool:
-    """Whether both make the same sound, whatever it is called, for and written as."""
+    """Whether both requests make the same sound; titles and formats may differ."""
     return one.seed is not None and _music(one) == _music(other)
 
 

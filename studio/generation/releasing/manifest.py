@@ -1,4 +1,4 @@
-"""From a request and its consent to what the signed manifest of the output claims.
+"""The claims of an output's signed manifest, from its request and consent.
 
 >>> instant(datetime(2026, 11, 22, 12, tzinfo=UTC))
 '2026-11-22T12:00:00Z'

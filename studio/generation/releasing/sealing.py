@@ -1,4 +1,4 @@
-"""From finished music to a file that may be handed out: sealed, encoded, tagged, signed, read back.
+"""Watermark, encode, tag and sign finished music, and read the result back.
 
 The detector reads the very bytes that will be handed out. Where the seal is not readable there, the
 strength is raised within the audibility limit, and after that there is no file.
@@ -151,7 +151,7 @@ class FileSealing:
         key: SealKey,
         strength: float,
     ) -> SealedFile | None:
-        """What the detector finds in the bytes to be handed out; None if not this seal, surely."""
+        """What the detector finds in the encoded file; None if not surely this seal."""
         from watermark.audio.waveform import read
         from watermark.coding.identify import MAX_CHANCE, Codebook, CodebookEntry
         from watermark.errors import WatermarkError
@@ -162,8 +162,8 @@ class FileSealing:
             codebook = Codebook([CodebookEntry(seal_id, key, decoded.duration_s)])
             detection = self._sealer().read(decoded, codebook)
             found = detection.identification
-            # One seal was searched here; at the desk every registered one is. The bound grows in
-            # proportion, so this says what the desk will be able to say.
+            # One seal was searched here; verification searches all of them. The bound grows in
+            # proportion, so this says what verification will be able to say.
             registered = self._ledger.output_count() + 1
             if (
                 found is None

@@ -1,4 +1,4 @@
-"""Work in progress, and how a finished file becomes a released one without a gap.
+"""Files in progress, and their atomic release.
 
 A process works in a folder of its own under ``tmp/``, which it holds locked while it lives. A
 release takes three steps:
@@ -138,7 +138,7 @@ def _hand_out(path: Path, outputs: Path) -> Path:
         sync_folder(outputs)
     except OSError as exc:
         raise LedgerError(
-            f"output {path.stem} is in the ledger but could not be handed out ({exc.strerror}); "
+            f"output {path.stem} is in the ledger but could not be released ({exc.strerror}); "
             "the next start completes it"
         ) from exc
     return released

@@ -1,1 +1,1 @@
-"""Generation models: what a model is, and the house model and hub models that are ones."""
+"""Generation models: the house model and hub models."""

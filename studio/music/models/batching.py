@@ -1,4 +1,4 @@
-"""Takes several generations of one model through its steps together.
+"""Run several generations of one model through its steps together.
 
 A step of a model costs nearly the same for one generation as for several, because most of it is
 reading the weights. Every generation runs in a thread of its own and takes part in steps as long

@@ -1,4 +1,4 @@
-"""Loads a checkpoint: resolve, check the digest, read safely, build, hand over in eval mode.
+"""Load a checkpoint: resolve, check the digest, read safely, build.
 
 House checkpoints (:mod:`studio.music.models.house.performer`) are safetensors; hub checkpoints
 (:mod:`studio.music.models.hub.loader`) are audiocraft's exports, which come back as the two

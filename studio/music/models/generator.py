@@ -1,4 +1,4 @@
-"""Makes music from tags: one :class:`MusicGenerator` for the house model and for hub models.
+""":class:`MusicGenerator`: generate music from tags with any model.
 
 A hub model is driven by `audiocraft.models.MusicGen` (conditioning, continuation, windows beyond
 the model's own duration, codec) over the decoder of :mod:`studio.music.models.decoding`. The house

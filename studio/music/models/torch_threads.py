@@ -1,4 +1,4 @@
-"""How many CPU threads torch uses while music is made, in a process that makes several pieces."""
+"""How many CPU threads torch uses while music is generated."""
 
 from __future__ import annotations
 

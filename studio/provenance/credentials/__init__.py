@@ -1,4 +1,4 @@
-"""Content Credentials: signing what is handed out, reading what comes in (C2PA).
+"""Content Credentials (C2PA): sign released files, read suspect files.
 
 What a manifest says is written down in ``docs/content-credentials.md``. Nothing is imported here:
 :mod:`.reading` runs in a child process that has to start at once.

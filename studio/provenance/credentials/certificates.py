@@ -1,4 +1,4 @@
-"""Who signs: the certificate chain and the key behind Content Credentials.
+"""The certificate chain and key that sign Content Credentials.
 
 Without configuration the studio makes itself a *development* chain at first start: a root that
 signs exactly one leaf and whose key is then thrown away, so that nobody, thief or operator, can
@@ -71,7 +71,7 @@ class SigningIdentity:
         return self.certificates[0].not_valid_after_utc
 
     def why_not(self, at: datetime) -> str | None:
-        """Why what is signed at that time would not be believed; None where it would."""
+        """Why a signature of that time would not be trusted; None if it would be."""
         leaf = self.certificates[0]
         whole = at.replace(microsecond=0)  # certificates count whole seconds, the last one included
         if leaf.not_valid_before_utc <= whole <= leaf.not_valid_after_utc:

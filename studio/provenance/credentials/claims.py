@@ -1,4 +1,4 @@
-"""What a manifest of ours says about an output, as plain data; format: docs/content-credentials.md.
+"""The claims of a manifest as data; format: docs/content-credentials.md.
 
 Everything here is a *created* assertion: the signer vouches for it, as against one it gathered.
 

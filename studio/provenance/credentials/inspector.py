@@ -1,4 +1,4 @@
-"""What the verification desk says about the Content Credentials of a suspect file.
+"""What verification says about the Content Credentials of a suspect file.
 
 Three sources are compared: the manifest in the file, the roots we trust, and the ledger, which
 keeps every manifest signed here. So a stripped manifest is recovered by the seal, a manifest of
@@ -72,7 +72,7 @@ _LONG = 200  # characters of one text of a manifest
 
 
 def _said(claims: Mapping[str, Any]) -> list[str]:
-    """What a manifest claims of the file, shortened: to be believed only where it is trusted."""
+    """A summary of a manifest's claims; true only where the signer is trusted."""
     lines: list[str] = []
     for label in ("c2pa.actions", "c2pa.actions.v2"):
         body = claims.get(label)

@@ -1,4 +1,4 @@
-"""Reading Content Credentials that came with a stranger's file.
+"""Read Content Credentials of an untrusted file.
 
 Anybody can sign anything, so "the signature is valid" is worth nothing: a manifest counts only if
 its chain leads to a root we trust. Nothing is ever fetched (a file could otherwise make this

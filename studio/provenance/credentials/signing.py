@@ -1,4 +1,4 @@
-"""Signing a finished file and reading it back, and examining what comes in: the C2PA desk.
+"""Sign a finished file with C2PA, read it back, and examine other files.
 
 :class:`Credentials` is the one object pipeline and verification use. It fails closed: a file whose
 credentials do not read back as `trusted`, with every assertion in it, is not handed out.

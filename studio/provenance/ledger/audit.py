@@ -1,4 +1,4 @@
-"""Recomputing a ledger from its rows: which is the first entry that is not as it was written?
+"""Recompute a ledger from its rows and find the first altered entry.
 
 It runs in one pass and in memory that does not grow with the leaves, so a ledger of a million
 entries can be audited where it stands.

@@ -1,4 +1,4 @@
-"""Whether the clock can be believed when an entry is dated, and what is done where it could not.
+"""Check the clock before an entry is dated, and repair implausible times.
 
 The time of the ledger never goes back, so one entry dated years ahead would hold every later one,
 and every decision about consent, in that year. So an entry is refused (:class:`ClockError`) where
@@ -62,7 +62,7 @@ class ClockError(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Entries ``first`` to ``last`` were dated ahead; they count as of ``held_as``."""
+    """Entries ``first`` to ``last`` were dated too late; ``held_as`` counts."""
 
     first: int
     last: int

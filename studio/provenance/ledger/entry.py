@@ -1,4 +1,4 @@
-"""One entry of the ledger and its canonical bytes; the format is ``docs/ledger-format.md``.
+"""One ledger entry and its canonical bytes; format: ``docs/ledger-format.md``.
 
 >>> canonical_leaf(0, "refusal", datetime(2026, 11, 22, tzinfo=UTC), {"b": 1.0, "a": "ü"}).decode()
 '{"at":"2026-11-22T00:00:00.000000Z","body":{"a":"ü","b":1},"index":0,"kind":"refusal","version":2}'

@@ -1,4 +1,4 @@
-"""The ledger: every event of the studio as an entry of an append-only Merkle tree.
+"""The ledger: every event as an entry of an append-only Merkle tree.
 
 An entry's leaf is the canonical JSON (RFC 8785) of ``{"version", "index", "at", "kind", "body"}``.
 Leaf hashes and the head over all entries so far follow RFC 6962 and are stored beside it; the
@@ -204,7 +204,7 @@ class Ledger:
         return entry
 
     def reserve(self, seal_id: str, epoch: int) -> None:
-        """Take a seal id for good.
+        """Reserve a seal id permanently.
 
         Raises :class:`LedgerError` if it was ever taken before, or the epoch's key is retired.
         """
@@ -316,7 +316,7 @@ class Ledger:
         return self.append(ACCEPTED, {"reads": self._clock().astimezone(UTC).strftime(INSTANT)})
 
     def repair_clock(self) -> Entry:
-        """Say which entries were dated ahead of the clock as it is now, which is right.
+        """Record which entries were dated in the future; the clock is right now.
 
         Raises :class:`UsageError` where none is, :class:`ClockError` where the clock is not right.
         """
@@ -338,7 +338,7 @@ class Ledger:
             return openings_of(connection, index)
 
     def erase(self, index: int, field: str) -> Entry:
-        """Erase a personal value for good; an ``erasure`` entry says that it was.
+        """Erase a personal value permanently, and record an ``erasure`` entry.
 
         Leaf, tree and proofs stay as they are. Raises :class:`UsageError` where there is nothing.
         """
@@ -443,7 +443,7 @@ class Ledger:
         ]
 
     def output_count(self) -> int:
-        """How many outputs were released, and so how many seals the desk searches."""
+        """How many outputs were released, and so how many seals are searched."""
         with self._database.reading() as connection:
             return int(connection.scalar(select(func.count()).select_from(output)) or 0)
 

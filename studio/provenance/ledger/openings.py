@@ -1,4 +1,4 @@
-"""The table of what commitments hide: reading the values of an entry, and erasing one."""
+"""The table of committed personal values: read and erase them."""
 
 from __future__ import annotations
 

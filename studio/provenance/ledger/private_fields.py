@@ -1,4 +1,4 @@
-"""Personal data stays outside the leaf: a salted commitment stands there in its place.
+"""Salted commitments: personal data stays outside the hashed entry.
 
 A body may hold :class:`Personal` values anywhere. The ledger writes ``{"commitment": hex}`` in
 their place, SHA-256("consented-music-studio/commitment/v1" ‖ 0x00 ‖ salt ‖ value) with 32 random

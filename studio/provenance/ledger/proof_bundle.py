@@ -1,4 +1,4 @@
-"""The proof of one entry in a file: checked with the public key and nothing else.
+"""The offline proof of one entry: a file checked with the public key alone.
 
 A bundle holds the entry's leaf, the path from it to the head of a tree, and a checkpoint signed
 over that head; for a release, the leaf holds the SHA-256 of the file that was handed out. Checking
@@ -11,9 +11,8 @@ import base64
 import binascii
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from studio.core.errors import ProofError, UnreadableProofError
@@ -33,13 +32,10 @@ __all__ = [
     "check_bundle",
     "check_file",
     "make_bundle",
-    "read_keys",
-    "write_keys",
 ]
 
 BUNDLE_TYPE = "consented-music-studio/proof/v1"
 _MAX_BUNDLE = 10_000_000  # bytes
-_RETIRED = re.compile(r"# retired ([0-9a-f]{8}) ([0-9]{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +91,6 @@ def make_bundle(
             if field != "owner"  # whose account it is proves nothing about the output
         }
     return bundle
-
-
-def read_keys(text: str) -> list[VerifierKey]:
-    """Public keys, one a line; empty lines and those from ``#`` on are remarks.
-
-    One remark counts: ``# retired 530d903a 57`` says that the key of that id signed for no ledger
-    of more than 57 entries. Raises :class:`UnreadableProofError`.
-    """
-    lines = [line.strip() for line in text.splitlines()]
-    keys = [VerifierKey.parse(line) for line in lines if line and not line.startswith("#")]
-    if not keys:
-        raise UnreadableProofError("the file holds no public key")
-    ends = {match[1]: int(match[2]) for line in lines if (match := _RETIRED.fullmatch(line))}
-    return [replace(key, last_size=ends.get(key.key_id.hex())) for key in keys]
-
-
-def write_keys(keys: Iterable[VerifierKey]) -> str:
-    """The text that :func:`read_keys` reads, the oldest key first."""
-    keys = tuple(keys)
-    ends = [
-        f"# retired {key.key_id.hex()} {key.last_size}\n"
-        for key in keys
-        if key.last_size is not None
-    ]
-    return "".join([*(f"{key}\n" for key in keys), *ends])
 
 
 def check_bundle(content: bytes, keys: Sequence[VerifierKey]) -> ProvenEntry:

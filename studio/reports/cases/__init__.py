@@ -1,1 +1,1 @@
-"""The report on a case: a page, a PDF and JSON, in one archive that this studio signs."""
+"""The report on a case: page, PDF and JSON in one signed archive."""

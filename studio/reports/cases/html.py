@@ -1,4 +1,4 @@
-"""The report on a case as one HTML page: whole in itself, to read, print and file."""
+"""The report on a case as one self-contained HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report on a case as a PDF: the same content as the page, without its drawings."""
+"""The report on a case as a PDF: the page's content without drawings."""
 
 from __future__ import annotations
 

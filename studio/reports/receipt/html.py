@@ -1,4 +1,4 @@
-"""The receipt as one HTML file: prints on one sheet of A4, fetches nothing, carries the proof."""
+"""The receipt as one self-contained HTML page of A4, with the proof in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 
 from markupsafe import Markup
 
-from studio.reports.receipt import Receipt
+from studio.reports.receipt.content import Receipt
 from studio.reports.templating import page
 
 __all__ = ["render_html"]

@@ -1,4 +1,4 @@
-"""The receipt as a PDF of one A4 page, with its fonts in it."""
+"""The receipt as a PDF of one A4 page, with its fonts embedded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.core.errors import StudioError
-from studio.reports.receipt import Receipt
+from studio.reports.receipt.content import Receipt
 from studio.reports.templating import escaped, piece
 
 __all__ = ["register_fonts", "render_pdf"]

@@ -1,4 +1,4 @@
-"""A statement as JSON, as CSV and as a page that can be read, printed and mailed.
+"""A statement as JSON, CSV or a printable page.
 
 None of the three holds text that a person typed but the holder's own name, and the page escapes it.
 """

@@ -1,4 +1,4 @@
-"""Versioned rates: what an output counts for in statements, from one instant to the next.
+"""Versioned rates: what an output counts for in statements, over time.
 
 >>> from studio.core.paths import shipped_configs
 >>> rates = load_rates(shipped_configs() / "rates")

@@ -1,4 +1,4 @@
-"""Statements: what was made under a rights holder's grants in a period, and what it counts for.
+"""Statements: what was made under a rights holder's grants in a period.
 
 A statement is computed from the ledger and the rate cards alone, so anyone with both gets the same
 one. Every release entry of the period that was not withdrawn is split over its tags; each line

@@ -1,4 +1,4 @@
-"""The numbers behind a verdict: the three that matter first, and all of them with their meaning."""
+"""The numbers behind a verdict: three that matter first, then all of them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
         credentials += f": {why}"
     rows.append(("Content Credentials", credentials))
     if said := report.c2pa.get("says"):
-        believed = "" if report.c2pa.get("state") == "trusted" else " (not to be believed as such)"
+        believed = "" if report.c2pa.get("state") == "trusted" else " (not trusted)"
         rows.append((f"What they say{believed}", "; ".join(said)))
     for mark in report.other_marks:
         rows.append(

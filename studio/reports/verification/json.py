@@ -1,5 +1,4 @@
-"""A report on examined files as JSON; :mod:`studio.reports.verification.page` makes the page for
-people.
+"""A report on examined files as JSON.
 
 A report names each file by its SHA-256, so that nobody can pass it off as one on another file, and
 says with which versions, against how many registered outputs and when it was made.

@@ -1,4 +1,4 @@
-"""The words around a verdict, for the Verify tab and for printed reports alike.
+"""The words of each verdict, for the Verify tab and printed reports.
 
 A verdict is never worded beyond its evidence: no verdict says that a person made something, and the
 presence of a seal alone never says where the content came from.

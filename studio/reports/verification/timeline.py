@@ -1,4 +1,4 @@
-"""The detection score over time, drawn as SVG: no plotting library, sharp at any width.
+"""The detection score over time, drawn as SVG.
 
 >>> "<svg" in score_timeline([(0.5, 3.0), (1.5, 9.0)], threshold=5.0, segments=[(1.0, 2.0)],
 ...                          duration_s=2.0)

@@ -1,4 +1,4 @@
-"""What the Verify tab shows, as HTML: the verdict in plain words, its evidence, the outputs found.
+"""The Verify tab's answer as HTML: verdict, evidence, outputs found.
 
 :mod:`studio.reports.verification.page` prints the same cards. The words stand in
 :mod:`studio.reports.verification.texts`.
@@ -57,7 +57,7 @@ def empty_desk() -> Markup:
 
 
 def report_view(report: VerifyReport) -> Markup:
-    """The whole answer of the desk about one file."""
+    """The whole verdict about one file."""
     return Markup().join(
         (
             verdict_card(report),

@@ -1,2 +1,1 @@
-"""HTTP routes beside the page: outputs by id, and health. No page in here (that is
-studio.web.ui)."""
+"""The REST API, and routes for downloads and health. The page is in studio.web.ui."""

@@ -1,4 +1,4 @@
-"""The routes beside the page, behind the door.
+"""The HTTP application beside the page, with its middleware.
 
 =========================  ======================================================================
 ``GET /healthz``           ``{"status": "ok", "warnings": []}``: the process answers

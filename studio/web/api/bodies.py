@@ -1,4 +1,4 @@
-"""What the REST layer takes and gives as JSON objects."""
+"""JSON bodies of the REST API, in and out."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class _Derived(Scope):
 
 
 class Variation(_Derived):
-    """A variation of an output: what shall be other than in its request."""
+    """A variation of an output: what differs from its request."""
 
     tags: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=16)
     duration_s: float | None = None
@@ -158,7 +158,7 @@ class NewAccount(_Body):
 
 
 class AccountChange(_Body):
-    """What of an account shall change; the rest stays."""
+    """The changes to an account; the rest stays."""
 
     role: Role | None = None
     disabled: bool | None = None

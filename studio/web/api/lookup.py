@@ -1,4 +1,4 @@
-"""What a route says of an output that a caller names."""
+"""Look up an output that a caller names, without revealing others' outputs."""
 
 from __future__ import annotations
 

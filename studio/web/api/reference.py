@@ -1,4 +1,4 @@
-"""The OpenAPI description of the REST layer, and the same as a page that needs no script."""
+"""The OpenAPI description, and the same as a page without scripts."""
 
 from __future__ import annotations
 

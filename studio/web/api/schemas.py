@@ -1,4 +1,4 @@
-"""The public record of an output: what the routes say about it, and nothing of the machine."""
+"""The public record of an output and of a tag, as JSON."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Cases over HTTP: routes of the REST layer, and pages without scripts at ``/cases``."""
+"""Cases over HTTP: REST routes, and pages without scripts at ``/cases``."""

@@ -1,4 +1,4 @@
-"""Take a file in for a case, examine it in the common line, forget it."""
+"""Receive a file for a case, examine it in the job queue, delete it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["CaseFiles"]
 
 @dataclass(frozen=True, slots=True)
 class CaseFiles:
-    """Where uploads lie, and the line in which they are examined."""
+    """Uploads of cases, and the queue in which they are examined."""
 
     uploads: Uploads
     checking: JobRunner

@@ -1,4 +1,4 @@
-"""Pages of cases: a list, one case with a form for files and notes, downloads. No scripts."""
+"""Pages of cases, without scripts: list, files, notes, downloads."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from typing import TYPE_CHECKING

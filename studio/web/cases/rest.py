@@ -1,4 +1,4 @@
-"""Cases in the REST layer."""
+"""REST routes of cases."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Who may fetch an output's audio: whoever was handed its claim.
+"""Download tokens: who may fetch an output's audio without signing in.
 
-An output's id is its seal id, and a seal id is no secret: the Verify desk reads it out of any copy.
+An output's id is its seal id, and a seal id is no secret: verification reads it out of any copy.
 So the id alone does not open the audio. The page hands the maker a link with a claim, a keyed hash
 of the id under a secret of this process, which nobody can guess or derive. Tokens end with the
 process: after a restart the page that showed the link has gone as well.

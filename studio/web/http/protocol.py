@@ -1,4 +1,4 @@
-"""The HTTP side of the server, with an end to waiting: for a request's headers, and for a reader.
+"""HTTP/1.1 with time limits for request headers and slow readers.
 
 uvicorn waits for ever for the rest of a request's headers, and for a client that does not read its
 answer. Here a connection is closed when the headers of a request are not complete in time, when a

@@ -1,4 +1,4 @@
-"""JSON of strangers, read strictly: what two readers could understand in two ways is refused.
+"""Strict JSON: refuse what two parsers could read in two ways.
 
 A name that stands twice in an object (``{"role": "artist", "role": "administrator"}``), NaN and
 infinities, deep nesting, half surrogates and NUL characters are errors. The messages say what is

@@ -1,4 +1,4 @@
-"""Files that callers upload: streamed to disk, known by their caller, bounded, soon deleted.
+"""Uploads: streamed to disk, counted per account, limited, soon deleted.
 
 Every upload gets a folder of its own with a name that nobody can guess, inside the studio's home,
 and is remembered as its caller's. Nobody else can have it examined, and no path that is not an

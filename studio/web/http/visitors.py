@@ -1,4 +1,4 @@
-"""Whose each open page is, and whether anybody still looks at it.
+"""Page sessions: whose each is, and whether it is still open.
 
 A page keeps event streams open for as long as it stands in a browser. When the last of them has
 ended and none was opened again for a while, its visitor has left, and what was asked for through it
@@ -60,7 +60,7 @@ class Visitors:
         self._streams: Counter[str] = Counter()  # by account
 
     def claim(self, session: str, owner: str) -> bool:
-        """Whether the session is the owner's; it belongs to whoever names it first."""
+        """Whether the session is the owner's; the first to name it owns it."""
         now = self._clock()
         with self._lock:
             visit = self._visits.setdefault(session, _Visit(owner, now))

@@ -1,4 +1,4 @@
-"""Music that the page's visitors asked for: jobs per account that outlast the page.
+"""Generation jobs of the page: per account, kept on the server.
 
 A job belongs to an account, not to a browser tab: whoever opens the page again finds it at work, or
 what became of it. What was at work when the server stopped is told as interrupted at the next

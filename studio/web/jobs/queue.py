@@ -1,4 +1,4 @@
-"""Work that outlasts one answer of the page: bounded, watched, and stopped when asked.
+"""The job queue: bounded, monitored, cancellable.
 
 Making music takes seconds and uses a whole core, so a few run at a time and a bounded number wait,
 of one account only some of them. A :class:`Job` is watched from the page's generator functions:
@@ -142,7 +142,7 @@ class Job(Generic[_Result]):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether whoever asked for it is still there."""
+        """Whether its requester is still connected."""
         return self._present()
 
     @property
@@ -306,7 +306,7 @@ class JobRunner:
             self._jobs.pop(number, None)
 
     def look(self) -> None:
-        """Stop the jobs that nobody waits for, or may not go on. Done once a second by itself."""
+        """Cancel jobs that nobody waits for or that are no longer permitted."""
         with self._lock:
             jobs = list(self._jobs.values())
         accounts = {job.account for job in jobs if job.account is not None}

@@ -1,4 +1,4 @@
-"""Requests for music that came in through the REST layer: whose they are and how they stand."""
+"""Generation jobs of the REST API: their owners and states."""
 
 from __future__ import annotations
 

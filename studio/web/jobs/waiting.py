@@ -1,4 +1,4 @@
-"""A request that waits for its job, and gives it up when its client leaves."""
+"""Wait for a job; cancel it when the client disconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A list that a page session watches until nothing is in line."""
+"""A list that a page session polls until no job is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools over HTTP at ``/mcp``, behind the door: a token as for the REST layer.
+"""The MCP tools over HTTP at ``/mcp``, with a token as for the REST API.
 
 Requests stand alone: there is no session to keep. Examinations stand in the same line as everybody
 else's, and count as the account's own.

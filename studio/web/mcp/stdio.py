@@ -1,4 +1,4 @@
-"""The tools over stdin and stdout, for an assistant on the same machine: ``studio mcp``."""
+"""The MCP tools over stdin and stdout, on the same machine: ``studio mcp``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools: what an assistant may ask of the studio, with the rights of the account it acts for.
+"""The MCP tools: what an assistant may ask, with its account's rights.
 
 ================  ==============================================================================
 ``verify_audio``  the verdict on a recording; noted in the ledger, as every examination is

@@ -1,4 +1,4 @@
-"""One line in the log for every request, and an id that stands on every line it leads to.
+"""The access log: one line a request, with a request id.
 
 The id is in the answer (``X-Request-ID``), so that a person can quote it. A trusted proxy may give
 its own. Neither query nor headers are logged: they can hold tokens.

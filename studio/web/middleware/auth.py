@@ -1,4 +1,4 @@
-"""Sign-in: every request gets an :class:`~studio.accounts.permissions.Actor`, or is refused.
+"""Authentication: every request gets an actor, or is refused.
 
 It stands in front of the page and of every route, because Gradio's own sign-in covers Gradio's
 routes only. A studio without accounts belongs to whoever sits at the machine: everyone is
@@ -117,7 +117,7 @@ class AuthMiddleware:
         return _refused(401, "sign-in", "sign in first", {"WWW-Authenticate": "Bearer"})
 
     def _is_open(self, path: str) -> bool:
-        """Whether a stranger may go there."""
+        """Whether the path is public."""
         if path in _OPEN or path == _ROBOTS:
             return True
         return self._gateway.config.public_detector.enabled and path in _PUBLIC
@@ -137,7 +137,7 @@ class AuthMiddleware:
 
 
 def actor_of(scope: Scope) -> Actor | None:
-    """Whom the door let in; None on the few paths that are open to strangers."""
+    """The authenticated actor; None on the few public paths."""
     return cast("Actor | None", scope.get(_ACTOR))
 
 

@@ -1,4 +1,4 @@
-"""How many bytes a request may bring, and how long they may take: one limit for every route.
+"""Limits on the size and duration of request bodies.
 
 A body is small unless its route stands in the table of :func:`limits_of`. A small body is taken in
 whole before anything else sees the request. A large one streams to its route, which writes it to

@@ -1,4 +1,4 @@
-"""The page's document as Gradio writes it, with our head in it from the first byte.
+"""Gradio's HTML document with our ``head`` in it from the first byte.
 
 Gradio hands a page's own head to the browser as data, which a script puts in place after a second:
 too late for colours, which would flash, and for whether a visitor is signed out. The tags with

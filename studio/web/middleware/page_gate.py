@@ -1,4 +1,4 @@
-"""What of Gradio may be reached: the few routes that the page uses, with checked bodies.
+"""The few Gradio routes that the page needs, with checked bodies.
 
 Gradio serves more than a page needs (files of the server by path, a proxy, calls of a component's
 own functions, an editor of the app) and believes the file paths in what a browser sends. So a

@@ -1,4 +1,4 @@
-"""What a reverse proxy says about the client, believed only of proxies that the operator named.
+"""Forwarded headers, trusted only from proxies that the operator named.
 
 Anybody can send ``X-Forwarded-Host``; links, the choice of a secure cookie and the slowing down of
 failed logins must not follow a stranger's word. Headers of a trusted proxy are taken over into the

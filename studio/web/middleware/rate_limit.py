@@ -1,4 +1,4 @@
-"""How much one caller may ask, and how much of what fails is written to the log.
+"""Rate limits per caller, and on repeated log lines.
 
 A bucket of requests fills again at a steady rate.
 

@@ -1,4 +1,4 @@
-"""Headers and refusals that hold for every answer, the page's and the routes'.
+"""Security headers on every response.
 
 No site may read an answer from a browser: no header of CORS leaves. Over TLS browsers are told to
 come back over TLS only.

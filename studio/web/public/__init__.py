@@ -1,1 +1,1 @@
-"""The detector that anybody may use without an account: page, API, and what bounds both."""
+"""The public detector, without an account: page, API and limits."""

@@ -1,4 +1,4 @@
-"""How much the public may ask: by address, and by what is asked about.
+"""Limits of the public detector: by address, and by recording.
 
 Whoever wants to learn how to remove a watermark asks again and again about nearly the same sound.
 So questions are counted by sound too, from whatever addresses they come. The sound of a question is

@@ -1,4 +1,4 @@
-"""The line of questions: bounded in length, and it says when to come back.
+"""The public detector's queue: bounded, with a time to retry.
 
 A question has a place from its first byte to its answer. Where all places are taken, or an address
 has its share, nothing of the body is read: the caller is told at once after how many seconds a
@@ -27,7 +27,7 @@ _WEIGHT = 0.2  # of the latest in the running mean
 
 
 class FullLineError(BusyError):
-    """Every place in the line is taken."""
+    """The queue is full."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)

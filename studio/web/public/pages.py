@@ -1,4 +1,4 @@
-"""The pages of the public detector: Jinja2 templates with autoescape, no script, no cookie."""
+"""Pages of the public detector: templates with autoescape, no script, no cookie."""
 
 from __future__ import annotations
 

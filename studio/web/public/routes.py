@@ -1,4 +1,4 @@
-"""The public detector over HTTP: a page without scripts, an API, and rules for robots.
+"""Routes of the public detector: page, API, rules for robots.
 
 ===========================  ====================================================================
 ``GET /detect``              the form

@@ -16,9 +16,10 @@ from studio.provenance.keys import LedgerKeys
 from studio.provenance.ledger.checkpoints import timestamp
 from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
 from studio.provenance.ledger.checkpoints.checkpointer import outside_folder
+from studio.provenance.ledger.checkpoints.public_keys import read_keys
 from studio.provenance.ledger.checkpoints.signed_note import SignerKey
 from studio.provenance.ledger.log import Ledger
-from studio.provenance.ledger.proof_bundle import check_bundle, check_file, make_bundle, read_keys
+from studio.provenance.ledger.proof_bundle import check_bundle, check_file, make_bundle
 from tests.support.authority import Authority
 from tests.support.ledgers import CONFIG, checkpointer_of, fill
 

@@ -10,8 +10,9 @@ import pytest
 from studio.core.errors import LedgerError, ProofError
 from studio.provenance.keys import open_keys, rotate
 from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.public_keys import read_keys, write_keys
 from studio.provenance.ledger.log import Ledger
-from studio.provenance.ledger.proof_bundle import check_bundle, read_keys, write_keys
+from studio.provenance.ledger.proof_bundle import check_bundle
 from tests.support.studios import PlainGenerator, as_owner, make_studio
 from watermark.coding.message import SealKey
 

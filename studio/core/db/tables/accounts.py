@@ -1,4 +1,4 @@
-"""Tables of accounts: who may sign in, who is signed in, who tried and failed, who owns an output.
+"""Tables of accounts, sessions, failed logins and owners of outputs.
 
 Only ownership is append-only. The others change by their nature; what changed in an account is an
 entry of the ledger, which names the account by its random id and never by its name.

@@ -1,4 +1,4 @@
-"""The table of cases: what an examiner opened, examined and noted, in its order.
+"""The table of cases: files examined and notes, in order.
 
 Rows are never changed. A whole case can be deleted: file names and notes are personal data. The
 verdicts themselves stay in the ledger.

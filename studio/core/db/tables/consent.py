@@ -1,4 +1,4 @@
-"""The table of consent: every signed document that was believed, as it was signed.
+"""The table of consent: every accepted signed document.
 
 It only grows; who holds what is worked out from it (:mod:`studio.consent.storage.history`). Each
 row stands and falls with its ledger entry, which carries the document's digest.

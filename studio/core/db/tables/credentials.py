@@ -1,4 +1,4 @@
-"""The table of signed manifests: what a file's Content Credentials said when it was handed out.
+"""The table of signed C2PA manifests of released files.
 
 Append-only. A manifest is easily stripped from a file; the seal leads to the output, and the output
 leads here. The manifest's SHA-256 stands in the output's ledger entry.

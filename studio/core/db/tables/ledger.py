@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy sees them. How they come about is :mod:`studio.core.db.migrations`.
+"""Tables of the ledger; :mod:`studio.core.db.migrations` creates them.
 
 All four only ever grow: triggers refuse UPDATE and DELETE. What happens to an output later (an
 export, a withdrawal) is another ledger entry, never a changed row.

@@ -1,4 +1,4 @@
-"""Tables of lineage and of limits: who is whose child, and what each account has asked for.
+"""Tables of lineage, and of requests counted per account.
 
 ``output_parent`` and ``near_duplicate`` only ever grow; ``generation_use`` counts requests.
 """

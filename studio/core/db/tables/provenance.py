@@ -1,4 +1,4 @@
-"""Tables beside the ledger: what its commitments hide, and which keys there have been.
+"""Tables of committed values and of the site's keys.
 
 ``opening`` is the one table of provenance whose rows may be deleted: that is how personal data is
 erased without touching a leaf (:mod:`studio.provenance.ledger.private_fields`).

@@ -1,4 +1,4 @@
-"""The table of renditions: files made of an output after its release, such as its stems.
+"""The table of renditions: stems and scores made after an output's release.
 
 Append-only. What each row holds stands, or its SHA-256, in the ``renditions`` entry it names.
 """

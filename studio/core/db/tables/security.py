@@ -1,4 +1,4 @@
-"""Tables of the security log: what happened, and, erasable apart from it, from where.
+"""Tables of the security log; addresses are erasable apart from events.
 
 Rows are never changed. They are deleted at the old end when there are too many or they are too old
 (:mod:`studio.accounts.security_log`).

@@ -1,4 +1,4 @@
-"""A score as a standard MIDI file (type 1), for notation programs and digital audio workstations.
+"""A score as a standard MIDI file (type 1).
 
 The first track holds title, texts, key, metre, tempo, the sections as markers and the chords as
 texts. One track for each part follows, with its program, pan and volume; drums are on channel 10.

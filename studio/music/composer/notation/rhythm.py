@@ -1,4 +1,4 @@
-"""Patterns on the ticks of a bar: recut for another metre, swung, and read step by step.
+"""Rhythm patterns: fit to another metre, swung, read step by step.
 
 >>> recut("X.xxX.xxX.xxX.xx", "4/4", "12/8")
 'X.xX.xX.xX.x'

@@ -1,4 +1,4 @@
-"""Rhythms of melodies: bars and half bars by style and density, and the ways a phrase may end.
+"""Rhythms of melodies by style and density, and phrase endings.
 
 ``x`` strikes, ``-`` holds, ``.`` rests; a bar of 16 is made for 4/4, one of 12 for the metre of its
 style. Each style has three densities.

@@ -1,4 +1,4 @@
-"""What the players of a piece share: who plays when, how loud, how notes are cut and parts made."""
+"""What all parts share: who plays when, dynamics, cutting of notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chords of every bar: fixed by the artist, found for a typed melody, or the genre's own."""
+"""The chords of every bar: fixed, found for a melody, or the genre's own."""
 
 from __future__ import annotations
 

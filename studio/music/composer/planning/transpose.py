@@ -1,4 +1,4 @@
-"""A lead sheet in another key: chords, notes and the key itself, spelled as musicians do there.
+"""Transpose a lead sheet: chords, notes and key, spelled for the new key.
 
 The layout of the text stays; what cannot be read stays as it is.
 

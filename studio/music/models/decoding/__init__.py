@@ -1,4 +1,4 @@
-"""Decodes tokens from audiocraft's `LMModel` weights: cached, cancellable, one noise per request.
+"""Decode tokens from audiocraft's `LMModel` weights, cached and cancellable.
 
 * :mod:`.cached_lm`: the loop that stands where MusicGen expects an `LMModel`
 * :mod:`.network`: one step of the transformer for any number of generations at once

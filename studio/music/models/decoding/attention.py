@@ -1,4 +1,4 @@
-"""Attention of a step over the keys and values kept, in the routine that is fast for their type.
+"""Attention of one step over the cached keys and values.
 
 torch's own routine has no fast way for one query over keys in bf16 on a CPU (three times as slow as
 in fp32, which is twice as much to read). Two batched products do it at the memory's speed.

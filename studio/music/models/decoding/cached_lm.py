@@ -1,4 +1,4 @@
-"""Decodes tokens from audiocraft's `LMModel` weights: cached, cancellable, one noise per request.
+"""Decode tokens from audiocraft's `LMModel` weights, cached and cancellable.
 
 audiocraft's own `LMModel.generate` recomputes the keys and values of cross-attention at every step
 (modules/transformer.py:355), grows its self-attention cache by copying it (:276), samples from the

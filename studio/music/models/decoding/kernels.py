@@ -1,4 +1,4 @@
-"""The linear layers of a decoding step in fp32, bf16 and int8, and a trial of which is fastest.
+"""Linear layers of a decoding step in fp32, bf16 and int8; picks the fastest.
 
 A step multiplies two rows by every weight of the model, so it costs what reading the weights
 costs, and which routine comes close to that depends on the processor. All kernels here are torch's

@@ -1,4 +1,4 @@
-"""Decodes several requests of a hub model in the same steps; each joins and leaves at any of them.
+"""Decode several requests of a hub model in the same steps.
 
 What a request's step computes is the same alone and beside others where the network's kernel
 multiplies each row alike whatever stands beside it (:func:`studio.music.models.decoding.kernels.

@@ -1,4 +1,4 @@
-"""What the decoder starts from: every note of a stem, played from tables of instruments.
+"""The decoder's input: every note of a stem, from tables of instruments.
 
 A note has two signals. The **tonal** one is a sum of partials, each with a measured frequency (so
 bells and drum bodies are inharmonic), a phase and an amplitude that follows a sum of exponential

@@ -1,4 +1,4 @@
-"""The performer: a small MusicGen that plays a score it can see, as tokens of four stems.
+"""The performer: a small MusicGen that plays a score as tokens of four stems.
 
 An audiocraft `LMModel` with the delay pattern over 4 stems x 2 codebooks. At every frame it is told
 

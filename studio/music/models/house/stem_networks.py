@@ -1,4 +1,4 @@
-"""Networks of the stem codec, on frames: predictor, residual encoder and decoder, gain decoder.
+"""Networks of the stem codec, on frames.
 
 All are ConvNeXt blocks at 50 frames a second; :mod:`studio.music.models.house.stem_codec` puts them
 together.

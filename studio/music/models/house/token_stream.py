@@ -1,4 +1,4 @@
-"""Draws the performer's tokens frame by frame: cached, cancellable, the same beside any other take.
+"""Draw the performer's tokens frame by frame: cached and cancellable.
 
 audiocraft's own streaming grows its cache by copying and draws from the process's random numbers.
 Here the keys and values of each layer lie in a ring of ``context + 1`` places (attention does not

@@ -1,4 +1,4 @@
-"""Whether a performance is heard as what was asked for: a judge fitted on the composer's renders.
+"""Whether a performance is heard as requested: a classifier as judge.
 
 The judge learns genre, mood, lead and tempo from renders of other requests, never from the model.
 Its own share of right answers on the references of the measured requests stands beside that on the

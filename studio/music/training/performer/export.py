@@ -1,4 +1,4 @@
-"""Makes the weights of the third design: codec, language model, and a card that says whence.
+"""Export the house model's weights with a card that says their origin.
 
 The card is the model's birth certificate: recipe, data by digest and hours, the grants that cover
 it, steps, time, code version, sampling, and the figures of the last evaluation.

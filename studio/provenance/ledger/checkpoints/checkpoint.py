@@ -1,4 +1,4 @@
-"""Checkpoints: the ledger's size and head, signed (https://c2sp.org/tlog-checkpoint).
+"""Checkpoints: ledger size and head, signed (https://c2sp.org/tlog-checkpoint).
 
 A checkpoint kept outside the database is what a rewritten or shortened ledger is caught against.
 

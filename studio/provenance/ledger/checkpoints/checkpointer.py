@@ -1,4 +1,4 @@
-"""When checkpoints are signed, where they are kept, and what the ledger is held against.
+"""When checkpoints are signed, where they are stored, and the ledger's check.
 
 A checkpoint is written every so many entries, every so many minutes in which anything was appended,
 and on demand: into ``checkpoints/`` of the studio's home and into a second folder outside of it,
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from studio.core.errors import LedgerError, ProofError, StudioError
 from studio.provenance.ledger.checkpoints import timestamp
 from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
+from studio.provenance.ledger.checkpoints.public_keys import read_keys, write_keys
 from studio.provenance.ledger.checkpoints.signed_note import SignerKey, VerifierKey
 from studio.provenance.ledger.tree.proofs import check_consistency
 from watermark.util.files import write_file
@@ -48,7 +49,7 @@ _CHECKPOINTS = "checkpoint-*.txt"
 
 @dataclass(frozen=True, slots=True)
 class SignedCheckpoint:
-    """A checkpoint as it was handed out."""
+    """A checkpoint as it was published."""
 
     checkpoint: Checkpoint
     note: str  # signed
@@ -97,8 +98,6 @@ def what_is_outside(folder: Path) -> tuple[list[VerifierKey], str | None]:
 
     Raises :class:`LedgerError` where they cannot be read.
     """
-    from studio.provenance.ledger.proof_bundle import read_keys
-
     path = max(folder.glob(_CHECKPOINTS), default=None)
     try:
         note = None if path is None else path.read_text(encoding="utf-8")
@@ -281,8 +280,6 @@ class Checkpointer:
             ) from exc
 
     def _write(self, size: int, note: str, stamp: bytes | None) -> Path:
-        from studio.provenance.ledger.proof_bundle import write_keys
-
         name = f"checkpoint-{size:012d}.txt"
         contents = {PUBLIC_KEYS: write_keys(self.verifiers).encode()}
         if stamp is not None:

@@ -1,4 +1,4 @@
-"""C2SP signed notes with Ed25519: text, a blank line, signature lines (https://c2sp.org/signed-note).
+"""C2SP signed notes with Ed25519 (https://c2sp.org/signed-note).
 
 A key is known by its name and by a key id, the first 4 bytes of
 SHA-256(name ‖ LF ‖ 0x01 ‖ public key). Opening a note needs one good signature by a known key; a

@@ -1,4 +1,4 @@
-"""RFC 3161 timestamps of checkpoints: a third party's word that a checkpoint existed by a time.
+"""RFC 3161 timestamps: a third party attests when a checkpoint existed.
 
 Off unless ``ledger.timestamp_authority`` names a service; it learns a digest and nothing else.
 """

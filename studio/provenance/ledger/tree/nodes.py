@@ -1,4 +1,4 @@
-"""The stored nodes of the tree, fetched in one query whatever a computation needs of them.
+"""Stored tree nodes, fetched in one query for each computation.
 
 What tree and proofs compute asks for nodes by (level, index) and never by value, so a dry run with
 blanks tells which ones. One query then takes the place of a dozen, which is what an append or a

@@ -1,4 +1,4 @@
-"""Inclusion and consistency proofs of RFC 6962, made from stored nodes and checked from nothing.
+"""RFC 6962 inclusion and consistency proofs: make and check.
 
 An inclusion proof shows that an entry is in a tree of which only the head is known; a consistency
 proof shows that a tree only grew since an earlier head. Making follows RFC 6962, sections 2.1.1 and

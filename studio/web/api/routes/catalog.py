@@ -1,4 +1,4 @@
-"""What can be asked for: tags, models, and what consent says of a choice."""
+"""Routes of tags and models, and of what consent says of a selection."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

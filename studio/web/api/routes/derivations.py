@@ -1,4 +1,4 @@
-"""Routes of the REST layer that go on from an output: vary, extend, family tree, disclosure."""
+"""Routes made for an output: vary, extend, family tree, disclosure."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 import threading

@@ -39,7 +39,7 @@ def output_routes(session_of: Callable[..., Session]) -> APIRouter:
         responses=content(*MEDIA_TYPES.values()),
     )
     def audio(mine: Mine, output_id: str) -> FileResponse:
-        """The file that was handed out, byte for byte."""
+        """The released file, byte for byte."""
         path = of_output(output_id, mine.outputs.audio_file)
         return FileResponse(
             path,

@@ -1,4 +1,4 @@
-"""Music that can be heard while it is made: a stream of a job, sealed, and never a file."""
+"""The route that streams a preview while an output is generated."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 import asyncio

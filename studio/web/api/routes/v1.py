@@ -1,4 +1,4 @@
-"""The REST layer, version 1: what the page does, for programs. ``docs/accounts.md`` has examples.
+"""The REST API, version 1; ``docs/accounts.md`` has examples.
 
 It is an application of its own under ``/api/v1``, with its OpenAPI description in
 ``/api/v1/openapi.json``. Callers sign in with a token (``POST /session``); each call goes through
@@ -50,7 +50,7 @@ __all__ = ["create_v1"]
 def create_v1(
     gateway: "Gateway", uploads: Uploads, *, making: JobRunner, checking: JobRunner
 ) -> FastAPI:
-    """The application to mount at ``/api/v1``, behind the door."""
+    """The application to mount at ``/api/v1``, behind authentication."""
     limits = gateway.config.accounts
     app = FastAPI(
         title="Consented Music Studio",

@@ -39,7 +39,7 @@ def verification_routes(
 
     @router.post(
         "/verifications",
-        tags=["desk"],
+        tags=["verification"],
         responses=content("application/json", "text/html", "text/csv"),
         openapi_extra={
             "requestBody": {
