@@ -59,6 +59,7 @@ ACCESS_EVENTS = (
     "download",
     "consent-import",
     "export",
+    "model-fetch",
 )
 """Events of the chain ``access``; those of ``change`` are named like the ledger's entries."""
 

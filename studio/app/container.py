@@ -12,7 +12,7 @@ used from several threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from studio.generation.limits.quota import Quotas
     from studio.generation.pipeline import Pipeline
     from studio.music.models.config import ModelConfig
+    from studio.music.models.fetching import Fetched, Pins
     from studio.music.models.generator import MusicGenerator
     from studio.provenance.credentials.signing import Credentials
     from studio.provenance.keys import KeyRing
@@ -248,10 +249,33 @@ class Container:
         return CurrentScreen(self.consent, self.vocabulary, self.paths.configs / "names")
 
     @cached_property
-    def _models(self) -> Mapping[str, ModelConfig]:
+    def _models(self) -> dict[str, ModelConfig]:
         from studio.music.models.config import load_model_configs
+        from studio.music.models.fetching import read_pins, with_pins
 
-        return load_model_configs(self.paths.models)
+        pins = read_pins(self.paths.home)
+        configs = load_model_configs(self.paths.models)
+        return {id_: with_pins(config, pins) for id_, config in configs.items()}
+
+    def fetch_model(
+        self,
+        model: str,
+        *,
+        report: Callable[[Fetched], None] = lambda _: None,
+        cancel: threading.Event | None = None,
+    ) -> Pins:
+        """Fetch a hub model's files and pin them; from then on it can be used."""
+        from studio.music.models.fetching import fetch, keep_pins, with_pins
+
+        config = self.models().get(model)
+        if config is None:
+            raise UsageError(f"unknown model {model!r}; `studio models list` lists them")
+        pins = fetch(config, report=report, cancel=cancel)
+        self.paths.create()
+        with locked(self.paths.home):
+            keep_pins(self.paths.home, model, pins)
+        self._models[model] = with_pins(config, {model: pins})  # for all who hold the models
+        return pins
 
     @cached_property
     def _database(self) -> Database:

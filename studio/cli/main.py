@@ -232,6 +232,34 @@ def models_list(as_json: bool) -> None:
                 click.echo(f"{config.id:32} {config.licence:16} {uses}")
 
 
+@models.command("fetch")
+@click.argument("model")
+@click.option("--accept-licence", metavar="NAME", help="Accept this licence without being asked.")
+@_json_option
+def models_fetch(model: str, accept_licence: str | None, as_json: bool) -> None:
+    """Fetch the files of hub model MODEL over the network, and pin them.
+
+    A fetch that was stopped goes on where it was.
+    """
+    from studio.cli.generation.progress import said_in_tenths
+
+    with open_as_caller() as session:
+        config = session.catalog.models().get(model)
+        if config is not None and accept_licence is None and not as_json:
+            size = f"about {config.download_mb} MB" if config.download_mb else "size not known"
+            click.echo(f"{config.title}, {size}, {config.licence}", err=True)
+            uses = ", ".join(sorted(config.licence_uses))
+            if click.confirm(f"Its licence permits: {uses}. Accept {config.licence}?", err=True):
+                accept_licence = config.licence
+        pins = session.models.fetch(model, accepted_licence=accept_licence, report=said_in_tenths())
+    if as_json:
+        emit({"model": model, "commit": pins.commit, "sha256": dict(pins.digests)})
+        return
+    click.echo(f"commit  {pins.commit}")
+    for name, digest in pins.digests.items():
+        click.echo(f"{name}  sha256 {digest}")
+
+
 @models.command("info")
 @click.argument("model")
 @_json_option

@@ -115,6 +115,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         checking.close()
         long.close()
         public.close()
+        api.state.fetching.close()
         rules.uploads.close()
 
     metrics = Metrics()

@@ -46,7 +46,7 @@ def why_unusable(config: ModelConfig) -> str | None:
     size = "" if config.download_mb is None else f" (about {config.download_mb / 1000:g} GB)"
     return (
         f"Its files{size} are not on this machine. Whoever runs the studio can fetch them "
-        "(HF_HUB_OFFLINE=0) or name a directory with them (docs/models.md)."
+        f"(studio models fetch {config.id}) or name a directory with them (docs/models.md)."
     )
 
 

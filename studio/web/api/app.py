@@ -104,7 +104,17 @@ def create_api(
             metrics.refused(record.error)
 
     app.add_middleware(AccessLog, on_end=count, proxies=gateway.config.server.trusted_proxies)
-    app.mount("/api/v1", create_v1(gateway, uploads, making=making, checking=checking))
+    app.state.fetching = JobRunner(running=1, waiting=3)  # of models; closed by the server
+    app.mount(
+        "/api/v1",
+        create_v1(
+            gateway,
+            uploads,
+            making=making,
+            checking=checking,
+            fetching=app.state.fetching,
+        ),
+    )
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:

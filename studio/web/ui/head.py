@@ -28,6 +28,7 @@ def page_head() -> str:
             "mixer.js",
             "chart.js",
             "now.js",
+            "fetch.js",
             "output.js",
             "page.js",
         ),

@@ -38,13 +38,21 @@ if TYPE_CHECKING:
     from audiocraft.models.lm import LMModel
     from omegaconf import DictConfig
 
-__all__ = ["CODEC_FILE", "LM_FILE", "load_hub_checkpoint"]
+__all__ = [
+    "CODEC_FILE",
+    "CODEC_PATTERNS",
+    "ENCODER_PATTERNS",
+    "LM_FILE",
+    "from_hub",
+    "load_hub_checkpoint",
+    "repositories_of",
+]
 
 LM_FILE = "state_dict.bin"
 CODEC_FILE = "compression_state_dict.bin"
 
-_ENCODER_FILES = ("config.json", "model.safetensors", "spiece.model", "tokenizer*.json")
-_CODEC_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+ENCODER_PATTERNS = ("config.json", "model.safetensors", "spiece.model", "tokenizer*.json")
+CODEC_PATTERNS = ("config.json", "model.safetensors", "preprocessor_config.json")
 
 
 def load_hub_checkpoint(config: ModelConfig, *, offline: bool) -> Checkpoint:
@@ -105,50 +113,82 @@ class _Source:
 
     def _here_or_there(self, repo: str, get: Callable[..., str]) -> Path:
         """From the hub's cache on this machine; only what is not there is asked of the network."""
-        from huggingface_hub import constants
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            OfflineModeIsEnabled,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
-        subject = f"model {self.config.id!r}: {repo}"
-        way_out = (
-            "download it once with the network on, or put its files in a directory and name that "
-            "as `path` in the model's configuration (docs/models.md)"
-        )
-        endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
         with suppress(LocalEntryNotFoundError):
             return Path(get(repo, local_files_only=True))
         if self.offline:
             raise HubUnreachableError(
-                f"{subject} is not on this machine and the hub is switched off "
-                f"(HF_HUB_OFFLINE); {way_out}"
+                f"model {self.config.id!r}: {repo} is not on this machine and the hub is switched "
+                f"off (HF_HUB_OFFLINE); {_WAY_OUT}"
             )
-        transport_errors: tuple[type[Exception], ...] = (
-            HfHubHTTPError,
-            OSError,
-            *_transport_errors(),
-        )
-        try:
-            _knock(endpoint)
-            return Path(get(repo, endpoint=endpoint))
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
-            raise HubUnreachableError(
-                f"{subject} is not on this machine and the hub cannot be reached; {way_out}"
-            ) from exc
-        except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as exc:
-            raise CheckpointError(
-                f"{subject}: the hub has no such repository, revision or file "
-                f"({type(exc).__name__}); check `repo` and `revision` in its configuration"
-            ) from exc
-        except transport_errors as exc:
-            raise HubUnreachableError(
-                f"{subject} is not on this machine and the hub cannot be reached ({exc}); {way_out}"
-            ) from exc
+        return from_hub(self.config, repo, get)
+
+
+_WAY_OUT = (
+    "`studio models fetch` fetches it with the network on; or put its files in a directory and "
+    "name that as `path` in the model's configuration (docs/models.md)"
+)
+
+
+def from_hub(config: ModelConfig, repo: str, get: Callable[..., str]) -> Path:
+    """What ``get(repo, endpoint=...)`` fetches from the hub.
+
+    Raises :class:`CheckpointError` where the hub has no such thing, and
+    :class:`HubUnreachableError`.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    subject = f"model {config.id!r}: {repo}"
+    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+    transport_errors: tuple[type[Exception], ...] = (
+        HfHubHTTPError,
+        OSError,
+        *_transport_errors(),
+    )
+    try:
+        _knock(endpoint)
+        return Path(get(repo, endpoint=endpoint))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
+        raise HubUnreachableError(
+            f"{subject} is not on this machine and the hub cannot be reached; {_WAY_OUT}"
+        ) from exc
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as exc:
+        raise CheckpointError(
+            f"{subject}: the hub has no such repository, revision or file "
+            f"({type(exc).__name__}); check `repo` and `revision` in its configuration"
+        ) from exc
+    except transport_errors as exc:
+        raise HubUnreachableError(
+            f"{subject} is not on this machine and the hub cannot be reached ({exc}); {_WAY_OUT}"
+        ) from exc
+
+
+def repositories_of(lm_file: Path, codec_file: Path) -> tuple[list[str], list[str]]:
+    """The repositories that an export names beside itself: text encoders, and codecs.
+
+    Raises :class:`CheckpointError`.
+    """
+    from studio.music.models.hub.audiocraft_compat import load_audiocraft
+
+    load_audiocraft()
+    from audiocraft.utils.utils import dict_from_config
+
+    cfg = _experiment(_read_export(lm_file), lm_file)
+    with _damage_reported(lm_file):
+        entries = dict_from_config(cfg.conditioners)
+        rows = [entry for name, entry in entries.items() if name != "args"]
+        encoders = [str(row["t5"]["name"]) for row in rows if row["model"] == "t5"]
+    codec = _read_export(codec_file)
+    return encoders, [str(codec["pretrained"])] if "pretrained" in codec else []
 
 
 def _knock(endpoint: str) -> None:
@@ -250,7 +290,7 @@ def _conditioners(cfg: DictConfig, source: _Source) -> Any:
             continue
         options = entry[entry["model"]]
         if entry["model"] == "t5":
-            encoder = source.directory(options["name"], _ENCODER_FILES)
+            encoder = source.directory(options["name"], ENCODER_PATTERNS)
             with _damage_reported(encoder):
                 conditioners[name] = LocalT5Conditioner(encoder, dim, finetune=options["finetune"])
         elif entry["model"] == "chroma_stem":
@@ -275,7 +315,7 @@ def _build_codec(export: Mapping[str, Any], path: Path, source: _Source) -> Comp
         import transformers
 
         repo = str(export["pretrained"])
-        directory = source.directory(repo, _CODEC_FILES)
+        directory = source.directory(repo, CODEC_PATTERNS)
         encodec = transformers.EncodecModel.from_pretrained(directory, local_files_only=True)
         codec = HFEncodecCompressionModel(encodec)
     else:

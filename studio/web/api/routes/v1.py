@@ -26,6 +26,7 @@ from studio.web.api.routes.catalog import catalog_routes
 from studio.web.api.routes.consent import consent_routes
 from studio.web.api.routes.derivations import derivation_routes
 from studio.web.api.routes.jobs import job_routes
+from studio.web.api.routes.model_fetches import model_fetch_routes
 from studio.web.api.routes.outputs import output_routes
 from studio.web.api.routes.previews import preview_routes
 from studio.web.api.routes.sheets import sheet_routes
@@ -48,7 +49,12 @@ __all__ = ["create_v1"]
 
 
 def create_v1(
-    gateway: "Gateway", uploads: Uploads, *, making: JobRunner, checking: JobRunner
+    gateway: "Gateway",
+    uploads: Uploads,
+    *,
+    making: JobRunner,
+    checking: JobRunner,
+    fetching: JobRunner,
 ) -> FastAPI:
     """The application to mount at ``/api/v1``, behind authentication."""
     limits = gateway.config.accounts
@@ -120,6 +126,7 @@ def create_v1(
     app.include_router(derivation_routes(caller, session_of, book))
     app.include_router(stem_routes(caller, session_of, making))
     app.include_router(sheet_routes(session_of))
+    app.include_router(model_fetch_routes(session_of, fetching))
     app.include_router(case_rest_routes(session_of, CaseFiles(uploads, checking)))
 
     app.include_router(output_routes(session_of))

@@ -23,7 +23,7 @@ from studio.web.ui.callers import caller, payer, session_of
 from studio.web.ui.components import IN_TURN, PRIVATE, log_failure
 from studio.web.ui.create import view as views
 from studio.web.ui.create.desk import TakesDesk
-from studio.web.ui.create.form import contributions
+from studio.web.ui.create.form import contributions, model_choices
 from studio.web.ui.create.further import lead_choices, takes_lead, wish_of, wish_of_release
 from studio.web.ui.create.inputs import chosen, kept, roll, title_refusal
 from studio.web.ui.create.scope import ScopeEvents, State
@@ -194,7 +194,11 @@ class CreateTab(ScopeEvents):
         if not actor.may(Permission.GENERATE):
             yield {self.notice: ""}
             return
-        yield {self.seed: roll(), **self._restored(request)}
+        restored = self._restored(request)
+        # A model may have been fetched since the page was built.
+        choices = model_choices(self._catalog.models().values(), self._catalog.unusable())
+        restored[self.model] = gr.update(choices=choices, value=restored[self.model])
+        yield {self.seed: roll(), **restored}
         yield from self._watch(request)
 
     def _on_title(self, title: str | None) -> str:

@@ -114,7 +114,7 @@ def licence_panel(model: ModelConfig, use: str) -> Markup:
 def absent_panel(model: ModelConfig, why: str) -> Markup:
     """No music can be made with the model here, whatever was granted."""
     title = f"✗ {model.title} is not on this machine"
-    return draw("create/consent.html", "consent_panel", "warn", title, why)
+    return draw("create/consent.html", "consent_panel", "warn", title, why, fetch=model.id)
 
 
 class _Granted(NamedTuple):
