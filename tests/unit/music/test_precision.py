@@ -110,6 +110,23 @@ def test_exact_reads_fp16_only_where_no_weight_is_rounded(monkeypatch, checkpoin
     assert [kernels.Fp16 in usable for usable in offered] == [True, False]
 
 
+@pytest.mark.parametrize("kernel", kernels.available(kernels.HALVES))
+def test_each_exact_kernel_gives_the_same_tokens(checkpoint, kernel):
+    """test_decoding holds those of torch's own routine to audiocraft's."""
+    lm = checkpoint.lm
+
+    def tokens(network):
+        cached = CachedLM(lm, Decoder(network))
+        cached.begin([torch.Generator().manual_seed(3)])
+        return cached.generate(
+            conditions=[precision.probe_condition(lm)], max_gen_len=40, top_k=16, cfg_coef=3.0
+        )
+
+    expected = tokens(Network(lm))
+    assert torch.equal(tokens(Network(lm, kernel)), expected)
+    assert expected.unique().numel() > 6
+
+
 def test_a_kernel_that_is_wrong_or_missing_is_not_available():
     class Wrong(kernels.Plain):
         def __call__(self, x):
