@@ -81,7 +81,6 @@ class CreateForm:
                     ],
                     value=defaults.territory,
                     label="Territory",
-                    info="Type to search; a region stands for all of its countries",
                     min_width=150,
                 )
                 self.model = gr.Dropdown(
