@@ -108,7 +108,7 @@ class StepWeights:
         ]
         frequencies = tensor("transformer.rope.frequencies", width // 2)
         angles = torch.outer(torch.arange(_ROPE_LENGTH, dtype=torch.float32), frequencies)
-        self.cosine, self.sine = angles.cos(), angles.sin()
+        self.turns = torch.polar(torch.ones_like(angles), angles)
 
 
 class TokenRows:
@@ -145,7 +145,7 @@ class TokenRows:
             positions[take.place] = take.position
             if take.position == 0:
                 self._last[take.place] = weights.bins
-        if max(positions) >= len(weights.cosine):
+        if max(positions) >= len(weights.turns):
             raise UsageError("the piece is too long for one performance")
         drawn = self._draw(self._logits(takes, condition, torch.tensor(positions)), takes)
         for take in takes:
@@ -155,21 +155,20 @@ class TokenRows:
         """Logits of all rows, (rows, codebooks, bins); keys and values of the takes are kept."""
         weights = self.weights
         x = F.embedding(self._last + self._offsets, weights.embeddings).sum(1) + condition
-        cosine, sine = weights.cosine[positions][:, None], weights.sine[positions][:, None]
+        turns = weights.turns[positions][:, None, None]
         for layer, keys, values in zip(weights.layers, self._keys, self._values, strict=True):
-            projected = F.linear(_normal(x, layer.norm), layer.projection)
-            query, key, value = projected.view(ROWS, 3, weights.heads, -1).unbind(1)
-            key = _rotated(key, cosine, sine)
+            projected = _product(_normal(x, layer.norm), layer.projection)
+            projected = projected.view(ROWS, 3, weights.heads, -1)
+            turned, value = _rotated(projected[:, :2], turns), projected[:, 2]
             for take in takes:
                 row, slot = take.place, take.position % weights.places
-                keys[row, :, slot] = key[row]
+                keys[row, :, slot] = turned[row, 1]
                 values[row, :, slot] = value[row]
-            query = _rotated(query, cosine, sine)[:, :, None]
-            attended = self._attend(takes, query, keys, values)
-            x = x + F.linear(attended.reshape(ROWS, -1), layer.out)
-            hidden = F.gelu(F.linear(_normal(x, layer.norm_hidden), layer.hidden))
-            x = x + F.linear(hidden, layer.hidden_out)
-        logits = F.linear(_normal(x, weights.out_norm), weights.head)
+            attended = self._attend(takes, turned[:, 0, :, None], keys, values)
+            x = x + _product(attended.reshape(ROWS, -1), layer.out)
+            hidden = F.gelu(_product(_normal(x, layer.norm_hidden), layer.hidden))
+            x = x + _product(hidden, layer.hidden_out)
+        logits = _product(_normal(x, weights.out_norm), weights.head)
         return logits.view(ROWS, weights.codebooks, weights.bins)
 
     def _attend(
@@ -278,9 +277,17 @@ def _normal(x: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], *norm)
 
 
-def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """`x` (rows, inputs) times a weight (outputs, inputs), without a bias.
+
+    Written the other way round than `F.linear`: for so few rows MKL then reads the weights faster,
+    in two thirds of the time (2-core AMD EPYC, torch 2.13). A row's result depends neither on its
+    place nor on the other rows.
+    """
+    return torch.mm(weight, x.t()).t().contiguous()
+
+
+def _rotated(x: Tensor, turns: Tensor) -> Tensor:
     """Rotary positions as audiocraft turns them: neighbouring channels are a complex number."""
-    real, imaginary = x[..., 0::2], x[..., 1::2]
-    return torch.stack(
-        [real * cosine - imaginary * sine, real * sine + imaginary * cosine], -1
-    ).flatten(-2)
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2)
