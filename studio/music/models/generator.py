@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from studio.music.composer.notation.fixed import Fixed
     from studio.music.composer.notation.score import Score
     from studio.music.models.house.performer import HousePerformer, Performance, Window
+    from studio.music.models.house.played import Given, Played
 
 __all__ = ["MusicGenerator", "get_generator", "hub_is_off", "prompt_text"]
 
@@ -95,6 +96,8 @@ class MusicGenerator:
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
         on_window: OnWindow | None = None,
+        given: Given | None = None,
+        on_played: Callable[[Played], None] | None = None,
     ) -> Waveform:
         """Music for `tags`, exactly `duration_s` seconds of it, at the model's rate and channels.
 
@@ -104,7 +107,8 @@ class MusicGenerator:
         beyond the model's own), `temperature` and `top_k` shape the draw of each token.
 
         The house model performs `score`, by default the one of :meth:`score`, and knows neither
-        `prompt` nor `guidance`.
+        `prompt` nor `guidance`. `given` fixes tokens of its performance; `on_played` is told, at
+        the end, what has to be kept to hear it again. A hub model knows neither.
 
         `on_window` is called, in this thread, with each window of the music as it is made; what it
         raises ends the generation. The windows together are what is returned; but a hub model's
@@ -127,7 +131,9 @@ class MusicGenerator:
             if abs(score.duration_s - duration_s) > 0.001:
                 raise UsageError(f"the score lasts {score.duration_s:g} s, not {duration_s:g} s")
             mixes = []
-            for window in self._windows(tags, score, seed, temperature, top_k, progress, cancel):
+            for window in self._windows(
+                tags, score, seed, temperature, top_k, progress, cancel, given, on_played
+            ):
                 mixes.append(window.mix)
                 if on_window is not None:
                     on_window(Waveform(mixes[-1], self.info.rate))
@@ -164,8 +170,11 @@ class MusicGenerator:
         top_k: int | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
+        given: Given | None = None,
     ) -> Performance:
         """`score` as the house model plays it with `seed`: the stereo mix and its four stems.
+
+        `given` fixes tokens; where all are given, none is drawn and the seed means nothing.
 
         `tags` are those that consent was given for: a score of any other tag is refused. Raises as
         :meth:`generate` does, and :class:`UsageError` for a model that does not perform scores.
@@ -175,7 +184,9 @@ class MusicGenerator:
 
         parts = [
             window.stems
-            for window in self._windows(tags, score, seed, temperature, top_k, progress, cancel)
+            for window in self._windows(
+                tags, score, seed, temperature, top_k, progress, cancel, given
+            )
         ]
         stems = np.concatenate(parts, -1)
         rate = self.info.rate
@@ -193,6 +204,8 @@ class MusicGenerator:
         top_k: int | None,
         progress: Progress | None,
         cancel: threading.Event | None,
+        given: Given | None = None,
+        on_played: Callable[[Played], None] | None = None,
     ) -> Iterator[Window]:
         """The performance of `score`, window by window; see :meth:`perform`."""
         from studio.music.models.house.token_stream import Drawing
@@ -217,6 +230,8 @@ class MusicGenerator:
                     how=how,
                     progress=progress and (lambda done: progress(min(done, total), total)),
                     cancel=stop,
+                    given=given,
+                    on_played=on_played,
                 ):
                     if not np.isfinite(window.stems).all():
                         raise ModelError(NO_SOUND)

@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +22,9 @@ from studio.music.models.house.language_model import (
     delayed,
     performable,
 )
+from studio.music.models.house.notes import STEMS
 from studio.music.models.house.performer import HousePerformer
+from studio.music.models.house.played import Given, Played
 from studio.music.models.house.token_stream import ROWS, Drawing, TokenRows
 from tests.support.performers import (
     small_score,
@@ -246,6 +250,42 @@ def test_tokens_are_heard_and_the_score_alone_can_be_played(performer: HousePerf
     assert plain.mix.samples.shape == (2, 96_000)
     played = performer.perform([(score, 7)])[0]
     assert not np.allclose(plain.mix.samples, played.mix.samples, atol=1e-3)
+
+
+def test_a_kept_performance_is_heard_again_and_its_stems_stay_beside_a_new_one(performer):
+    score = small_score()
+    first = performer.perform([(score, 7)])[0]
+    assert first.played is not None
+    kept = Played.from_bytes(first.played.to_bytes())
+    assert kept == first.played
+
+    def heard(given: Given, seed: int) -> tuple[np.ndarray, Played]:
+        said: list[Played] = []
+        windows = list(performer.stream(score, seed, given=given, on_played=said.append))
+        return np.concatenate([window.stems for window in windows], -1), said[0]
+
+    whole, again = heard(Given.whole(kept), seed=99)
+    assert np.array_equal(whole.sum(0), first.mix.samples)
+    assert again == kept
+    # The limiter's gain is that of the mix, so stems are compared where it has nothing to do.
+    soft = replace(kept, gain=kept.gain / 4)
+    before, _ = heard(Given.whole(soft), seed=99)
+    stems, other = heard(Given.stems(soft, ["bass", "harmony"]), seed=99)
+    for k, name in enumerate(STEMS):
+        assert np.array_equal(stems[k], before[k]) == (name != "lead")  # the drums have no notes
+    assert not np.array_equal(other.tokens, kept.tokens)
+    _, longer = heard(Given.beginning(kept, 40), seed=99)
+    assert np.array_equal(longer.tokens[:, :40], kept.tokens[:, :40])
+    assert not np.array_equal(longer.tokens[:, 40:], kept.tokens[:, 40:])
+
+
+def test_kept_tokens_that_cannot_be_are_refused(performer):
+    wrong = Given(np.full((8, 100), 100_000))
+    with pytest.raises(UsageError, match="does not fit"):
+        list(performer.stream(small_score(), 1, given=wrong))
+    for content in (b"", b"x", zlib.compress(b"{}\n"), zlib.compress(b'{"format": 2}\n')):
+        with pytest.raises(ConfigError):
+            Played.from_bytes(content)
 
 
 def test_cancelling_takes_effect_within_one_step(performer: HousePerformer):

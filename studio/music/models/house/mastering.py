@@ -32,6 +32,7 @@ __all__ = [
     "gated_rms",
     "loudness_gain",
     "master",
+    "shelf",
 ]
 
 Signal = NDArray[np.float32]
@@ -90,7 +91,7 @@ def room() -> Signal:
     return np.asarray(sound, np.float32)
 
 
-def _shelf(gain_db: float) -> NDArray[np.float64]:
+def shelf(gain_db: float) -> NDArray[np.float64]:
     """Impulse response of a first-order high shelf at 2 kHz."""
     alpha = 1 - np.exp(-2 * np.pi * _SHELF_HZ / RATE)
     gain = 10 ** (gain_db / 20)
@@ -135,12 +136,12 @@ class Master:
             raise ConfigError(f"the gain of a mix must be positive, not {gain}")
         self._sources, self._samples = sources, samples
         lead = (max(sources, 1),)
-        shelf = gain * _shelf(look.brightness_db)
+        tilt = gain * shelf(look.brightness_db)
         wet = 0.5 * max(look.reverb, 0.0)
-        size = 1 << (room().shape[1] + len(shelf)).bit_length()
-        rooms = np.fft.irfft(np.fft.rfft(room(), size) * np.fft.rfft(shelf * wet, size), size)
-        self._dry = _Convolver(shelf[None], (*lead, 2))
-        self._wet = _Convolver(rooms[:, : room().shape[1] + len(shelf)], lead) if wet else None
+        size = 1 << (room().shape[1] + len(tilt)).bit_length()
+        rooms = np.fft.irfft(np.fft.rfft(room(), size) * np.fft.rfft(tilt * wet, size), size)
+        self._dry = _Convolver(tilt[None], (*lead, 2))
+        self._wet = _Convolver(rooms[:, : room().shape[1] + len(tilt)], lead) if wet else None
         self._waiting = np.zeros((*lead, 2, 0), np.float32)
         # What the limiter still needs: two reaches of past, and what awaits its look-ahead.
         self._limited = np.zeros((*lead, 2, 2 * _REACH), np.float32)

@@ -53,8 +53,9 @@ from studio.music.models.house.notes import (
     TimedScore,
     score_features,
 )
+from studio.music.models.house.played import Given, Played
 from studio.music.models.house.stem_codec import LOOK_AHEAD, StemCodec
-from studio.music.models.house.token_stream import ROWS, Drawing, StepWeights, TokenRows
+from studio.music.models.house.token_stream import DRAWN, ROWS, Drawing, StepWeights, TokenRows
 from watermark.audio.waveform import Waveform
 from watermark.util.files import write_file
 
@@ -106,13 +107,17 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """A whole piece as it was played; ``tokens`` are (8, frames) where somebody kept them."""
+    """A whole piece as it was played; ``tokens`` are (8, frames) where somebody kept them.
+
+    ``played`` is what has to be kept to hear it again.
+    """
 
     mix: Waveform
     stems: Mapping[str, Waveform]
     tokens: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros((len(STEMS) * CODEBOOKS, 0), np.int64)
     )
+    played: Played | None = None
 
 
 class HousePerformer:
@@ -192,14 +197,23 @@ class HousePerformer:
         how: Drawing | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
+        given: Given | None = None,
+        on_played: Callable[[Played], None] | None = None,
     ) -> Iterator[Window]:
         """The performance of `score` with `seed`, window by window; together they are the whole.
+
+        `given` fixes tokens; no token is drawn where all are given. `on_played` is told, after the
+        last window, what has to be kept to hear the performance again.
 
         Raises :class:`UsageError` for a tag that the model does not know and
         :class:`GenerationCancelledError` at most one step after `cancel` is set.
         """
-        for window, _ in self._windows(score, seed, how, progress, cancel):
+        played: Played | None = None
+        for window, so_far in self._windows(score, seed, how, progress, given, cancel):
             yield window
+            played = so_far
+        if on_played is not None and played is not None:
+            on_played(played)
 
     def perform(
         self,
@@ -222,16 +236,16 @@ class HousePerformer:
             score, seed = takes[number]
             told = progress if number == 0 else None
             parts: list[NDArray[np.float32]] = []
-            tokens = np.zeros((len(STEMS) * CODEBOOKS, 0), np.int64)
+            played: Played | None = None
             try:
-                for window, drawn in self._windows(score, seed, how, told, stop, gave_up):
+                for window, so_far in self._windows(score, seed, how, told, None, stop, gave_up):
                     parts.append(window.stems)
-                    tokens = drawn
+                    played = so_far
             except BaseException as exc:
                 failures.append(exc)
                 gave_up.set()
                 raise
-            return _performance(np.concatenate(parts, -1), tokens)
+            return _performance(np.concatenate(parts, -1), played)
 
         if len(takes) == 1:
             return [one(0)]
@@ -246,7 +260,7 @@ class HousePerformer:
         piece = _Piece(self, score)
         parts = [piece.window(None, *place).stems for place in _bounds(piece.timed.frames)]
         stems = np.concatenate(parts, -1)
-        return _performance(stems, np.zeros((len(STEMS) * CODEBOOKS, 0), np.int64))
+        return _performance(stems)
 
     def _windows(
         self,
@@ -254,19 +268,26 @@ class HousePerformer:
         seed: int,
         how: Drawing | None,
         progress: Progress | None,
+        given: Given | None,
         *cancel: threading.Event | None,
-    ) -> Iterator[tuple[Window, NDArray[np.int64]]]:
-        """Windows of a take, each with the tokens drawn so far (8, frames)."""
+    ) -> Iterator[tuple[Window, Played]]:
+        """Windows of a take, each with what was played so far."""
 
         def check() -> None:
             if any(event is not None and event.is_set() for event in cancel):
                 raise GenerationCancelledError("cancelled; nothing was kept")
 
-        piece = _Piece(self, score)
+        piece = _Piece(self, score, None if given is None else given.gain)
         frames = piece.timed.frames
         present = torch.from_numpy(piece.told.present)
+        fixed = None if given is None else self._fixed(given, frames)
+        if fixed is not None and fixed.shape[-1] == frames and int(fixed.min()) != DRAWN:
+            for first, last in _bounds(frames):
+                check()
+                yield piece.window(fixed, first, last), self._played(fixed, piece)
+            return
         tokens = torch.zeros((len(STEMS) * CODEBOOKS, 0), dtype=torch.long)
-        with self._rows.take(how or self.drawing, seed, check) as stream:
+        with self._rows.take(how or self.drawing, seed, check, fixed) as stream:
 
             def on_step() -> None:
                 check()
@@ -280,13 +301,31 @@ class HousePerformer:
                     end = min(wanted + 1, (stream.position // _CHUNK + 1) * _CHUNK)
                     condition = piece.condition(stream.position, end)
                     tokens = torch.cat([tokens, stream.advance(condition, present, on_step)], -1)
-                yield piece.window(tokens, first, last), tokens.numpy()
+                yield piece.window(tokens, first, last), self._played(tokens, piece)
+
+    def _fixed(self, given: Given, frames: int) -> Tensor:
+        """Given tokens as a tensor. Raises :class:`UsageError` where they cannot be played."""
+        tokens = torch.from_numpy(np.ascontiguousarray(given.tokens[:, :frames]))
+        if len(tokens) != len(STEMS) * CODEBOOKS or (
+            tokens.numel()
+            and not DRAWN <= int(tokens.min()) <= int(tokens.max()) < self.config.bins
+        ):
+            raise UsageError("a kept performance does not fit this model")
+        return tokens
+
+    def _played(self, tokens: Tensor, piece: _Piece) -> Played:
+        return Played(tokens[:, : piece.timed.frames].numpy(), piece.gain, self.codec_digest)
+
+    @property
+    def codec_digest(self) -> str:
+        """SHA-256 of the codec's file, by which kept tokens are known to be its own."""
+        return str(self.card.get("files", {}).get(CODEC_NAME, ""))
 
 
 class _Piece:
     """One take on its way: its score in all forms, its mastering, where it has got to."""
 
-    def __init__(self, model: HousePerformer, score: Score) -> None:
+    def __init__(self, model: HousePerformer, score: Score, gain: float | None = None) -> None:
         self.model = model
         self.timed = TimedScore.from_score(score)
         self.told: Performable = performable(score, self.timed)
@@ -296,8 +335,8 @@ class _Piece:
         self.features: ScoreFeatures = score_features(self.timed)
         self.samples = round(score.duration_s * RATE)
         look = Look(score.mix.brightness_db, score.mix.reverb)
-        gain = loudness_gain(model.codec.expected_rms(self.timed))
-        self.master = Master(look, gain, self.samples, sources=len(STEMS))
+        self.gain = gain or loudness_gain(model.codec.expected_rms(self.timed))
+        self.master = Master(look, self.gain, self.samples, sources=len(STEMS))
         self.given = 0
         self._chunk = -1
         self._condition = torch.zeros(0)
@@ -329,9 +368,12 @@ class _Piece:
         return Window(start, finished)
 
 
-def _performance(stems: NDArray[np.float32], tokens: NDArray[np.int64]) -> Performance:
+def _performance(stems: NDArray[np.float32], played: Played | None = None) -> Performance:
     parts = {name: Waveform(stems[k], RATE) for k, name in enumerate(STEMS)}
-    return Performance(Waveform(stems.sum(0), RATE), parts, tokens)
+    mix = Waveform(stems.sum(0), RATE)
+    if played is None:
+        return Performance(mix, parts)
+    return Performance(mix, parts, played.tokens, played)
 
 
 def _frames(score: Score) -> int:

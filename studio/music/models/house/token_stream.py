@@ -33,10 +33,13 @@ from studio.music.models.batching import Batch
 from studio.music.models.house.language_model import CODEBOOKS, PerformerConfig
 from studio.music.models.house.notes import STEMS
 
-__all__ = ["ROWS", "Drawing", "StepWeights", "TokenRows", "TokenStream"]
+__all__ = ["DRAWN", "ROWS", "Drawing", "StepWeights", "TokenRows", "TokenStream"]
 
 ROWS = 4
 """Rows of every step, and so the most takes that are drawn at once."""
+
+DRAWN = -1
+"""Stands among given tokens where a token is to be drawn."""
 
 _ROPE_LENGTH = 1 << 16  # frames: 21 minutes
 
@@ -125,14 +128,19 @@ class TokenRows:
 
     @contextmanager
     def take(
-        self, how: Drawing, seed: int, waiting: Callable[[], None] = lambda: None
+        self,
+        how: Drawing,
+        seed: int,
+        waiting: Callable[[], None] = lambda: None,
+        given: Tensor | None = None,
     ) -> Iterator[TokenStream]:
         """A new take in one of the places; `waiting` is called, and may raise, until one is free.
 
-        The place is given back with the block.
+        `given` (codebooks, frames) are tokens that are played instead of drawn, :data:`DRAWN`
+        where there is none. The place is given back with the block.
         """
         with self._batch.place(waiting) as place:
-            yield TokenStream(self.weights, self._batch, place, how, seed)
+            yield TokenStream(self.weights, self._batch, place, how, seed, given)
 
     @torch.inference_mode()
     def _step(self, takes: Sequence[TokenStream]) -> None:
@@ -207,13 +215,20 @@ class TokenStream:
     """
 
     def __init__(
-        self, weights: StepWeights, batch: Batch[TokenStream], place: int, how: Drawing, seed: int
+        self,
+        weights: StepWeights,
+        batch: Batch[TokenStream],
+        place: int,
+        how: Drawing,
+        seed: int,
+        given: Tensor | None = None,
     ) -> None:
         self.place, self.how = place, how
         self.generator = torch.Generator().manual_seed(seed)
         self.position = 0
         self._weights, self._batch = weights, batch
         self._delays = torch.tensor(weights.delays)
+        self._given = None if given is None else _shifted(given, weights.delays)
         self._begin = 0  # position at which the conditions begin
         self._conditions = self._playing = torch.zeros(0)
         self._waiting: list[Tensor] = []  # steps whose later codebooks are not drawn yet
@@ -250,6 +265,9 @@ class TokenStream:
 
     def keep(self, drawn: Tensor) -> Tensor:
         """Take a step's tokens (codebooks,) in; what the next step is to read of them."""
+        if self._given is not None and self.position < self._given.shape[-1]:
+            given = self._given[:, self.position]
+            drawn = torch.where(given == DRAWN, drawn, given)
         last = torch.where(
             self._playing & (self._delays <= self.position), drawn, self._weights.bins
         )
@@ -271,6 +289,14 @@ def _drawn(logits: Tensor, how: Drawing, generators: Mapping[int, torch.Generato
     for row, generator in generators.items():
         noise[row].exponential_(1, generator=generator)
     return (probs / noise).argmax(-1)
+
+
+def _shifted(tokens: Tensor, delays: Sequence[int]) -> Tensor:
+    """Tokens (codebooks, frames) as steps read them, (codebooks, frames + latest delay)."""
+    out = torch.full((len(delays), tokens.shape[-1] + max(delays)), DRAWN)
+    for k, delay in enumerate(delays):
+        out[k, delay : delay + tokens.shape[-1]] = tokens[k]
+    return out
 
 
 def _normal(x: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
