@@ -39,9 +39,11 @@ from studio.core.territories import TERRITORY_PATTERN
 from studio.generation.decisions import Decisions, credits_of
 from studio.generation.derived.derivation import Derivation, write_parent
 from studio.generation.derived.scores import (
+    Composed,
     ScoreStore,
     check_sheet,
     genre_for,
+    given_to,
     score_record,
     varied,
 )
@@ -68,12 +70,12 @@ if TYPE_CHECKING:
     from studio.music.composer.notation.score import Score
     from studio.music.models.config import ModelConfig
     from studio.music.models.generator import MusicGenerator
+    from studio.music.models.house.played import Played
     from studio.provenance.credentials.claims import Claim
     from studio.provenance.credentials.signing import Credentials
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.sealer import Sealer
-    from watermark.audio.waveform import Waveform
     from watermark.coding.message import SealId, SealKey
 
 __all__ = ["GenerationRequest", "OnProgress", "Pipeline", "Progress", "Release", "Stage"]
@@ -179,10 +181,12 @@ class Pipeline:
 
         run.enter(Stage.GENERATE, "Loading the model")
         with run.previewed(lambda music: self._sealing.seal_stream(music, seal_id, key)):
-            waveform, model, score = self._compose(request, tags, decision, run, derivation)
+            made = self._compose(request, tags, decision, run, derivation)
         try:
-            texts = self._texts(request, model, decision, seal_id)
-            sealed = self._sealing.seal_readably(waveform, request.format, texts, seal_id, key, run)
+            texts = self._texts(request, made.model, decision, seal_id)
+            sealed = self._sealing.seal_readably(
+                made.waveform, request.format, texts, seal_id, key, run
+            )
         except SealingError as exc:
             self._ledger.append(
                 "refusal",
@@ -196,9 +200,7 @@ class Pipeline:
             raise
 
         run.enter(Stage.RELEASE, "Recording and releasing")
-        release = self._release(
-            request, decision, sealed, model, derivation, seal_id, score, permit
-        )
+        release = self._release(request, decision, sealed, made, derivation, seal_id, permit)
         run.enter(Stage.DONE, "Released", can_cancel=False)
         return release
 
@@ -319,13 +321,14 @@ class Pipeline:
         decision: Decision,
         run: Run,
         derivation: Derivation | None = None,
-    ) -> tuple[Waveform, Mapping[str, Any], Score | None]:
+    ) -> Composed:
         """The music, by permission of ``decision`` only; what made it; what it was played from."""
         require_permission(decision, tags, model=request.model)  # before a model is even loaded
         assert request.seed is not None
         generator = self._generator(request.model)
         score, seed = self._score(request, derivation)
         run.check()
+        played: list[Played] = []
         waveform = generate_with_decision(
             decision,
             generator,
@@ -339,7 +342,10 @@ class Pipeline:
             progress=run.generated,
             cancel=run.cancel,
             on_window=None if run.preview is None else run.preview.hear,
+            given=given_to(derivation, score, generator),
+            on_played=played.append,
         )
+        kept = played[0] if played else None
         info = generator.info
         record = {
             "id": info.id,
@@ -347,9 +353,9 @@ class Pipeline:
             "digest": info.digest,
             "licence": info.licence,
             **({} if info.precision is None else {"precision": info.precision}),
-            **({} if score is None else score_record(score, seed)),
+            **({} if score is None else score_record(score, seed, kept)),
         }
-        return waveform, record, score
+        return Composed(waveform, record, score, kept)
 
     def _score(
         self, request: GenerationRequest, derivation: Derivation | None
@@ -409,10 +415,9 @@ class Pipeline:
         request: GenerationRequest,
         signed: Decision,
         sealed: SealedFile,
-        model: Mapping[str, Any],
+        made: Composed,
         derivation: Derivation | None,
         seal_id: SealId,
-        score: Score | None,
         permit: Callable[[Connection], None] | None,
     ) -> Release:
         from studio.provenance.credentials.repository import ManifestStore
@@ -424,8 +429,8 @@ class Pipeline:
             ManifestStore.keep(connection, seal_id.hex, sealed.signed)
             if derivation is not None:
                 write_parent(connection, seal_id.hex, derivation)
-            if score is not None:
-                ScoreStore.keep(connection, seal_id.hex, score)
+            if made.score is not None:
+                ScoreStore.keep(connection, seal_id.hex, made.score, made.played)
 
         title: str | Personal = title_of(request.tags, seal_id.hex)
         if request.title is not None:  # typed by a person, and so erasable
@@ -449,13 +454,13 @@ class Pipeline:
                         {
                             "request": request.to_ledger(),
                             "decision": decision.to_json(),
-                            "model": model,
+                            "model": made.model,
                             "seal": sealed.seal,
                             "audio": sealed.audio,
                             "file": sealed.file,
                             "c2pa": sealed.c2pa,
                             "title": title,
-                            "credits": list(credits_of(decision, model)),
+                            "credits": list(credits_of(decision, made.model)),
                             **beside,
                         },
                         file_name=path.name,

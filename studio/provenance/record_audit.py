@@ -20,7 +20,7 @@ from studio.core.db.tables.ledger import ledger_entry, seal_reservation
 from studio.core.db.tables.lineage import output_parent
 from studio.core.db.tables.provenance import key_record, opening
 from studio.core.db.tables.renditions import rendition
-from studio.core.db.tables.scores import output_score
+from studio.core.db.tables.scores import output_performance, output_score
 from studio.provenance.ledger.private_fields import committed_fields
 from studio.provenance.renditions import KIND, RenditionRow, files_facts, row_facts
 
@@ -67,6 +67,23 @@ def _score_faults(connection: Connection) -> Iterator[str]:
             yield f"the score of the output {body['output_id']} is not the one its release names"
     for output_id in stored:
         yield f"the score of the output {output_id} belongs to no release"
+
+
+def _performance_faults(connection: Connection) -> Iterator[str]:
+    """Performances: the digest of each stands in the release; old releases have none."""
+    stored = {
+        row.output_id: hashlib.sha256(row.content).hexdigest()
+        for row in connection.execute(select(output_performance))
+    }
+    for body in _bodies(connection, "release"):
+        wanted = body["model"].get("performance_sha256")
+        if stored.pop(body["output_id"], None) != wanted:
+            yield (
+                f"the performance of the output {body['output_id']} is not the one its release "
+                "names"
+            )
+    for output_id in stored:
+        yield f"the performance of the output {output_id} belongs to no release"
 
 
 def _score_digest(content: bytes) -> str | None:
@@ -165,6 +182,7 @@ def _bodies(connection: Connection, kind: str) -> Iterator[Mapping[str, Any]]:
 RECORDS: Mapping[str, Callable[[Connection], Iterator[str]]] = {
     "manifests": _manifest_faults,
     "scores": _score_faults,
+    "performances": _performance_faults,
     "lineage": _parent_faults,
     "seals": _reservation_faults,
     "personal values": _opening_faults,

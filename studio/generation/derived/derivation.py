@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from studio.music.composer.notation.score import Score
+    from studio.music.models.house.played import Played
     from watermark.audio.waveform import Waveform
 
 __all__ = ["Derivation", "Keep", "New", "Redo", "Relation", "Wish", "grants_of", "write_parent"]
@@ -88,6 +89,7 @@ class Derivation:
     forebears: tuple[Release, ...]  # the parent first, then its parent, ...; at least one
     prompt: Waveform | None = None  # the music to go on from, without any seal
     score: Score | None = None  # what the parent was performed from
+    played: Played | None = None  # and how, where that was kept
     wish: Wish = Wish()  # what of the parent's score a variation takes
 
     @property

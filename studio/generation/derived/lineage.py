@@ -212,7 +212,10 @@ class Lineage:
             if seed is not None and seed == again:
                 raise UsageError(f"seed {seed} would make the parent again; leave the seed out")
             request = replace(request, tags=_led_by(request.tags, wish))
-            return request, Derivation("vary", self._line(parent), score=score, wish=wish)
+            played = self._scores.performance_of(parent)
+            return request, Derivation(
+                "vary", self._line(parent), score=score, played=played, wish=wish
+            )
         if request.seed == parent.request.seed and request.tags == parent.request.tags:
             raise UsageError(
                 f"seed {seed} and the same tags would make the parent again; leave the seed out"
@@ -240,7 +243,8 @@ class Lineage:
         if self._performs_scores(request.model):
             score = self._score_of(parent, request.model, "extended")
             request = replace(request, duration_s=score.duration_s + seconds)
-            return request, Derivation("extend", line, score=score)
+            played = self._scores.performance_of(parent)
+            return request, Derivation("extend", line, score=score, played=played)
         return request, Derivation("extend", line, prompt=self._music_of(parent))
 
     def _score_of(self, parent: Release, model: str, wish: str) -> Score:

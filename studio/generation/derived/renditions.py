@@ -223,18 +223,22 @@ class RenditionMaker:
     def _performed(
         self, release: Release, score: Score, decision: Decision, run: Run
     ) -> Performance:
-        """The performance that the output is, once more."""
+        """The performance that the output is, once more: as it was kept, or drawn again."""
+        from studio.music.models.house.played import Given
+
         generator = self._generator(release.request.model)
         generator.require()
         generator.load()
-        if generator.info.digest != release.model["digest"]:
+        played = self._scores.performance_of(release)
+        kept = None if played is None or not generator.plays(played) else Given.whole(played)
+        if kept is None and generator.info.digest != release.model["digest"]:
             raise UsageError(
                 f"the stems of output {release.output_id} cannot be made: it was performed by "
                 f"other weights of model {release.request.model!r} than this studio has now; "
                 "`studio vary --keep notes` performs its notes anew"
             )
         tags = self._vocabulary().parse(release.request.tags)
-        played = perform_under(
+        performance = perform_under(
             decision,
             generator,
             tags,
@@ -243,14 +247,15 @@ class RenditionMaker:
             seed=int(release.model["performance_seed"]),
             progress=run.generated,
             cancel=run.cancel,
+            given=kept,
         )
-        if not self._is_the_output(played.mix, release):
+        if not self._is_the_output(performance.mix, release):
             raise UsageError(
                 f"the stems of output {release.output_id} cannot be made: its score and seed sound "
                 "otherwise now (the model's settings were changed); `studio vary --keep notes` "
                 "performs its notes anew"
             )
-        return played
+        return performance
 
     def _is_the_output(self, mix: Waveform, release: Release) -> bool:
         """Whether the mix is what was released, but for the seal."""

@@ -2,42 +2,62 @@
 
 An output of the house model is a performance of a score. The release's ledger entry keeps under
 ``model`` the score's SHA-256 (``score_sha256``), a line of words about it (``score``) and the seed
-it was performed with (``performance_seed``); the score itself is a row of ``output_score``.
+it was performed with (``performance_seed``); the score itself is a row of ``output_score``. What
+was played (:mod:`studio.music.models.house.played`) is a row of ``output_performance``, its SHA-256
+stands there as ``performance_sha256``: so stems can be handed out and kept as they were, also by
+other weights of the language model.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from studio.core.db.tables.ledger import output
-from studio.core.db.tables.scores import output_score
+from studio.core.db.tables.scores import output_performance, output_score
 from studio.core.errors import ConfigError, LedgerError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from studio.generation.derived.derivation import Wish
+    from studio.generation.derived.derivation import Derivation, Wish
     from studio.music.composer.notation.fixed import Fixed
     from studio.music.composer.notation.score import Score
+    from studio.music.models.generator import MusicGenerator
+    from studio.music.models.house.played import Given, Played
     from studio.provenance.ledger.log import Ledger
     from studio.provenance.release import Release
+    from watermark.audio.waveform import Waveform
     from watermark.fingerprint.haitsma_kalker import Fingerprint
 
 __all__ = [
+    "Composed",
     "ScoreStore",
     "check_sheet",
     "fixes_form",
     "genre_for",
+    "given_to",
     "length_of_sheet",
     "score_record",
     "sheet_contributes",
     "varied",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """Music, what made it, and what it was played from, where it has a score."""
+
+    waveform: Waveform
+    model: Mapping[str, Any]
+    score: Score | None = None
+    played: Played | None = None
 
 
 class ScoreStore:
@@ -47,10 +67,41 @@ class ScoreStore:
         self._ledger = ledger
 
     @staticmethod
-    def keep(connection: Connection, output_id: str, score: Score) -> None:
-        """Write a score; in the transaction that appends its output's entry."""
+    def keep(
+        connection: Connection, output_id: str, score: Score, played: Played | None = None
+    ) -> None:
+        """Write score and performance; in the transaction that appends their output's entry."""
         content = zlib.compress(score.to_json().encode("ascii"), 9)
         connection.execute(output_score.insert().values(output_id=output_id, content=content))
+        if played is not None:
+            values = {"output_id": output_id, "content": played.to_bytes()}
+            connection.execute(output_performance.insert().values(values))
+
+    def performance_of(self, release: Release) -> Played | None:
+        """What was played of an output's score; None where it was not kept.
+
+        Raises :class:`LedgerError` where the entry names a performance that is not there or is
+        another.
+        """
+        from studio.music.models.house.played import Played
+
+        expected = release.model.get("performance_sha256")
+        if expected is None:
+            return None
+        query = select(output_performance.c.content).where(
+            output_performance.c.output_id == release.output_id
+        )
+        with self._ledger.database.reading() as connection:
+            content = connection.execute(query).scalar_one_or_none()
+        if content is None or hashlib.sha256(content).hexdigest() != expected:
+            raise LedgerError(
+                f"the performance of output {release.output_id} is missing or not the one its "
+                "ledger entry names; run `studio ledger verify`"
+            )
+        try:
+            return Played.from_bytes(content)
+        except ConfigError as exc:
+            raise LedgerError(f"output {release.output_id}: {exc}") from exc
 
     def of_output(self, release: Release) -> Score | None:
         """What an output was performed from; None where it was made without a score.
@@ -98,13 +149,53 @@ def _text(content: bytes) -> str:
     return unpacker.decompress(content, 16 * 1024 * 1024).decode("ascii")
 
 
-def score_record(score: Score, performance_seed: int) -> dict[str, Any]:
-    """What a ledger entry keeps of a score, under ``model``."""
-    return {
+def score_record(
+    score: Score, performance_seed: int, played: Played | None = None
+) -> dict[str, Any]:
+    """What a ledger entry keeps of a score and its performance, under ``model``."""
+    record = {
         "score_sha256": score.digest(),
         "score": score.words,
         "performance_seed": performance_seed,
     }
+    if played is not None:
+        record["performance_sha256"] = hashlib.sha256(played.to_bytes()).hexdigest()
+    return record
+
+
+def given_to(
+    derivation: Derivation | None, child: Score | None, generator: MusicGenerator
+) -> Given | None:
+    """What of its parent's performance a child plays as it was; None where nothing is.
+
+    A variation that redoes a stem plays the others as they were; an extension begins as its parent
+    does. The codec must be the one that the parent was played by.
+    """
+    from studio.music.models.house.notes import STEMS
+    from studio.music.models.house.played import Given
+
+    if derivation is None or derivation.score is None or child is None:
+        return None
+    played, redo = derivation.played, derivation.wish.redo
+    if played is None or not generator.plays(played):
+        return None
+    if derivation.relation == "extend":
+        return Given.beginning(played, _alike(derivation.score, child))
+    return None if redo is None else Given.stems(played, [n for n in STEMS if n != redo])
+
+
+def _alike(parent: Score, child: Score) -> int:
+    """Frames from the beginning in which two scores are the same, for every stem."""
+    import numpy as np
+
+    from studio.music.models.house.notes import TimedScore, score_features
+
+    one, two = (score_features(TimedScore.from_score(score)) for score in (parent, child))
+    frames = min(one.frames, two.frames)
+    differs = np.zeros(frames, bool)
+    for a, b in ((one.roll, two.roll), (one.onset, two.onset)):
+        differs |= (a[:, :frames] != b[:, :frames]).any((0, 2))
+    return int(differs.argmax()) if differs.any() else frames
 
 
 def varied(score: Score, wish: Wish, tags: Sequence[str], seed: int) -> Score:

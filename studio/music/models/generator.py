@@ -195,6 +195,10 @@ class MusicGenerator:
             {name: Waveform(stems[k], rate) for k, name in enumerate(STEMS)},
         )
 
+    def plays(self, played: Played) -> bool:
+        """Whether a kept performance can be heard again: whether its codec is this model's."""
+        return self.info.scored and self._performer().codec_digest == played.codec
+
     def _windows(
         self,
         tags: Sequence[Tag],
