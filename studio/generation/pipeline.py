@@ -27,12 +27,7 @@ from studio.consent import GENERATION_USES, ConsentPolicy, Decision
 from studio.consent.enforcement import generate_with_decision, require_permission
 from studio.consent.storage.repository import ConsentMovedError
 from studio.core.config import FORMATS, StudioConfig
-from studio.core.errors import (
-    ConfigError,
-    SealingError,
-    StudioError,
-    UsageError,
-)
+from studio.core.errors import ConfigError, SealingError, StudioError, UsageError
 from studio.core.paths import StudioPaths
 from studio.core.tags import KINDS, Tag, Vocabulary
 from studio.core.territories import TERRITORY_PATTERN

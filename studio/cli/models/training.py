@@ -82,6 +82,7 @@ def render(out: Path, limit: int | None) -> None:
 @click.option("--weights", type=_FOLDER, help="Weights to measure; the embedded ones by default.")
 @click.option("--per-genre", type=Count(1), help="Fresh requests of every genre; 6 by default.")
 @click.option("--seed", type=Count(0), help="Another seed gives other fresh requests.")
+@click.option("--genre", "genres", multiple=True, help="Only this genre; may be repeated.")
 @click.option(
     "--tracks", type=_FOLDER,
     help="Folder that `encode-scores` made: also measure what is copied from training.",
@@ -95,6 +96,7 @@ def evaluate(
     weights: Path | None,
     per_genre: int | None,
     seed: int | None,
+    genres: tuple[str, ...],
     tracks: Path | None,
     keep: Path | None,
     record: bool,
@@ -116,6 +118,7 @@ def evaluate(
     options = PerformanceEvaluation(
         per_genre=usual.per_genre if per_genre is None else per_genre,
         seed=usual.seed if seed is None else seed,
+        genres=genres,
         tracks=tracks,
     )
     report = evaluate_performer(
@@ -128,6 +131,55 @@ def evaluate(
         record_figures(weights or HOUSE_WEIGHTS, report.to_dict())
     click.echo(json.dumps(report.to_dict()) if as_json else report.text())
     ctx.exit(0 if all(check.reached for check in report.checks) else 1)
+
+
+_clips_option = click.option(
+    "--clips", required=True, type=_FOLDER, help="Folder of the judge's clips."
+)
+
+
+@house.command("render-judge-clips")
+@_clips_option
+@_limit_option
+def render_judge_clips(clips: Path, limit: int | None) -> None:
+    """Render what the judge of tags learns from; continues an earlier run."""
+    from studio.music.training.evaluation.judge_clips import JudgeDataConfig, render_clips
+    from studio.music.training.performer.data import composer_tags
+
+    config = JudgeDataConfig.load(_recipe("judge.yaml"))
+    made = render_clips(config, composer_tags(), clips, limit=limit, progress=_Counter("rendered"))
+    click.echo(f"{made} clips rendered in {clips}")
+
+
+@house.command("train-judge")
+@_clips_option
+@click.option("--out", required=True, type=OutputFolder(), help="Folder for weights and card.")
+def train_judge(clips: Path, out: Path) -> None:
+    """Train the judge of tags by configs/train/judge.yaml; says how good it is.
+
+    `evaluate` uses the judge that ships with the studio.
+    """
+    from studio.music.models.config import HOUSE_WEIGHTS
+    from studio.music.models.house.performer import CODEC_NAME
+    from studio.music.training.evaluation.judge_clips import JudgeDataConfig
+    from studio.music.training.evaluation.judge_training import JudgeTrainingConfig
+    from studio.music.training.evaluation.judge_training import train_judge as train
+    from studio.music.training.performer.data import composer_tags
+
+    recipe = _recipe("judge.yaml")
+    right = train(
+        JudgeDataConfig.load(recipe),
+        JudgeTrainingConfig.load(recipe),
+        composer_tags(),
+        clips,
+        HOUSE_WEIGHTS / CODEC_NAME,
+        out,
+        progress=_Counter("drawn"),
+    )
+    click.echo(
+        "judged right of the test renders: "
+        + ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in right.items())
+    )
 
 
 _tables_option = click.option(

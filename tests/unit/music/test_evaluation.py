@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
-from studio.core.errors import HouseError
+from studio.core.errors import CheckpointError, HouseError
 from studio.music.training.codec.network import mel_filters
-from studio.music.training.evaluation.classifier import TagClassifier, clip_features
+from studio.music.training.evaluation.classifier import JUDGE_WEIGHTS, TagClassifier, heard
 from studio.music.training.evaluation.metrics import CopyingIndex, frechet_distance
 from studio.music.training.evaluation.report import Check, Report
+from watermark.audio.waveform import Waveform
 
 RATE = 16000
 
@@ -58,27 +62,57 @@ def test_classifier_hears_what_was_trained_and_chance_is_chance():
         period = (0.3, 0.5)[tempo]
         tone = np.sin(2 * np.pi * (300 * rng.uniform(0.8, 1.2) * (1, 6)[genre]) * t)
         pulse = np.exp(-12 * ((t + rng.uniform(0, period)) % period))
-        clips.append((0.3 * tone * pulse + 0.01 * rng.normal(size=len(t))).astype(np.float32))
+        sound = 0.3 * tone * pulse + 0.01 * rng.normal(size=len(t))
+        clips.append(Waveform(sound.astype(np.float32)[None], RATE))
         tags.append(
             (f"genre/{'ab'[genre]}", "mood/x", "lead/y", f"tempo/{('fast', 'slow')[tempo]}")
         )
-    judge = TagClassifier(_tags(), RATE)
+    judge = TagClassifier(_tags())
+    features = heard(clips)
     with pytest.raises(HouseError, match="not been trained"):
-        judge.predict(judge.features(clips[:1]))
-    features = judge.features(clips)
-    judge.fit(features[:64], tags[:64], seed=1)
+        judge.predict(features)
+    judge.fit((features[:64], tags[:64]), epochs=30, seed=1)
     predicted = judge.predict(features[64:])
     for kind in ("genre", "tempo"):
         share = np.mean([p[kind] in t for p, t in zip(predicted, tags[64:], strict=True)])
         assert share > 0.9
     # Negative control: with the labels shuffled there is nothing to learn.
-    judge.fit(features[:64], [tags[i] for i in rng.permutation(64)], seed=1)
+    judge.fit((features[:64], [tags[i] for i in rng.permutation(64)]), epochs=30, seed=1)
     blind = judge.predict(features[64:])
     share = np.mean([p["genre"] in t for p, t in zip(blind, tags[64:], strict=True)])
     assert 0.2 < share < 0.8
-    assert judge.embed(features).shape == (96, 48)
+    assert judge.embed(features).shape == (96, 64)
     with pytest.raises(HouseError, match="four seconds"):
-        clip_features(clips[0][: 2 * RATE], RATE)
+        heard([Waveform(clips[0].samples[:, : 2 * RATE], RATE)])
+
+
+def test_drawn_pictures_are_learnt_from_beside_sounds():
+    """They differ from sounds by an offset in every feature, which must not matter."""
+    rng = np.random.default_rng(3)
+    kinds = rng.integers(2, size=400)
+    rows = rng.normal(size=(400, 20)).astype(np.float32) + 2 * kinds[:, None] * np.eye(20)[3]
+    tags = [(f"genre/{'ab'[k]}", "mood/x", "lead/y", "tempo/slow") for k in kinds]
+    judge = TagClassifier(_tags())
+    drawn = (rows[:300] * 3 + 50).astype(np.float32), tags[:300]
+    judge.fit((rows[300:340].astype(np.float32), tags[300:340]), drawn, epochs=20)
+    right = judge.right(rows[340:].astype(np.float32), tags[340:])
+    assert right["genre"] > 0.75
+    assert right["mood"] == 1
+
+
+def test_the_judge_that_ships_comes_back_and_damage_is_found(tmp_path):
+    judge = TagClassifier.load()
+    assert {len(judge.names[kind]) for kind in ("genre", "mood", "lead", "tempo")} == {
+        31, 10, 20, 3,
+    }  # fmt: skip
+    copy = tmp_path / "judge.safetensors"
+    judge.save(copy)
+    assert copy.read_bytes() == JUDGE_WEIGHTS.read_bytes()
+    copy.write_bytes(copy.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="judge"):
+        TagClassifier.load(copy)
+    card = json.loads(JUDGE_WEIGHTS.with_suffix(".json").read_text(encoding="ascii"))
+    assert card["sha256"] == hashlib.sha256(JUDGE_WEIGHTS.read_bytes()).hexdigest()
 
 
 def test_a_check_says_plainly_whether_its_target_is_reached():

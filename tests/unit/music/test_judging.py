@@ -7,7 +7,8 @@ import pytest
 
 from studio.music.models.house.notes import RATE
 from studio.music.training.evaluation.beside import FreshRequest, fresh_requests
-from studio.music.training.evaluation.judging import fitted_judge, heard_as_asked
+from studio.music.training.evaluation.classifier import TagClassifier, heard
+from studio.music.training.evaluation.judging import heard_as_asked
 from watermark.audio.waveform import Waveform
 
 TAGS = (
@@ -33,7 +34,9 @@ def sound(request: FreshRequest) -> Waveform:
 @pytest.fixture(scope="module")
 def judge():
     requests = fresh_requests(TAGS, per_genre=20, seed=1)
-    return fitted_judge(TAGS, requests, lambda request: (None, sound(request)), seed=1)
+    judge = TagClassifier(TAGS)
+    judge.fit((heard([sound(r) for r in requests]), [r.tags for r in requests]), seed=1)
+    return judge
 
 
 def test_what_was_asked_for_is_heard_and_something_else_is_not(judge):

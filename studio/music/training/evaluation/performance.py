@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
+from studio.core.errors import UnknownTagError
 from studio.music.composer.arrange import compose_score
-from studio.music.composer.notation.score import Score
-from studio.music.models.house.mastering import Look, master
-from studio.music.models.house.notes import RATE, TimedScore
+from studio.music.models.house.notes import RATE
 from studio.music.models.house.performer import HousePerformer, Performance
 from studio.music.models.house.token_stream import Drawing
 from studio.music.training.evaluation.beside import (
@@ -29,38 +28,35 @@ from studio.music.training.evaluation.beside import (
 )
 from studio.music.training.evaluation.classifier import TagClassifier
 from studio.music.training.evaluation.copying import Played, copied
-from studio.music.training.evaluation.judging import fitted_judge, heard_as_asked
+from studio.music.training.evaluation.judge_clips import reference as rendered
+from studio.music.training.evaluation.judging import heard_as_asked
 from studio.music.training.evaluation.report import Check, Report
 from studio.music.training.stems.rendering import StemRenderer
 from watermark.audio.waveform import Waveform
 
 _JUDGED = {"genre": 0.95, "mood": 0.8, "lead": 0.8, "tempo": 0.98}
 
-__all__ = ["PerformanceEvaluation", "evaluate_performer", "reference_of"]
+__all__ = ["PerformanceEvaluation", "evaluate_performer"]
 
 
 @dataclass(frozen=True, slots=True)
 class PerformanceEvaluation:
-    """How much is measured. `tags` limits the requests; `how` None draws as the card says.
+    """How much is measured.
 
-    The judge of genre, mood, lead and tempo learns from `judge_per_genre` renders of every genre; 0
-    leaves it out. Copying is measured where `tracks` is the folder of the encoded training tracks.
+    `tags` limits the requests, `genres` names a few; `how` None draws as the card says.
+
+    `judged` False leaves out the judge of genre, mood, lead and tempo. Copying is measured where
+    `tracks` is the folder of the encoded training tracks.
     """
 
     per_genre: int = 6
     seed: int = 20261129
     seconds: float = 10.0
     tags: tuple[str, ...] = ()
+    genres: tuple[str, ...] = ()
     how: Drawing | None = None
-    judge_per_genre: int = 24
+    judged: bool = True
     tracks: Path | None = None
-
-
-def reference_of(score: Score, renderer: StemRenderer) -> Waveform:
-    """The soundfont's render of a score, mastered as the model's stems are."""
-    dry = renderer.stereo_stems(TimedScore.from_score(score))
-    look = Look(score.mix.brightness_db, score.mix.reverb)
-    return Waveform(master(dry[..., : round(score.duration_s * RATE)], look), RATE)
 
 
 def evaluate_performer(
@@ -76,7 +72,7 @@ def evaluate_performer(
     """
     say = progress or (lambda _text: None)
     model = HousePerformer.load(weights)
-    tags = options.tags or model.tags
+    tags = _asked(options.tags or model.tags, options.genres)
     requests = fresh_requests(tags, per_genre=options.per_genre, seed=options.seed)
     played: list[Pair] = []
     tokens: list[Played] = []
@@ -85,7 +81,7 @@ def evaluate_performer(
     with StemRenderer() as renderer:
         for number, request in enumerate(requests):
             score = compose_score(request.tags, request.seed, options.seconds)
-            reference = reference_of(score, renderer)
+            reference = Waveform(rendered(score, renderer), RATE)
             expected = expected_of_score(score, options.seconds)
             began = time.process_time()
             take = model.perform([(score, request.seed)], how=options.how)[0]
@@ -96,7 +92,6 @@ def evaluate_performer(
             if keep is not None:
                 _keep(keep, number, request, take, reference)
             say(f"{number + 1} of {len(requests)}")
-        judge = _judge(tags, options, renderer, say)
     report = Report()
     how = options.how or model.drawing
     report.data["data"] = {
@@ -108,7 +103,8 @@ def evaluate_performer(
     }
     report.data["sound"] = compare(played)
     report.data["score alone, no tokens"] = compare(plain)
-    if judge is not None:
+    if options.judged:
+        judge = TagClassifier.load()
         report.data["heard as asked for"] = heard_as_asked(
             judge, requests, [pair.made for pair in played], [pair.reference for pair in played]
         )
@@ -120,24 +116,12 @@ def evaluate_performer(
     return report
 
 
-def _judge(
-    tags: Sequence[str],
-    options: PerformanceEvaluation,
-    renderer: StemRenderer,
-    say: Callable[[str], None],
-) -> TagClassifier | None:
-    """A judge fitted on renders of requests that are not measured."""
-    if not options.judge_per_genre:
-        return None
-    seed = options.seed + 1
-    requests = fresh_requests(tags, per_genre=options.judge_per_genre, seed=seed)
-
-    def render(request: FreshRequest) -> tuple[Score, Waveform]:
-        score = compose_score(request.tags, request.seed, options.seconds)
-        return score, reference_of(score, renderer)
-
-    say(f"the judge listens to {len(requests)} renders")
-    return fitted_judge(tags, requests, render, seed=seed)
+def _asked(tags: Sequence[str], genres: Sequence[str]) -> tuple[str, ...]:
+    """The tags with the named genres alone. Raises :class:`UnknownTagError` for an unknown one."""
+    wanted = {f"genre/{name}" for name in genres}
+    for tag in sorted(wanted - set(tags)):
+        raise UnknownTagError(tag)
+    return tuple(t for t in tags if not wanted or t in wanted or not t.startswith("genre/"))
 
 
 def _checks(data: dict[str, Any]) -> list[Check]:
