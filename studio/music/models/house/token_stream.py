@@ -315,5 +315,5 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
 
 def _rotated(x: Tensor, turns: Tensor) -> Tensor:
     """Rotary positions as audiocraft turns them: neighbouring channels are a complex number."""
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turns).flatten(-2)
