@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -115,8 +115,8 @@ def one_shape(app: FastAPI) -> None:
 
 def allow_head(app: FastAPI) -> None:
     """Answer HEAD wherever GET is answered, as HTTP has it; the server leaves the body out."""
-    for route in list(app.routes):
-        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+    for route in _routes_of(app.router):
+        if "GET" in (route.methods or ()):
             app.add_api_route(
                 route.path,
                 route.endpoint,
@@ -125,6 +125,17 @@ def allow_head(app: FastAPI) -> None:
                 response_model=route.response_model,
                 include_in_schema=False,
             )
+
+
+def _routes_of(router: APIRouter) -> list[APIRoute]:
+    """The routes of a router, and those of the routers included in it (all without a prefix)."""
+    found: list[APIRoute] = []
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            found.append(route)
+        elif isinstance(included := getattr(route, "original_router", None), APIRouter):
+            found += _routes_of(included)
+    return found
 
 
 _HTTP = {404: "not-found", 405: "wrong-method", 415: "wrong-body", 503: "ledger-unavailable"}
