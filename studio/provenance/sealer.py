@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["MissRate", "Sealer"]
 
-_STREAM_BLOCK_S = 0.64
-"""Marked at a time where somebody listens meanwhile; the networks look a little further ahead."""
+_STREAM_BLOCK_S = 0.4
+"""Marked at a time where somebody listens meanwhile."""
+
+_STREAM_AHEAD_S = 0.32
+"""How far the networks look ahead there, instead of 1.92 s: the mark is 27 dB closer to the file's
+than to silence, and is read as surely (three pieces of 10 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,9 @@ class Sealer:
     def seal_stream(
         self, windows: Iterable[Waveform], seal_id: SealId, key: SealKey, *, strength: float
     ) -> Iterator[Waveform]:
-        """As :meth:`seal`, window by window as they come, each about a second later.
+        """As :meth:`seal`, window by window as they come, each less than a second later.
+
+        The mark differs a little from that of :meth:`seal`.
 
         Raises :class:`watermark.errors.WatermarkError`.
         """
@@ -99,6 +105,7 @@ class Sealer:
             model=self._model,
             strength=min(strength, self._model.max_strength),
             block_s=_STREAM_BLOCK_S,
+            ahead_s=_STREAM_AHEAD_S,
         )
 
     def read(

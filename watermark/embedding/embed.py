@@ -132,12 +132,15 @@ def embed_stream(
     model: SealModel,
     strength: float | None = None,
     block_s: float = _BLOCK_S,
+    ahead_s: float | None = None,
 ) -> Iterator[Waveform]:
     """Seal a carrier that arrives in blocks (of any sizes), in constant memory.
 
-    `block_s` seconds are marked at a time: less comes sooner and takes more work.
+    `block_s` seconds are marked at a time: less comes sooner and takes more work. `ahead_s` is how
+    far beyond them the networks look: less than they do by themselves (the default) comes sooner,
+    and the mark differs a little.
 
-    Yields blocks that together are what :func:`embed` gives for the whole carrier. That the carrier
+    By default yields blocks that together are what :func:`embed` gives for the whole carrier. That the carrier
     was too short or too quiet is known at its end only, and raised there: keep what was yielded
     under a temporary name until the iteration has ended.
 
@@ -160,7 +163,8 @@ def embed_stream(
     sealer: _Sealer | None = None
     for block in blocks:
         if sealer is None:
-            sealer = _Sealer(block.rate, block.channels, seal_id, key, model, chosen, block_s)
+            length = (block_s, ahead_s)
+            sealer = _Sealer(block.rate, block.channels, seal_id, key, model, chosen, *length)
         sealed = sealer.push(block)
         if sealed.shape[1]:
             yield Waveform(sealed, block.rate, block.layout)
@@ -203,6 +207,7 @@ class _Sealer:
         model: SealModel,
         strength: float,
         block_s: float,
+        ahead_s: float | None = None,
     ) -> None:
         if not MIN_RATE <= rate <= MAX_RATE:
             raise UnsupportedAudioError(
@@ -218,6 +223,9 @@ class _Sealer:
         self._residual = _Queue(np.zeros((1, 0), np.float32))
         self._block = max(1, round(block_s / model.cell_s)) * model.cell_samples
         self._context = model.context_cells * model.cell_samples
+        self._ahead = self._context
+        if ahead_s is not None:
+            self._ahead = min(self._ahead, round(ahead_s / model.cell_s) * model.cell_samples)
         self._marked = 0  # 16 kHz samples whose mark is done
         self._audible_cells = 0
 
@@ -226,7 +234,7 @@ class _Sealer:
             raise UnsupportedAudioError("the blocks of a carrier differ in rate or channels")
         self._original.append(block.samples)
         self._mono.append(self._down.push(mix_down(block))[None])
-        while self._mono.end >= self._marked + self._block + self._context:
+        while self._mono.end >= self._marked + self._block + self._ahead:
             self._mark_block(self._marked + self._block)
         return self._ready()
 
@@ -256,7 +264,7 @@ class _Sealer:
         """Mark 16 kHz samples up to ``end``, from a host with context on both sides."""
         cell = self._model.cell_samples
         start = max(0, self._marked - self._context)
-        host = self._mono.samples[0, start - self._mono.first :][: end + self._context - start]
+        host = self._mono.samples[0, start - self._mono.first :][: end + self._ahead - start]
         cells = -(-len(host) // cell)
         seconds = self._model.cell_seconds(cells, start // cell)
         first, last = int(seconds[0]), int(seconds[-1])

@@ -72,6 +72,31 @@ def test_block_borders_leave_no_trace(untrained, monkeypatch):
     assert np.abs(one - many).max() < 1e-3 * residual
 
 
+def test_a_shorter_look_ahead_comes_sooner_and_marks_nearly_the_same(untrained):
+    carrier = music(8.0, 16_000, 1)
+    tenths = [
+        Waveform(carrier.samples[:, at : at + 1_600], 16_000) for at in range(0, 128_000, 1_600)
+    ]
+
+    def stream(ahead_s):
+        """The sealed carrier, and how many blocks were asked for until its first part came."""
+        asked = []
+        blocks = (asked.append(each) or each for each in tenths)
+        sealed = embed_stream(blocks, SEAL, KEY, model=untrained, block_s=0.4, ahead_s=ahead_s)
+        parts, first = [], None
+        for part in sealed:
+            parts.append(part.samples)
+            first = first or len(asked)
+        return np.concatenate(parts, axis=1), first
+
+    whole, late = stream(None)
+    hurried, early = stream(0.32)
+    assert early <= 8 < 20 < late
+    assert hurried.shape == whole.shape
+    mark, apart = whole - carrier.samples, hurried - whole
+    assert 0 < np.mean(apart**2) < 0.05 * np.mean(mark**2)
+
+
 def test_memory_does_not_grow_with_length(untrained):
     """The sealer holds a few blocks, however much went through it."""
     from watermark.embedding.embed import _BLOCK_S, _Sealer

@@ -78,7 +78,7 @@ PERFORMER_NAME = "performer.safetensors"
 DESIGN = 3
 """What a card of these weights says under ``design``; earlier ones say nothing."""
 
-_WINDOWS = (25, 75, 200)
+_WINDOWS = (50, 50, 100, 200)
 """Frames of the first windows; the last one is the length of all others."""
 
 _CHUNK = 250
