@@ -94,6 +94,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
+    from studio.web.ui.create.preview_routes import making_routes
     from studio.web.ui.page import build_page
     from studio.web.ui.theme import theme
     from studio.web.ui.verify_routes import verify_routes
@@ -137,10 +138,12 @@ def create_app(gateway: Gateway) -> FastAPI:
         api.router.routes.append(mcp.route())
     examinations = Examinations(checking, long, rules.uploads)
     api.include_router(verify_routes(examinations))
+    made = Making(making, gateway.paths.home / "page-jobs.json")
+    api.include_router(making_routes(gateway, made))
     page = build_page(
         gateway,
         download_tokens,
-        making=Making(making, gateway.paths.home / "page-jobs.json"),
+        making=made,
         examinations=examinations,
         discard=rules.uploads.discard,
     )

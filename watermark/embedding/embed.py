@@ -140,9 +140,9 @@ def embed_stream(
     far beyond them the networks look: less than they do by themselves (the default) comes sooner,
     and the mark differs a little.
 
-    By default yields blocks that together are what :func:`embed` gives for the whole carrier. That the carrier
-    was too short or too quiet is known at its end only, and raised there: keep what was yielded
-    under a temporary name until the iteration has ended.
+    By default yields blocks that together are what :func:`embed` gives for the whole carrier. That
+    the carrier was too short or too quiet is known at its end only, and raised there: keep what was
+    yielded under a temporary name until the iteration has ended.
 
     Raises:
         as :func:`embed`; also UnsupportedAudioError for blocks that differ in rate or channels.

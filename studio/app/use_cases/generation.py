@@ -162,6 +162,7 @@ class Generation(UseCases):
         lead: str | None = None,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        preview: Preview | None = None,
     ) -> Release:
         """Make a variation of one of this studio's outputs: an output id, or a file that carries
         its seal. ``changes`` replaces fields of the parent's request; the seed is drawn anew.
@@ -177,7 +178,7 @@ class Generation(UseCases):
         request, derivation = studio.lineage().vary(
             parent, tags=tags, seed=seed, changes=changes, wish=wish
         )
-        return self._make(studio, request, derivation, progress, cancel)
+        return self._make(studio, request, derivation, progress, cancel, preview)
 
     @requires(Permission.GENERATE)
     def extend(
@@ -190,11 +191,12 @@ class Generation(UseCases):
         changes: Mapping[str, Any] | None = None,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        preview: Preview | None = None,
     ) -> Release:
         """Make one of this studio's outputs go on for ``seconds`` more; as :meth:`vary`."""
         parent = self._parent(studio, source)
         request, derivation = studio.lineage().extend(parent, seconds, seed=seed, changes=changes)
-        return self._make(studio, request, derivation, progress, cancel)
+        return self._make(studio, request, derivation, progress, cancel, preview)
 
     @requires(Permission.GENERATE)
     def check(self, studio: Container, request: GenerationRequest) -> None:

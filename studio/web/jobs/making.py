@@ -37,6 +37,7 @@ from studio.web.middleware.rate_limit import log_failure
 from watermark.errors import WatermarkError
 
 if TYPE_CHECKING:
+    from studio.generation.preview import Preview
     from studio.provenance.release import Release
 
 __all__ = ["JobState", "MadeJob", "Making", "Work"]
@@ -84,6 +85,7 @@ class MadeJob:
     output_ids: tuple[str, ...] = ()
     failure: BaseException | str | None = None
     ended: JobState | None = None
+    previews: tuple[Preview, ...] = ()  # of the takes, in the order of their outputs
 
     @property
     def state(self) -> JobState:
@@ -107,13 +109,23 @@ class Making:
         self._pace: dict[str, float] = {}
 
     def add(
-        self, owner: str, label: str, work: Work, *, seconds: float, model: str, **options: Any
+        self,
+        owner: str,
+        label: str,
+        work: Work,
+        *,
+        seconds: float,
+        model: str,
+        previews: tuple[Preview, ...] = (),
+        **options: Any,
     ) -> MadeJob:
         """Put work in line. ``options`` go to the runner, whose refusals are raised.
 
-        ``label`` is shown while it waits; nothing that a person typed.
+        ``label`` is shown while it waits; nothing that a person typed. ``previews`` are what the
+        work lets be heard of each take while it is made.
         """
         made = MadeJob(secrets.token_hex(8), owner, label, seconds, model, time.monotonic())
+        made.previews = previews
         with self._lock:
             made.job = self._runner.submit(
                 lambda report, cancel: self._run(made, work, report, cancel), **options
@@ -129,6 +141,10 @@ class Making:
         """The account's jobs, oldest first: those in line, and what became of the others."""
         with self._lock:
             return [job for job in self._jobs if job.owner == owner]
+
+    def find(self, owner: str, id_: str) -> MadeJob | None:
+        """The account's job of that id; None where it has none."""
+        return next((job for job in self.of(owner) if job.id == id_), None)
 
     def cancel(self, owner: str, id_: str | None = None) -> None:
         """Stop one job of the account, or all of them."""

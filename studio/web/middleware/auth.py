@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from studio.accounts.origin import calling
-from studio.accounts.permissions import LOCAL_OWNER, Actor
+from studio.accounts.permissions import LOCAL_OWNER, Actor, Permission
 from studio.core.errors import StudioError
 from studio.web.middleware.access_log import record_in
 
@@ -44,6 +44,7 @@ __all__ = [
     "cookie_of",
     "error_body",
     "is_account",
+    "still_admitted",
     "token_of",
 ]
 
@@ -152,6 +153,21 @@ def token_of(connection: HTTPConnection) -> tuple[str, Literal["page", "token"]]
 def cookie_of(connection: HTTPConnection) -> str:
     """The name of the cookie of a browser session: another one over TLS."""
     return SECURE_COOKIE if connection.url.scheme == "https" else COOKIE
+
+
+def still_admitted(gateway: Gateway, connection: HTTPConnection, permission: Permission) -> bool:
+    """Whether who sent a request some time ago would be let in now, with the permission.
+
+    For answers that take long. False after signing out and for an account that was disabled.
+    """
+    actor = actor_of(connection.scope)
+    if actor is None:
+        return False
+    if actor.account_id is None:
+        return not gateway.has_accounts()
+    token, kind = token_of(connection)
+    now = gateway.actor_of(token, kind=kind) if token else None
+    return now is not None and now.account_id == actor.account_id and now.may(permission)
 
 
 def account_of(connection: HTTPConnection, actor: Actor | None) -> str:

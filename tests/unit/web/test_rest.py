@@ -294,6 +294,19 @@ def test_a_preview_is_streamed_to_its_owner_until_the_output_is_there(client, st
     assert send(client, "GET", f"/jobs/{job}/preview?take=2", headers=tokens[A]).status_code == 404
 
 
+def test_who_signs_out_hears_no_more(client, studio, tokens, monkeypatch):
+    monkeypatch.setattr("studio.web.preview_stream._ASK_S", 0.0)
+    studio.takes_s = 60.0
+    order = {"tags": ["genre/jazz"], "duration_s": 3.0, "preview": True}
+    job = send(client, "POST", "/jobs", order, tokens[A]).json()["id"]
+    may = iter([True, False])
+    monkeypatch.setattr("studio.web.api.routes.previews.still_admitted", lambda *_: next(may))
+    answer = send(client, "GET", f"/jobs/{job}/preview", headers=tokens[A])
+    assert answer.content[:4] == b"RIFF"
+    assert send(client, "GET", f"/jobs/{job}", headers=tokens[A]).json()["state"] == "running"
+    send(client, "DELETE", f"/jobs/{job}", headers=tokens[A])
+
+
 def test_a_preview_of_what_is_refused_never_begins(client, tokens):
     order = {"tags": ["genre/choral"], "preview": True}
     job = send(client, "POST", "/jobs", order, tokens[A]).json()["id"]

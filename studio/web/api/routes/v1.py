@@ -122,7 +122,7 @@ def create_v1(
 
     app.include_router(catalog_routes(session_of))
     app.include_router(job_routes(caller, session_of, book))
-    app.include_router(preview_routes(caller, book))
+    app.include_router(preview_routes(gateway, caller, book))
     app.include_router(derivation_routes(caller, session_of, book))
     app.include_router(stem_routes(caller, session_of, making))
     app.include_router(sheet_routes(session_of))

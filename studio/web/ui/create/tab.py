@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gradio as gr
 
 from studio.accounts.permissions import Permission
 from studio.core.errors import StudioError
 from studio.generation.derived.scores import fixes_form
+from studio.generation.preview import Preview
 from studio.web.jobs.examinations import owner_key
 from studio.web.jobs.making import Making, Work
 from studio.web.ui.callers import caller, payer, session_of
@@ -29,7 +30,7 @@ from studio.web.ui.create.inputs import chosen, kept, roll, title_refusal
 from studio.web.ui.create.scope import ScopeEvents, State
 from studio.web.ui.create.sheet import sheet_text
 from studio.web.ui.create.tag_choices import chosen_tags
-from studio.web.ui.create.takes import takes
+from studio.web.ui.create.takes import previews_of, takes
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from studio.web.http.download_tokens import DownloadTokens
 
 __all__ = ["CreateTab"]
+
+Asked: TypeAlias = "tuple[GenerationRequest, Work, tuple[Preview, ...]]"
+"""A request, the work that carries it out, and what can be heard of each take meanwhile."""
 
 
 class CreateTab(ScopeEvents):
@@ -235,7 +239,7 @@ class CreateTab(ScopeEvents):
             return
         drawn: dict[str, int] = {}
 
-        def work(session: Session) -> tuple[GenerationRequest, Work, int] | Release:
+        def work(session: Session) -> Asked | Release:
             drawn["seed"] = kept(seed) if locked else roll()
             lines = sheet_text(sheet) if session.catalog.performs_scores(model) else None
             asked = session.generation.request(
@@ -258,7 +262,8 @@ class CreateTab(ScopeEvents):
                 and (earlier := session.generation.existing(asked)) is not None
             ):
                 return earlier
-            return asked, takes(session, asked, count), count
+            previews = previews_of(count)
+            return asked, takes(session, asked, previews), previews
 
         for state in self._make(work, request):
             yield state | ({self.seed: drawn["seed"]} if drawn else {})
@@ -279,24 +284,25 @@ class CreateTab(ScopeEvents):
     def _on_vary(
         self, parent: str | None, change: str | None, lead: str | None, request: gr.Request
     ) -> Iterator[State]:
-        def prepare(session: Session) -> tuple[GenerationRequest, Work, int]:
+        def prepare(session: Session) -> Asked:
             return self._variation(session, chosen(parent), wish_of(change, lead))
 
         yield from self._make(prepare, request)
 
     @staticmethod
-    def _variation(
-        session: Session, source: str, wish: Wish
-    ) -> tuple[GenerationRequest, Work, int]:
+    def _variation(session: Session, source: str, wish: Wish) -> Asked:
         asked = session.outputs.get(source).request
         taken = asdict(wish)
         session.generation.check_variation(source, **taken)
+        preview = Preview()
         return (
             asked,
             lambda report, cancel: [
-                session.generation.vary(source, progress=report, cancel=cancel, **taken)
+                session.generation.vary(
+                    source, progress=report, cancel=cancel, preview=preview, **taken
+                )
             ],
-            1,
+            (preview,),
         )
 
     def _on_extend(
@@ -307,21 +313,22 @@ class CreateTab(ScopeEvents):
         )
 
     @staticmethod
-    def _extension(
-        session: Session, source: str, seconds: float
-    ) -> tuple[GenerationRequest, Work, int]:
+    def _extension(session: Session, source: str, seconds: float) -> Asked:
         asked = session.outputs.get(source).request
+        preview = Preview()
         return (
             asked,
             lambda report, cancel: [
-                session.generation.extend(source, seconds, progress=report, cancel=cancel)
+                session.generation.extend(
+                    source, seconds, progress=report, cancel=cancel, preview=preview
+                )
             ],
-            1,
+            (preview,),
         )
 
     def _make(
         self,
-        prepare: Callable[[Session], tuple[GenerationRequest, Work, int] | Release],
+        prepare: Callable[[Session], Asked | Release],
         request: gr.Request,
     ) -> Iterator[State]:
         """Put one request in line, then follow the account's jobs on this page."""
@@ -330,13 +337,14 @@ class CreateTab(ScopeEvents):
             session.require(Permission.GENERATE)
             prepared = prepare(session)
             if isinstance(prepared, tuple):
-                asked, work, count = prepared
+                asked, work, previews = prepared
                 self._making.add(
                     owner_key(caller(request)),
-                    views.request_label(asked, count),
+                    views.request_label(asked, len(previews)),
                     work,
-                    seconds=asked.duration_s * count,
+                    seconds=asked.duration_s * len(previews),
                     model=asked.model,
+                    previews=previews,
                     account=payer(request),
                 )
         except StudioError as exc:
@@ -387,14 +395,15 @@ class CreateTab(ScopeEvents):
         return {**self._settings(asked), self.sheet.text: asked.sheet or ""}
 
     @staticmethod
-    def _again(session: Session, output_id: str) -> tuple[GenerationRequest, Work, int]:
+    def _again(session: Session, output_id: str) -> Asked:
         """The request of an output with a new seed; a derived one is varied from its parent."""
         release = session.outputs.get(output_id)
         earlier = release.request
         if earlier.parent is not None:
             return CreateTab._variation(session, earlier.parent, wish_of_release(release))
         asked = replace(earlier, seed=roll())
-        return asked, takes(session, asked, 1), 1
+        previews = previews_of(1)
+        return asked, takes(session, asked, previews), previews
 
     def _watch(self, request: gr.Request) -> Iterator[State]:
         """The list of jobs and outputs, as long as there is something to see."""
