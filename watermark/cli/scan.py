@@ -25,11 +25,13 @@ from watermark.batch.files import FORMATS, Column, Journal, pyarrow, write_table
 from watermark.batch.pool import Failure, Report, in_order
 from watermark.batch.ray_pool import RayOptions, on_ray
 from watermark.batch.sources import Catalogue, fetching
+from watermark.batch.summary import summary_page
 from watermark.cli.batch import Meter, apart_from, failure_record, told
 from watermark.cli.numbers import Count, Number
 from watermark.cli.paths import OutputFile, OutputFolder
 from watermark.cli.process import INTERRUPTED
 from watermark.errors import ScanError
+from watermark.util.files import replacing
 
 __all__ = ["ScanSettings", "run_scan", "scan_options"]
 
@@ -46,6 +48,7 @@ class ScanSettings:
     Attributes:
         out: the report. The journal is itself for ``.jsonl``, and lies beside it for the others.
         dataset: folder for the same rows as partitioned Parquet; None: none.
+        summary: page of HTML about the report; None: none.
         engine: which one works.
         jobs: workers at most; 0: this process, or one a core of Ray's cluster.
         timeout_s: longest time for one file, in a worker.
@@ -55,6 +58,7 @@ class ScanSettings:
 
     out: Path
     dataset: Path | None
+    summary: Path | None
     engine: Literal["local", "ray"]
     jobs: int
     timeout_s: float
@@ -72,6 +76,7 @@ def scan_options(command: _Command) -> _Command:
         ray_address: str | None,
         retries: int,
         dataset: Path | None,
+        summary: Path | None,
         timeout_s: float,
         retry: bool,
         out: Path,
@@ -81,7 +86,7 @@ def scan_options(command: _Command) -> _Command:
         if engine == "local" and ray_address is not None:
             engine = "ray"
         ray = RayOptions(address=ray_address, workers=jobs, retries=retries)
-        settings = ScanSettings(out, dataset, engine, jobs, timeout_s, retry, ray)
+        settings = ScanSettings(out, dataset, summary, engine, jobs, timeout_s, retry, ray)
         return command(*arguments, settings=settings, **others)
 
     named: Any = with_settings
@@ -120,6 +125,12 @@ def scan_options(command: _Command) -> _Command:
             type=OutputFolder(),
             metavar="FOLDER",
             help="Also write the rows as Parquet files into FOLDER, split by verdict (pyarrow).",
+        ),
+        click.option(
+            "--summary",
+            type=OutputFile(),
+            metavar="PAGE",
+            help="Also write a page of HTML: verdicts, places, errors by reason, time.",
         ),
         click.option(
             "--out",
@@ -166,6 +177,8 @@ def run_scan(
         pyarrow()  # said before the work, not after it
     if settings.dataset is not None:
         check_folder(settings.dataset)
+    if settings.summary is not None and settings.summary.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError("--summary ends in .html")
     journal_path = out if kind == ".jsonl" else out.with_name(out.name + ".jsonl")
 
     def wanted_again(record: Mapping[str, Any]) -> bool:
@@ -174,7 +187,8 @@ def run_scan(
     stopped = False
     with Journal(journal_path, reader=reader, again=wanted_again, stamp=catalogue.stamp) as journal:
         known = len(journal)
-        others = apart_from(catalogue, out, journal_path)
+        own = (out, journal_path, *(() if settings.summary is None else (settings.summary,)))
+        others = apart_from(catalogue, *own)
         fresh = _Listed(path for path in _once(others) if not journal.answered(path))
         begin, count = time.monotonic(), 0
         meter = Meter(fresh.total)
@@ -193,6 +207,15 @@ def run_scan(
             write_table(map(row_of, journal.records()), columns, out)
         if settings.dataset is not None:
             write_dataset(map(row_of, journal.records()), columns, settings.dataset)
+        if settings.summary is not None:
+            page = summary_page(
+                journal.records(),
+                title=f"Scan {out.name}",
+                examined=count,
+                spent_s=time.monotonic() - begin,
+            )
+            with replacing(settings.summary) as sink:
+                sink.write(page.encode())
     spent = time.monotonic() - begin
     found = ", ".join(f"{number:,} {verdict}" for verdict, number in sorted(tally.items()))
     click.echo(
