@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import c2pa
 import numpy as np
@@ -20,6 +20,7 @@ from studio.core.errors import (
     UnknownTagError,
     UsageError,
 )
+from studio.generation.derived.derivation import Wish
 from studio.generation.derived.scores import ScoreStore
 from studio.music.composer.arrange import compose_score
 from studio.web.ui.create.further import (
@@ -97,7 +98,7 @@ def test_a_changed_or_lost_score_is_found(studio, parent):
 
 
 def test_a_variation_that_keeps_the_notes_performs_the_parents_score_anew(studio, parent):
-    child = as_owner(studio).generation.vary(parent.output_id, keep="notes")
+    child = as_owner(studio).generation.vary(parent.output_id, wish=Wish(keep="notes"))
     assert child.model["score_sha256"] == parent.model["score_sha256"]
     assert child.model["performance_seed"] == child.request.seed != 1
     assert child.lineage["kept"] == "notes"
@@ -109,13 +110,17 @@ def test_a_variation_that_keeps_the_notes_performs_the_parents_score_anew(studio
 
 def test_notes_are_not_kept_under_other_tags_or_another_length(studio, parent):
     with pytest.raises(UsageError, match="its tags and duration"):
-        as_owner(studio).generation.vary(parent.output_id, tags=["genre/waltz"], keep="notes")
+        as_owner(studio).generation.vary(
+            parent.output_id, tags=["genre/waltz"], wish=Wish(keep="notes")
+        )
     with pytest.raises(UsageError, match="its tags and duration"):
         as_owner(studio).generation.vary(
-            parent.output_id, changes={"duration_s": 7.0}, keep="notes"
+            parent.output_id, changes={"duration_s": 7.0}, wish=Wish(keep="notes")
         )
     with pytest.raises(UsageError, match="would make the parent again"):
-        as_owner(studio).generation.vary(parent.output_id, seed=parent.request.seed, keep="notes")
+        as_owner(studio).generation.vary(
+            parent.output_id, seed=parent.request.seed, wish=Wish(keep="notes")
+        )
 
 
 STEMS = ("drums", "bass", "lead", "harmony")
@@ -127,7 +132,7 @@ def scores_of(studio, *releases):
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_one_stem_is_composed_anew_and_the_others_keep_every_note(studio, parent, stem):
-    child = as_owner(studio).generation.vary(parent.output_id, redo=stem, seed=77)
+    child = as_owner(studio).generation.vary(parent.output_id, wish=Wish(redo=stem), seed=77)
     new, old = scores_of(studio, child, parent)
     for name in STEMS:
         assert (new.stem(name) == old.stem(name)) is (name != stem)
@@ -140,7 +145,7 @@ def test_one_stem_is_composed_anew_and_the_others_keep_every_note(studio, parent
 
 
 def test_the_chords_are_kept_under_a_new_melody(studio, parent):
-    child = as_owner(studio).generation.vary(parent.output_id, keep="chords")
+    child = as_owner(studio).generation.vary(parent.output_id, wish=Wish(keep="chords"))
     new, old = scores_of(studio, child, parent)
     frame = ("chords", "sections", "bpm", "metre", "tonic", "mode", "duration_s", "lead")
     assert [getattr(new, name) for name in frame] == [getattr(old, name) for name in frame]
@@ -148,7 +153,7 @@ def test_the_chords_are_kept_under_a_new_melody(studio, parent):
     assert new.stem("bass") != old.stem("bass")
     assert child.lineage["kept"] == "chords"
     assert child.model["performance_seed"] == child.request.seed
-    led = as_owner(studio).generation.vary(parent.output_id, keep="chords", lead="flute")
+    led = as_owner(studio).generation.vary(parent.output_id, wish=Wish(keep="chords", lead="flute"))
     assert scores_of(studio, led)[0].lead == "flute"
     assert led.request.tags == (*parent.request.tags, "lead/flute")
 
@@ -165,7 +170,9 @@ def test_other_instruments_play_the_same_notes(studio):
     parent = as_owner(studio).generation.create(
         as_owner(studio).generation.request([*TAGS, "lead/piano"], duration_s=5, seed=1)
     )
-    child = as_owner(studio).generation.vary(parent.output_id, new="instruments", lead="trombone")
+    child = as_owner(studio).generation.vary(
+        parent.output_id, wish=Wish(new="instruments", lead="trombone")
+    )
     new, old = scores_of(studio, child, parent)
     assert child.request.tags == (*TAGS, "lead/trombone")
     assert played(new, octaves=False) == played(old, octaves=False)
@@ -184,14 +191,14 @@ def test_without_a_name_another_of_the_genres_own_leads_and_nothing_is_asked_for
     parent = as_owner(studio).generation.create(
         as_owner(studio).generation.request([*TAGS, "lead/piano"], duration_s=5, seed=1)
     )
-    child = as_owner(studio).generation.vary(parent.output_id, new="instruments")
+    child = as_owner(studio).generation.vary(parent.output_id, wish=Wish(new="instruments"))
     assert child.request.tags == TAGS
     assert scores_of(studio, child)[0].lead in ("saxophone", "trumpet")
 
 
 def test_variations_of_a_variation_name_all_and_their_stems_still_add_up(studio, parent):
-    child = as_owner(studio).generation.vary(parent.output_id, redo="bass")
-    grandchild = as_owner(studio).generation.vary(child.output_id, redo="drums")
+    child = as_owner(studio).generation.vary(parent.output_id, wish=Wish(redo="bass"))
+    grandchild = as_owner(studio).generation.vary(child.output_id, wish=Wish(redo="drums"))
     new, middle, old = scores_of(studio, grandchild, child, parent)
     assert new.stem("bass") == middle.stem("bass") != old.stem("bass")
     assert new.stem("lead") == old.stem("lead")
@@ -213,23 +220,25 @@ def test_wishes_that_cannot_be_are_refused_in_words(studio, parent):
         ({"redo": "bass", "seed": parent.request.seed}, "would make the parent again"),
     ):
         with pytest.raises(UsageError, match=words):
-            as_owner(studio).generation.vary(parent.output_id, **wrong)
+            as_owner(studio).generation.vary(parent.output_id, wish=Wish(**wrong))
     with pytest.raises(UnknownTagError):
-        as_owner(studio).generation.vary(parent.output_id, new="instruments", lead="kazoo")
+        as_owner(studio).generation.vary(
+            parent.output_id, wish=Wish(new="instruments", lead="kazoo")
+        )
     baroque = as_owner(studio).generation.create(
         as_owner(studio).generation.request(["genre/baroque"], duration_s=5, seed=1)
     )
     with pytest.raises(UsageError, match="this piece has no drums"):
-        as_owner(studio).generation.vary(baroque.output_id, redo="drums")
+        as_owner(studio).generation.vary(baroque.output_id, wish=Wish(redo="drums"))
 
 
 def test_what_the_page_offers_is_what_it_makes_and_makes_again(studio, parent):
     vary = as_owner(studio).generation.vary
     for _, change in CHANGES[1:]:
-        child = vary(parent.output_id, **asdict(wish_of(change, "lead/flute")))
+        child = vary(parent.output_id, wish=wish_of(change, "lead/flute"))
         (new,) = scores_of(studio, child)
         assert (new.lead == "flute") is takes_lead(change)
-        again = vary(parent.output_id, **asdict(wish_of_release(child)))
+        again = vary(parent.output_id, wish=wish_of_release(child))
         told = ("kept", "redone", "new")
         assert [again.lineage.get(n) for n in told] == [child.lineage.get(n) for n in told]
         assert again.request.tags == child.request.tags
@@ -248,13 +257,17 @@ def test_a_lead_without_consent_is_refused_before_anything_is_composed(tmp_path,
         )
         taken_back = revocation("house-composer-2026", holder="house-composer")
         assert as_owner(studio).consent.import_file(file_of(taken_back)).ok
-        child = as_owner(studio).generation.vary(parent.output_id, new="instruments", lead="flute")
+        child = as_owner(studio).generation.vary(
+            parent.output_id, wish=Wish(new="instruments", lead="flute")
+        )
         assert child.request.tags == (*TAGS, "lead/flute")
         monkeypatch.setattr(
             "studio.music.composer.variation.other_instruments", lambda *_: pytest.fail("composed")
         )
         with pytest.raises(ConsentRefusedError, match="trombone"):
-            as_owner(studio).generation.vary(parent.output_id, new="instruments", lead="trombone")
+            as_owner(studio).generation.vary(
+                parent.output_id, wish=Wish(new="instruments", lead="trombone")
+            )
 
 
 def test_an_extension_begins_as_its_parent_and_goes_on(studio, parent):
@@ -302,7 +315,7 @@ def test_a_parent_without_a_score_is_not_extended_by_the_house_model(studio):
     with pytest.raises(ParentRefusedError, match="plays from no score; it can be varied"):
         as_owner(studio).generation.extend(hub.output_id, 3, changes={"model": "house"})
     with pytest.raises(ParentRefusedError, match="performs no scores"):
-        as_owner(studio).generation.vary(hub.output_id, keep="notes")
+        as_owner(studio).generation.vary(hub.output_id, wish=Wish(keep="notes"))
 
 
 def test_an_output_of_an_earlier_design_is_not_extended_and_says_why(studio, parent):

@@ -14,6 +14,7 @@ import pytest
 from studio.app.container import open_container
 from studio.core.errors import ParentRefusedError
 from studio.core.paths import StudioPaths, shipped_configs
+from studio.generation.derived.derivation import Wish
 from studio.verification.verifier import Verdict
 from tests.support.studios import as_owner
 from watermark.audio.waveform import encode, read
@@ -60,7 +61,7 @@ def test_its_ledger_is_sound_and_its_disclosure_is_told(studio):
 def test_extending_it_says_why_it_cannot_be(studio):
     with pytest.raises(ParentRefusedError, match=r"extended: .* earlier design .* kept no score"):
         as_owner(studio).generation.extend(OUTPUT, 4)
-    for wish in ({"keep": "notes"}, {"redo": "drums"}, {"new": "instruments"}):
+    for wish in (Wish(keep="notes"), Wish(redo="drums"), Wish(new="instruments")):
         with pytest.raises(ParentRefusedError, match="kept no score; it can be varied as a whole"):
-            as_owner(studio).generation.vary(OUTPUT, **wish)
+            as_owner(studio).generation.vary(OUTPUT, wish=wish)
     as_owner(studio).generation.check_variation(OUTPUT)  # new music from its tags

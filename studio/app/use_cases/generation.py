@@ -19,7 +19,6 @@ from studio.core.errors import (
     ParentRefusedError,
     UsageError,
 )
-from studio.generation.derived.derivation import Wish
 from studio.generation.limits.quota import LOCAL_ACCOUNT
 from studio.generation.limits.repeats import identical, same_music
 from studio.generation.takes import Take, make_takes, take_requests
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from studio.app.container import Container
-    from studio.generation.derived.derivation import Derivation, Keep, New, Redo
+    from studio.generation.derived.derivation import Derivation, Wish
     from studio.generation.derived.renditions import Stems
     from studio.generation.lead_sheets import SheetAnswer
     from studio.generation.preview import Preview
@@ -156,10 +155,7 @@ class Generation(UseCases):
         tags: Sequence[str] | None = None,
         seed: int | None = None,
         changes: Mapping[str, Any] | None = None,
-        keep: Keep | None = None,
-        redo: Redo | None = None,
-        new: New | None = None,
-        lead: str | None = None,
+        wish: Wish | None = None,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
         preview: Preview | None = None,
@@ -167,14 +163,13 @@ class Generation(UseCases):
         """Make a variation of one of this studio's outputs: an output id, or a file that carries
         its seal. ``changes`` replaces fields of the parent's request; the seed is drawn anew.
 
-        The house model can also start from the parent's own score: ``keep="notes"`` performs it
-        anew, ``keep="chords"`` keeps form and chords, ``redo`` composes one stem anew,
+        The house model can also start from the parent's own score: ``Wish(keep="notes")`` performs
+        it anew, ``keep="chords"`` keeps form and chords, ``redo`` composes one stem anew,
         ``new="instruments"`` has others play the same notes, ``lead`` names one for them.
 
         Raises as :meth:`create` does, and :class:`ParentRefusedError`.
         """
         parent = self._parent(studio, source)
-        wish = Wish(keep, redo, new, lead)
         request, derivation = studio.lineage().vary(
             parent, tags=tags, seed=seed, changes=changes, wish=wish
         )
@@ -234,14 +229,10 @@ class Generation(UseCases):
         tags: Sequence[str] | None = None,
         seed: int | None = None,
         changes: Mapping[str, Any] | None = None,
-        keep: Keep | None = None,
-        redo: Redo | None = None,
-        new: New | None = None,
-        lead: str | None = None,
+        wish: Wish | None = None,
     ) -> None:
         """As :meth:`check`, of a variation."""
         parent = self._parent(studio, source)
-        wish = Wish(keep, redo, new, lead)
         request, _ = studio.lineage().vary(parent, tags=tags, seed=seed, changes=changes, wish=wish)
         studio.pipeline().check(request)
 

@@ -15,6 +15,7 @@ from studio.cli.generation.stems import hand_out, require_score
 from studio.cli.output import emit, json_option
 from studio.core.config import FORMATS
 from studio.core.errors import UsageError
+from studio.generation.derived.derivation import Wish
 from studio.generation.takes import MOST_TAKES
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from watermark.cli.numbers import Count, Number
@@ -179,10 +180,7 @@ def vary(
             tags=split_tags(tags) if tags else None,
             seed=seed,
             changes=changes,
-            keep=keep,
-            redo=redo,
-            new=new,
-            lead=lead,
+            wish=Wish(keep, redo, new, lead),
             progress=Meter(),
         )
     _tell(release, out, as_json)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from studio.accounts.permissions import Actor
 from studio.app.session import Session
+from studio.generation.derived.derivation import Wish
 from studio.web.api.bodies import Extension, JobState, Variation
 from studio.web.api.lookup import of_output
 from studio.web.api.strict_route import StrictRoute
@@ -50,11 +51,11 @@ def derivation_routes(
         body: Variation,
     ) -> JobState:
         """Make a variation of my output: its request with another seed and what is given here."""
-        chosen: dict[str, Any] = body.model_dump(include=_OF_THE_SCORE)
         changes = body.changes({"tags", "seed", *_OF_THE_SCORE})
         of_output(output_id, mine.outputs.get)
+        wish = Wish(**body.model_dump(include=_OF_THE_SCORE))
         mine.generation.check_variation(
-            output_id, tags=body.tags, seed=body.seed, changes=changes, **chosen
+            output_id, tags=body.tags, seed=body.seed, changes=changes, wish=wish
         )
 
         def work(session: Session, report: Report, cancel: threading.Event) -> "Release":
@@ -63,9 +64,9 @@ def derivation_routes(
                 tags=body.tags,
                 seed=body.seed,
                 changes=changes,
+                wish=wish,
                 progress=report,
                 cancel=cancel,
-                **chosen,
             )
 
         return booked(request, response, mine, actor, work)

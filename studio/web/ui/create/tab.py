@@ -8,7 +8,7 @@ recorded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -292,14 +292,13 @@ class CreateTab(ScopeEvents):
     @staticmethod
     def _variation(session: Session, source: str, wish: Wish) -> Asked:
         asked = session.outputs.get(source).request
-        taken = asdict(wish)
-        session.generation.check_variation(source, **taken)
+        session.generation.check_variation(source, wish=wish)
         preview = Preview()
         return (
             asked,
             lambda report, cancel: [
                 session.generation.vary(
-                    source, progress=report, cancel=cancel, preview=preview, **taken
+                    source, wish=wish, progress=report, cancel=cancel, preview=preview
                 )
             ],
             (preview,),
