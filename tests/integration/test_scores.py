@@ -212,15 +212,19 @@ def test_variations_of_a_variation_name_all_and_their_stems_still_add_up(studio,
 
 
 def test_wishes_that_cannot_be_are_refused_in_words(studio, parent):
-    for wrong, words in (
-        ({"keep": "chords", "redo": "bass"}, "chords and bass: choose one of keep, redo and new"),
-        ({"lead": "flute"}, "another lead goes with new instruments"),
-        ({"redo": "bass", "lead": "flute"}, "another lead goes with new instruments"),
-        ({"redo": "bass", "tags": ["genre/waltz"]}, "its tags and duration; only the lead"),
-        ({"redo": "bass", "seed": parent.request.seed}, "would make the parent again"),
+    for wrong, rest, words in (
+        (
+            {"keep": "chords", "redo": "bass"},
+            {},
+            "chords and bass: choose one of keep, redo and new",
+        ),
+        ({"lead": "flute"}, {}, "another lead goes with new instruments"),
+        ({"redo": "bass", "lead": "flute"}, {}, "another lead goes with new instruments"),
+        ({"redo": "bass"}, {"tags": ["genre/waltz"]}, "its tags and duration; only the lead"),
+        ({"redo": "bass"}, {"seed": parent.request.seed}, "would make the parent again"),
     ):
         with pytest.raises(UsageError, match=words):
-            as_owner(studio).generation.vary(parent.output_id, wish=Wish(**wrong))
+            as_owner(studio).generation.vary(parent.output_id, wish=Wish(**wrong), **rest)
     with pytest.raises(UnknownTagError):
         as_owner(studio).generation.vary(
             parent.output_id, wish=Wish(new="instruments", lead="kazoo")
