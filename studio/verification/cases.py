@@ -2,7 +2,8 @@
 
 A case outlasts the page and the server: it is opened once, reopened at any time, and grows. What is
 in it is never changed. The files themselves are not kept; each examination names the SHA-256 of its
-file and the ledger entry of its verdict.
+file and the ledger entry of its verdict, and keeps the seconds that match an original, with
+pictures of both (:mod:`studio.verification.comparison`).
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, insert, select
 
 from studio.consent.types import format_instant
-from studio.core.db.tables.cases import case_item
+from studio.core.db.tables.cases import case_file, case_item
 from studio.core.errors import NotYoursError, UsageError
+from studio.verification.comparison import Comparison
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from studio.core.db.database import Database
 
-__all__ = ["Case", "CaseExamination", "CaseNote", "CaseRepository"]
+__all__ = ["MOST_SOUND", "Case", "CaseRepository", "CaseExamination", "CaseNote"]
+
+MOST_SOUND = 256 << 20
+"""Bytes of sound of matched parts that one case keeps."""
 
 _MOST_ITEMS = 1000  # of one case
 _LINE = 120  # characters of a reference number or a title
@@ -42,6 +47,8 @@ class CaseExamination:
     file: str
     report: Mapping[str, Any]  # as `studio verify --json` prints it
     page: str  # the verdict as HTML, as the examiner saw it
+    seq: int = 0  # of its item in the case
+    comparisons: tuple[Comparison, ...] = ()  # matched parts beside their originals
 
     @property
     def verdict(self) -> str:
@@ -64,6 +71,7 @@ class CaseExamination:
             "examiner": self.examiner,
             "file": self.file,
             "report": dict(self.report),
+            "comparisons": [{**each.to_json(), "text": each.text()} for each in self.comparisons],
         }
 
 
@@ -132,10 +140,26 @@ class CaseRepository:
         page: str,
         account: str | None,
         examiner: str,
+        comparisons: Sequence[tuple[Comparison, Mapping[str, bytes]]] = (),
     ) -> Case:
-        """Add an examined file. Raises :class:`NotYoursError` where there is no such case."""
-        body = {"file": file, "report": dict(report), "page": page, "examiner": examiner}
-        self._append(case_id, "examination", body, account)
+        """Add an examined file. Raises :class:`NotYoursError` where there is no such case.
+
+        ``comparisons``: its matched parts beside their originals, each with its files; sounds are
+        left out once the case holds :data:`MOST_SOUND`.
+        """
+        body = {
+            "file": file,
+            "report": dict(report),
+            "page": page,
+            "examiner": examiner,
+            "comparisons": [comparison.to_json() for comparison, _ in comparisons],
+        }
+        files = {
+            f"{comparison.number}.{name}": content
+            for comparison, named in comparisons
+            for name, content in named.items()
+        }
+        self._append(case_id, "examination", body, account, files=files)
         return self.find(case_id)
 
     def note(
@@ -175,9 +199,27 @@ class CaseRepository:
         with self._database.reading() as connection:
             return [_case_of([row]) for row in connection.execute(query)]
 
+    def file(self, case_id: str, seq: int, name: str) -> bytes | None:
+        """A file of an examination, such as ``1.suspect.png``; None where there is none."""
+        query = select(case_file.c.content).where(
+            case_file.c.case_id == case_id, case_file.c.seq == seq, case_file.c.name == name
+        )
+        with self._database.reading() as connection:
+            found = connection.scalar(query)
+        return None if found is None else bytes(found)
+
+    def file_names(self, case_id: str, seq: int) -> frozenset[str]:
+        """The files of an examination."""
+        query = select(case_file.c.name).where(
+            case_file.c.case_id == case_id, case_file.c.seq == seq
+        )
+        with self._database.reading() as connection:
+            return frozenset(connection.scalars(query))
+
     def delete(self, case_id: str) -> None:
         """Delete a case permanently; the ledger keeps the verdicts."""
         with self._database.writing() as connection:
+            connection.execute(delete(case_file).where(case_file.c.case_id == case_id))
             connection.execute(delete(case_item).where(case_item.c.case_id == case_id))
 
     def _append(
@@ -188,6 +230,7 @@ class CaseRepository:
         account: str | None,
         *,
         first: bool = False,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         with self._database.writing() as connection:
             last = connection.scalar(
@@ -208,6 +251,19 @@ class CaseRepository:
                     body=json.dumps(body, ensure_ascii=False).encode(),
                 )
             )
+            held = connection.scalar(
+                select(func.coalesce(func.sum(func.length(case_file.c.content)), 0)).where(
+                    case_file.c.case_id == case_id, case_file.c.name.like("%.flac")
+                )
+            )
+            for name, content in (files or {}).items():
+                if name.endswith(".flac"):
+                    held = int(held or 0) + len(content)
+                    if held > MOST_SOUND:
+                        continue
+                connection.execute(
+                    insert(case_file).values(case_id=case_id, seq=seq, name=name, content=content)
+                )
 
 
 def _line(text: str, what: str) -> str:
@@ -234,6 +290,8 @@ def _case_of(rows: Sequence[Row[Any]]) -> Case:
                     file=body["file"],
                     report=body["report"],
                     page=body["page"],
+                    seq=row.seq,
+                    comparisons=tuple(map(Comparison.from_json, body.get("comparisons", ()))),
                 )
             )
     return Case(

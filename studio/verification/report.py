@@ -172,6 +172,7 @@ class VerifyReport:
     registered: int | None = None  # outputs that were searched
     notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart
     recorded: Mapping[str, Any] | None = None  # the ledger entry of this verdict: entry, hash, at
+    stream: int = 0  # of the file's audio streams, the one that the verdict is on
 
     @property
     def seal_id(self) -> str | None:

@@ -118,7 +118,7 @@ class Verifier:
         :class:`~studio.core.errors.FileAbsentError`; nor on one over a limit:
         :class:`~studio.core.errors.BeyondLimitsError`.
         """
-        bounds = limits or self._upload_limits()
+        bounds = limits or self.upload_limits()
         if limits is None and max_values is None:
             max_values = self._config.uploads.max_values
         room = Room(max_values)
@@ -149,7 +149,9 @@ class Verifier:
             matched = reports[n].release
             what = f", output {matched.output_id}" if matched is not None else ""
             notes.append(f"audio stream {bounds.stream + n + 1}: {reports[n].verdict}{what}")
-        return replace(best, notes=tuple(notes), explanation=_with_notes(best, notes))
+        explained = _with_notes(best, notes)
+        stream = bounds.stream + ranked[0]
+        return replace(best, notes=tuple(notes), explanation=explained, stream=stream)
 
     def _verify_stream(
         self,
@@ -214,7 +216,8 @@ class Verifier:
         report = replace(report, explanation=_with_notes(report, recording.notes))
         return report, recording.streams
 
-    def _upload_limits(self) -> DecodeLimits:
+    def upload_limits(self) -> DecodeLimits:
+        """What is decoded of an upload at most."""
         from watermark.audio.waveform import DecodeLimits
 
         uploads = self._config.uploads

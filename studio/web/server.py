@@ -117,6 +117,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         long.close()
         public.close()
         api.state.fetching.close()
+        examinations.kept.close()
         rules.uploads.close()
 
     metrics = Metrics()
@@ -137,7 +138,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     if mcp is not None:
         api.router.routes.append(mcp.route())
     examinations = Examinations(checking, long, rules.uploads)
-    api.include_router(verify_routes(examinations))
+    api.include_router(verify_routes(gateway, examinations))
     made = Making(making, gateway.paths.home / "page-jobs.json")
     api.include_router(making_routes(gateway, made))
     page = build_page(
@@ -157,7 +158,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         path="/",
         auth_dependency=_name_of,  # the door has been passed by now; this is the second lock
         theme=theme(),
-        css=asset("style.css"),
+        css=asset("style.css") + asset("compare.css"),
         favicon_path=str(files("studio.web.ui") / "assets" / "seal.svg"),
         max_file_size=gateway.config.uploads.max_bytes,
         footer_links=[],

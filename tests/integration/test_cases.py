@@ -8,6 +8,7 @@ import re
 import zipfile
 
 import pytest
+from sqlalchemy import text as sql
 
 from studio.app.gateway import Gateway
 from studio.app.session import open_studio
@@ -214,6 +215,57 @@ class TestOverHttp:
         assert report.headers["content-type"] == "application/zip"
         assert client.delete(path, headers=tokens["artist"]).status_code == 204
         assert client.get(path, headers=tokens["artist"]).status_code == 404
+
+    def test_a_file_stands_beside_its_original_for_those_who_may(
+        self, client, tokens, studio, part
+    ):
+        body = {"reference": "R-1", "title": "x"}
+        opened = client.post("/api/v1/cases", json=body, headers=tokens["artist"]).json()
+        rest, page = f"/api/v1/cases/{opened['case_id']}", f"/cases/{opened['case_id']}"
+        added = client.post(f"{rest}/files", content=part.read_bytes(), headers=tokens["artist"])
+        (found,) = added.json()["comparisons"]
+        assert found["place"]["original_start_s"] == pytest.approx(2.0, abs=0.05)
+        assert found["differs_db"] < 1.0
+        names = ("suspect.png", "suspect.flac", "original.png", "difference.png", "original.flac")
+        seen = {
+            role: [
+                client.get(f"{base}/files/1/parts/1/{name}", headers=tokens[role]).status_code
+                for name in names
+            ]
+            for role in ("artist", "verifier", "administrator")
+            for base in (rest, page)
+        }
+        assert seen == {
+            "artist": [200, 200, 404, 404, 404],  # nobody's output, so not the artist's
+            "verifier": [200, 200, 200, 200, 403],  # records, and no sound
+            "administrator": [200] * 5,
+        }
+        for file in ("0/parts/1", "2/parts/1", "1/parts/2"):
+            path = f"{page}/files/{file}/suspect.png"
+            assert client.get(path, headers=tokens["artist"]).status_code == 404
+        beside = client.get(f"{page}/files/1", headers=tokens["artist"]).text
+        assert "another account" in beside
+        assert "original.flac" not in beside
+        assert (
+            "original.flac" in client.get(f"{page}/files/1", headers=tokens["administrator"]).text
+        )
+        report = client.get(f"{rest}/report.html", headers=tokens["artist"]).text
+        assert report.count("data:image/png") == 1
+        whole = client.get(f"{rest}/report.html", headers=tokens["verifier"]).text
+        assert whole.count("data:image/png") == 3
+        with_pictures = client.get(f"{rest}/report.pdf", headers=tokens["verifier"]).content
+        assert len(with_pictures) > len(
+            client.get(f"{rest}/report.pdf", headers=tokens["artist"]).content
+        )
+        sound = f"{page}/files/1/parts/1/suspect.flac"
+        whole = client.get(sound, headers=tokens["artist"]).content
+        heard = client.get(sound, headers=tokens["artist"] | {"Range": "bytes=4-9"})
+        assert (heard.status_code, heard.content) == (206, whole[4:10])
+        beyond = client.get(sound, headers=tokens["artist"] | {"Range": f"bytes={len(whole)}-"})
+        assert beyond.status_code == 416
+        client.delete(rest, headers=tokens["artist"])
+        with studio.database().reading() as connection:
+            assert connection.scalar(sql("SELECT count(*) FROM case_file")) == 0
 
     def test_the_pages_do_the_same_without_scripts(self, client, tokens, part):
         headers = tokens["verifier"]

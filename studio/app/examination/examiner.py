@@ -14,6 +14,7 @@ from studio.verification.verifier import Verifier, VerifyReport
 
 if TYPE_CHECKING:
     from studio.app.container import Container
+    from studio.app.examination.comparing import ComparedPart
     from studio.provenance.credentials.inspector import CredentialFinding
     from studio.provenance.release import Release
     from studio.verification.other_marks import MarkFinding, MarkReader
@@ -75,6 +76,16 @@ class FileExaminer:
             "at": format_instant(entry.at),
         }
         return replace(report, recorded=recorded)
+
+    def compare(
+        self, source: str | Path | bytes, report: VerifyReport, limits: DecodeLimits | None = None
+    ) -> tuple[ComparedPart, ...]:
+        """Lay an examined file beside its originals; see :func:`studio.app.examination.comparing.compare`."""
+        from studio.app.examination.comparing import compare
+
+        bounds = replace(limits or self._verifier.upload_limits(), stream=report.stream)
+        named = source if isinstance(source, bytes) else Path(source)
+        return compare(self._studio, named, report, bounds)
 
     @cached_property
     def _readers(self) -> tuple[MarkReader, ...]:

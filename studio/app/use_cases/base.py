@@ -28,7 +28,15 @@ from studio.accounts.permissions import Actor, Permission, Rule, refusal_of
 if TYPE_CHECKING:
     from studio.app.container import Container
 
-__all__ = ["UseCases", "bind", "container_of", "requires", "requires_output", "rule_of"]
+__all__ = [
+    "UseCases",
+    "bind",
+    "container_of",
+    "owns",
+    "requires",
+    "requires_output",
+    "rule_of",
+]
 
 _OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -114,7 +122,9 @@ def requires_output(
         ) -> _Result:
             studio = _containers[self]
             with calling(self.actor.account_id, self._address):
-                if not self.actor.may(anyone) and not _owns(studio, self.actor, rule, output_id):
+                if not self.actor.may(anyone) and not owns(
+                    studio, self.actor, permission, output_id
+                ):
                     raise _denied(studio, self, method.__name__, rule, output_id)
                 return method(self, studio, output_id, *args, **kwargs)
 
@@ -124,8 +134,9 @@ def requires_output(
     return decorate
 
 
-def _owns(studio: Container, actor: Actor, rule: Rule, output_id: str) -> bool:
-    if not actor.may(rule.permission) or actor.account_id is None:
+def owns(studio: Container, actor: Actor, permission: Permission, output_id: str) -> bool:
+    """Whether it is the actor's own output, and its role has ``permission`` on such."""
+    if not actor.may(permission) or actor.account_id is None:
         return False
     return studio.accounts().owner_of(output_id) == actor.account_id
 

@@ -5,24 +5,44 @@ An account sees its own cases; one that may look at the record of any output see
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.accounts.permissions import Permission
 from studio.app.use_cases.base import UseCases, requires
+from studio.app.use_cases.rights import (
+    hears_output,
+    is_of_original,
+    sees_record,
+    without_original,
+)
 from studio.core.errors import NotYoursError, UsageError
-from studio.verification.cases import Case, CaseRepository
+from studio.verification.cases import Case, CaseRepository, CaseExamination
 
 if TYPE_CHECKING:
     from studio.app.container import Container
+    from studio.reports.cases.html import CasePictures
+    from studio.verification.comparison import Comparison
     from watermark.audio.waveform import DecodeLimits
 
-__all__ = ["REPORT_KINDS", "Cases"]
+__all__ = ["REPORT_KINDS", "Cases", "SideBySide"]
 
 REPORT_KINDS = ("zip", "html", "pdf", "json")
+_PICTURES = ("suspect.png", "original.png", "difference.png")
+_MOST_PICTURES = 16 << 20  # bytes in one report; those of further files stay in the case
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """A matched part beside its original, as one actor may see and hear it."""
+
+    comparison: Comparison
+    sees_original: bool  # pictures of it
+    hears_original: bool
+    has_sound: bool  # of the file's own seconds
 
 
 class Cases(UseCases):
@@ -53,17 +73,21 @@ class Cases(UseCases):
         *,
         name: str,
         limits: DecodeLimits | None = None,
+        max_values: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Case:
         """Examine a file; the verdict is recorded in the ledger and kept in the case.
 
-        ``limits`` and ``progress`` are those of ``session.verification.verify``; what it refuses
-        is not put into the case.
+        So are the seconds that match an original, with pictures of both. ``limits``,
+        ``max_values`` and ``progress`` are those of ``session.verification.verify``; what it
+        refuses is not put into the case.
         """
         from studio.reports.verification.page import article_of
 
         self._found(studio, case_id)
-        report = studio.examiner().examine(source, limits=limits, progress=progress)
+        examiner = studio.examiner()
+        report = examiner.examine(source, limits=limits, max_values=max_values, progress=progress)
+        compared = examiner.compare(source, report, limits)
         report = replace(report, file=name)
         return CaseRepository(studio.database()).add(
             case_id,
@@ -72,7 +96,49 @@ class Cases(UseCases):
             page=str(article_of(report)),
             account=self.actor.account_id,
             examiner=self.actor.name,
+            comparisons=[(part.comparison, part.files) for part in compared],
         )
+
+    @requires(Permission.VERIFY)
+    def compared(self, studio: Container, case_id: str, number: int) -> tuple[SideBySide, ...]:
+        """The matched parts of a file of the case beside their originals, as the actor may see
+        and hear them. Raises :class:`NotYoursError` where there is no such file."""
+        each = self._examination(studio, case_id, number)
+        names = CaseRepository(studio.database()).file_names(case_id, each.seq)
+        return tuple(
+            SideBySide(
+                part,
+                sees_original=sees_record(studio, self.actor, part.place.output_id),
+                hears_original=hears_output(studio, self.actor, part.place.output_id),
+                has_sound=f"{part.number}.suspect.flac" in names,
+            )
+            for part in each.comparisons
+        )
+
+    @requires(Permission.VERIFY)
+    def compared_file(
+        self, studio: Container, case_id: str, number: int, part: int, name: str
+    ) -> bytes:
+        """``suspect.png``, ``original.png``, ``difference.png`` or ``suspect.flac`` of a part.
+
+        Raises :class:`NotYoursError` where there is none, or the actor may not see the original.
+        """
+        each = self._examination(studio, case_id, number)
+        found = next((one for one in each.comparisons if one.number == part), None)
+        if found is None or (
+            is_of_original(name) and not sees_record(studio, self.actor, found.place.output_id)
+        ):
+            raise NotYoursError("no such picture or sound, or not yours")
+        content = CaseRepository(studio.database()).file(case_id, each.seq, f"{part}.{name}")
+        if content is None:
+            raise NotYoursError("no such picture or sound, or not yours")
+        return content
+
+    def _examination(self, studio: Container, case_id: str, number: int) -> CaseExamination:
+        case = self._found(studio, case_id)
+        if not 1 <= number <= len(case.examinations):
+            raise NotYoursError("no such file in the case")
+        return case.examinations[number - 1]
 
     @requires(Permission.VERIFY)
     def note(self, studio: Container, case_id: str, text: str, *, about: int | None = None) -> Case:
@@ -103,9 +169,30 @@ class Cases(UseCases):
         case, now = self._found(studio, case_id), datetime.now(UTC)
         if kind not in REPORT_KINDS:
             raise UsageError(f"a report is one of {', '.join(REPORT_KINDS)}, not {kind!r}")
+        pictures = {} if kind == "json" else self._pictures(studio, case)
         if kind != "zip":
-            return case_file(case, kind, now)
-        return case_archive(case, now, studio.checkpointer().signer, studio.ledger().size())
+            return case_file(case, kind, now, pictures)
+        size = studio.ledger().size()
+        return case_archive(case, now, studio.checkpointer().signer, size, pictures)
+
+    def _pictures(self, studio: Container, case: Case) -> CasePictures:
+        """The pictures of matched parts that the actor may see, up to a size."""
+        book, left = CaseRepository(studio.database()), _MOST_PICTURES
+        found: dict[int, list[tuple[Comparison, Mapping[str, bytes]]]] = {}
+        for each in case.examinations:
+            for part in each.comparisons:
+                files: Mapping[str, bytes] = {
+                    name: content
+                    for name in _PICTURES
+                    if (content := book.file(case.case_id, each.seq, f"{part.number}.{name}"))
+                }
+                if not sees_record(studio, self.actor, part.place.output_id):
+                    files = without_original(files)
+                left -= sum(map(len, files.values()))
+                if left < 0:
+                    return found
+                found.setdefault(each.number, []).append((part, files))
+        return found
 
     def _found(self, studio: Container, case_id: str) -> Case:
         case = CaseRepository(studio.database()).find(case_id)

@@ -11,6 +11,7 @@ from studio.accounts.permissions import Permission
 from studio.app.outputs.library import LibraryView, Listed, search
 from studio.app.outputs.outline import outline
 from studio.app.use_cases.base import UseCases, requires, requires_output
+from studio.app.use_cases.rights import hears_output
 from studio.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -165,6 +166,25 @@ class Outputs(UseCases):
         path = releases.file_of(releases.get(output_id))
         studio.security_log().record("download", subject=output_id)
         return path
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
+    def excerpt(self, studio: Container, output_id: str, start_s: float, end_s: float) -> bytes:
+        """Some seconds of an output as FLAC, to hear them beside a suspect file; a download.
+
+        Raises as :meth:`audio_file` does, and :class:`UsageError` for seconds that it has not.
+        """
+        from studio.app.examination.comparing import excerpt
+        from studio.verification.comparison import as_flac
+
+        studio.releases().require_distribution(output_id)
+        sound = as_flac(excerpt(studio, output_id, start_s, end_s))
+        studio.security_log().record("download", subject=output_id, detail="excerpt")
+        return sound
+
+    @requires(Permission.VERIFY)
+    def may_hear(self, studio: Container, output_id: str) -> bool:
+        """Whether the actor may have an output's sound, such as :meth:`excerpt` gives it."""
+        return hears_output(studio, self.actor, output_id)
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)
     def peaks(self, studio: Container, output_id: str) -> tuple[int, ...]:

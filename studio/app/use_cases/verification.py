@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.accounts.permissions import Permission
 from studio.app.use_cases.base import UseCases, requires
+from studio.app.use_cases.rights import sees_record, without_original
 
 if TYPE_CHECKING:
     from studio.app.container import Container
+    from studio.app.examination.comparing import ComparedPart
     from studio.provenance.credentials.inspector import CredentialFinding
     from studio.verification.report import VerifyReport
     from watermark.audio.waveform import DecodeLimits
@@ -44,6 +47,27 @@ class Verification(UseCases):
         return studio.examiner().examine(
             source, record=record, limits=limits, max_values=max_values, progress=progress
         )
+
+    @requires(Permission.VERIFY)
+    def compare(
+        self,
+        studio: Container,
+        source: str | Path | bytes,
+        report: VerifyReport,
+        *,
+        limits: DecodeLimits | None = None,
+    ) -> tuple[ComparedPart, ...]:
+        """The matched seconds of an examined file beside those of their originals, as pictures.
+
+        Of outputs whose record the actor may not see nothing but the file's own side is given.
+        """
+        parts = studio.examiner().compare(source, report, limits)
+        return tuple(self._allowed(studio, part) for part in parts)
+
+    def _allowed(self, studio: Container, part: ComparedPart) -> ComparedPart:
+        if sees_record(studio, self.actor, part.comparison.place.output_id):
+            return part
+        return replace(part, files=without_original(part.files))
 
     @requires(Permission.VERIFY)
     def credentials(self, studio: Container, source: str | Path | bytes) -> CredentialFinding:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from studio.provenance.ledger.checkpoints.signed_note import SignerKey, VerifierKey
+    from studio.reports.cases.html import CasePictures
     from studio.verification.cases import Case
 
 __all__ = ["CheckedReport", "case_archive", "case_file", "check_archive"]
@@ -54,19 +55,23 @@ class CheckedReport:
     signed_by: tuple[str, ...]
 
 
-def case_file(case: Case, kind: str, made_at: datetime) -> bytes:
-    """The report as ``html``, ``json`` or ``pdf``."""
+def case_file(case: Case, kind: str, made_at: datetime, pictures: CasePictures) -> bytes:
+    """The report as ``html``, ``json`` or ``pdf``; ``pictures`` are those of its files."""
     if kind == "html":
-        return case_page(case, made_at).encode()
+        return case_page(case, made_at, pictures).encode()
     if kind == "pdf":
-        return case_pdf(case, made_at)
+        return case_pdf(case, made_at, pictures)
     body = {"case_report_version": 1, "made_at": format_instant(made_at), **case.to_json()}
     return (json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def case_archive(case: Case, made_at: datetime, signer: SignerKey, entries: int) -> bytes:
+def case_archive(
+    case: Case, made_at: datetime, signer: SignerKey, entries: int, pictures: CasePictures
+) -> bytes:
     """The archive (zip). ``entries``: the size of the ledger when it was made."""
-    contents = {name: case_file(case, name.rpartition(".")[2], made_at) for name in _NAMES}
+    contents = {
+        name: case_file(case, name.rpartition(".")[2], made_at, pictures) for name in _NAMES
+    }
     lines = [
         _HEAD,
         f"case {case.case_id}",

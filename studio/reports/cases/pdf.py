@@ -1,27 +1,31 @@
-"""The report on a case as a PDF: the page's content without drawings."""
+"""The report on a case as a PDF: the same content as the page, without its timelines."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from studio.reports.formatting import clock
 from studio.reports.receipt.pdf import register_fonts
 from studio.reports.templating import escaped
+from studio.reports.verification.pictures import PICTURES
 from studio.reports.verification.texts import PART_WORDS, READING
 from studio.verification.report import Verdict
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from studio.reports.cases.html import CasePictures
     from studio.verification.cases import Case, CaseExamination
+    from studio.verification.comparison import Comparison
 
 __all__ = ["case_pdf"]
 
 _MARGIN = 46.0  # points
 
 
-def case_pdf(case: Case, made_at: datetime) -> bytes:
+def case_pdf(case: Case, made_at: datetime, pictures: CasePictures) -> bytes:
     """The document, A4, with its fonts in it."""
     from reportlab.lib.pagesizes import A4
     from reportlab.platypus import SimpleDocTemplate
@@ -39,7 +43,9 @@ def case_pdf(case: Case, made_at: datetime) -> bytes:
         author="Consented Music Studio",
         invariant=1,
     )
-    document.build(_Story(case, made_at).parts(), onFirstPage=_numbered, onLaterPages=_numbered)
+    document.build(
+        _Story(case, made_at, pictures).parts(), onFirstPage=_numbered, onLaterPages=_numbered
+    )
     return buffer.getvalue()
 
 
@@ -51,10 +57,10 @@ def _numbered(canvas: Any, _document: Any) -> None:
 class _Story:
     """The paragraphs and tables, in order."""
 
-    def __init__(self, case: Case, made_at: datetime) -> None:
+    def __init__(self, case: Case, made_at: datetime, pictures: CasePictures) -> None:
         from reportlab.lib.styles import ParagraphStyle
 
-        self._case, self._made_at = case, made_at
+        self._case, self._made_at, self._pictures = case, made_at, pictures
         self._text = ParagraphStyle("text", fontName="Receipt", fontSize=9, leading=12.5)
         self._small = ParagraphStyle("small", parent=self._text, fontSize=7.5, leading=10)
         self._mono = ParagraphStyle(
@@ -150,7 +156,30 @@ class _Story:
                 f"{clock(max(0.0, match['original_start_s']))} of the original"
             )
             parts.append(self._p(f"• {place}"))
+        for comparison, files in self._pictures.get(each.number, ()):
+            parts.append(self._compared(comparison, files))
         return parts
+
+    def _compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> Any:
+        """The spectrograms of a matched part, one below the other, kept on one page."""
+        from reportlab.platypus import Image, KeepTogether
+
+        place = comparison.place
+        shown = [
+            self._p(
+                f"Side by side: {clock(place.start_s)} to {clock(place.end_s)} of the file, "
+                f"{clock(max(0.0, place.original_start_s))} to {clock(place.original_end_s)} of "
+                "the original. 50 Hz to 8 kHz, 70 dB; in the difference red is louder in the file.",
+                self._small,
+            )
+        ]
+        for name in PICTURES:
+            if (content := files.get(f"{name}.png")) is not None:
+                shown.append(self._p(name.capitalize(), self._small))
+                shown.append(Image(io.BytesIO(content), 495, 72))
+        if "difference.png" in files:
+            shown.append(self._p(comparison.text(), self._small))
+        return KeepTogether(shown)
 
     def _p(self, text: str, style: Any = None) -> Any:
         from reportlab.platypus import Paragraph

@@ -56,12 +56,13 @@ def empty_desk() -> Markup:
     return _card("empty_desk")
 
 
-def report_view(report: VerifyReport) -> Markup:
-    """The whole verdict about one file."""
+def report_view(report: VerifyReport, compared: Markup | str = "") -> Markup:
+    """The whole answer of the desk about one file; ``compared``: it beside its originals."""
     return Markup().join(
         (
             verdict_card(report),
             parts_card(report),
+            Markup(compared),  # noqa: S704 - markup already, or nothing
             evidence_card(report),
             output_cards(report),
             examined_card(report),

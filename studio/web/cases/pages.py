@@ -10,10 +10,13 @@ from starlette.concurrency import run_in_threadpool
 
 from studio.accounts.permissions import Permission
 from studio.core.errors import StudioError, UsageError
+from studio.reports.formatting import asset
 from studio.reports.templating import page as rendered
+from studio.reports.verification.comparison import Shown, side_by_side
 from studio.reports.verification.texts import READING
 from studio.verification.report import Verdict
 from studio.web.cases.examining import CaseFiles
+from studio.web.cases.parts import PART_FILES, part_file, part_response
 from studio.web.cases.rest import TYPES
 from studio.web.errors import answer_of
 from studio.web.middleware.auth import actor_of
@@ -22,10 +25,14 @@ from studio.web.public.pages import PAGE_POLICY, sheet
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.app.session import Session
+    from studio.app.use_cases.cases import SideBySide
 
 __all__ = ["case_page_routes"]
 
 _MAX_FORM = 32 << 10  # bytes
+_COMPARE_POLICY = (
+    f"{PAGE_POLICY}; script-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src 'self'"
+)
 _PRIVATE = {"Cache-Control": "private, no-store", "Content-Security-Policy": PAGE_POLICY}
 
 
@@ -75,7 +82,38 @@ def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
 
     @router.get("/cases/style.css")
     def style() -> Response:
-        return sheet()
+        return sheet(asset("compare.css"))
+
+    @router.get("/cases/compare.js")
+    def script() -> Response:
+        headers = {"Cache-Control": "max-age=3600"}
+        return Response(asset("compare.js"), media_type="text/javascript", headers=headers)
+
+    @router.get("/cases/{case_id}/files/{number}")
+    def compared_page(request: Request, case_id: str, number: int) -> Response:
+        acting = mine(request)
+        parts = acting.cases.compared(case_id, number)
+        case = acting.cases.get(case_id)
+        each = case.examinations[number - 1]
+        html = rendered(
+            "studio.web.cases",
+            "compared.html",
+            case=case,
+            each=each,
+            headline=READING[Verdict(each.verdict)].headline,
+            compared=side_by_side(_shown(part, case_id, number) for part in parts),
+            error=None,
+        )
+        return HTMLResponse(html, 200, _PRIVATE | {"Content-Security-Policy": _COMPARE_POLICY})
+
+    @router.get("/cases/{case_id}/files/{number}/parts/{part}/{name}")
+    def compared_file(
+        request: Request, case_id: str, number: int, part: int, name: str
+    ) -> Response:
+        if name not in PART_FILES:
+            raise HTTPException(404, "no such picture or sound")
+        content = part_file(mine(request), case_id, number, part, name)
+        return part_response(request, name, content)
 
     @router.get("/cases/{case_id}")
     def case_page(request: Request, case_id: str) -> Response:
@@ -120,6 +158,17 @@ def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
         )
 
     return router
+
+
+def _shown(part: "SideBySide", case_id: str, number: int) -> Shown:
+    base = f"/cases/{case_id}/files/{number}/parts/{part.comparison.number}/"
+    return Shown(
+        part.comparison,
+        base.__add__,
+        original_pictures=part.sees_original,
+        suspect_sound=part.has_sound,
+        original_sound=part.hears_original,
+    )
 
 
 async def _form(request: Request) -> dict[str, str]:

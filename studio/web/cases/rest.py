@@ -4,12 +4,13 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio.app.session import Session
 from studio.web.api.strict_route import StrictRoute
 from studio.web.cases.examining import CaseFiles
+from studio.web.cases.parts import FILE_TYPES, part_file
 
 __all__ = ["TYPES", "NewCase", "NewNote", "case_rest_routes"]
 
@@ -97,6 +98,29 @@ def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> AP
         """Examine a recording for the case: the body is the file, or a form with one file."""
         found = await files.examine(request, mine, case_id, name)
         return found.examinations[-1].to_json()
+
+    @router.get(
+        "/cases/{case_id}/files/{number}/parts/{part}/{name}",
+        response_class=Response,
+        responses={
+            200: {"content": {kind: {} for kind in sorted(set(FILE_TYPES.values()))}},
+        },
+    )
+    def compared_file(
+        mine: Mine,
+        case_id: str,
+        number: Annotated[int, Path(ge=1, le=1000)],
+        part: Annotated[int, Path(ge=1, le=10)],
+        name: Literal[
+            "suspect.png", "original.png", "difference.png", "suspect.flac", "original.flac"
+        ],
+    ) -> Response:
+        """A matched part beside its original: spectrograms, their difference, both sounds."""
+        return Response(
+            part_file(mine, case_id, number, part, name),
+            media_type=FILE_TYPES[name],
+            headers={"Cache-Control": "private, no-store"},
+        )
 
     @router.post("/cases/{case_id}/notes", status_code=201)
     def note(mine: Mine, case_id: str, body: NewNote) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.core.errors import StudioError, UsageError
+from studio.web.jobs.comparisons import KeptComparisons
 from studio.web.jobs.queue import BusyError, Job, JobRunner, TooManyRequestsError
 from studio.web.jobs.watching import watch
 from studio.web.middleware.auth import LOCAL
@@ -26,6 +27,7 @@ from watermark.errors import WatermarkError
 if TYPE_CHECKING:
     from studio.accounts.permissions import Actor
     from studio.app.session import Session
+    from studio.verification.comparison import Comparison
     from studio.verification.report import VerifyReport
     from studio.web.http.uploads import Uploads
     from watermark.audio.waveform import DecodeLimits
@@ -74,6 +76,7 @@ class Examination:
     report: VerifyReport | None = None
     failure: BaseException | str | None = None
     job: Job[VerifyReport] | None = None
+    compared: tuple[Comparison, ...] = ()  # matched parts beside their originals
 
     @property
     def elapsed_s(self) -> float:
@@ -121,6 +124,7 @@ class Examinations:
         self._checking = checking
         self._long = long
         self._uploads = uploads
+        self.kept = KeptComparisons(uploads.folder)
         self._lock = threading.Lock()
         self._folders: dict[str, Folder] = {}
 
@@ -149,6 +153,7 @@ class Examinations:
             ended = [each for each in folder.items if each.state.ended]
             for old in ended[: max(0, len(folder.items) - _KEPT)]:
                 folder.items.remove(old)
+                self.kept.forget(old.id)
         self._advance(folder)
 
     def stop(self, owner: str) -> None:
@@ -169,6 +174,8 @@ class Examinations:
         """Forget the answers; what is at work or in line stays."""
         folder = self.folder(owner)
         with folder.changed:
+            for ended in (each for each in folder.items if each.state.ended):
+                self.kept.forget(ended.id)
             folder.items = [each for each in folder.items if not each.state.ended]
             folder.changed.notify_all()
 
@@ -245,15 +252,17 @@ class Examinations:
 
         state = ExaminationState.FAILED
         try:
-            item.report = item.session.verification.verify(
+            limits = self._limits(item)
+            report = item.session.verification.verify(
                 item.path,
-                limits=self._limits(item),
+                limits=limits,
                 max_values=item.session.config.uploads.max_values
                 * (_LONG_SHARE if item.long else 1),
                 progress=told,
             )
-            state = ExaminationState.ANSWERED
-            return item.report
+            self._compare(item, report, limits)
+            item.report, state = report, ExaminationState.ANSWERED
+            return report
         except _LongError:
             item.long, state = True, ExaminationState.WAITING
             raise
@@ -272,6 +281,17 @@ class Examinations:
             raise
         finally:
             self._end(folder, item, state)
+
+    def _compare(self, item: Examination, report: VerifyReport, limits: DecodeLimits) -> None:
+        """Keep what matches an original; the answer stands without it."""
+        parts = item.session.verification.compare(item.path, report, limits=limits)
+        if not parts:
+            return
+        try:
+            self.kept.keep(item.id, parts)
+            item.compared = tuple(part.comparison for part in parts)
+        except OSError:
+            log_failure("a comparison")
 
     def _end(self, folder: Folder, item: Examination, state: ExaminationState) -> None:
         with folder.changed:

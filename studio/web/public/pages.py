@@ -129,10 +129,12 @@ class Pages:
         return HTMLResponse(html, headers={**headers, "Content-Security-Policy": PAGE_POLICY})
 
 
-def sheet() -> Response:
+def sheet(further: str = "") -> Response:
     """The style sheet of pages without scripts."""
     text = (files("studio.web.public") / "style.css").read_text(encoding="utf-8")
-    return Response(text, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+    return Response(
+        text + further, media_type="text/css", headers={"Cache-Control": "max-age=3600"}
+    )
 
 
 def _clock(seconds: int) -> str:
