@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from studio.core.db.database import Database
 
-__all__ = ["MOST_SOUND", "Case", "CaseRepository", "CaseExamination", "CaseNote"]
+__all__ = ["MOST_SOUND", "Case", "CaseExamination", "CaseNote", "CaseRepository"]
 
 MOST_SOUND = 256 << 20
 """Bytes of sound of matched parts that one case keeps."""

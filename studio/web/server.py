@@ -81,7 +81,7 @@ def _runners(gateway: Gateway) -> tuple[JobRunner, JobRunner, JobRunner]:
     )
     long = JobRunner(
         **_LONG,
-        per_account=1,
+        per_account=accounts.checks_at_a_time,
         longest_s=_LONG_EXAMINATION_S,
         may=partial(may, Permission.VERIFY),
     )
@@ -128,13 +128,14 @@ def create_app(gateway: Gateway) -> FastAPI:
         download_tokens,
         making=making,
         checking=checking,
+        long=long,
         metrics=metrics,
         lifespan=lifespan,
     )
     rules: PageRules = api.state.page_rules
     api.include_router(login_routes(gateway))
     api.include_router(public_routes(gateway, public))
-    api.include_router(case_page_routes(gateway, CaseFiles(rules.uploads, checking)))
+    api.include_router(case_page_routes(gateway, CaseFiles(api.state.checks)))
     if mcp is not None:
         api.router.routes.append(mcp.route())
     examinations = Examinations(checking, long, rules.uploads)

@@ -179,7 +179,7 @@ class TestOverHttp:
             public_line(gateway) as public,
         ):
             api = create_api(gateway, DownloadTokens(), making=making, checking=checking)
-            files = CaseFiles(api.state.page_rules.uploads, checking)
+            files = CaseFiles(api.state.checks)
             api.include_router(case_page_routes(gateway, files))
             api.include_router(public_routes(gateway, public))
             yield TestClient(api, base_url=HOST, follow_redirects=False)
@@ -190,7 +190,8 @@ class TestOverHttp:
         token = studio_.accounts().sign_in(name, PASSWORD, address="192.0.2.1").token
         return {"Authorization": f"Bearer {token}"}
 
-    @ALL
+    # One that is only long is examined as a job: tests/integration/test_long_checks.py.
+    @pytest.mark.parametrize("limit", ["channels", "rate"])
     def test_rest_and_cases_refuse_it(self, client, headers, studio_, beyond, damaged, limit):
         case = client.post(
             "/api/v1/cases", json={"reference": "R-1", "title": "Long"}, headers=headers

@@ -168,7 +168,7 @@ class TestOverHttp:
             JobRunner(running=1, waiting=2) as checking,
         ):
             api = create_api(Gateway(studio), DownloadTokens(), making=making, checking=checking)
-            files = CaseFiles(api.state.page_rules.uploads, checking)
+            files = CaseFiles(api.state.checks)
             api.include_router(case_page_routes(Gateway(studio), files))
             yield TestClient(api, base_url=HOST, follow_redirects=False)
 

@@ -80,7 +80,7 @@ class FileExaminer:
     def compare(
         self, source: str | Path | bytes, report: VerifyReport, limits: DecodeLimits | None = None
     ) -> tuple[ComparedPart, ...]:
-        """Lay an examined file beside its originals; see :func:`studio.app.examination.comparing.compare`."""
+        """Lay an examined file beside its originals (:mod:`studio.app.examination.comparing`)."""
         from studio.app.examination.comparing import compare
 
         bounds = replace(limits or self._verifier.upload_limits(), stream=report.stream)

@@ -20,7 +20,7 @@ from studio.app.use_cases.rights import (
     without_original,
 )
 from studio.core.errors import NotYoursError, UsageError
-from studio.verification.cases import Case, CaseRepository, CaseExamination
+from studio.verification.cases import Case, CaseExamination, CaseRepository
 
 if TYPE_CHECKING:
     from studio.app.container import Container

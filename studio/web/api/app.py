@@ -36,6 +36,7 @@ from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
 from studio.web.errors import allow_head, answer_of, one_shape
 from studio.web.http.download_tokens import DownloadTokens
 from studio.web.http.uploads import Budget, Uploads
+from studio.web.jobs.long_checks import Checks
 from studio.web.jobs.queue import JobRunner
 from studio.web.metrics import CONTENT_TYPE_LATEST, Metrics
 from studio.web.middleware.access_log import AccessLog, RequestRecord
@@ -62,12 +63,14 @@ def create_api(
     *,
     making: JobRunner,
     checking: JobRunner,
+    long: JobRunner | None = None,
     metrics: Metrics | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """The routes over one studio. The page is mounted on the result by :mod:`studio.web.server`.
 
-    ``making`` and ``checking`` run the two kinds of work, the page's and the REST layer's alike.
+    ``making`` and ``checking`` run the two kinds of work, the page's and the REST layer's alike;
+    ``long`` (default: ``checking``) examines long recordings.
     """
     app = FastAPI(
         title="Consented Music Studio",
@@ -105,16 +108,8 @@ def create_api(
 
     app.add_middleware(AccessLog, on_end=count, proxies=gateway.config.server.trusted_proxies)
     app.state.fetching = JobRunner(running=1, waiting=3)  # of models; closed by the server
-    app.mount(
-        "/api/v1",
-        create_v1(
-            gateway,
-            uploads,
-            making=making,
-            checking=checking,
-            fetching=app.state.fetching,
-        ),
-    )
+    app.state.checks = checks = Checks(limits, uploads, checking, long or checking)
+    app.mount("/api/v1", create_v1(gateway, checks, making=making, fetching=app.state.fetching))
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studio.web.http.uploads import Uploads, file_name, receive_one
-from studio.web.jobs.queue import JobRunner, stoppable
-from studio.web.jobs.waiting import while_connected
+from studio.web.http.uploads import file_name, receive_one
+from studio.web.jobs.long_checks import Checks, LongCheck
 from studio.web.middleware.auth import account_of, actor_of
 
 if TYPE_CHECKING:
@@ -16,23 +15,28 @@ if TYPE_CHECKING:
 
     from studio.app.session import Session
     from studio.verification.cases import Case
+    from studio.web.http.uploads import Upload
 
 __all__ = ["CaseFiles"]
 
 
 @dataclass(frozen=True, slots=True)
 class CaseFiles:
-    """Uploads of cases, and the queue in which they are examined."""
+    """What examines the files of cases."""
 
-    uploads: Uploads
-    checking: JobRunner
+    checks: Checks
 
-    async def examine(self, request: Request, mine: Session, case_id: str, name: str) -> Case:
-        """The case with the file of the request's body. Raises as the parts of it do."""
+    async def examine(
+        self, request: Request, mine: Session, case_id: str, name: str
+    ) -> Case | LongCheck[Case]:
+        """The case with the file of the request's body, or a long job that adds it.
+
+        Raises as the parts of it do.
+        """
         mine.cases.get(case_id)  # before anything is received
         account = account_of(request, actor_of(request.scope))
         upload = await receive_one(
-            self.uploads,
+            self.checks.uploads,
             "case",
             f"upload{Path(name).suffix[:8]}",
             request.headers.get("content-type", ""),
@@ -40,13 +44,20 @@ class CaseFiles:
             account=account,
         )
         shown = file_name(name) if name else upload.path.name
-        try:
-            job = self.checking.submit(
-                lambda report, cancel: mine.cases.examine(
-                    case_id, upload.path, name=shown, progress=stoppable(report, cancel)
-                ),
-                account=account,
-            )
-            return await while_connected(request, job)
-        finally:
-            self.uploads.discard(upload.path)
+        return await self.examine_upload(request, mine, case_id, upload, shown)
+
+    async def examine_upload(
+        self, request: Request, mine: Session, case_id: str, upload: Upload, shown: str
+    ) -> Case | LongCheck[Case]:
+        """As :meth:`examine`, of a file that is here already under the name ``shown``."""
+        return await self.checks.run(
+            request,
+            mine,
+            upload,
+            lambda path, limits, most, tell: mine.cases.examine(
+                case_id, path, name=shown, limits=limits, max_values=most, progress=tell
+            ),
+            name=shown,
+            account=upload.account,
+            case_id=case_id,
+        )

@@ -61,6 +61,7 @@ def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
             200 if error is None else answer_of(error)[0],
             case=mine(request).cases.get(case_id),
             kinds=list(TYPES),
+            checks=files.checks.of_case(case_id),
             headlines={str(verdict): READING[verdict].headline for verdict in Verdict},
             error=None if error is None else str(error),
         )

@@ -8,9 +8,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio.app.session import Session
+from studio.verification.cases import Case
+from studio.web.api.checks import CheckState, accepted
 from studio.web.api.strict_route import StrictRoute
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.parts import FILE_TYPES, part_file
+from studio.web.jobs.long_checks import LongCheck
 
 __all__ = ["TYPES", "NewCase", "NewNote", "case_rest_routes"]
 
@@ -54,6 +57,18 @@ class NewNote(BaseModel):
     about: int | None = Field(None, ge=1, description="number of a file of the case")
 
 
+def case_answer(found: Case | LongCheck[Case]) -> Any:
+    """What is answered about a file: its examination, or the long job."""
+    if isinstance(found, LongCheck):
+        return accepted(found, newest)
+    return newest(found)
+
+
+def newest(case: Case) -> dict[str, Any]:
+    """The examination that was added last."""
+    return dict(case.examinations[-1].to_json())
+
+
 def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> APIRouter:
     """The routes; ``session_of`` is the dependency of the whole layer."""
     router = APIRouter(route_class=StrictRoute, tags=["cases"])
@@ -88,16 +103,24 @@ def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> AP
         """Delete my case for good; the ledger keeps its verdicts."""
         mine.cases.delete(case_id)
 
-    @router.post("/cases/{case_id}/files", status_code=201, openapi_extra=_FILE_BODY)
+    @router.post(
+        "/cases/{case_id}/files",
+        status_code=201,
+        openapi_extra=_FILE_BODY,
+        responses={202: {"model": CheckState}},
+    )
     async def add(
         request: Request,
         mine: Mine,
         case_id: str,
         name: Annotated[str, Query(max_length=128)] = "",
-    ) -> dict[str, Any]:
-        """Examine a recording for the case: the body is the file, or a form with one file."""
-        found = await files.examine(request, mine, case_id, name)
-        return found.examinations[-1].to_json()
+    ) -> Any:
+        """Examine a recording for the case: the body is the file, or a form with one file.
+
+        A recording over 20 minutes is answered with 202 and examined as a long job, which adds it
+        to the case; `GET /verifications/ID` says how it stands.
+        """
+        return case_answer(await files.examine(request, mine, case_id, name))
 
     @router.get(
         "/cases/{case_id}/files/{number}/parts/{part}/{name}",

@@ -27,12 +27,22 @@ from watermark.errors import WatermarkError
 if TYPE_CHECKING:
     from studio.accounts.permissions import Actor
     from studio.app.session import Session
+    from studio.core.config import UploadConfig
     from studio.verification.comparison import Comparison
     from studio.verification.report import VerifyReport
     from studio.web.http.uploads import Uploads
     from watermark.audio.waveform import DecodeLimits
 
-__all__ = ["LONG_S", "Examination", "ExaminationState", "Examinations", "Folder", "owner_key"]
+__all__ = [
+    "LONG_S",
+    "Examination",
+    "ExaminationState",
+    "Examinations",
+    "Folder",
+    "decode_limits",
+    "most_values",
+    "owner_key",
+]
 
 LONG_S = 12 * 3600.0
 """Longest recording that is examined as a long job, in seconds."""
@@ -252,12 +262,12 @@ class Examinations:
 
         state = ExaminationState.FAILED
         try:
-            limits = self._limits(item)
+            uploads = item.session.config.uploads
+            limits = decode_limits(uploads, long=item.long)
             report = item.session.verification.verify(
                 item.path,
                 limits=limits,
-                max_values=item.session.config.uploads.max_values
-                * (_LONG_SHARE if item.long else 1),
+                max_values=most_values(uploads, long=item.long),
                 progress=told,
             )
             self._compare(item, report, limits)
@@ -284,6 +294,8 @@ class Examinations:
 
     def _compare(self, item: Examination, report: VerifyReport, limits: DecodeLimits) -> None:
         """Keep what matches an original; the answer stands without it."""
+        if not report.matches:
+            return
         parts = item.session.verification.compare(item.path, report, limits=limits)
         if not parts:
             return
@@ -302,18 +314,23 @@ class Examinations:
             self._uploads.discard(item.path)
         self._advance(folder)
 
-    def _limits(self, item: Examination) -> DecodeLimits:
-        """Longer than an upload may be: how long a file is shows only when it is read."""
-        from watermark.audio.waveform import DecodeLimits
 
-        uploads = item.session.config.uploads
-        return DecodeLimits(
-            max_duration_s=LONG_S,
-            max_bytes=uploads.max_bytes,
-            deadline_s=_LONG_DEADLINE_S if item.long else uploads.deadline_s,
-            isolated=uploads.isolate,
-            unfiltered=uploads.allow_unfiltered,
-        )
+def decode_limits(uploads: UploadConfig, *, long: bool) -> DecodeLimits:
+    """Longer than an upload may be: how long a file is shows only when it is read."""
+    from watermark.audio.waveform import DecodeLimits
+
+    return DecodeLimits(
+        max_duration_s=LONG_S,
+        max_bytes=uploads.max_bytes,
+        deadline_s=_LONG_DEADLINE_S if long else uploads.deadline_s,
+        isolated=uploads.isolate,
+        unfiltered=uploads.allow_unfiltered,
+    )
+
+
+def most_values(uploads: UploadConfig, *, long: bool) -> int:
+    """Samples times channels that are examined, of all streams of a file together."""
+    return uploads.max_values * (_LONG_SHARE if long else 1)
 
 
 def owner_key(actor: Actor) -> str:

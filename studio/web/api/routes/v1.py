@@ -36,7 +36,7 @@ from studio.web.api.strict_route import StrictRoute
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.rest import case_rest_routes
 from studio.web.errors import allow_head, one_shape
-from studio.web.http.uploads import Uploads
+from studio.web.jobs.long_checks import Checks
 from studio.web.jobs.queue import JobRunner, TooManyRequestsError
 from studio.web.jobs.store import JobStore
 from studio.web.middleware.auth import account_of, actor_of, address_of, token_of
@@ -50,10 +50,9 @@ __all__ = ["create_v1"]
 
 def create_v1(
     gateway: "Gateway",
-    uploads: Uploads,
+    checks: Checks,
     *,
     making: JobRunner,
-    checking: JobRunner,
     fetching: JobRunner,
 ) -> FastAPI:
     """The application to mount at ``/api/v1``, behind authentication."""
@@ -127,10 +126,10 @@ def create_v1(
     app.include_router(stem_routes(caller, session_of, making))
     app.include_router(sheet_routes(session_of))
     app.include_router(model_fetch_routes(session_of, fetching))
-    app.include_router(case_rest_routes(session_of, CaseFiles(uploads, checking)))
+    app.include_router(case_rest_routes(session_of, CaseFiles(checks)))
 
     app.include_router(output_routes(session_of))
-    app.include_router(verification_routes(caller, session_of, uploads, checking))
+    app.include_router(verification_routes(caller, session_of, checks))
     app.include_router(consent_routes(session_of, gateway.config.consent.studio))
     app.include_router(account_routes(session_of))
     allow_head(app)

@@ -1,4 +1,4 @@
-"""The examination of one uploaded recording."""
+"""Examining recordings over REST: at once, or as a long job."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable
@@ -13,48 +13,49 @@ from studio.accounts.permissions import Actor, Permission
 from studio.app.session import Session
 from studio.reports.verification.page import report_page
 from studio.reports.verification.table import as_csv
-from studio.web.api.schemas import content
+from studio.verification.cases import Case
+from studio.verification.report import VerifyReport
+from studio.web.api.checks import CheckState, accepted
 from studio.web.api.strict_route import StrictRoute
-from studio.web.http.uploads import Uploads, file_name, receive_one
-from studio.web.jobs.queue import JobRunner, stoppable
-from studio.web.jobs.waiting import while_connected
+from studio.web.http.uploads import file_name, receive_one
+from studio.web.jobs.long_checks import Checks, LongCheck
 from studio.web.middleware.auth import account_of
 
 __all__ = ["verification_routes"]
 
 _REPORTS = {"html": report_page, "csv": as_csv}
-_MEDIA_TYPES = {"csv": "text/csv", "html": "text/html"}
+_TYPES = {"html": "text/html", "csv": "text/csv"}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+}
 
 
 def verification_routes(
-    caller: Callable[..., Actor],
-    session_of: Callable[..., Session],
-    uploads: Uploads,
-    checking: JobRunner,
+    caller: Callable[..., Actor], session_of: Callable[..., Session], checks: Checks
 ) -> APIRouter:
-    """The route; ``caller`` and ``session_of`` are the dependencies of the whole layer."""
-    router = APIRouter(route_class=StrictRoute)
+    """The routes; ``caller`` and ``session_of`` are the dependencies of the whole layer."""
+    router = APIRouter(route_class=StrictRoute, tags=["verification"])
     Who = Annotated[Actor, Depends(caller)]
     Mine = Annotated[Session, Depends(session_of)]
 
     @router.post(
         "/verifications",
-        tags=["verification"],
-        responses=content("application/json", "text/html", "text/csv"),
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-                    "multipart/form-data": {
-                        "schema": {
-                            "type": "object",
-                            "properties": {"file": {"type": "string", "format": "binary"}},
-                        }
-                    },
-                },
-            }
+        responses={
+            200: {"content": {kind: {} for kind in ("application/json", *_TYPES.values())}},
+            202: {"model": CheckState},
         },
+        openapi_extra=_BODY,
     )
     async def verify(
         request: Request,
@@ -66,35 +67,81 @@ def verification_routes(
         """Examine a recording: the body is the file, or a form with one file.
 
         The verdict becomes a ledger entry. It is answered as JSON or, with `report`, as the page
-        to print or the table that the Verify tab gives.
+        to print or the table that the Verify tab gives. A recording over 20 minutes is answered
+        with 202 and examined as a long job; `GET /verifications/ID` says how it stands.
         """
         mine.require(Permission.VERIFY)
         account = account_of(request, actor)
         upload = await receive_one(
-            uploads,
+            checks.uploads,
             "rest",
             f"upload{Path(name).suffix[:8]}",
             request.headers.get("content-type", ""),
             request.stream(),
             account=account,
         )
-        try:
-            job = checking.submit(
-                lambda tell, cancel: mine.verification.verify(
-                    upload.path, progress=stoppable(tell, cancel)
-                ),
-                account=account,
-            )
-            found = await while_connected(request, job)
-        finally:
-            uploads.discard(upload.path)
-        found = replace(found, file=file_name(name) if name else upload.path.name)
+        shown = file_name(name) if name else upload.path.name
+
+        def work(path: Path, limits: Any, most: int, tell: Callable[[float], None]) -> VerifyReport:
+            found = mine.verification.verify(path, limits=limits, max_values=most, progress=tell)
+            return replace(found, file=shown)
+
+        found = await checks.run(request, mine, upload, work, name=shown, account=account)
+        if isinstance(found, LongCheck):
+            return accepted(found, _shown)
         if report is None:
-            return found.to_json()
-        return Response(
-            await run_in_threadpool(_REPORTS[report], [found]),
-            media_type=_MEDIA_TYPES[report],
-            headers={"Content-Disposition": f'attachment; filename="verification.{report}"'},
-        )
+            return _shown(found)
+        return await run_in_threadpool(_written, found, report)
+
+    @router.get(
+        "/verifications/{check_id}",
+        responses={
+            200: {
+                "model": CheckState,
+                "content": {kind: {} for kind in ("application/json", *_TYPES.values())},
+            }
+        },
+    )
+    def check(
+        mine: Mine,
+        actor: Who,
+        check_id: str,
+        report: Annotated[Literal["html", "csv"] | None, Query()] = None,
+    ) -> Any:
+        """How my examination of a long recording stands, with the answer once there is one.
+
+        With `report`, an answer that is no file of a case is given as page or table. A job can be
+        asked for a day, and until the studio is restarted; its verdict stays in the ledger.
+        """
+        mine.require(Permission.VERIFY)
+        found = checks.find(actor, check_id)
+        if report is not None and found.state == "done":
+            answer = found.job.result()
+            if isinstance(answer, VerifyReport):
+                return _written(answer, report)
+        return found.to_json(_shown)
+
+    @router.delete("/verifications/{check_id}")
+    def cancel(mine: Mine, actor: Who, check_id: str) -> CheckState:
+        """Stop my examination; it has ended when its state says so."""
+        mine.require(Permission.VERIFY)
+        found = checks.find(actor, check_id)
+        found.job.cancel()
+        return CheckState(**found.to_json(_shown))
 
     return router
+
+
+def _shown(found: VerifyReport | Case) -> dict[str, Any]:
+    """What was asked for: a verdict, or the newest file of a case."""
+    if isinstance(found, Case):
+        return dict(found.examinations[-1].to_json())
+    return dict(found.to_json())
+
+
+def _written(found: VerifyReport, kind: Literal["html", "csv"]) -> Response:
+    return Response(
+        _REPORTS[kind]([found]),
+        media_type=_TYPES[kind],
+        headers={"Content-Disposition": f'attachment; filename="verification.{kind}"'},
+    )

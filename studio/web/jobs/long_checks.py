@@ -1,0 +1,206 @@
+"""Examinations over REST and in cases: answered at once, or as a job where the recording is long.
+
+How long a recording is shows when it is read. One that turns out to be longer than an upload may be
+is examined as a long job, in the line of the Verify tab's long recordings: the caller is given its
+id (202) and asks how it stands. Jobs are in the memory of the process: a restart ends them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from studio.core.errors import NotYoursError, StudioError
+from studio.web.errors import answer_of
+from studio.web.jobs.examinations import decode_limits, most_values
+from studio.web.jobs.queue import Job, JobRunner, stoppable
+from studio.web.jobs.waiting import while_connected
+from studio.web.middleware.rate_limit import log_failure
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+    from studio.accounts.permissions import Actor
+    from studio.app.session import Session
+    from studio.core.config import UploadConfig
+    from studio.web.http.uploads import Upload, Uploads
+    from watermark.audio.waveform import DecodeLimits
+
+__all__ = ["Checks", "LongCheck", "Work"]
+
+_Result = TypeVar("_Result")
+_KEPT_S = 24 * 3600.0  # an ended job can be asked for so long
+
+Work = Callable[[Path, "DecodeLimits", int, Callable[[float], None]], _Result]
+"""Examines a file within limits and most values; tells the seconds read."""
+
+
+class _LongError(Exception):
+    """Stops the reading of a recording that turned out to be long."""
+
+
+@dataclass(frozen=True, slots=True)
+class LongCheck(Generic[_Result]):
+    """One long examination."""
+
+    id: str
+    account_id: str | None
+    name: str  # of the file
+    case_id: str | None
+    job: Job[_Result]
+    begun_at: float  # monotonic, s
+
+    @property
+    def state(self) -> str:
+        """queued, running, cancelling, done, cancelled or failed."""
+        now = self.job.moment()
+        if not self.job.ended:
+            if now.cancelling:
+                return "cancelling"
+            return "queued" if now.ahead or now.news is None else "running"
+        try:
+            self.job.result()
+        except CancelledError:
+            return "cancelled"
+        except Exception:  # noqa: BLE001 - told by error()
+            return "failed"
+        return "done"
+
+    def error(self) -> dict[str, str] | None:
+        """Why it failed; None where it did not."""
+        if self.state != "failed":
+            return None
+        try:
+            self.job.result()
+        except StudioError as exc:
+            return {"code": answer_of(exc)[1], "message": str(exc)}
+        except Exception:  # noqa: BLE001 - the work logged it; a stranger gets a reference
+            return {"code": "failed", "message": f"our fault; reference {self.id[:8]}"}
+        return None
+
+    def to_json(self, shown: Callable[[_Result], dict[str, Any]]) -> dict[str, Any]:
+        """How it stands, with the answer once there is one."""
+        now = self.job.moment()
+        state = self.state
+        return {
+            "id": self.id,
+            "name": self.name,
+            "case_id": self.case_id,
+            "state": state,
+            "ahead": now.ahead,
+            "read_s": now.news if isinstance(now.news, float) else None,
+            "elapsed_s": round(now.elapsed_s, 1),
+            "answer": shown(self.job.result()) if state == "done" else None,
+            "error": self.error(),
+        }
+
+
+class Checks:
+    """Examines uploads; keeps the long jobs. Safe to share between threads."""
+
+    def __init__(
+        self, config: UploadConfig, uploads: Uploads, checking: JobRunner, long: JobRunner
+    ) -> None:
+        self.uploads = uploads
+        self._config = config
+        self._checking = checking
+        self._long = long
+        self._lock = threading.Lock()
+        self._jobs: dict[str, LongCheck[Any]] = {}
+
+    async def run(
+        self,
+        request: Request,
+        session: Session,
+        upload: Upload,
+        work: Work[_Result],
+        *,
+        name: str,
+        account: str,
+        case_id: str | None = None,
+    ) -> _Result | LongCheck[_Result]:
+        """Examine an upload, which is deleted afterwards: the answer, or a long job.
+
+        Raises what the work raises, and as :meth:`JobRunner.submit` does.
+        """
+        most_s = self._config.max_duration_s
+
+        def short(tell: Callable[[Any], None], cancel: threading.Event) -> _Result:
+            told = stoppable(tell, cancel)
+
+            def read(seconds: float) -> None:
+                if seconds > most_s:
+                    raise _LongError
+                told(seconds)
+
+            limits = decode_limits(self._config, long=False)
+            return work(upload.path, limits, most_values(self._config, long=False), read)
+
+        kept = False
+        try:
+            job = self._checking.submit(short, account=account)
+            try:
+                return await while_connected(request, job)
+            except _LongError:
+                found = self._book(session, upload.path, work, name, account, case_id)
+                kept = True
+                return found
+        finally:
+            if not kept:
+                self.uploads.discard(upload.path)
+
+    def find(self, actor: Actor, id_: str) -> LongCheck[Any]:
+        """The actor's own job of that id. Raises :class:`NotYoursError`."""
+        with self._lock:
+            found = self._jobs.get(id_)
+        if found is None or found.account_id != actor.account_id:
+            raise NotYoursError("no such examination, or not yours")
+        return found
+
+    def of_case(self, case_id: str) -> list[LongCheck[Any]]:
+        """The jobs of a case that are not done, oldest first; for whoever may see the case."""
+        with self._lock:
+            found = [check for check in self._jobs.values() if check.case_id == case_id]
+        return [check for check in found if check.state != "done"]
+
+    def _book(
+        self,
+        session: Session,
+        path: Path,
+        work: Work[_Result],
+        name: str,
+        account: str,
+        case_id: str | None,
+    ) -> LongCheck[_Result]:
+        id_ = secrets.token_hex(16)
+
+        def long(tell: Callable[[Any], None], cancel: threading.Event) -> _Result:
+            try:
+                limits = decode_limits(self._config, long=True)
+                most = most_values(self._config, long=True)
+                return work(path, limits, most, stoppable(tell, cancel))
+            except (StudioError, CancelledError):
+                raise
+            except Exception:
+                log_failure("verification", id_[:8])
+                raise
+            finally:
+                self.uploads.discard(path)
+
+        with self._lock:
+            since = time.monotonic() - _KEPT_S
+            for old in [each for each in self._jobs.values() if each.begun_at < since]:
+                if old.job.ended:
+                    del self._jobs[old.id]
+            self.uploads.hold(path)
+            job = self._long.submit(long, account=account, id_=id_)
+            job.when_dropped(lambda: self.uploads.discard(path))
+            check = LongCheck(id_, session.actor.account_id, name, case_id, job, time.monotonic())
+            self._jobs[id_] = check
+            return check
