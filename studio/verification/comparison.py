@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studio.verification.parts import PartKind
-from studio.verification.suspect import Recording, played
+from studio.verification.suspect import SuspectAudio, played
 from watermark.audio.waveform import Waveform, encode
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def cut_file(
 
     Raises :class:`watermark.errors.AudioError`.
     """
-    recording = Recording(source, 0.0, "", None, None, limits)
+    recording = SuspectAudio(source, 0.0, "", None, None, limits)
     return recording.cut([(place.start_s, place.end_s) for place in places])
 
 
