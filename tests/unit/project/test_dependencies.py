@@ -22,6 +22,7 @@ MODULES = {
     "prometheus-client": "prometheus_client",
     "pyfluidsynth": "fluidsynth",
     "pyyaml": "yaml",
+    "pillow": "PIL",
 }
 """Distributions whose module has another name."""
 
