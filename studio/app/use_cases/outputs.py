@@ -12,7 +12,7 @@ from studio.app.outputs.library import LibraryView, Listed, search
 from studio.app.outputs.outline import outline
 from studio.app.use_cases.base import UseCases, requires, requires_output
 from studio.app.use_cases.rights import hears_output
-from studio.core.errors import UsageError
+from studio.core.errors import OutputWithdrawnError, UsageError
 
 if TYPE_CHECKING:
     from studio.app.container import Container
@@ -184,6 +184,10 @@ class Outputs(UseCases):
     @requires(Permission.VERIFY)
     def may_hear(self, studio: Container, output_id: str) -> bool:
         """Whether the actor may have an output's sound, such as :meth:`excerpt` gives it."""
+        try:
+            studio.releases().require_distribution(output_id)
+        except OutputWithdrawnError:
+            return False
         return hears_output(studio, self.actor, output_id)
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ALL_OUTPUTS)

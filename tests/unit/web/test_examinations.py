@@ -279,8 +279,9 @@ def test_a_fault_of_ours_shows_a_reference_and_hides_the_cause(desk, studio, cap
 
 
 @pytest.fixture
-def client(desk):
+def client(desk, studio):
     """The routes; the caller is who the header says."""
+    from studio.app.gateway import Gateway
     from studio.web.ui.verify_routes import verify_routes
 
     app = FastAPI()
@@ -291,7 +292,7 @@ def client(desk):
         request.scope["studio.actor"] = people[request.headers["who"]]
         return await call_next(request)
 
-    app.include_router(verify_routes(desk.lists))
+    app.include_router(verify_routes(Gateway(studio), desk.lists))
     return TestClient(app, headers={"who": "ada"})
 
 
