@@ -1,6 +1,6 @@
 """Pictures and sounds of the examinations of a case.
 
-Revision ID: 0012
+Revision ID: 0013
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from alembic import op
 
 from studio.core.db.append_only import make_immutable
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -30,4 +30,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """There is none: cases are not thrown away by a migration."""
-    raise RuntimeError("revision 0012 cannot be undone")
+    raise RuntimeError("revision 0013 cannot be undone")
