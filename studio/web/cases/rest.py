@@ -123,7 +123,7 @@ def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> AP
         return case_answer(await files.examine(request, mine, case_id, name))
 
     @router.get(
-        "/cases/{case_id}/files/{number}/parts/{part}/{name}",
+        "/cases/{case_id}/files/{number}/parts/{part}/{file}",
         response_class=Response,
         responses={
             200: {"content": {kind: {} for kind in sorted(set(FILE_TYPES.values()))}},
@@ -134,14 +134,14 @@ def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> AP
         case_id: str,
         number: Annotated[int, Path(ge=1, le=1000)],
         part: Annotated[int, Path(ge=1, le=10)],
-        name: Literal[
+        file: Literal[
             "suspect.png", "original.png", "difference.png", "suspect.flac", "original.flac"
         ],
     ) -> Response:
         """A matched part beside its original: spectrograms, their difference, both sounds."""
         return Response(
-            part_file(mine, case_id, number, part, name),
-            media_type=FILE_TYPES[name],
+            part_file(mine, case_id, number, part, file),
+            media_type=FILE_TYPES[file],
             headers={"Cache-Control": "private, no-store"},
         )
 

@@ -63,9 +63,12 @@ ROUTES = {
     ("GET", "/cases/{case_id}"): (None, {A, V, ROOT}),
     ("DELETE", "/cases/{case_id}"): (None, {A, V, ROOT}),
     ("POST", "/cases/{case_id}/files"): (b"RIFF", {A, V, ROOT}),
+    ("GET", "/cases/{case_id}/files/{number}/parts/{part}/{file}"): (None, {A, V, ROOT}),
     ("POST", "/cases/{case_id}/notes"): ({"text": "x"}, {A, V, ROOT}),
     ("GET", "/cases/{case_id}/report.{kind}"): (None, {A, V, ROOT}),
     ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
+    ("GET", "/verifications/{check_id}"): (None, {A, V, ROOT}),
+    ("DELETE", "/verifications/{check_id}"): (None, {A, V, ROOT}),
     ("GET", "/consent/site"): (None, EVERYBODY),
     ("GET", "/consent/holders"): (None, EVERYBODY),
     ("GET", "/consent/holders/{holder_id}/statement"): (None, {R, ROOT}),
@@ -131,6 +134,10 @@ def filled(path: str, output_id: str) -> str:
         "holder_id": "house",
         "name": "ada",
         "case_id": "none",
+        "number": "1",
+        "part": "1",
+        "file": "suspect.png",
+        "check_id": "none",
         "kind": "json",
     }
     query = "?from=2026-11-01&to=2026-11-30" if path.endswith("/statement") else ""
