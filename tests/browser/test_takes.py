@@ -19,7 +19,7 @@ def pair(served, browser):
     choose(page, "Takes", "2")
     page.get_by_text("tags are granted").wait_for()
     generate(page)
-    page.get_by_text("Take 2 of 2").first.wait_for(timeout=180_000)
+    page.get_by_text("Take 2 of 2").filter(visible=True).first.wait_for(timeout=180_000)
     finished(page)
     choose(page, "Takes", "1")
     yield page
