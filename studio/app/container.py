@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from studio.core.db.database import Database
     from studio.generation.derived.lineage import Lineage
     from studio.generation.derived.renditions import RenditionMaker
+    from studio.generation.job_queue import JobQueue
     from studio.generation.limits.quota import Quotas
     from studio.generation.pipeline import Pipeline
     from studio.music.models.config import ModelConfig
@@ -192,6 +193,11 @@ class Container:
         """How much each account may have made."""
         with self._lock:
             return self._quotas
+
+    def job_queue(self) -> JobQueue:
+        """The line of jobs that servers and workers share."""
+        with self._lock:
+            return self._job_queue
 
     def lineage(self) -> Lineage:
         """Parents and children of outputs."""
@@ -405,6 +411,13 @@ class Container:
         from studio.generation.limits.quota import Quotas
 
         return Quotas(self.database(), self.config.quotas)
+
+    @cached_property
+    def _job_queue(self) -> JobQueue:
+        from studio.generation.job_queue import JobQueue
+
+        server = self.config.server
+        return JobQueue(self._database, lease_s=server.lease_s, attempts=server.attempts)
 
     @cached_property
     def _lineage(self) -> Lineage:

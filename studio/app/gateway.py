@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from studio.app.operation import recovery
 from studio.app.session import Session
 from studio.app.use_cases.base import bind, container_of
-from studio.core.errors import StudioError
+from studio.core.errors import ConfigError, StudioError
+from studio.core.home import locked
+from watermark.util.files import create_file
 
 if TYPE_CHECKING:
     from studio.accounts.permissions import Actor, Permission
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
     from studio.app.container import Container
     from studio.app.examination.public_detection import PublicAnswer
     from studio.app.operation.readiness import Check
+    from studio.app.worker import Worker
     from studio.core.config import ServerConfig, StudioConfig
+    from studio.core.db.database import Database
+    from studio.core.db.limits import SharedBuckets, SharedPlaces
     from studio.core.paths import StudioPaths
     from studio.generation.releasing.staging import RecoveryReport
     from studio.verification.suspect import SuspectAudio
@@ -122,12 +128,79 @@ class Gateway:
         container = container_of(self)
         container.security_log().anchor(container.ledger())
 
-    def load_models(self) -> None:
-        """Load the default model and the seal ahead of the first request that needs them."""
+    def share_jobs(self, servers: int) -> None:
+        """Be one of ``servers`` processes that share the database, its jobs and its limits.
+
+        Raises :class:`ConfigError` where the database is a SQLite file.
+        """
+        container = container_of(self)
+        _require_server(container.database())
+        server = container.config.server.model_copy(update={"workers": servers})
+        container.config = container.config.model_copy(update={"server": server})
+
+    def keep_watch(self) -> None:
+        """Sign checkpoints over what other processes append as well, where there can be others."""
+        container = container_of(self)
+        if container.database().dialect != "sqlite":
+            container.checkpointer().keep_watch()
+
+    def shared_secret(self) -> bytes:
+        """32 bytes that all servers of the home know; made by the first of them."""
+        container = container_of(self)
+        container.paths.create()
+        path = container.paths.keys / "servers.key"
+        with locked(container.paths.home):
+            create_file(path, secrets.token_bytes(32))
+            return path.read_bytes()
+
+    def job_standing(self) -> tuple[int, int]:
+        """How many jobs of the shared line run, and how many wait."""
+        return container_of(self).job_queue().standing()
+
+    def shared_buckets(self, scope: str, per_minute: float) -> SharedBuckets:
+        """A limit for each caller over all servers of the database."""
+        from studio.core.db.limits import SharedBuckets
+
+        return SharedBuckets(container_of(self).database(), scope, per_minute)
+
+    def shared_places(self, scope: str, most: int, hold_s: float) -> SharedPlaces:
+        """Work of each caller at a time, over all servers; a place holds ``hold_s`` at most."""
+        from studio.core.db.limits import SharedPlaces
+
+        return SharedPlaces(container_of(self).database(), scope, most, hold_s)
+
+    def worker(
+        self, models: Sequence[str] = (), *, jobs: int = 1, device: str = "cpu", grace_s: float = 60
+    ) -> Worker:
+        """Who makes music for servers; of all models that are here, unless some are named.
+
+        Raises :class:`ConfigError` and :class:`UsageError` where it could not work.
+        """
+        from studio.app.worker import Worker
+
+        container = container_of(self)
+        _require_server(container.database())
+        names = tuple(models) or tuple(
+            name
+            for name in container.models()
+            if device == "cpu" or container.performs_scores(name)
+        )
+        for name in names:
+            container.generator(name).use_device(device)
+            if models:
+                container.generator(name).require()
+        return Worker(container, names, jobs=jobs, grace_s=grace_s)
+
+    def load_models(self, names: Sequence[str] = ()) -> None:
+        """Load models and the seal ahead of the first request that needs them.
+
+        Without ``names`` it is the default model.
+        """
         container = container_of(self)
         try:
             container.sealer()
-            container.generator(container.config.generation.model).load()
+            for name in names or (container.config.generation.model,):
+                container.generator(name).load()
         except StudioError as exc:  # the visitor who needs it is told what to do
             _logger.warning("not loaded ahead: %s", exc)
 
@@ -142,6 +215,14 @@ class Gateway:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _require_server(database: Database) -> None:
+    if database.dialect == "sqlite":
+        raise ConfigError(
+            "several processes share jobs through PostgreSQL, and this studio's database is a "
+            "file; set database.url (or STUDIO_DATABASE_URL) to postgresql://user@host/name"
+        )
 
 
 def open_gateway(*, trust_uploads: bool = False) -> Gateway:

@@ -23,6 +23,7 @@ from studio.app.use_cases.cases import Cases
 from studio.app.use_cases.catalog import Catalog
 from studio.app.use_cases.consent import Consent
 from studio.app.use_cases.generation import Generation
+from studio.app.use_cases.jobs import Jobs
 from studio.app.use_cases.models import Models
 from studio.app.use_cases.outputs import Outputs
 from studio.app.use_cases.records import Operation, Records
@@ -47,6 +48,7 @@ class Session:
         self.catalog = Catalog(container, actor)
         self.generation = Generation(container, actor)
         self.models = Models(container, actor)
+        self.jobs = Jobs(container, actor)
         self.outputs = Outputs(container, actor)
         self.verification = Verification(container, actor)
         self.cases = Cases(container, actor)

@@ -34,6 +34,7 @@ from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE, emit
 from studio.cli.verification.case import case
 from studio.cli.verification.credentials import credentials, receipt
 from studio.cli.verification.verify import scan, verify
+from studio.cli.worker import worker
 from studio.core.errors import (
     AccessDeniedError,
     ConfigError,
@@ -131,6 +132,7 @@ cli.add_command(audit)
 cli.add_command(init)
 cli.add_command(backup)
 cli.add_command(restore)
+cli.add_command(worker)
 
 
 # -- options that several commands share -----------------------------------------------------------
@@ -160,17 +162,47 @@ def page_address(host: str, port: int) -> str:
     help="Let anybody ask at /detect, without an account, whether a recording is from here.",
 )
 @click.option("--mcp", is_flag=True, help="Serve the tools for assistants at /mcp as well.")
-def serve(host: str | None, port: int | None, public_detector: bool, mcp: bool) -> None:
-    """Serve the web page and the REST API until interrupted."""
+@click.option(
+    "--workers",
+    type=Count(1, 64),
+    help="Servers that share a PostgreSQL database, on this port and the next ones; music is made "
+    "by `studio worker`.",
+)
+@click.option("--replica", type=Count(1, 64), hidden=True, help="Be one of so many servers.")
+def serve(
+    host: str | None,
+    port: int | None,
+    public_detector: bool,
+    mcp: bool,
+    workers: int | None,
+    replica: int | None,
+) -> None:
+    """Serve the web page and the REST API until interrupted.
+
+    One process that makes the music itself. With --workers N processes serve and `studio worker`
+    makes the music: see docs/operating.md.
+    """
     from studio.app.gateway import open_gateway
     from studio.web.server import serve as run
+    from studio.web.server import supervise
 
     with open_gateway() as gateway:  # whoever may start it; what visitors may do is decided there
+        workers = None if replica else workers or gateway.config.server.workers
+        if workers:
+            supervise(gateway, workers, host, port, public_detector=public_detector, mcp=mcp)
+            return
         for line in gateway.recover().lines():
             click.echo(f"studio: {line}", err=True)
         address = gateway.config.server
         click.echo(page_address(host or address.host, port or address.port), err=True)
-        run(gateway, host=host, port=port, public_detector=public_detector, mcp=mcp)
+        run(
+            gateway,
+            host=host,
+            port=port,
+            public_detector=public_detector,
+            mcp=mcp,
+            workers=replica or 0,
+        )
 
 
 @cli.command()

@@ -164,7 +164,13 @@ class ServerConfig(_Frozen):
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=1, le=65535)
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose X-Forwarded-For, -Proto and -Host are trusted; of no other."""
+    """Addresses or networks whose X-Forwarded-For, -Proto and -Host are believed; of no other."""
+    workers: int = Field(default=0, ge=0, le=64)
+    """Server processes that share the database; 0: one, which makes the music itself."""
+    lease_s: float = Field(default=30.0, ge=1)
+    """A worker that was not heard of for so long has lost its job to another one."""
+    attempts: int = Field(default=8, ge=1)
+    """A job whose workers ended so often without an answer is given up."""
     mcp: bool = False
     """Serve the tools for assistants (Model Context Protocol) at ``/mcp``."""
     public_url: str | None = None

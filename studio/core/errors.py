@@ -16,6 +16,8 @@
     │   ├── NameRefusedError   a title or note names an artist
     │   ├── QuotaExceededError too many outputs; says when to come back
     │   └── ParentRefusedError what shall be varied or extended cannot be
+    ├── BusyError              as many requests wait as may wait; come back later
+    ├── TooManyRequestsError   the caller asked more than one account may; says when to come back
     ├── AccessDeniedError      the account may not do this, or nobody is signed in
     │   └── NotYoursError      the output is another account's, or there is none
     ├── SignInError            wrong name or password, or too many attempts
@@ -43,6 +45,7 @@ __all__ = [
     "AccessDeniedError",
     "AudiocraftMissingError",
     "BeyondLimitsError",
+    "BusyError",
     "CheckpointError",
     "ConfigError",
     "ConsentFileError",
@@ -67,6 +70,7 @@ __all__ = [
     "SealingError",
     "SignInError",
     "StudioError",
+    "TooManyRequestsError",
     "UnknownTagError",
     "UnreadableProofError",
     "UsageError",
@@ -107,6 +111,18 @@ class OutputGoneError(UsageError):
 
 class ConsentRefusedError(StudioError):
     """No grant covers the request; the message names each tag and the reason."""
+
+
+class BusyError(StudioError):
+    """As many requests wait as may wait; the text asks to come back."""
+
+
+class TooManyRequestsError(StudioError):
+    """The caller asked more in a minute, or has more in line, than one account may."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class AccessDeniedError(StudioError):

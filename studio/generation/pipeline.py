@@ -131,7 +131,7 @@ class Pipeline:
         cancel: threading.Event | None = None,
         reserved: Callable[[str], None] | None = None,
         derivation: Derivation | None = None,
-        permit: Callable[[Connection], None] | None = None,
+        permit: Callable[[Connection, str], None] | None = None,
         preview: Preview | None = None,
     ) -> Release:
         """Carry one request out. On any exception nothing was released; see the module.
@@ -139,7 +139,7 @@ class Pipeline:
         ``derivation`` comes with a request that names a parent, and with no other.
         ``reserved`` is called with the output's id before any music is made: what it writes (whose
         the output will be) is there whenever the output is. ``permit`` is called in the transaction
-        that records the release, and raises where the account may not have it any more.
+        that records the release, with the output's id, and raises where there must be none.
         ``preview`` is fed, sealed, while the music is made.
         """
         run = Run(progress or (lambda _: None), cancel or threading.Event(), preview)
@@ -166,7 +166,7 @@ class Pipeline:
         run: Run,
         derivation: Derivation | None,
         reserved: Callable[[str], None] | None,
-        permit: Callable[[Connection], None] | None,
+        permit: Callable[[Connection, str], None] | None,
     ) -> Release:
         """What follows the decision: reserve, generate, seal, read back, release."""
         run.enter(Stage.RESERVE, "Reserving a seal id")
@@ -413,13 +413,13 @@ class Pipeline:
         made: Composed,
         derivation: Derivation | None,
         seal_id: SealId,
-        permit: Callable[[Connection], None] | None,
+        permit: Callable[[Connection, str], None] | None,
     ) -> Release:
         from studio.provenance.credentials.repository import ManifestStore
 
         def also(decision: Decision, connection: Connection) -> None:
             if permit is not None:
-                permit(connection)
+                permit(connection, seal_id.hex)
             self._consent_unmoved(connection, decision.consent_entry)
             ManifestStore.keep(connection, seal_id.hex, sealed.signed)
             if derivation is not None:

@@ -46,7 +46,14 @@ def open_trusted_ledger(ledger: Ledger, paths: StudioPaths, config: LedgerConfig
     outside = outside_folder(config, paths.home)
     _refuse_a_fresh_home(ledger, outside)
     keys = SiteKeys(paths.keys, ledger, origin=config.origin)
-    checkpointer = Checkpointer(ledger, keys.signing, paths.checkpoints, config, outside=outside)
+    checkpointer = Checkpointer(
+        ledger,
+        keys.signing,
+        paths.checkpoints,
+        config,
+        outside=outside,
+        leads=lambda: ledger.database.leads("checkpoints"),
+    )
     checkpointer.check()
     if not is_read_only(paths.home):
         _keep_handovers(checkpointer)

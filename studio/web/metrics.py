@@ -7,6 +7,7 @@ holds an id, a name or a path.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -63,9 +64,13 @@ class Metrics(JobObserver):
     def follow(self, line: str, runner: JobRunner) -> None:
         """Count the jobs of a line, and what becomes of them."""
         runner.observer = self
+        self.stand(line, runner.standing)
+
+    def stand(self, line: str, standing: Callable[[], tuple[int, int]]) -> None:
+        """Count the jobs of a line: those that run, and those that wait."""
         for place, state in enumerate(("running", "waiting")):
             gauge = self._jobs.labels(line, state)
-            gauge.set_function(lambda place=place: runner.standing()[place])  # type: ignore[misc]  # a default binds the loop's value
+            gauge.set_function(lambda place=place: standing()[place])  # type: ignore[misc]  # a default binds the loop's value
 
     def stage(self, stage: str, seconds: float) -> None:
         self._stages.labels(stage).observe(seconds)

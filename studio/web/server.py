@@ -10,8 +10,14 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from functools import partial
 from importlib.resources import files
 from ipaddress import ip_address
@@ -20,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 
 from studio.accounts.permissions import Permission
-from studio.core.errors import ConfigError, StudioError
+from studio.core.errors import ConfigError, StudioError, TooManyRequestsError
 from studio.core.isolation import warn_of_weakness
 from studio.generation.takes import MOST_TAKES
 from studio.reports.formatting import asset
@@ -31,6 +37,7 @@ from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.examinations import Examinations
 from studio.web.jobs.making import Making
 from studio.web.jobs.queue import JobRunner
+from studio.web.jobs.shared import SharedMaking
 from studio.web.metrics import Metrics
 from studio.web.middleware.auth import actor_of, is_account
 from studio.web.public.routes import public_line, public_routes
@@ -44,15 +51,10 @@ if TYPE_CHECKING:
     from studio.web.mcp.http import McpOverHttp
     from studio.web.middleware.page_gate import PageRules
 
-__all__ = ["create_app", "serve", "server_settings"]
+__all__ = ["create_app", "serve", "server_settings", "supervise"]
 
 _logger = logging.getLogger(__name__)
 
-# Requests for music that run together share the steps of their model; examining is bounded by the
-# upload limits.
-_MAKING = {"running": MOST_TAKES, "waiting": 16 - MOST_TAKES}
-_CHECKING = {"running": 2, "waiting": 30}
-_LONG = {"running": 1, "waiting": 30}  # recordings longer than an upload may be
 _LONG_EXAMINATION_S = 7200.0  # of one of them
 
 
@@ -68,24 +70,54 @@ def _runners(gateway: Gateway) -> tuple[JobRunner, JobRunner, JobRunner]:
         except StudioError:  # the database is busy; the release asks again
             return True
 
+    # Requests for music that run together share the steps of their model; examining is bounded by
+    # the upload limits.
     making = JobRunner(
-        **_MAKING,
+        running=MOST_TAKES,
+        waiting=16 - MOST_TAKES,
         per_account=accounts.jobs_at_a_time,
         may=partial(may, Permission.GENERATE),
     )
     checking = JobRunner(
-        **_CHECKING,
+        running=2,
+        waiting=30,
         per_account=accounts.checks_at_a_time,
         longest_s=uploads.examination_s,
         may=partial(may, Permission.VERIFY),
+        admit=_admission(gateway, "checks", accounts.checks_at_a_time, uploads.examination_s),
     )
     long = JobRunner(
         **_LONG,
         per_account=accounts.checks_at_a_time,
         longest_s=_LONG_EXAMINATION_S,
         may=partial(may, Permission.VERIFY),
+        admit=_admission(gateway, "long checks", accounts.checks_at_a_time, _LONG_EXAMINATION_S),
     )
     return making, checking, long
+
+
+def _admission(
+    gateway: Gateway, scope: str, most: int, longest_s: float
+) -> Callable[[str], AbstractContextManager[None]]:
+    """What lets an account's work begin: its places over all servers that share the database."""
+    if not gateway.config.server.workers:
+        return lambda _account: nullcontext()
+    places = gateway.shared_places(scope, most, longest_s + 60.0)
+
+    @contextmanager
+    def admitted(account: str) -> Iterator[None]:
+        place = places.take(account)
+        if place is None:
+            raise TooManyRequestsError(
+                f"{most} of your requests are at work; let one of them end first", 10.0
+            )
+        try:
+            yield
+        finally:
+            with suppress(StudioError):
+                places.give_back(place)
+
+    return admitted
 
 
 def create_app(gateway: Gateway) -> FastAPI:
@@ -101,7 +133,8 @@ def create_app(gateway: Gateway) -> FastAPI:
 
     # Uploads lie in the home, so that users of one machine do not share a folder of Gradio's.
     os.environ["GRADIO_TEMP_DIR"] = str(gateway.paths.uploads)
-    download_tokens = DownloadTokens()
+    shared = gateway.config.server.workers > 0
+    download_tokens = DownloadTokens(gateway.shared_secret() if shared else None)
     making, checking, long = _runners(gateway)
     public = public_line(gateway)
 
@@ -123,6 +156,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     metrics = Metrics()
     metrics.follow("long", long)
     metrics.follow("public", public)
+    if shared:
+        metrics.stand("shared", gateway.job_standing)
     api = create_api(
         gateway,
         download_tokens,
@@ -140,12 +175,12 @@ def create_app(gateway: Gateway) -> FastAPI:
         api.router.routes.append(mcp.route())
     examinations = Examinations(checking, long, rules.uploads)
     api.include_router(verify_routes(gateway, examinations))
-    made = Making(making, gateway.paths.home / "page-jobs.json")
-    api.include_router(making_routes(gateway, made))
+    here = None if shared else Making(making, gateway.paths.home / "page-jobs.json")
+    api.include_router(making_routes(gateway, here))
     page = build_page(
         gateway,
         download_tokens,
-        making=made,
+        making=here or SharedMaking(),
         examinations=examinations,
         discard=rules.uploads.discard,
     )
@@ -193,11 +228,12 @@ def serve(
     port: int | None = None,
     public_detector: bool = False,
     mcp: bool = False,
+    workers: int = 0,
 ) -> None:
     """Serve until stopped: by SIGTERM it returns, by Ctrl-C it raises :class:`KeyboardInterrupt`.
 
     ``public_detector`` opens the public detector and ``mcp`` the tools for assistants, as their
-    settings do.
+    settings do. ``workers`` says that this is one of so many servers that share the database.
 
     Raises :class:`ConfigError` where the address cannot be had, or where a studio without accounts
     would be open to other machines.
@@ -208,6 +244,8 @@ def serve(
 
     server = gateway.config.server
     host, port = host or server.host, server.port if port is None else port
+    if workers:
+        gateway.share_jobs(workers)
     server = gateway.listen_on(host, port, public_detector=public_detector, mcp=mcp)
     detector = gateway.config.public_detector
     _check_openness(gateway, host)
@@ -220,13 +258,43 @@ def serve(
         )
     warn_of_weakness(gateway.config.uploads)
     gateway.anchor_security_log()
+    gateway.keep_watch()
     # The page promises to ask no other host; a hub model's files then have to be here already.
     # HF_HUB_OFFLINE=0 in the environment allows fetching them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     app = create_app(gateway)  # before the models, whose import would keep the page waiting
-    threading.Thread(target=gateway.load_models, name="studio-warm-up", daemon=True).start()
+    if not workers:
+        threading.Thread(target=gateway.load_models, name="studio-warm-up", daemon=True).start()
     settings = uvicorn.Config(app, host=host, port=port, **server_settings())
     OrderlyServer(settings).run_to_the_end()
+
+
+def supervise(
+    gateway: Gateway,
+    servers: int,
+    host: str | None,
+    port: int | None,
+    *,
+    public_detector: bool = False,
+    mcp: bool = False,
+) -> None:
+    """Run so many servers on the port and those that follow, until stopped; as :func:`serve`."""
+    from studio.web.supervisor import Supervisor, answers_at, command_of
+
+    config = gateway.config.server
+    host, port = host or config.host, config.port if port is None else port
+    gateway.share_jobs(servers)  # refused here, once
+    _check_openness(gateway, host)
+    ports = range(port, port + servers)
+    for each in ports:
+        _check_address(host, each)
+    Supervisor(
+        [
+            command_of(host, each, servers, public_detector=public_detector, mcp=mcp)
+            for each in ports
+        ],
+        lambda number: answers_at(host, ports[number]),
+    ).run()
 
 
 def server_settings() -> dict[str, Any]:

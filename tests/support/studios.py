@@ -60,6 +60,10 @@ class PlainGenerator:
     def require(self) -> None:
         """Nothing is needed."""
 
+    def use_device(self, device: str) -> None:
+        """It makes music with numpy."""
+        assert device == "cpu"
+
     def generate(self, tags: Sequence[object], *, duration_s, seed, progress, cancel, **_):
         from studio.core.errors import GenerationCancelledError
 

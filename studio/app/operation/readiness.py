@@ -61,12 +61,21 @@ class _FailedError(Exception):
 
 
 def _models(studio: Container) -> str:
+    if studio.config.server.workers:
+        return _workers(studio)
     from studio.music.models.config import describe
 
     model = studio.config.generation.model
     studio.generator(model).require()
     describe(studio.models()[model])
     return ""
+
+
+def _workers(studio: Container) -> str:
+    """The music is made elsewhere; a server that nobody works for goes on answering."""
+    model = studio.config.generation.model
+    playing = [models for _, models in studio.job_queue().workers() if model in models]
+    return "" if playing else "no worker that plays the model is there; start studio worker"
 
 
 def _database(studio: Container) -> str:

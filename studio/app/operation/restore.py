@@ -41,6 +41,7 @@ from studio.app.operation.backup_manifest import (
 from studio.app.operation.record_audit import record_faults
 from studio.consent.administration.restoration import RESTORED
 from studio.core.db.database import Database
+from studio.core.db.tables.jobs import TRANSIENT
 from studio.core.db.tables.provenance import key_record
 from studio.core.errors import LedgerError, ProofError, UsageError
 from studio.core.home import RESTORE_MARKER, locked, make_private
@@ -61,8 +62,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Evidence", "Restored", "restore"]
 
-_FORGOTTEN = ("account_session", "login_throttle")
-"""Not restored: a session that was ended since must not come back to life."""
+_FORGOTTEN = ("account_session", "login_throttle", *TRANSIENT)
+"""Not restored: a session that was ended since must not come back to life, nor a job."""
 
 
 @dataclass(frozen=True, slots=True)

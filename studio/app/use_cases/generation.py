@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from studio.accounts.permissions import Permission
 from studio.app.operation import recovery
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from studio.app.container import Container
+    from studio.generation.attempts import Attempt
     from studio.generation.derived.derivation import Derivation, Wish
     from studio.generation.derived.renditions import Stems
     from studio.generation.lead_sheets import SheetAnswer
+    from studio.generation.orders import Order
     from studio.generation.preview import Preview
     from studio.generation.progress import OnProgress
     from studio.generation.releasing.staging import RecoveryReport
@@ -38,6 +40,15 @@ if TYPE_CHECKING:
 __all__ = ["Generation"]
 
 _LOOKED_BACK = 300  # latest outputs among which a request is looked for
+
+
+class _How(TypedDict):
+    """What every way of making music is given."""
+
+    progress: OnProgress | None
+    cancel: threading.Event | None
+    preview: Preview | None
+    attempt: Attempt | None
 
 
 class Generation(UseCases):
@@ -102,6 +113,7 @@ class Generation(UseCases):
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
         preview: Preview | None = None,
+        attempt: Attempt | None = None,
     ) -> Release:
         """Make, seal, record and release one output; see :mod:`studio.generation.pipeline`.
 
@@ -111,8 +123,9 @@ class Generation(UseCases):
         released. ``progress`` is called from the calling thread. Typed texts with artists' names
         raise :class:`NameRefusedError`, and an account that has had its share
         :class:`QuotaExceededError`. ``preview`` lets the music be heard, sealed, while it is made.
+        ``attempt`` is given by a worker, which may lose the job to another one.
         """
-        return self._make(studio, request, None, progress, cancel, preview)
+        return self._make(studio, request, None, progress, cancel, preview, attempt)
 
     @requires(Permission.GENERATE)
     def create_takes(
@@ -124,24 +137,30 @@ class Generation(UseCases):
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
         previews: Sequence[Preview] = (),
+        attempts: Mapping[int, Attempt] | None = None,
     ) -> tuple[Take, ...]:
         """Make ``count`` outputs (1 to 4) of one request, with the seeds that follow its own.
 
         Their music is made together; each is what :meth:`create` makes with its seed, and counts
         as a request. Where a take fails the others are released all the same, and it says why.
         Raises as :meth:`create` does where none was released. ``previews`` are those of the takes.
+        ``attempts`` are a worker's: it makes these takes, counted from 0, and no others.
         """
         requests = take_requests(request, count)
+        heard = dict(zip(requests, previews, strict=False))
+        tries = {} if attempts is None else {requests[n]: each for n, each in attempts.items()}
+        requests = requests if attempts is None else tuple(tries)
         studio.pipeline().check(request)
         decision = decide(
             studio, request.tags, use=request.use, territory=request.territory, model=request.model
         )
         if not decision.allowed:  # one refusal goes on record, not one of each take
             requests = requests[:1]
-        heard = dict(zip(requests, previews, strict=False))
         return make_takes(
             requests,
-            lambda one, report, stop: self._make(studio, one, None, report, stop, heard.get(one)),
+            lambda one, report, stop: self._make(
+                studio, one, None, report, stop, heard.get(one), tries.get(one)
+            ),
             progress=progress,
             cancel=cancel,
         )
@@ -159,6 +178,7 @@ class Generation(UseCases):
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
         preview: Preview | None = None,
+        attempt: Attempt | None = None,
     ) -> Release:
         """Make a variation of one of this studio's outputs: an output id, or a file that carries
         its seal. ``changes`` replaces fields of the parent's request; the seed is drawn anew.
@@ -173,7 +193,7 @@ class Generation(UseCases):
         request, derivation = studio.lineage().vary(
             parent, tags=tags, seed=seed, changes=changes, wish=wish
         )
-        return self._make(studio, request, derivation, progress, cancel, preview)
+        return self._make(studio, request, derivation, progress, cancel, preview, attempt)
 
     @requires(Permission.GENERATE)
     def extend(
@@ -187,11 +207,54 @@ class Generation(UseCases):
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
         preview: Preview | None = None,
+        attempt: Attempt | None = None,
     ) -> Release:
         """Make one of this studio's outputs go on for ``seconds`` more; as :meth:`vary`."""
         parent = self._parent(studio, source)
         request, derivation = studio.lineage().extend(parent, seconds, seed=seed, changes=changes)
-        return self._make(studio, request, derivation, progress, cancel, preview)
+        return self._make(studio, request, derivation, progress, cancel, preview, attempt)
+
+    @requires(Permission.GENERATE)
+    def carry_out(
+        self,
+        _studio: Container,
+        order: Order,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        previews: Sequence[Preview] = (),
+        attempts: Mapping[int, Attempt] | None = None,
+    ) -> tuple[Take, ...]:
+        """Do what an order asks for, with :meth:`create`, :meth:`vary` or :meth:`extend`.
+
+        ``attempts`` are a worker's: it makes these takes, counted from 0, and no others.
+        """
+        if order.kind == "create" and order.takes > 1:
+            assert order.request is not None
+            return self.create_takes(
+                order.request,
+                order.takes,
+                progress=progress,
+                cancel=cancel,
+                previews=previews,
+                attempts=attempts,
+            )
+        how: _How = {
+            "progress": progress,
+            "cancel": cancel,
+            "preview": previews[0] if previews else None,
+            "attempt": None if attempts is None else attempts[min(attempts)],
+        }
+        if order.kind == "create":
+            assert order.request is not None
+            made = self.create(order.request, **how)
+        elif order.kind == "vary":
+            assert order.source is not None
+            made = self.vary(order.source, **how, **order.arguments())
+        else:
+            assert order.source is not None
+            made = self.extend(order.source, **how, **order.arguments())
+        return (Take(made.request, made),)
 
     @requires(Permission.GENERATE)
     def check(self, studio: Container, request: GenerationRequest) -> None:
@@ -331,10 +394,11 @@ class Generation(UseCases):
         progress: OnProgress | None,
         cancel: threading.Event | None,
         preview: Preview | None = None,
+        attempt: Attempt | None = None,
     ) -> Release:
         """The one way to the pipeline: within the quota, and looked at for near-duplicates."""
         with nullcontext() if preview is None else preview.until_released():
-            return self._made(studio, request, derivation, progress, cancel, preview)
+            return self._made(studio, request, derivation, progress, cancel, preview, attempt)
 
     def _made(
         self,
@@ -344,6 +408,7 @@ class Generation(UseCases):
         progress: OnProgress | None,
         cancel: threading.Event | None,
         preview: Preview | None,
+        attempt: Attempt | None,
     ) -> Release:
         account, pipeline, quotas = self.actor.account_id, studio.pipeline(), studio.quotas()
         pipeline.check(request)
@@ -352,14 +417,27 @@ class Generation(UseCases):
             mine = studio.releases().made_by(account, _LOOKED_BACK)
             return any(same_music(earlier.request, request) for earlier in mine)
 
-        with quotas.place(self._payer, request.duration_s, repeats=repeats) as place:
+        permit = self._still_permitted(studio)
+
+        def at_release(connection: Connection, output_id: str) -> None:
+            if permit is not None:
+                permit(connection)
+            if attempt is not None:
+                attempt.record(connection, output_id)
+
+        with quotas.place(
+            self._payer,
+            request.duration_s,
+            repeats=repeats,
+            use_id=None if attempt is None else attempt.use_id,
+        ) as place:
             release = pipeline.generate(
                 request,
                 progress=progress,
                 cancel=cancel,
                 reserved=self._owned(studio),
                 derivation=derivation,
-                permit=self._still_permitted(studio),
+                permit=at_release,
                 preview=preview,
             )
             place.output_id = release.output_id

@@ -12,13 +12,16 @@ survives loss of power: SQLite runs with write-ahead log and ``synchronous=FULL`
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
 import tempfile
+import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -60,6 +63,8 @@ class Database:
         self._file: Path | None = None  # of SQLite
         self._identity: tuple[int, int] | None = None  # device and inode of that file
         self._copy_of: Path | None = None  # a file that may only be read: this is a copy of it
+        self._leading = threading.Lock()
+        self._leads: dict[str, Connection] = {}  # each holds the lock of what this process leads
 
     @classmethod
     def open(cls, location: Path | str) -> Database:
@@ -180,6 +185,77 @@ class Database:
         except UnicodeDecodeError as exc:
             raise LedgerError(_DAMAGED) from exc
 
+    @contextmanager
+    def sharing(self, *, durable: bool = True) -> Iterator[Connection]:
+        """A transaction beside other writers, for rows that no ledger entry depends on.
+
+        On PostgreSQL it takes no lock but those of its rows, so that the line of jobs and the
+        limits of many servers do not wait for each other; on SQLite it is :meth:`writing`.
+        ``durable`` False lets a crash of the database server lose the latest of them.
+        """
+        if self.dialect == "sqlite":
+            with self.writing() as connection:
+                yield connection
+            return
+        try:
+            with self._connected() as connection:
+                if not durable:
+                    connection.execute(text("SET LOCAL synchronous_commit = off"))
+                try:
+                    yield connection
+                except BaseException:
+                    connection.rollback()
+                    raise
+                connection.commit()
+        except SQLAlchemyError as exc:
+            raise LedgerError(f"cannot write to the database: {_short(exc)}") from exc
+
+    def now_s(self, connection: Connection) -> float:
+        """Seconds since 1970 by the database's clock, which all that share it agree on."""
+        if self.dialect == "sqlite":
+            return time.time()
+        clock = text("SELECT extract(epoch FROM clock_timestamp())")
+        return float(connection.scalar(clock) or 0.0)
+
+    def leads(self, what: str) -> bool:
+        """Whether this process is the one that does ``what`` for all that share the database.
+
+        The first to ask leads until it ends, or its connection does; then the next one that asks.
+        A SQLite file has no server to remember a leader: there everybody leads.
+
+        Raises :class:`LedgerError` where the database cannot be asked.
+        """
+        if self.dialect == "sqlite":
+            return True
+        with self._leading:
+            held = self._leads.get(what)
+            try:
+                if held is not None:
+                    held.execute(text("SELECT 1"))
+                    return True
+            except SQLAlchemyError:  # the server was restarted, and the lock went with it
+                self._resign(what)
+            try:
+                connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                lock = int.from_bytes(hashlib.sha256(what.encode()).digest()[:7], "big")
+                query = text("SELECT pg_try_advisory_lock(:lock)")
+                if connection.scalar(query, {"lock": lock}):
+                    self._leads[what] = connection
+                    return True
+                connection.close()
+            except SQLAlchemyError as exc:
+                raise LedgerError(f"cannot ask the database: {_short(exc)}") from exc
+            return False
+
+    def _resign(self, what: str) -> None:
+        """End the connection that holds a leader's lock, and the lock with it."""
+        held = self._leads.pop(what, None)
+        if held is not None:
+            with suppress(SQLAlchemyError):
+                held.invalidate()
+            with suppress(SQLAlchemyError):
+                held.close()
+
     def scrub(self, table: str) -> None:
         """Take what was deleted from ``table`` out of the database's files as well.
 
@@ -196,6 +272,9 @@ class Database:
             raise LedgerError(f"cannot scrub the ledger: {_short(exc)}") from exc
 
     def close(self) -> None:
+        with self._leading:
+            for what in list(self._leads):
+                self._resign(what)
         self._engine.dispose()
 
     @contextmanager

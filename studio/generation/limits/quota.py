@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, delete, func, select, update
 
 from studio.consent.types import format_instant
 from studio.core.config import QuotaConfig
@@ -35,6 +35,7 @@ from studio.core.errors import (
     QuotaExceededError,
     SealingError,
 )
+from studio.generation.attempts import LeaseLostError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -109,21 +110,31 @@ class Quotas:
 
     @contextmanager
     def place(
-        self, account: str, seconds: float, *, repeats: Callable[[], bool] = lambda: True
+        self,
+        account: str,
+        seconds: float,
+        *,
+        repeats: Callable[[], bool] = lambda: True,
+        use_id: str | None = None,
     ) -> Iterator[Place]:
         """Take a place for a request of ``seconds``; set its ``output_id`` once released.
 
         ``repeats`` says whether the request makes music again that the account has already.
+        ``use_id`` names a request that may be begun again after its process ended: it has one
+        place, however often it is begun.
 
         Raises :class:`QuotaExceededError` where there is none. A block left by a refusal keeps the
         place, one that was cancelled keeps it for the window; any other without an output id gives
         it back.
         """
-        use_id = secrets.token_hex(16)
+        use_id = use_id or secrets.token_hex(16)
         now = self._clock().astimezone(UTC)
         spent = self.near_duplicates(account) >= self._limits.near_duplicates_per_day
         repeated = spent and repeats()
         with self._database.writing() as connection:
+            connection.execute(  # of an earlier try
+                delete(generation_use).where(generation_use.c.use_id == use_id)
+            )
             self._require_room(connection, account, seconds, now, repeated=repeated)
             connection.execute(
                 generation_use.insert().values(
@@ -135,10 +146,13 @@ class Quotas:
                 )
             )
         place = Place()
-        state = "failed"
+        state: str | None = "failed"
         try:
             yield place
             state = "failed" if place.output_id is None else "released"
+        except LeaseLostError:
+            state = None  # the place is the other worker's by now
+            raise
         except (ConsentRefusedError, SealingError):
             state = "refused"
             raise
@@ -148,12 +162,16 @@ class Quotas:
         finally:
             if place.output_id is not None:
                 state = "released"
-            with self._database.writing() as connection:
-                connection.execute(
-                    update(generation_use)
-                    .where(generation_use.c.use_id == use_id)
-                    .values(state=state, output_id=place.output_id)
-                )
+            if state is not None:
+                self._end(use_id, state, place.output_id)
+
+    def _end(self, use_id: str, state: str, output_id: str | None) -> None:
+        with self._database.writing() as connection:
+            connection.execute(
+                update(generation_use)
+                .where(generation_use.c.use_id == use_id)
+                .values(state=state, output_id=output_id)
+            )
 
     def record_near_duplicate(
         self, account: str, output_id: str, like_id: str, distance: float

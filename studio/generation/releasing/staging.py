@@ -34,7 +34,7 @@ from watermark.util.files import create_file, sync_folder
 if TYPE_CHECKING:
     from studio.provenance.ledger.log import Ledger
 
-__all__ = ["RecoveryReport", "Workspace", "recover"]
+__all__ = ["RecoveryReport", "Workspace", "complete_interrupted", "recover"]
 
 _LOCK = "lock"
 _OUTPUT = re.compile(r"[0-9a-f]{16}\.(wav|flac|mp3|m4a|ogg|opus)$")
@@ -99,8 +99,12 @@ class Workspace:
         self._lock.close()
 
 
-def recover(paths: StudioPaths, ledger: Ledger) -> RecoveryReport:
-    """Finish or discard what dead processes left; safe beside living ones, and to repeat."""
+def complete_interrupted(paths: StudioPaths, ledger: Ledger) -> tuple[list[str], list[str]]:
+    """Finish the releases that dead processes left, and delete their other work files.
+
+    Returns the names of both. Safe beside living processes, and to repeat; reads of the ledger
+    what these files are about and nothing else.
+    """
     completed: list[str] = []
     discarded: list[str] = []
     for folder in sorted(path for path in paths.tmp.iterdir() if path.is_dir()):
@@ -124,6 +128,15 @@ def recover(paths: StudioPaths, ledger: Ledger) -> RecoveryReport:
                 else:
                     discarded.append(path.name)
             shutil.rmtree(folder, ignore_errors=True)
+    return completed, discarded
+
+
+def recover(paths: StudioPaths, ledger: Ledger) -> RecoveryReport:
+    """Finish or discard what dead processes left, and look for files that are missing.
+
+    Safe beside living processes, and to repeat.
+    """
+    completed, discarded = complete_interrupted(paths, ledger)
     # Listed before the ledger is read: an entry is always older than its file in outputs/.
     outputs = sorted(path.name for path in paths.outputs.iterdir() if _OUTPUT.match(path.name))
     released = {release.path.name: release for release in ledger.releases()}

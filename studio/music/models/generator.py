@@ -63,6 +63,7 @@ class MusicGenerator:
         self._threads = config.threads if threads is None else threads
         self._loading = threading.Lock()
         self._model: TokenModel | HousePerformer | None = None
+        self._device = "cpu"
         self._info = describe(config)
 
     @property
@@ -81,6 +82,23 @@ class MusicGenerator:
     def load(self) -> None:
         """Read the weights unless they are there. Raises the errors of `load_checkpoint`."""
         self._loaded()
+
+    def use_device(self, device: str) -> None:
+        """Compute on ``cpu`` or ``cuda``; said before the weights are read.
+
+        On a GPU the house model's codec runs there; its tokens are drawn on the CPU.
+
+        Raises :class:`ModelError` where there is no such device, or the model cannot use it.
+        """
+        if device == self._device:
+            return
+        if not self.info.scored:
+            raise ModelError(f"model {self.config.id!r} runs on the CPU only")
+        import torch
+
+        if device != "cuda" or not torch.cuda.is_available():
+            raise ModelError(f"there is no device {device!r} on this machine; use cpu")
+        self._device = device
 
     def generate(
         self,
@@ -289,6 +307,7 @@ class MusicGenerator:
                 precision: UsedPrecision | None = None
                 if self.info.scored:
                     performer = load_performer(self.config)
+                    performer.codec.to(self._device)
                     self._model, digest = performer, performer.digest
                 else:
                     checkpoint = load_checkpoint(self.config, offline=self._offline)

@@ -45,6 +45,7 @@ from studio.web.middleware.body_limit import BodyLimit, limits_of
 from studio.web.middleware.page_frame import PageFrame
 from studio.web.middleware.page_gate import PageGate, PageRules
 from studio.web.middleware.proxy_headers import TrustedProxies
+from studio.web.middleware.rate_limit import limiter_of
 from studio.web.middleware.security_headers import SecurityHeadersMiddleware
 from studio.web.ui.head import page_head
 
@@ -86,7 +87,8 @@ def create_api(
         Budget(max_bytes=limits.max_bytes, held=limits.held_bytes, hourly=limits.hourly_bytes),
     )
     app.state.page_rules = rules = PageRules(
-        uploads, events_per_minute=gateway.config.accounts.page_events_per_minute
+        uploads,
+        events=limiter_of(gateway, "page", gateway.config.accounts.page_events_per_minute),
     )
     # The last one added is the first to see a request.
     app.add_middleware(PageFrame, head=page_head())

@@ -6,12 +6,16 @@ start; a small file in the studio's home remembers it.
 
 >>> import tempfile
 >>> from types import SimpleNamespace
+>>> from studio.accounts.permissions import LOCAL_OWNER
 >>> record = Path(tempfile.mkdtemp()) / "jobs.json"
->>> work = lambda report, cancel: [SimpleNamespace(output_id="9f2c00a1b2c3d4e5")]
+>>> made = SimpleNamespace(output_id="9f2c00a1b2c3d4e5", request=None)
+>>> generation = SimpleNamespace(vary=lambda source, **how: made)
+>>> session = SimpleNamespace(actor=LOCAL_OWNER, generation=generation)
+>>> order = Order("vary", "house", 10.0, source=made.output_id)
 >>> with JobRunner(running=1, waiting=4) as runner:
 ...     making = Making(runner, record)
-...     job = making.add("local", "jazz, 10 s", work, seconds=10, model="house")
-...     *_, jobs = making.watch("local", "a page")
+...     job = making.add(session, "jazz, 10 s", order, account="local")
+...     *_, jobs = making.watch(session, "a page")
 >>> jobs[0].state, record.exists()
 (<JobState.DONE: 'done'>, False)
 """
@@ -23,29 +27,40 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.core.errors import GenerationCancelledError, StudioError
-from studio.web.jobs.queue import Job, JobRunner
+from studio.generation.orders import Order
+from studio.generation.preview import Preview
+from studio.web.jobs.examinations import owner_key
+from studio.web.jobs.queue import Job, JobRunner, Moment
 from studio.web.jobs.watching import watch
 from studio.web.middleware.rate_limit import log_failure
 from watermark.errors import WatermarkError
 
 if TYPE_CHECKING:
-    from studio.generation.preview import Preview
+    from studio.app.session import Session
+    from studio.generation.progress import Progress
     from studio.provenance.release import Release
 
-__all__ = ["JobState", "MadeJob", "Making", "Work"]
+__all__ = ["JobState", "MadeJob", "Making", "PageJobs", "Standing", "Work"]
 
 Work = Callable[[Callable[[Any], None], threading.Event], "Iterable[Release]"]
 """Given where to report progress and what cancels it, work yields each output as it is released."""
 
 _KEPT_S = 3600.0  # that what became of a job is told
+
+
+class Standing(Protocol):
+    """What tells how a job stands."""
+
+    def moment(self) -> Moment:
+        """How it stands right now."""
 
 
 class JobState(StrEnum):
@@ -81,7 +96,7 @@ class MadeJob:
     seconds: float
     model: str
     began: float  # monotonic, s
-    job: Job[tuple[str, ...]] | None = None
+    job: Standing | None = None
     output_ids: tuple[str, ...] = ()
     failure: BaseException | str | None = None
     ended: JobState | None = None
@@ -97,63 +112,86 @@ class MadeJob:
         return JobState.STOPPING if now.cancelling else JobState.WORKING
 
 
+class PageJobs(Protocol):
+    """The requests for music of the page: of this process, or of all that share a database."""
+
+    def add(self, session: Session, label: str, order: Order, *, account: str) -> MadeJob:
+        """Put an order in line; ``account`` pays for it."""
+
+    def cancel(self, session: Session, id_: str | None = None) -> None:
+        """Stop one job of the account, or all of them."""
+
+    def dismiss(self, session: Session, id_: str | None = None) -> None:
+        """Tell no more what became of a job, or of any."""
+
+    def watch(self, session: Session, page: str) -> Iterator[list[MadeJob]]:
+        """The account's jobs now, and again as they go on, until none is in line."""
+
+    def expected_s(self, model: str, seconds: float) -> float | None:
+        """How long so much music of the model will take; None: unknown."""
+
+
 class Making:
-    """The jobs of every account. Safe to share between threads."""
+    """The jobs of every account of this process. Safe to share between threads."""
 
     def __init__(self, runner: JobRunner, record: Path) -> None:
         self._runner = runner
         self._record = record
         self._lock = threading.Condition()
         self._jobs: list[MadeJob] = self._interrupted()
+        self._running: dict[str, Job[tuple[str, ...]]] = {}
         self._watchers: set[str] = set()
         self._pace: dict[str, float] = {}
 
-    def add(
-        self,
-        owner: str,
-        label: str,
-        work: Work,
-        *,
-        seconds: float,
-        model: str,
-        previews: tuple[Preview, ...] = (),
-        **options: Any,
-    ) -> MadeJob:
-        """Put work in line. ``options`` go to the runner, whose refusals are raised.
+    def add(self, session: Session, label: str, order: Order, *, account: str) -> MadeJob:
+        """Put an order in line; ``account`` pays for it. What the runner refuses is raised.
 
-        ``label`` is shown while it waits; nothing that a person typed. ``previews`` are what the
-        work lets be heard of each take while it is made.
+        ``label`` is shown while it waits; nothing that a person typed. The job's ``previews``
+        let each take be heard while it is made.
         """
-        made = MadeJob(secrets.token_hex(8), owner, label, seconds, model, time.monotonic())
-        made.previews = previews
+        previews = tuple(Preview() for _ in range(order.takes))
+        owner, work = owner_key(session.actor), _work_of(session, order, previews)
+        made = MadeJob(
+            secrets.token_hex(8),
+            owner,
+            label,
+            order.seconds * order.takes,
+            order.model,
+            time.monotonic(),
+            previews=previews,
+        )
         with self._lock:
-            made.job = self._runner.submit(
-                lambda report, cancel: self._run(made, work, report, cancel), **options
+            job = self._runner.submit(
+                lambda report, cancel: self._run(made, work, report, cancel), account=account
             )
-            made.job.when_dropped(lambda: self._end(made, JobState.CANCELLED))
+            made.job = self._running[made.id] = job
+            job.when_dropped(lambda: self._end(made, JobState.CANCELLED))
             self._forget(owner)
             self._jobs.append(made)
             self._remember()
             self._lock.notify_all()
         return made
 
-    def of(self, owner: str) -> list[MadeJob]:
+    def of(self, session: Session) -> list[MadeJob]:
         """The account's jobs, oldest first: those in line, and what became of the others."""
+        owner = owner_key(session.actor)
         with self._lock:
             return [job for job in self._jobs if job.owner == owner]
 
     def find(self, owner: str, id_: str) -> MadeJob | None:
         """The account's job of that id; None where it has none."""
-        return next((job for job in self.of(owner) if job.id == id_), None)
+        with self._lock:
+            return next((job for job in self._jobs if (job.owner, job.id) == (owner, id_)), None)
 
-    def cancel(self, owner: str, id_: str | None = None) -> None:
+    def cancel(self, session: Session, id_: str | None = None) -> None:
         """Stop one job of the account, or all of them."""
-        for made in self.of(owner):
-            if id_ in (None, made.id) and made.state.live and made.job is not None:
-                made.job.cancel()
+        for made in self.of(session):
+            if id_ in (None, made.id) and made.state.live and made.id in self._running:
+                self._running[made.id].cancel()
 
-    def dismiss(self, owner: str, id_: str | None = None) -> None:
+    def dismiss(self, session: Session, id_: str | None = None) -> None:
         """Tell no more what became of a job, or of any."""
+        owner = owner_key(session.actor)
         with self._lock:
             self._jobs = [
                 job
@@ -161,17 +199,19 @@ class Making:
                 if job.state.live or job.owner != owner or id_ not in (None, job.id)
             ]
 
-    def watch(self, owner: str, session: str) -> Iterator[list[MadeJob]]:
+    def watch(self, session: Session, page: str) -> Iterator[list[MadeJob]]:
         """The account's jobs now, and again as they go on, until none is in line.
 
         A page session watches once: a second watch of it sees them once and ends.
         """
 
+        owner = owner_key(session.actor)
+
         def look() -> tuple[list[MadeJob], bool]:
             jobs = [job for job in self._jobs if job.owner == owner]
             return jobs, any(job.state.live for job in jobs)
 
-        return watch(self._lock, self._watchers, session, look)
+        return watch(self._lock, self._watchers, page, look)
 
     def expected_s(self, model: str, seconds: float) -> float | None:
         """How long so much music of the model will take, by what was measured; None: unknown."""
@@ -213,7 +253,8 @@ class Making:
 
     def _end(self, made: MadeJob, state: JobState) -> None:
         with self._lock:
-            why = None if made.job is None else made.job.why  # the runner stopped it
+            job = self._running.pop(made.id, None)
+            why = None if job is None else job.why  # the runner stopped it
             if state is JobState.CANCELLED and why is not None:
                 state, made.failure = JobState.FAILED, why
             made.ended = made.ended or state
@@ -264,3 +305,40 @@ class Making:
             ]
         except (OSError, ValueError, TypeError, KeyError):
             return []
+
+
+def _work_of(session: Session, order: Order, previews: Sequence[Preview]) -> Work:
+    """What carries an order out, each take after the other, so that the first is there early."""
+
+    def work(report: Callable[[Any], None], cancel: threading.Event) -> Iterator[Release]:
+        making = session.generation
+        if order.kind != "create":
+            assert order.source is not None
+            go_on = making.vary if order.kind == "vary" else making.extend
+            yield go_on(
+                order.source,
+                progress=report,
+                cancel=cancel,
+                preview=previews[0],
+                **order.arguments(),
+            )
+            return
+        for number, (request, heard) in enumerate(zip(order.requests(), previews, strict=True)):
+            told = _of_all(report, number, order.takes)
+            yield making.create(request, progress=told, cancel=cancel, preview=heard)
+
+    return work
+
+
+def _of_all(report: Callable[[Any], None], number: int, count: int) -> Callable[[Progress], None]:
+    """Report the progress of one take as that of all."""
+
+    def told(step: Progress) -> None:
+        if count > 1:
+            fraction = (number + step.fraction) / count
+            step = replace(
+                step, fraction=fraction, text=f"Take {number + 1} of {count}: {step.text}"
+            )
+        report(step)
+
+    return told

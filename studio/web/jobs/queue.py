@@ -25,11 +25,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from studio.core.errors import AccessDeniedError, StudioError
+from studio.core.errors import (
+    AccessDeniedError,
+    BusyError,
+    StudioError,
+    TooManyRequestsError,
+)
 from studio.web.middleware.rate_limit import log_failure
 from watermark.util.logs import current_tags, tagged
 
@@ -50,18 +56,6 @@ Report = Callable[[Any], None]
 _logger = logging.getLogger(__name__)
 _TICK_S = 0.4  # how often a watcher looks; the end of a job wakes it at once
 _LOOK_S = 1.0  # how often the runner looks after its jobs
-
-
-class BusyError(StudioError):
-    """As many requests wait as may wait; the text asks to come back."""
-
-
-class TooManyRequestsError(StudioError):
-    """The caller asked more in a minute, or has more in line, than one account may."""
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class TooLongError(StudioError):
@@ -177,7 +171,8 @@ class Job(Generic[_Result]):
         with tagged(**self._tags):
             _logger.info("job started after %.1f s in line", began - self._submitted)
             try:
-                result = work(self._report, self._cancel)
+                with self._runner.admit(self.account or ""):
+                    result = work(self._report, self._cancel)
                 return result
             except BaseException as exc:
                 error = exc
@@ -219,6 +214,7 @@ class JobRunner:
         per_account: jobs of one account, running and in line; None: no limit.
         longest_s: for which a job may run; None: no limit.
         may: whether an account may still have such work done; asked again and again.
+        admit: a block in which the work of an account runs; what it raises ends the job.
     """
 
     def __init__(
@@ -229,6 +225,7 @@ class JobRunner:
         per_account: int | None = None,
         longest_s: float | None = None,
         may: Callable[[str], bool] = lambda _account: True,
+        admit: Callable[[str], AbstractContextManager[None]] = lambda _account: nullcontext(),
     ) -> None:
         self.observer = JobObserver()
         self._pool = ThreadPoolExecutor(max_workers=running, thread_name_prefix="studio-job")
@@ -236,6 +233,7 @@ class JobRunner:
         self._per_account = per_account
         self._longest_s = longest_s
         self._may = may
+        self.admit = admit
         self._lock = threading.Lock()
         self._jobs: dict[int, Job[Any]] = {}
         self._waiting: set[int] = set()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from studio.accounts.permissions import Actor
 from studio.core.errors import GenerationCancelledError, NotYoursError, StudioError
 from studio.generation.takes import Take
 from studio.web.errors import answer_of
@@ -18,30 +17,74 @@ from studio.web.jobs.queue import Job, JobRunner, Report
 from studio.web.middleware.rate_limit import log_failure
 
 if TYPE_CHECKING:
+    from studio.accounts.permissions import Actor
     from studio.app.session import Session
+    from studio.generation.orders import Order
     from studio.generation.preview import Preview
-    from studio.provenance.release import Release
 
-__all__ = ["JobStore", "Making", "StoredJob"]
-
-Making = Callable[["Session", Report, threading.Event], "Release | tuple[Take, ...]"]
-"""Makes music, or several takes, in a session; tells its progress, and stops on an event."""
+__all__ = ["Booked", "JobStore", "Jobs", "StoredJob", "told"]
 
 _KEPT_S = 3600.0  # an ended job can be asked for so long
 
 
+class Booked(Protocol):
+    """One request with its place in the line."""
+
+    @property
+    def id(self) -> str:
+        """Which."""
+
+    @property
+    def previews(self) -> tuple[Preview, ...]:
+        """Of its takes, where they were asked for."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, in whatever way."""
+
+    def to_json(self) -> dict[str, Any]:
+        """How it stands; ``state`` is queued, running, cancelling, done, cancelled or failed."""
+
+
+class Jobs(Protocol):
+    """The requests of the REST layer."""
+
+    def book(
+        self, session: Session, order: Order, *, account: str, previews: tuple[Preview, ...] = ()
+    ) -> Booked:
+        """Put a request of the session's actor in line.
+
+        ``account`` pays for it. Raises :class:`~studio.core.errors.TooManyRequestsError` and
+        :class:`~studio.core.errors.BusyError`.
+        """
+
+    def find(self, session: Session, id_: str) -> Booked:
+        """The actor's own job of that id. Raises :class:`NotYoursError`."""
+
+    def of(self, session: Session) -> Sequence[Booked]:
+        """The actor's jobs, newest first."""
+
+    def cancel(self, session: Session, id_: str) -> Booked:
+        """Stop the actor's own job. Raises :class:`NotYoursError`."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """One request with its place in the queue."""
+    """One request with its place in the line of this process."""
 
     id: str
     account_id: str | None
     booked_at: float  # monotonic, s
     job: Job[tuple[Take, ...]]
-    previews: tuple[Preview, ...] = ()  # of its takes, where they were asked for
+    previews: tuple[Preview, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """See :class:`Booked`."""
+        return self.job.ended
 
     def to_json(self) -> dict[str, Any]:
-        """How it stands; ``state`` is queued, running, cancelling, done, cancelled or failed."""
+        """See :class:`Booked`."""
         now = self.job.moment()
         progress = now.news
         body: dict[str, Any] = {
@@ -66,11 +109,11 @@ class StoredJob:
         except (GenerationCancelledError, CancelledError):
             return {"state": "cancelled"}
         except StudioError as exc:
-            return {"state": "failed", "error": _told(exc)}
+            return {"state": "failed", "error": told(exc)}
         except Exception:  # noqa: BLE001 - the work logged it; a stranger gets a reference
             return {"state": "failed", "error": self._fault()}
         made = [take.release.output_id for take in takes if take.release is not None]
-        errors = [_told(take.error) for take in takes if isinstance(take.error, StudioError)]
+        errors = [told(take.error) for take in takes if isinstance(take.error, StudioError)]
         lost = len(made) < len(takes)
         return {
             "state": "done",
@@ -93,18 +136,9 @@ class JobStore:
         self._jobs: dict[str, StoredJob] = {}
 
     def book(
-        self,
-        session: Session,
-        work: Making,
-        *,
-        account: str,
-        previews: tuple[Preview, ...] = (),
+        self, session: Session, order: Order, *, account: str, previews: tuple[Preview, ...] = ()
     ) -> StoredJob:
-        """Put a request of the session's actor in line; ``work`` is given the session.
-
-        ``account`` pays for it. Raises :class:`~studio.web.jobs.queue.TooManyRequestsError` and
-        :class:`~studio.web.jobs.queue.BusyError`.
-        """
+        """See :class:`Jobs`."""
         with self._lock:
             self._forget_old()
             id_ = secrets.token_hex(16)
@@ -113,7 +147,7 @@ class JobStore:
                 account_id=session.actor.account_id,
                 booked_at=time.monotonic(),
                 job=self._runner.submit(
-                    lambda report, cancel: _logged(id_, session, work, report, cancel),
+                    lambda report, cancel: _logged(id_, session, order, previews, report, cancel),
                     account=account,
                     id_=id_,
                 ),
@@ -122,19 +156,24 @@ class JobStore:
             self._jobs[id_] = booked
             return booked
 
-    def find(self, actor: Actor, id_: str) -> StoredJob:
-        """The actor's own job of that id. Raises :class:`NotYoursError`."""
+    def find(self, session: Session, id_: str) -> StoredJob:
+        """See :class:`Jobs`."""
         with self._lock:
             booked = self._jobs.get(id_)
-        if booked is None or booked.account_id != actor.account_id:
+        if booked is None or booked.account_id != session.actor.account_id:
             raise NotYoursError("no such job, or not yours")
         return booked
 
-    def of(self, actor: Actor) -> list[StoredJob]:
-        """The actor's jobs, newest first."""
+    def of(self, session: Session) -> list[StoredJob]:
+        """See :class:`Jobs`."""
         with self._lock:
-            mine = [job for job in self._jobs.values() if job.account_id == actor.account_id]
-        return mine[::-1]
+            return [job for job in self._jobs.values() if _is_of(job, session.actor)][::-1]
+
+    def cancel(self, session: Session, id_: str) -> StoredJob:
+        """See :class:`Jobs`."""
+        booked = self.find(session, id_)
+        booked.job.cancel()
+        return booked
 
     def _forget_old(self) -> None:
         since = time.monotonic() - _KEPT_S
@@ -143,17 +182,27 @@ class JobStore:
                 del self._jobs[booked.id]
 
 
-def _told(error: StudioError) -> dict[str, str]:
+def told(error: StudioError) -> dict[str, str]:
+    """An error as the REST layer tells it: its code and its text."""
     return {"code": answer_of(error)[1], "message": str(error)}
 
 
+def _is_of(job: StoredJob, actor: Actor) -> bool:
+    return job.account_id == actor.account_id
+
+
 def _logged(
-    id_: str, session: Session, work: Making, report: Report, cancel: threading.Event
+    id_: str,
+    session: Session,
+    order: Order,
+    previews: tuple[Preview, ...],
+    report: Report,
+    cancel: threading.Event,
 ) -> tuple[Take, ...]:
     try:
-        made = work(session, report, cancel)
-        if not isinstance(made, tuple):
-            return (Take(made.request, made),)
+        made = session.generation.carry_out(
+            order, progress=report, cancel=cancel, previews=previews
+        )
         for take in made:
             if take.error is not None and not isinstance(take.error, StudioError):
                 try:

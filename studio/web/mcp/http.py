@@ -20,7 +20,7 @@ from studio.web.errors import refuse
 from studio.web.jobs.queue import Report, TooManyRequestsError, stoppable
 from studio.web.mcp.tools import create_mcp
 from studio.web.middleware.auth import account_of, actor_of
-from studio.web.middleware.rate_limit import RateLimiter
+from studio.web.middleware.rate_limit import limiter_of
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -43,7 +43,7 @@ class McpOverHttp:
     def __init__(self, gateway: Gateway, checking: JobRunner) -> None:
         self._gateway = gateway
         self._checking = checking
-        self._buckets = RateLimiter(gateway.config.accounts.requests_per_minute)
+        self._buckets = limiter_of(gateway, "mcp", gateway.config.accounts.requests_per_minute)
         server = create_mcp(self)
         # The door has looked at the host by now, and at where a browser's request comes from.
         server.streamable_http_app(
@@ -67,7 +67,7 @@ class McpOverHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        wait_s = self._buckets.take(account_of(request, actor_of(scope)))
+        wait_s = await self._buckets.ask(account_of(request, actor_of(scope)))
         if wait_s:
             error = TooManyRequestsError("too many requests; slow down", wait_s)
             await refuse(request, error)(scope, receive, send)

@@ -36,7 +36,7 @@ from studio.web.http.strict_json import NotStrictJsonError, parse
 from studio.web.http.uploads import UploadBudgetError, Uploads, UploadTooLargeError, receive
 from studio.web.http.visitors import TooManyStreamsError, Visitors
 from studio.web.middleware.auth import account_of, actor_of, token_of
-from studio.web.middleware.rate_limit import RateLimiter
+from studio.web.middleware.rate_limit import Limiter
 
 __all__ = ["PageGate", "PageRules", "owner_of"]
 
@@ -84,16 +84,16 @@ class _RefusedError(Exception):
 class PageRules:
     """What the gate knows of the page and of its visitors."""
 
-    def __init__(self, uploads: Uploads, *, events_per_minute: int) -> None:
+    def __init__(self, uploads: Uploads, *, events: Limiter) -> None:
         self.uploads = uploads
         self.functions: Mapping[int, int] = {}
         """Number of an event handler -> how many values it takes; set when the page is built."""
         self.visitors = Visitors()
-        self._buckets = RateLimiter(events_per_minute)
+        self._events = events
 
-    def take(self, caller: str) -> None:
+    async def take(self, caller: str) -> None:
         """Count one request of the caller. Raises where it has to wait."""
-        wait_s = self._buckets.take(caller)
+        wait_s = await self._events.ask(caller)
         if wait_s:
             raise _RefusedError(429, "too-many", "too many requests; slow down", wait_s)
 
@@ -183,10 +183,10 @@ class PageGate:
             return None
         if not get and request.method == "POST":
             if name == "upload":
-                rules.take(account)
+                await rules.take(account)
                 return await self._upload(request, owner, account)
             if _EVENT.fullmatch(name):
-                rules.take(account)
+                await rules.take(account)
                 return self._event(await _body(request), owner)
             if name == "cancel":
                 body = await _body(request)

@@ -16,12 +16,31 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["RateLimiter", "log_failure"]
+from starlette.concurrency import run_in_threadpool
+
+from studio.core.errors import LedgerError
+
+if TYPE_CHECKING:
+    from studio.app.gateway import Gateway
+    from studio.core.db.limits import SharedBuckets
+
+__all__ = ["Limiter", "RateLimiter", "SharedLimiter", "limiter_of", "log_failure"]
 
 _logger = logging.getLogger(__name__)
 
 _MANY = 10_000  # callers remembered before the quiet ones are forgotten
+
+
+class Limiter(Protocol):
+    """How much each caller may ask."""
+
+    def take(self, caller: str) -> float:
+        """Take one request; returns 0, or how many seconds the caller has to wait for it."""
+
+    async def ask(self, caller: str) -> float:
+        """As :meth:`take`, from a coroutine."""
 
 
 class RateLimiter:
@@ -51,6 +70,40 @@ class RateLimiter:
                 return (1.0 - left) / self._rate
             self._left[caller] = (left - 1.0, now)
             return 0.0
+
+    async def ask(self, caller: str) -> float:
+        """As :meth:`take`, from a coroutine."""
+        return self.take(caller)
+
+
+class SharedLimiter:
+    """One limit over all servers, kept in the database; by this server alone while it is away."""
+
+    def __init__(self, shared: SharedBuckets, own: RateLimiter) -> None:
+        self._shared = shared
+        self._own = own
+
+    def take(self, caller: str) -> float:
+        """As :meth:`RateLimiter.take`."""
+        wait_s = self._own.take(caller)  # first: whoever floods one server asks the database less
+        if wait_s:
+            return wait_s
+        try:
+            return self._shared.take(caller)
+        except LedgerError:
+            return 0.0
+
+    async def ask(self, caller: str) -> float:
+        """As :meth:`take`, from a coroutine."""
+        return await run_in_threadpool(self.take, caller)
+
+
+def limiter_of(gateway: Gateway, scope: str, per_minute: int) -> Limiter:
+    """The limit of that name: of this server, or of all that share the database."""
+    own = RateLimiter(per_minute)
+    if not gateway.config.server.workers:
+        return own
+    return SharedLimiter(gateway.shared_buckets(scope, per_minute), own)
 
 
 _TRACEBACKS = RateLimiter(per_minute=20)

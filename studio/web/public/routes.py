@@ -31,7 +31,7 @@ from studio.web.jobs.queue import JobRunner, TooLongError, TooManyRequestsError,
 from studio.web.jobs.waiting import while_connected
 from studio.web.middleware.access_log import record_in
 from studio.web.middleware.auth import address_of
-from studio.web.middleware.rate_limit import RateLimiter
+from studio.web.middleware.rate_limit import limiter_of
 from studio.web.public.limits import SimilarQuestions, network_of
 from studio.web.public.line import Line
 from studio.web.public.pages import Pages, sheet
@@ -59,7 +59,7 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
     router = APIRouter()
     config = gateway.config.public_detector
     pages = Pages(config)
-    rate_limiter = RateLimiter(config.requests_per_minute)
+    buckets = limiter_of(gateway, "public", config.requests_per_minute)
     similar = SimilarQuestions(config.near_identical_per_hour)
     line = Line(places=1 + config.waiting, per_address=config.per_address)
     uploads = Uploads(
@@ -79,7 +79,7 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
         """Take the file in, examine it, forget it."""
         require_enabled()
         address = network_of(address_of(request))
-        if wait_s := rate_limiter.take(address):
+        if wait_s := await buckets.ask(address):
             raise TooManyRequestsError("too many questions from your address", wait_s)
         with line.place(address):
             try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.web.http.download_tokens import DownloadTokens
     from studio.web.jobs.examinations import Examinations
-    from studio.web.jobs.making import Making
+    from studio.web.jobs.making import PageJobs
 
 __all__ = ["build_page", "signed_in_line"]
 
@@ -41,7 +41,7 @@ def build_page(
     gateway: Gateway,
     download_tokens: DownloadTokens,
     *,
-    making: Making,
+    making: PageJobs,
     examinations: Examinations,
     discard: Callable[[Path], None] = delete_file,
 ) -> gr.Blocks:

@@ -14,6 +14,8 @@ import pytest
 from studio.accounts.permissions import LOCAL_OWNER, Actor, Role
 from studio.app.gateway import Gateway
 from studio.core.errors import GenerationCancelledError
+from studio.generation.orders import Order
+from studio.provenance.release import GenerationRequest
 from studio.web.jobs.making import JobState, Making
 from studio.web.jobs.queue import JobRunner
 from studio.web.ui.create import view as views
@@ -209,14 +211,17 @@ def test_a_hostile_number_of_takes_is_bounded(tab, studio, count):
 
 
 def test_takes_that_were_finished_stay_when_the_rest_is_cancelled(making):
-    def work(report, cancel):
-        yield SimpleNamespace(output_id="9f2c00a1b2c3d4e5")
-        until_stopped(report, cancel)
+    def create(asked, *, progress, cancel, preview):
+        if asked.seed == 5:
+            return SimpleNamespace(output_id="9f2c00a1b2c3d4e5")
+        return until_stopped(progress, cancel)
 
-    job = making.add("ada", "a", work, seconds=2, model="house")
-    for (now,) in making.watch("ada", "s"):
+    asked = GenerationRequest(("genre/jazz",), 10.0, "experiment", "house", "wav", seed=5)
+    ada = session_of("ada", create=create)
+    job = making.add(ada, "a", Order.create(asked, 2), account="ada")
+    for (now,) in making.watch(ada, "s"):
         if now.output_ids:
-            making.cancel("ada")
+            making.cancel(ada)
     assert job.state is JobState.CANCELLED
     assert job.output_ids == ("9f2c00a1b2c3d4e5",)
     assert "The take that was finished is in the list" in views.job_panel(job)
@@ -325,20 +330,38 @@ def test_a_page_opened_meanwhile_sees_the_work_and_can_stop_it(tab, studio, maki
 def test_one_account_neither_sees_nor_stops_anothers_work(tab, studio, making):
     studio.takes_s = 30.0
     next(press_generate(tab))
-    (job,) = making.of("local")
+    local = session_of(None)
+    (job,) = making.of(local)
     eve = request("eve's page", Actor("eve", "eve", Role.ARTIST))
     studio.takes_s = 30.0
     seen = last(tab._on_command({"cancel": job.id}, eve))
     assert seen[tab.desk.board]["jobs"] == []
     assert job.state.live
-    making.cancel("local")
+    making.cancel(local)
 
 
 # -- jobs -----------------------------------------------------------------------------------------
 
 
+def session_of(account, **generation):
+    actor = LOCAL_OWNER if account is None else Actor(account, account, Role.ARTIST)
+    return SimpleNamespace(actor=actor, generation=SimpleNamespace(**generation))
+
+
+def put_in_line(making, label, work, seconds=1.0):
+    """Have ``work(report, cancel)`` done for Ada."""
+    ada = session_of(
+        "ada", vary=lambda _source, *, progress, cancel, preview: work(progress, cancel)
+    )
+    order = Order("vary", "house", seconds, source="9f2c00a1b2c3d4e5")
+    return making.add(ada, label, order, account="ada")
+
+
+ADA = session_of("ada")
+
+
 def made(output_id="9f2c00a1b2c3d4e5"):
-    return lambda report, cancel: [SimpleNamespace(output_id=output_id)]
+    return lambda report, cancel: SimpleNamespace(output_id=output_id)
 
 
 def until_stopped(report, cancel):
@@ -352,30 +375,24 @@ def test_what_was_at_work_when_the_server_stopped_is_told_at_the_next_start(tmp_
 
     def waiting(report, cancel):
         gate.wait(10)
-        return []
+        raise GenerationCancelledError("stopped")
 
     with JobRunner(running=1, waiting=3) as runner:
         making = Making(runner, record)
-        making.add(
-            "ada",
-            "jazz, 10 s",
-            waiting,
-            seconds=10,
-            model="house",
-        )
+        put_in_line(making, "jazz, 10 s", waiting, 10.0)
         kept = record.read_text()
         assert record.stat().st_mode & 0o077 == 0
         gate.set()
-        list(making.watch("ada", "s"))
+        list(making.watch(ADA, "s"))
     assert not record.exists()
     record.write_text(kept)  # as if the process had been killed
     with JobRunner(running=1, waiting=3) as runner:
-        (job,) = Making(runner, record).of("ada")
+        (job,) = Making(runner, record).of(ADA)
         assert job.state is JobState.INTERRUPTED
         assert "Nothing was released" in views.job_panel(job)
         assert not record.exists(), "told once"
         record.write_text("no json")
-        assert Making(runner, record).of("ada") == []
+        assert Making(runner, record).of(ADA) == []
 
 
 def test_nothing_typed_is_kept_on_disk(tab, studio, tmp_path):
@@ -386,17 +403,17 @@ def test_nothing_typed_is_kept_on_disk(tab, studio, tmp_path):
     assert "jazz" in kept
     assert "Blue" not in kept
     assert "private" not in kept
-    tab._making.cancel("local")
+    tab._making.cancel(session_of(None))
 
 
 def test_a_job_that_waits_is_cancelled_without_running(making):
-    first = making.add("ada", "a", until_stopped, seconds=1, model="house")
-    second = making.add("ada", "b", made(), seconds=1, model="house")
+    first = put_in_line(making, "a", until_stopped)
+    second = put_in_line(making, "b", made())
     assert second.state is JobState.WAITING
-    making.cancel("ada", second.id)
+    making.cancel(ADA, second.id)
     assert second.state is JobState.CANCELLED
-    making.cancel("ada")
-    *_, jobs = making.watch("ada", "s")
+    making.cancel(ADA)
+    *_, jobs = making.watch(ADA, "s")
     assert {job.state for job in jobs} == {JobState.CANCELLED}
     assert first.output_ids == ()
 
@@ -404,18 +421,18 @@ def test_a_job_that_waits_is_cancelled_without_running(making):
 def test_the_time_a_piece_takes_is_known_after_the_first(making):
     assert making.expected_s("house", 10) is None
     assert "known after the first piece" in views.cost_line(None, 10)
-    making.add("ada", "a", lambda *_: (time.sleep(0.1), made()(*_))[1], seconds=1, model="house")
-    list(making.watch("ada", "s"))
+    put_in_line(making, "a", lambda *_: (time.sleep(0.1), made()(*_))[1])
+    list(making.watch(ADA, "s"))
     assert making.expected_s("house", 10) > 0.5
     assert "about 12 s of work a take" in views.cost_line(12.3, 10)
 
 
 def test_a_session_watches_once(making):
-    making.add("ada", "a", until_stopped, seconds=1, model="house")
-    states = making.watch("ada", "s")
+    put_in_line(making, "a", until_stopped)
+    states = making.watch(ADA, "s")
     next(states)
-    assert len(list(making.watch("ada", "s"))) == 1
-    making.cancel("ada")
+    assert len(list(making.watch(ADA, "s"))) == 1
+    making.cancel(ADA)
     list(states)
 
 

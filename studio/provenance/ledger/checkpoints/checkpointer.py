@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 PUBLIC_KEYS = "public-keys.txt"
 AUTO = "auto"
 _CHECKPOINTS = "checkpoint-*.txt"
+_WATCH_S = 5.0  # how often a server looks at what others appended
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,16 @@ class Checkpointer:
         config: LedgerConfig,
         *,
         outside: Path | None = None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """``keys``: those of the ledger, or what gives them as they are after every rotation.
 
         ``outside``: see :func:`outside_folder`.
+
+        ``leads``: whether this is the process that signs by itself, of all that share the ledger.
         """
+        self._leads = leads
+        self._ended = threading.Event()
         self._ledger = ledger
         self._keys_now = keys if callable(keys) else lambda: keys
         self._folder = folder
@@ -207,7 +213,12 @@ class Checkpointer:
         return self.checkpoint()
 
     def consider(self, entry: Entry) -> None:
-        """Called after every append: sign if it is time. Never raises; what fails is logged."""
+        """Called after every append: sign if it is time. Never raises; what fails is logged.
+
+        Where many processes append, one of them signs: whichever leads.
+        """
+        if not self._is_leader():
+            return
         every, minutes = (
             self._config.checkpoint_every_entries,
             self._config.checkpoint_every_minutes,
@@ -219,6 +230,34 @@ class Checkpointer:
             self._timer = threading.Timer(60 * minutes, self._try)
             self._timer.daemon = True
             self._timer.start()
+
+    def keep_watch(self) -> None:
+        """Sign what other processes append, too, for as long as this one leads; in a thread."""
+        threading.Thread(target=self._watch, name="studio-checkpoints", daemon=True).start()
+
+    def look(self) -> None:
+        """Sign if it is time, whoever appended. Never raises; what fails is logged."""
+        try:
+            if not self._is_leader():
+                return
+            behind = self._ledger.size() - self._signed_size
+        except StudioError:
+            _log.exception("the ledger cannot be looked at")
+            return
+        late = time.monotonic() - self._last >= 60 * self._config.checkpoint_every_minutes
+        if behind >= self._config.checkpoint_every_entries or (behind and (late or self._first)):
+            self._try()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_WATCH_S):
+            self.look()
+
+    def _is_leader(self) -> bool:
+        try:
+            return self._leads()
+        except StudioError:
+            _log.exception("it is not known which process signs checkpoints")
+            return False
 
     def keep_handovers(self) -> None:
         """Keep the handover of every rotation, signed by both keys, beside the checkpoints.
@@ -234,6 +273,7 @@ class Checkpointer:
                     self._keep(folder, {f"handover-{number:04d}.txt": str(note).encode()})
 
     def close(self) -> None:
+        self._ended.set()
         if self._timer is not None:
             self._timer.cancel()
 

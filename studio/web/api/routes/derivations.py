@@ -1,33 +1,33 @@
 """Routes made for an output: vary, extend, family tree, disclosure."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
-import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from studio.accounts.permissions import Actor
 from studio.app.session import Session
 from studio.generation.derived.derivation import Wish
+from studio.generation.orders import Order
 from studio.web.api.bodies import Extension, JobState, Variation
 from studio.web.api.lookup import of_output
 from studio.web.api.strict_route import StrictRoute
-from studio.web.jobs.queue import Report
-from studio.web.jobs.store import JobStore, Making
+from studio.web.jobs.store import Jobs
 from studio.web.middleware.auth import account_of
 
-if TYPE_CHECKING:
-    from studio.provenance.release import Release
-
 __all__ = ["derivation_routes"]
+
+_SHAPE = {"model", "duration_s"}
+"""What of a request says who makes it, and how much."""
 
 _OF_THE_SCORE = {"keep", "redo", "new", "lead"}
 """What a variation may take of its parent's score."""
 
 
 def derivation_routes(
-    caller: Callable[..., Actor], session_of: Callable[..., Session], book: JobStore
+    caller: Callable[..., Actor], session_of: Callable[..., Session], book: Jobs
 ) -> APIRouter:
     """The routes; ``caller`` and ``session_of`` are the dependencies of the whole layer."""
     router = APIRouter(route_class=StrictRoute)
@@ -35,9 +35,9 @@ def derivation_routes(
     Mine = Annotated[Session, Depends(session_of)]
 
     def booked(
-        request: Request, response: Response, mine: Session, actor: Actor, work: Making
+        request: Request, response: Response, mine: Session, actor: Actor, order: Order
     ) -> JobState:
-        job = book.book(mine, work, account=account_of(request, actor))
+        job = book.book(mine, order, account=account_of(request, actor))
         response.headers["Location"] = f"../../jobs/{job.id}"
         return JobState(**job.to_json())
 
@@ -52,24 +52,12 @@ def derivation_routes(
     ) -> JobState:
         """Make a variation of my output: its request with another seed and what is given here."""
         changes = body.changes({"tags", "seed", *_OF_THE_SCORE})
-        of_output(output_id, mine.outputs.get)
+        parent = of_output(output_id, mine.outputs.get).request
         wish = Wish(**body.model_dump(include=_OF_THE_SCORE))
-        mine.generation.check_variation(
-            output_id, tags=body.tags, seed=body.seed, changes=changes, wish=wish
-        )
-
-        def work(session: Session, report: Report, cancel: threading.Event) -> "Release":
-            return session.generation.vary(
-                output_id,
-                tags=body.tags,
-                seed=body.seed,
-                changes=changes,
-                wish=wish,
-                progress=report,
-                cancel=cancel,
-            )
-
-        return booked(request, response, mine, actor, work)
+        asked: dict[str, Any] = {"tags": body.tags, "seed": body.seed, "changes": changes}
+        mine.generation.check_variation(output_id, wish=wish, **asked)
+        like = replace(parent, **{k: v for k, v in changes.items() if k in _SHAPE})
+        return booked(request, response, mine, actor, Order.vary(output_id, like, wish, **asked))
 
     @router.post("/outputs/{output_id}/extensions", status_code=202, tags=["making"])
     def extend(
@@ -82,20 +70,11 @@ def derivation_routes(
     ) -> JobState:
         """Make my output go on for so many seconds more."""
         changes = body.changes({"seconds", "seed"})
-        of_output(output_id, mine.outputs.get)
+        parent = of_output(output_id, mine.outputs.get).request
         mine.generation.check_extension(output_id, body.seconds, seed=body.seed, changes=changes)
-
-        def work(session: Session, report: Report, cancel: threading.Event) -> "Release":
-            return session.generation.extend(
-                output_id,
-                body.seconds,
-                seed=body.seed,
-                changes=changes,
-                progress=report,
-                cancel=cancel,
-            )
-
-        return booked(request, response, mine, actor, work)
+        like = replace(parent, **{k: v for k, v in changes.items() if k in _SHAPE - {"duration_s"}})
+        order = Order.extend(output_id, like, body.seconds, seed=body.seed, changes=changes)
+        return booked(request, response, mine, actor, order)
 
     @router.get("/outputs/{output_id}/lineage", tags=["outputs"])
     def lineage(mine: Mine, output_id: str) -> dict[str, Any]:

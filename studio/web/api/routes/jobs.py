@@ -1,31 +1,25 @@
 """Requests for music: a job for each, asked about and cancelled by its id."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
-import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from studio.accounts.permissions import Actor
 from studio.app.session import Session
+from studio.generation.orders import Order
 from studio.generation.preview import Preview
 from studio.web.api.bodies import GenerationIn, JobState
 from studio.web.api.strict_route import StrictRoute
-from studio.web.jobs.queue import Report
-from studio.web.jobs.store import JobStore
+from studio.web.jobs.store import Jobs
 from studio.web.middleware.auth import account_of
-
-if TYPE_CHECKING:
-    from studio.generation.takes import Take
-    from studio.provenance.release import Release
-
 
 __all__ = ["job_routes"]
 
 
 def job_routes(
-    caller: Callable[..., Actor], session_of: Callable[..., Session], book: JobStore
+    caller: Callable[..., Actor], session_of: Callable[..., Session], book: Jobs
 ) -> APIRouter:
     """The routes; ``caller`` and ``session_of`` are the dependencies of the whole layer."""
     router = APIRouter(route_class=StrictRoute)
@@ -42,37 +36,24 @@ def job_routes(
         )
         mine.generation.check(asked)
         previews = tuple(Preview() for _ in range(body.takes if body.preview else 0))
-
-        def work(
-            session: Session, report: Report, cancel: threading.Event
-        ) -> "Release | tuple[Take, ...]":
-            making = session.generation
-            if body.takes == 1:
-                heard = previews[0] if previews else None
-                return making.create(asked, progress=report, cancel=cancel, preview=heard)
-            return making.create_takes(
-                asked, body.takes, progress=report, cancel=cancel, previews=previews
-            )
-
-        job = book.book(mine, work, account=account_of(request, actor), previews=previews)
+        made = Order.create(asked, body.takes)
+        job = book.book(mine, made, account=account_of(request, actor), previews=previews)
         response.headers["Location"] = f"jobs/{job.id}"
         return JobState(**job.to_json())
 
     @router.get("/jobs", tags=["making"])
-    def jobs(actor: Who) -> list[JobState]:
+    def jobs(mine: Mine) -> list[JobState]:
         """My jobs of the last hour, newest first."""
-        return [JobState(**job.to_json()) for job in book.of(actor)]
+        return [JobState(**job.to_json()) for job in book.of(mine)]
 
     @router.get("/jobs/{job_id}", tags=["making"])
-    def job(actor: Who, job_id: str) -> JobState:
+    def job(mine: Mine, job_id: str) -> JobState:
         """How my job stands."""
-        return JobState(**book.find(actor, job_id).to_json())
+        return JobState(**book.find(mine, job_id).to_json())
 
     @router.delete("/jobs/{job_id}", tags=["making"])
-    def cancel(actor: Who, job_id: str) -> JobState:
+    def cancel(mine: Mine, job_id: str) -> JobState:
         """Stop my job; it has ended when its state says so."""
-        booked = book.find(actor, job_id)
-        booked.job.cancel()
-        return JobState(**booked.to_json())
+        return JobState(**book.cancel(mine, job_id).to_json())
 
     return router

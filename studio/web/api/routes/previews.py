@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
-from studio.accounts.permissions import Actor, Permission
+from studio.accounts.permissions import Permission
+from studio.app.session import Session
 from studio.core.errors import NotYoursError
 from studio.generation.takes import MOST_TAKES
 from studio.web.api.strict_route import StrictRoute
-from studio.web.jobs.store import JobStore
+from studio.web.jobs.store import Jobs
 from studio.web.middleware.auth import still_admitted
 from studio.web.preview_stream import preview_response
 
@@ -21,15 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["preview_routes"]
 
 
-def preview_routes(gateway: "Gateway", caller: Callable[..., Actor], book: JobStore) -> APIRouter:
-    """The route; ``caller`` is the dependency of the whole layer."""
+def preview_routes(gateway: "Gateway", session_of: Callable[..., Session], book: Jobs) -> APIRouter:
+    """The route; ``session_of`` is the dependency of the whole layer."""
     router = APIRouter(route_class=StrictRoute)
-    Who = Annotated[Actor, Depends(caller)]
+    Mine = Annotated[Session, Depends(session_of)]
 
     @router.get("/jobs/{job_id}/preview", tags=["making"], response_class=StreamingResponse)
     async def preview(
         request: Request,
-        actor: Who,
+        mine: Mine,
         job_id: str,
         take: Annotated[int, Query(ge=1, le=MOST_TAKES)] = 1,
     ) -> StreamingResponse:
@@ -37,13 +39,13 @@ def preview_routes(gateway: "Gateway", caller: Callable[..., Actor], book: JobSt
 
         The answer begins with the first sound. 410 once the job has ended.
         """
-        booked = book.find(actor, job_id)
+        booked = await run_in_threadpool(book.find, mine, job_id)
         if take > len(booked.previews):
             raise NotYoursError("no preview of this was asked for")
         return await preview_response(
             request,
             booked.previews[take - 1],
-            ended=lambda: booked.job.ended,
+            ended=lambda: booked.ended,
             may_listen=lambda: still_admitted(gateway, request, Permission.GENERATE),
         )
 

@@ -38,9 +38,10 @@ from studio.web.cases.rest import case_rest_routes
 from studio.web.errors import allow_head, one_shape
 from studio.web.jobs.long_checks import Checks
 from studio.web.jobs.queue import JobRunner, TooManyRequestsError
-from studio.web.jobs.store import JobStore
+from studio.web.jobs.shared import SharedJobs
+from studio.web.jobs.store import Jobs, JobStore
 from studio.web.middleware.auth import account_of, actor_of, address_of, token_of
-from studio.web.middleware.rate_limit import RateLimiter
+from studio.web.middleware.rate_limit import limiter_of
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -67,8 +68,8 @@ def create_v1(
     app.router.route_class = StrictRoute
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # as FastAPI's docs have it
     one_shape(app)
-    book = JobStore(making)
-    rate_limiter = RateLimiter(limits.requests_per_minute)
+    book: Jobs = SharedJobs() if gateway.config.server.workers else JobStore(making)
+    rate_limiter = limiter_of(gateway, "rest", limits.requests_per_minute)
 
     def bounded(request: Request) -> Actor | None:
         actor = actor_of(request.scope)
@@ -121,7 +122,7 @@ def create_v1(
 
     app.include_router(catalog_routes(session_of))
     app.include_router(job_routes(caller, session_of, book))
-    app.include_router(preview_routes(gateway, caller, book))
+    app.include_router(preview_routes(gateway, session_of, book))
     app.include_router(derivation_routes(caller, session_of, book))
     app.include_router(stem_routes(caller, session_of, making))
     app.include_router(sheet_routes(session_of))

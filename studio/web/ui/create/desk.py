@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.reports.formatting import asset
-from studio.web.jobs.examinations import owner_key
 from studio.web.jobs.making import JobState, MadeJob
-from studio.web.ui.callers import caller, session_of
+from studio.web.ui.callers import session_of
 from studio.web.ui.components import absolute_url
 from studio.web.ui.create import view as views
 from studio.web.ui.output_view import take_row
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.app.outputs.library import Listed
     from studio.web.http.download_tokens import DownloadTokens
-    from studio.web.jobs.making import Making
+    from studio.web.jobs.making import PageJobs
 
 __all__ = ["TakesDesk"]
 
@@ -42,7 +41,7 @@ def _script_value(name: str) -> gr.HTML:
 class TakesDesk:
     """Builds the list inside the current ``gr.Blocks`` and says what it shows."""
 
-    def __init__(self, gateway: Gateway, download_tokens: DownloadTokens, making: Making) -> None:
+    def __init__(self, gateway: Gateway, download_tokens: DownloadTokens, making: PageJobs) -> None:
         self._gateway = gateway
         self._claims = download_tokens
         self._making = making
@@ -58,10 +57,10 @@ class TakesDesk:
 
     def watch(self, request: gr.Request) -> Iterator[tuple[dict[str, Any], list[Listed] | None]]:
         """What the list shows, as it changes; with the outputs where these have changed."""
-        owner = owner_key(caller(request))
+        session = session_of(self._gateway, request)
         ended: set[str] | None = None
         rows: list[dict[str, Any]] = []
-        for jobs in self._making.watch(owner, str(request.session_hash)):
+        for jobs in self._making.watch(session, str(request.session_hash)):
             now = {job.id for job in jobs if not job.state.live}
             now |= {output_id for job in jobs for output_id in job.output_ids}
             takes = None

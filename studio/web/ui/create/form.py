@@ -13,13 +13,13 @@ from studio.consent import GENERATION_USES
 from studio.consent.types import WORLD
 from studio.core.config import FORMATS
 from studio.core.tags import KINDS
+from studio.generation.takes import MOST_TAKES
 from studio.generation.validation import HUMAN_CONTRIBUTIONS
 from studio.reports.formatting import KIND_TITLES, USE_TITLES, territories
 from studio.web.ui.create import view as views
 from studio.web.ui.create.further import CHANGES
 from studio.web.ui.create.sheet import SheetSection
 from studio.web.ui.create.tag_choices import chip_choices, first_usable, objection
-from studio.web.ui.create.takes import MOST_TAKES
 from studio.web.ui.templating import draw, heading
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from studio.core.errors import NameRefusedError, UsageError
 if TYPE_CHECKING:
     from studio.app.use_cases.catalog import Catalog
 
+from studio.generation.takes import MOST_TAKES
 from studio.web.ui.create.tag_choices import chosen_tags
-from studio.web.ui.create.takes import MOST_TAKES
 
 __all__ = ["Choice", "chosen", "kept", "roll", "title_refusal"]
 

@@ -11,6 +11,7 @@ from studio.core.errors import OutputGoneError
 from studio.generation.takes import MOST_TAKES
 from studio.web.jobs.examinations import owner_key
 from studio.web.jobs.making import Making
+from studio.web.jobs.shared import NO_PREVIEW
 from studio.web.middleware.auth import actor_of, still_admitted
 from studio.web.preview_stream import preview_response
 
@@ -29,8 +30,8 @@ def preview_path(job_id: str, take: int) -> str:
     return f"making/{job_id}/preview?take={take}"
 
 
-def making_routes(gateway: "Gateway", making: Making) -> APIRouter:
-    """The route, for the account whose request it is."""
+def making_routes(gateway: "Gateway", making: Making | None) -> APIRouter:
+    """The route, for the account whose request it is; ``making`` is None where workers make it."""
     router = APIRouter()
 
     @router.get("/making/{job_id}/preview", response_class=StreamingResponse)
@@ -40,7 +41,9 @@ def making_routes(gateway: "Gateway", making: Making) -> APIRouter:
         take: Annotated[int, Query(ge=1, le=MOST_TAKES)] = 1,
     ) -> StreamingResponse:
         actor = actor_of(request.scope)
-        made = None if actor is None else making.find(owner_key(actor), job_id)
+        if actor is not None and making is None:
+            raise HTTPException(404, NO_PREVIEW)
+        made = None if actor is None or making is None else making.find(owner_key(actor), job_id)
         if made is None or take > len(made.previews):
             raise HTTPException(404, "no such request, or not yours")
         try:

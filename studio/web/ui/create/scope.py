@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.music.models.config import ModelConfig
     from studio.provenance.release import GenerationRequest
-    from studio.web.jobs.making import Making
+    from studio.web.jobs.making import PageJobs
 
 __all__ = ["ScopeEvents", "State"]
 
@@ -32,7 +32,7 @@ State = dict[Any, Any]  # component -> update, as Gradio wants it
 class ScopeEvents(CreateForm):
     """The form, and what it answers while a person chooses."""
 
-    def __init__(self, gateway: Gateway, making: Making) -> None:
+    def __init__(self, gateway: Gateway, making: PageJobs) -> None:
         super().__init__(gateway)
         self._making = making
         self._drafts: dict[str, Choice] = {}  # by account

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from studio.accounts.permissions import Permission
 from studio.core.errors import StudioError
 from studio.generation.derived.scores import fixes_form
-from studio.generation.preview import Preview
-from studio.web.jobs.examinations import owner_key
-from studio.web.jobs.making import Making, Work
+from studio.generation.orders import Order
+from studio.generation.takes import MOST_TAKES
+from studio.web.jobs.making import PageJobs
 from studio.web.ui.callers import caller, payer, session_of
 from studio.web.ui.components import IN_TURN, PRIVATE, log_failure
 from studio.web.ui.create import view as views
@@ -30,7 +30,6 @@ from studio.web.ui.create.inputs import chosen, kept, roll, title_refusal
 from studio.web.ui.create.scope import ScopeEvents, State
 from studio.web.ui.create.sheet import sheet_text
 from studio.web.ui.create.tag_choices import chosen_tags
-from studio.web.ui.create.takes import previews_of, takes
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -41,14 +40,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CreateTab"]
 
-Asked: TypeAlias = "tuple[GenerationRequest, Work, tuple[Preview, ...]]"
-"""A request, the work that carries it out, and what can be heard of each take meanwhile."""
+Prepared = tuple["GenerationRequest", Order]
+"""What is shown of a request for music, and what is put in line."""
 
 
 class CreateTab(ScopeEvents):
     """Builds the tab inside the current ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, gateway: Gateway, download_tokens: DownloadTokens, making: Making) -> None:
+    def __init__(self, gateway: Gateway, download_tokens: DownloadTokens, making: PageJobs) -> None:
         super().__init__(gateway, making)
         with gr.Row(equal_height=False, elem_classes="desk"):
             with gr.Column(scale=7, min_width=320):
@@ -239,7 +238,7 @@ class CreateTab(ScopeEvents):
             return
         drawn: dict[str, int] = {}
 
-        def work(session: Session) -> Asked | Release:
+        def work(session: Session) -> Prepared | Release:
             drawn["seed"] = kept(seed) if locked else roll()
             lines = sheet_text(sheet) if session.catalog.performs_scores(model) else None
             asked = session.generation.request(
@@ -262,8 +261,7 @@ class CreateTab(ScopeEvents):
                 and (earlier := session.generation.existing(asked)) is not None
             ):
                 return earlier
-            previews = previews_of(count)
-            return asked, takes(session, asked, previews), previews
+            return asked, Order.create(asked, min(max(1, int(count)), MOST_TAKES))
 
         for state in self._make(work, request):
             yield state | ({self.seed: drawn["seed"]} if drawn else {})
@@ -284,25 +282,16 @@ class CreateTab(ScopeEvents):
     def _on_vary(
         self, parent: str | None, change: str | None, lead: str | None, request: gr.Request
     ) -> Iterator[State]:
-        def prepare(session: Session) -> Asked:
+        def prepare(session: Session) -> Prepared:
             return self._variation(session, chosen(parent), wish_of(change, lead))
 
         yield from self._make(prepare, request)
 
     @staticmethod
-    def _variation(session: Session, source: str, wish: Wish) -> Asked:
+    def _variation(session: Session, source: str, wish: Wish) -> Prepared:
         asked = session.outputs.get(source).request
         session.generation.check_variation(source, wish=wish)
-        preview = Preview()
-        return (
-            asked,
-            lambda report, cancel: [
-                session.generation.vary(
-                    source, wish=wish, progress=report, cancel=cancel, preview=preview
-                )
-            ],
-            (preview,),
-        )
+        return asked, Order.vary(source, asked, wish)
 
     def _on_extend(
         self, parent: str | None, seconds: float, request: gr.Request
@@ -312,22 +301,13 @@ class CreateTab(ScopeEvents):
         )
 
     @staticmethod
-    def _extension(session: Session, source: str, seconds: float) -> Asked:
+    def _extension(session: Session, source: str, seconds: float) -> Prepared:
         asked = session.outputs.get(source).request
-        preview = Preview()
-        return (
-            asked,
-            lambda report, cancel: [
-                session.generation.extend(
-                    source, seconds, progress=report, cancel=cancel, preview=preview
-                )
-            ],
-            (preview,),
-        )
+        return asked, Order.extend(source, asked, seconds)
 
     def _make(
         self,
-        prepare: Callable[[Session], Asked | Release],
+        prepare: Callable[[Session], Prepared | Release],
         request: gr.Request,
     ) -> Iterator[State]:
         """Put one request in line, then follow the account's jobs on this page."""
@@ -336,16 +316,9 @@ class CreateTab(ScopeEvents):
             session.require(Permission.GENERATE)
             prepared = prepare(session)
             if isinstance(prepared, tuple):
-                asked, work, previews = prepared
-                self._making.add(
-                    owner_key(caller(request)),
-                    views.request_label(asked, len(previews)),
-                    work,
-                    seconds=asked.duration_s * len(previews),
-                    model=asked.model,
-                    previews=previews,
-                    account=payer(request),
-                )
+                asked, order = prepared
+                label = views.request_label(asked, order.takes)
+                self._making.add(session, label, order, account=payer(request))
         except StudioError as exc:
             yield {self.notice: views.failure_panel(exc)}
             return
@@ -361,16 +334,15 @@ class CreateTab(ScopeEvents):
     def _on_command(self, command: Any, request: gr.Request) -> Iterator[State]:
         """What a button of the list asks for: one word and the id it is about."""
         actor = caller(request)
-        owner = owner_key(actor)
         if not actor.may(Permission.GENERATE) or not isinstance(command, dict):
             return
         word, id_ = next(iter(command.items()), ("", ""))
         if not isinstance(id_, str):
             return
         if word == "cancel":
-            self._making.cancel(owner, id_)
+            self._making.cancel(session_of(self._gateway, request), id_)
         elif word == "dismiss":
-            self._making.dismiss(owner, id_)
+            self._making.dismiss(session_of(self._gateway, request), id_)
         elif word == "vary":
             yield from self._make(
                 lambda session: self._variation(session, id_, wish_of(None, None)), request
@@ -394,15 +366,14 @@ class CreateTab(ScopeEvents):
         return {**self._settings(asked), self.sheet.text: asked.sheet or ""}
 
     @staticmethod
-    def _again(session: Session, output_id: str) -> Asked:
+    def _again(session: Session, output_id: str) -> Prepared:
         """The request of an output with a new seed; a derived one is varied from its parent."""
         release = session.outputs.get(output_id)
         earlier = release.request
         if earlier.parent is not None:
             return CreateTab._variation(session, earlier.parent, wish_of_release(release))
         asked = replace(earlier, seed=roll())
-        previews = previews_of(1)
-        return asked, takes(session, asked, previews), previews
+        return asked, Order.create(asked)
 
     def _watch(self, request: gr.Request) -> Iterator[State]:
         """The list of jobs and outputs, as long as there is something to see."""

@@ -1,0 +1,86 @@
+"""Tables of work that several processes share: requests for music, workers, limits.
+
+They are written by servers and workers that share one database (``studio serve --workers``). A row
+of ``job`` is changed by whoever holds its claim; ``job_output`` is written in the transaction that
+records a release, and so says for certain what was released for a job. Times are seconds since
+1970 by the database's clock.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, String, Table, Text
+
+from studio.core.db.tables.ledger import metadata
+
+__all__ = ["TRANSIENT", "job", "job_output", "job_worker", "rate_bucket", "shared_place"]
+
+TRANSIENT = ("job", "job_output", "job_worker", "rate_bucket", "shared_place")
+"""Tables that a backup does not bring back: what stood in line is asked for anew."""
+
+job = Table(
+    "job",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),  # in line
+    Column("job_id", String(32), nullable=False, unique=True),  # random
+    Column("account_id", String(32), index=True),  # whose; None: the local owner
+    Column("payer", String(80), nullable=False, index=True),  # against whose limits it counts
+    Column("face", String(8), nullable=False),  # rest or page: where it is listed
+    Column("label", String(300), nullable=False),  # what was asked for; nothing that was typed
+    Column("model", String(128), nullable=False),
+    Column("seconds", Float, nullable=False),  # of music, all takes together
+    Column("takes", Integer, nullable=False),
+    Column("body", Text),  # the request (JSON) until the job has ended; it may hold typed texts
+    Column("state", String(10), nullable=False, index=True),  # of studio.generation.job_queue
+    Column("stop", Boolean, nullable=False),  # its owner asked to stop it
+    Column("claim", String(32)),  # random; of the worker that holds it
+    Column("leased_until", Float),  # a claim that is not renewed ends then
+    Column("attempts", Integer, nullable=False),  # how often a worker began it
+    Column("stage", String(16)),  # studio.generation.progress.Stage
+    Column("fraction", Float, nullable=False),
+    Column("text", String(200), nullable=False),
+    Column("error", String(48)),  # class of studio.core.errors, or "Fault"
+    Column("error_text", String(1000)),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+)
+"""One request for music, from its order to an hour after its end."""
+
+job_output = Table(
+    "job_output",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("take", Integer, primary_key=True, autoincrement=False),
+    Column("output_id", String(16), nullable=False),
+)
+"""What was released for a job: one output for each take, whoever made it."""
+
+job_worker = Table(
+    "job_worker",
+    metadata,
+    Column("worker_id", String(32), primary_key=True),
+    Column("models", Text, nullable=False),  # JSON list
+    Column("seen_at", Float, nullable=False),
+)
+"""Workers that live, for /readyz and for telling that nobody makes music."""
+
+rate_bucket = Table(
+    "rate_bucket",
+    metadata,
+    Column("scope", String(32), primary_key=True),  # which limit
+    Column("subject", String(64), primary_key=True),  # SHA-256 of whom it counts
+    Column("left", Float, nullable=False),  # that may be taken at ``at``
+    Column("at", Float, nullable=False),
+    Column("wait_s", Float, nullable=False),  # 0: the latest was granted
+)
+"""Requests left to a caller, over all servers; see studio.core.db.limits."""
+
+shared_place = Table(
+    "shared_place",
+    metadata,
+    Column("place_id", String(32), primary_key=True),  # random
+    Column("scope", String(32), nullable=False),
+    Column("subject", String(64), nullable=False, index=True),
+    Column("until", Float, nullable=False),  # the place of a server that was killed ends then
+)
+"""Work that a caller has going on some server."""

@@ -1,0 +1,214 @@
+"""Requests for music in the line that several servers share; workers make the music.
+
+They are seen from every server and outlast all of them. What a server shows is read from the
+database when it is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from studio.core import errors
+from studio.core.errors import StudioError, UsageError
+from studio.generation.job_queue import FAULT
+from studio.generation.progress import Progress, Stage
+from studio.web.jobs.making import JobState, MadeJob
+from studio.web.jobs.queue import Moment
+from studio.web.jobs.store import told
+
+if TYPE_CHECKING:
+    from studio.app.session import Session
+    from studio.generation.job_queue import JobRow
+    from studio.generation.orders import Order
+    from studio.generation.preview import Preview
+
+__all__ = ["NO_PREVIEW", "SharedJobs", "SharedMaking"]
+
+_LOOK_S = 0.7  # how often a page that watches is told
+NO_PREVIEW = "here workers make the music, and it cannot be heard before it is released"
+
+
+@dataclass(frozen=True, slots=True)
+class _Booked:
+    """A job of the shared line, as the REST layer tells it."""
+
+    row: JobRow
+
+    @property
+    def id(self) -> str:
+        return self.row.job_id
+
+    @property
+    def previews(self) -> tuple[Preview, ...]:
+        return ()
+
+    @property
+    def ended(self) -> bool:
+        return not self.row.live
+
+    def to_json(self) -> dict[str, Any]:
+        """See :class:`studio.web.jobs.store.Booked`."""
+        row = self.row
+        outputs = [output_id for _, output_id in row.outputs]
+        live = {"waiting": "queued", "running": "running"}
+        state = live.get(row.state, row.state)
+        return {
+            "id": row.job_id,
+            "state": "cancelling" if row.live and row.stop else state,
+            "ahead": row.ahead,
+            "progress": 1.0 if row.state == "done" else round(row.fraction, 3),
+            "text": row.text,
+            "output_id": outputs[0] if outputs and not row.live else None,
+            "output_ids": [] if row.live else outputs,
+            "error": _error_body(row),
+        }
+
+
+class SharedJobs:
+    """The requests of the REST layer; see :class:`studio.web.jobs.store.Jobs`."""
+
+    def book(
+        self, session: Session, order: Order, *, account: str, previews: tuple[Preview, ...] = ()
+    ) -> _Booked:
+        """Put a request in line. Raises :class:`UsageError` where a preview was asked for."""
+        if previews:
+            raise UsageError(f"{NO_PREVIEW}; leave out `preview`")
+        return _Booked(session.jobs.submit(order, payer=account, face="rest", label=_label(order)))
+
+    def find(self, session: Session, id_: str) -> _Booked:
+        """The actor's own job of that id. Raises :class:`NotYoursError`."""
+        return _Booked(session.jobs.find(id_))
+
+    def of(self, session: Session) -> list[_Booked]:
+        """The actor's jobs, newest first."""
+        return [_Booked(row) for row in reversed(session.jobs.of("rest"))]
+
+    def cancel(self, session: Session, id_: str) -> _Booked:
+        """Stop the actor's own job. Raises :class:`NotYoursError`."""
+        return _Booked(session.jobs.stop(id_))
+
+
+class SharedMaking:
+    """The page's view of the shared line; the methods of :class:`studio.web.jobs.making.Making`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watchers: set[str] = set()
+
+    def add(self, session: Session, label: str, order: Order, *, account: str) -> MadeJob:
+        """Put an order in line. ``label`` holds nothing that was typed."""
+        for row in session.jobs.of("page"):  # a new request replaces what was told of others
+            if not row.live:
+                session.jobs.dismiss(row.job_id)
+        return _made(session.jobs.submit(order, payer=account, face="page", label=label))
+
+    def of(self, session: Session) -> list[MadeJob]:
+        """The account's jobs, oldest first."""
+        return [_made(row) for row in session.jobs.of("page")]
+
+    def cancel(self, session: Session, id_: str | None = None) -> None:
+        """Stop one job of the account, or all of them."""
+        for job in self.of(session):
+            if id_ in (None, job.id) and job.state.live:
+                session.jobs.stop(job.id)
+
+    def dismiss(self, session: Session, id_: str | None = None) -> None:
+        """Tell no more what became of a job, or of any."""
+        for job in self.of(session):
+            if id_ in (None, job.id) and not job.state.live:
+                session.jobs.dismiss(job.id)
+
+    def watch(self, session: Session, page: str) -> Iterator[list[MadeJob]]:
+        """The account's jobs now, and again as they go on, until none is in line.
+
+        A page session watches once: a second watch of it sees them once and ends.
+        """
+        with self._lock:
+            again = page in self._watchers
+            self._watchers.add(page)
+        if again:
+            yield self.of(session)
+            return
+        try:
+            while True:
+                jobs = self.of(session)
+                busy = any(job.state.live for job in jobs)
+                if not busy:
+                    with self._lock:
+                        self._watchers.discard(page)
+                yield jobs
+                if not busy:
+                    return
+                time.sleep(_LOOK_S)
+        finally:
+            with self._lock:
+                self._watchers.discard(page)
+
+    def expected_s(self, model: str, seconds: float) -> float | None:
+        """Unknown: the workers make the music."""
+        return None
+
+
+class _RowJob:
+    """A row of the line where the page expects a job."""
+
+    def __init__(self, row: JobRow) -> None:
+        self._row = row
+
+    def moment(self) -> Moment:
+        """How it stands."""
+        row = self._row
+        news = None
+        if row.stage is not None:
+            news = Progress(Stage(row.stage), row.fraction, row.text)
+        return Moment(row.ahead, news, row.age_s, row.stop)
+
+
+def _made(row: JobRow) -> MadeJob:
+    ended = {
+        "done": JobState.DONE,
+        "failed": JobState.FAILED,
+        "cancelled": JobState.CANCELLED,
+    }
+    failure: BaseException | str | None = None
+    if row.error is not None and row.state == "failed":
+        failure = row.error_text if row.error == FAULT else _error_of(row)
+    return MadeJob(
+        id=row.job_id,
+        owner=row.account_id or "",
+        label=row.label,
+        seconds=row.seconds,
+        model=row.model,
+        began=time.monotonic() - row.age_s,
+        job=_RowJob(row),
+        output_ids=tuple(output_id for _, output_id in row.outputs),
+        failure=failure,
+        ended=ended.get(row.state),
+    )
+
+
+def _error_of(row: JobRow) -> StudioError:
+    """The error that ended a job, of the class it had where it is one of ours."""
+    found = getattr(errors, row.error or "", StudioError)
+    kind = found if isinstance(found, type) and issubclass(found, StudioError) else StudioError
+    error = kind.__new__(kind)
+    error.args = (row.error_text or "",)
+    return error
+
+
+def _error_body(row: JobRow) -> dict[str, str] | None:
+    if row.error is None or row.live:
+        return None
+    if row.error == FAULT:
+        return {"code": "failed", "message": f"our fault; reference {row.job_id[:8]}"}
+    return told(_error_of(row))
+
+
+def _label(order: Order) -> str:
+    if order.request is None:
+        return f"{order.kind} {order.source}"
+    return f"{', '.join(order.request.tags)}, {order.seconds:g} s"
