@@ -86,8 +86,9 @@ def _runners(gateway: Gateway) -> tuple[JobRunner, JobRunner, JobRunner]:
         may=partial(may, Permission.VERIFY),
         admit=_admission(gateway, "checks", accounts.checks_at_a_time, uploads.examination_s),
     )
-    long = JobRunner(
-        **_LONG,
+    long = JobRunner(  # recordings longer than an upload may be
+        running=1,
+        waiting=30,
         per_account=accounts.checks_at_a_time,
         longest_s=_LONG_EXAMINATION_S,
         may=partial(may, Permission.VERIFY),
