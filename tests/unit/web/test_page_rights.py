@@ -268,8 +268,8 @@ def test_going_on_from_an_output_goes_the_same_way_as_making_one(
     (made,) = studio.made
     asked = []
 
-    def again(self, source, *seconds, progress=None, cancel=None, **wish):
-        asked.append((source, *seconds, self.actor.account_id))
+    def again(self, source, *, seconds=None, progress=None, cancel=None, **wish):
+        asked.append((source, *([seconds] if seconds else []), self.actor.account_id))
         return self.create(studio.requests[0], progress=progress)
 
     monkeypatch.setattr(Generation, way, again)
