@@ -247,7 +247,7 @@ def preview(grant: str, as_json: bool) -> None:
     click.echo(f"{grant} of {effect.holder.name}; on revocation: {effect.on_revocation}")
     click.echo(f"  {len(effect.outputs)} outputs, {effect.seconds:g} s of music")
     for tag, uses in effect.dark_tags:
-        click.echo(f"  {tag} would go dark for {', '.join(uses)}")
+        click.echo(f"  {tag} would no longer be granted for {', '.join(uses)}")
 
 
 @consent.command()
