@@ -42,7 +42,10 @@ def test_a_model_is_fetched_by_a_button(browser, tmp_path, monkeypatch, artifact
             hub.slow.clear()
             panel.get_by_label("I accept the licence CC-BY-NC-4.0").check()
             panel.get_by_role("button", name="Fetch on").click()
-            panel.get_by_role("link", name="Reload the page to use it").click(timeout=120_000)
+            reload = panel.get_by_role("link", name="Reload the page to use it")
+            reload.wait_for(timeout=120_000)
+            with page.expect_navigation():
+                reload.click()
             page.get_by_role("region", name="Consent for your choice").wait_for()
             model.click()
             option = page.get_by_role("option", name="MusicGen small")

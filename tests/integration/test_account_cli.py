@@ -181,5 +181,12 @@ def test_no_command_opens_the_studio_behind_the_access_layers_back():
         if "open_gateway(" in path.read_text()
     }
     # login, logout and whoami come before there is a caller; serve asks each visitor instead; the
-    # worker of a long verification trusts the parent that asked.
-    assert opening == {"main.py": 1, "accounts.py": 3, "caller.py": 1, "verify.py": 1}
+    # worker of a long verification trusts the parent that asked; `studio worker` makes what servers
+    # have admitted, each job as the account that asked.
+    assert opening == {
+        "main.py": 1,
+        "accounts.py": 3,
+        "caller.py": 1,
+        "verify.py": 1,
+        "worker.py": 1,
+    }

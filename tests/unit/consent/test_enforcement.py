@@ -38,6 +38,7 @@ MAY_MAKE_MODELS = {
     "consent/enforcement.py": "a type only",
     "generation/limits/quota.py": "a type only",
     "generation/derived/renditions.py": "a type only",
+    "generation/derived/scores.py": "a type only",
 }
 
 
