@@ -63,6 +63,9 @@ def test_the_steps_can_be_skipped_for_good(visit, fresh):
 def test_work_is_cancelled_from_any_tab(visit, fresh):
     page = visit.page
     opened(page, fresh.url)
+    duration = page.get_by_label("number input for Duration")
+    duration.fill("60")  # long enough not to be ready before it is cancelled
+    duration.press("Tab")
     page.get_by_role("button", name="Generate").click()
     page.locator("#bar").get_by_role("button", name="Cancel").wait_for()
     assert page.locator("#now").is_hidden(), "the bar says it already"

@@ -204,7 +204,7 @@ class Examinations:
     def watch(self, owner: str, session: str) -> Iterator[list[Examination]]:
         """The list now, and again as it changes, until nothing is in line.
 
-        A page session watches once: a second watch of it sees the list once and ends.
+        A page session watches once: a second watch of it ends at once.
         """
         folder = self.folder(owner)
         return watch(

@@ -202,7 +202,7 @@ class Making:
     def watch(self, session: Session, page: str) -> Iterator[list[MadeJob]]:
         """The account's jobs now, and again as they go on, until none is in line.
 
-        A page session watches once: a second watch of it sees them once and ends.
+        A page session watches once: a second watch of it ends at once.
         """
 
         owner = owner_key(session.actor)

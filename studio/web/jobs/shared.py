@@ -125,28 +125,32 @@ class SharedMaking:
     def watch(self, session: Session, page: str) -> Iterator[list[MadeJob]]:
         """The account's jobs now, and again as they go on, until none is in line.
 
-        A page session watches once: a second watch of it sees them once and ends.
+        A page session watches once: a second watch of it ends at once.
         """
-        with self._lock:
-            again = page in self._watchers
-            self._watchers.add(page)
-        if again:
-            yield self.of(session)
-            return
-        try:
-            while True:
-                jobs = self.of(session)
-                busy = any(job.state.live for job in jobs)
-                if not busy:
-                    with self._lock:
-                        self._watchers.discard(page)
+        while self._begins(page):
+            try:
+                while True:
+                    jobs = self.of(session)
+                    if not any(job.state.live for job in jobs):
+                        break
+                    yield jobs
+                    time.sleep(_LOOK_S)
+            finally:
+                with self._lock:
+                    self._watchers.discard(page)
+            # A job that came before the watch ended was not watched by its own call.
+            jobs = self.of(session)
+            if not any(job.state.live for job in jobs):
                 yield jobs
-                if not busy:
-                    return
-                time.sleep(_LOOK_S)
-        finally:
-            with self._lock:
-                self._watchers.discard(page)
+                return
+
+    def _begins(self, page: str) -> bool:
+        """Whether nobody watches for the page session; then it is watched from now on."""
+        with self._lock:
+            if page in self._watchers:
+                return False
+            self._watchers.add(page)
+            return True
 
     def expected_s(self, model: str, seconds: float) -> float | None:
         """Unknown: the workers make the music."""

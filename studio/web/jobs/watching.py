@@ -21,7 +21,8 @@ def watch(
 ) -> Iterator[list[_Item]]:
     """The list now, and again as it changes, until nothing is in line.
 
-    A page session watches once: a second watch of it sees the list once and ends.
+    A page session watches once: a second watch of it ends at once, and the first sees the change.
+    Two would race: what the second saw could reach the page after what the first saw later.
 
     Args:
         changed: is notified when the list changes; its lock guards the list and the watchers.
@@ -33,12 +34,10 @@ def watch(
     [['done']]
     """
     with changed:
-        items, busy = look()
-        again = session in watchers
+        if session in watchers:
+            changed.notify_all()
+            return
         watchers.add(session)
-    if again:
-        yield items
-        return
     try:
         while True:
             with changed:

@@ -431,7 +431,9 @@ def test_a_session_watches_once(making):
     put_in_line(making, "a", until_stopped)
     states = making.watch(ADA, "s")
     next(states)
-    assert len(list(making.watch(ADA, "s"))) == 1
+    assert not list(making.watch(ADA, "s")), (
+        "what it saw could arrive after what the first saw later"
+    )
     making.cancel(ADA)
     list(states)
 

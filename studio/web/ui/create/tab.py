@@ -327,9 +327,8 @@ class CreateTab(ScopeEvents):
             return
         shown = "" if isinstance(prepared, tuple) else views.existing_panel(prepared)
         first = {self.notice: shown, self.title_note: ""}
-        for state in self._watch(request):
-            yield first | state
-            first = {}
+        yield first
+        yield from self._watch(request)
 
     def _on_command(self, command: Any, request: gr.Request) -> Iterator[State]:
         """What a button of the list asks for: one word and the id it is about."""
