@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from studio.core.errors import ConfigError, HouseError
+from studio.core.errors import HouseError
 from studio.music.composer.arrange import compose_score
 from studio.music.composer.notation.score import Score
 from studio.music.models.house.mastering import Look, master
 from studio.music.models.house.notes import RATE, TimedScore
 from studio.music.models.house.stem_codec import envelope, mel_matrix
 from studio.music.training.evaluation.beside import FreshRequest, fresh_requests
+from studio.music.training.recipe import read_part
 from studio.music.training.stems.rendering import StemRenderer
 from watermark.util.files import replacing, write_file
 
@@ -73,15 +74,7 @@ class JudgeDataConfig:
     @classmethod
     def load(cls, path: Path) -> JudgeDataConfig:
         """Read the recipe. Raises :class:`ConfigError`."""
-        import yaml
-
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
-            if unknown := set(data) - {field.name for field in fields(cls)}:
-                raise ConfigError(f"{path}: unknown option {', '.join(sorted(unknown))}")
-            return cls(**data)
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
-            raise ConfigError(f"cannot read the recipe {path}: {exc}") from exc
+        return read_part(cls, path, "data")
 
     def requests(self, tags: Sequence[str], split: str) -> list[FreshRequest]:
         """The requests of a split, genres in turn."""

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from studio.core.errors import ConfigError
 from studio.music.composer.arrange import compose_score
 from studio.music.models.house.stem_codec import StemCodec
 from studio.music.training.evaluation.classifier import Array, TagClassifier
 from studio.music.training.evaluation.judge_clips import JudgeClips, JudgeDataConfig
 from studio.music.training.evaluation.judge_features import features
 from studio.music.training.evaluation.judge_pictures import NotePictures
+from studio.music.training.recipe import read_part
 from studio.music.training.stems.rendering import StemRenderer
 from watermark.util.files import replacing, write_file
 
@@ -43,12 +43,7 @@ class JudgeTrainingConfig:
     @classmethod
     def load(cls, path: Path) -> JudgeTrainingConfig:
         """Read the recipe. Raises :class:`ConfigError`."""
-        import yaml
-
-        try:
-            return cls(**yaml.safe_load(path.read_text(encoding="utf-8"))["training"])
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
-            raise ConfigError(f"cannot read the recipe {path}: {exc}") from exc
+        return read_part(cls, path, "training")
 
 
 def train_judge(

@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.core.errors import ConfigError, HouseError
+from studio.core.errors import HouseError
 from studio.music.composer.arrange import compose_score
 from studio.music.composer.notation.score import Score
 from studio.music.composer.planning.palette import LEADS, MOODS
@@ -31,6 +31,7 @@ from studio.music.composer.styles import STYLES
 from studio.music.models.house.language_model import CODEBOOKS
 from studio.music.models.house.notes import STEMS, TimedScore
 from studio.music.models.house.stem_codec import StemCodec
+from studio.music.training.recipe import read_part
 from studio.music.training.stems.rendering import StemRenderer
 from watermark.util.files import replacing
 
@@ -62,15 +63,7 @@ class PerformanceDataConfig:
     @classmethod
     def load(cls, path: Path) -> PerformanceDataConfig:
         """Read the recipe. Raises :class:`ConfigError`."""
-        import yaml
-
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
-            if unknown := set(data) - {field.name for field in fields(cls)}:
-                raise ConfigError(f"{path}: unknown option {', '.join(sorted(unknown))}")
-            return cls(**data)
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
-            raise ConfigError(f"cannot read the recipe {path}: {exc}") from exc
+        return read_part(cls, path, "data")
 
 
 @dataclass(frozen=True, slots=True)

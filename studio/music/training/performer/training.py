@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from studio.core.errors import ConfigError, HouseError
+from studio.core.errors import HouseError
 from studio.core.tags import KINDS
 from studio.music.models.house.language_model import (
     CODEBOOKS,
@@ -38,6 +38,7 @@ from studio.music.models.house.language_model import (
 from studio.music.models.house.notes import STEMS
 from studio.music.models.house.stem_codec import StemCodec
 from studio.music.training.performer.data import PerformanceTracks, composer_tags
+from studio.music.training.recipe import read_options, read_profile
 from watermark.util.files import replacing
 
 if TYPE_CHECKING:
@@ -85,18 +86,7 @@ class PerformerTrainingConfig:
     @classmethod
     def load(cls, path: Path, profile: str) -> PerformerTrainingConfig:
         """Read one profile. Raises :class:`ConfigError` for an unknown profile or option."""
-        import yaml
-
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-            merged = {**data["training"], **data["profiles"][profile], "model": data["model"]}
-            if unknown := set(merged) - {field.name for field in fields(cls)}:
-                raise ConfigError(f"{path}: unknown option {', '.join(sorted(unknown))}")
-            return cls(**merged)
-        except (OSError, yaml.YAMLError, TypeError) as exc:
-            raise ConfigError(f"cannot read the recipe {path}: {exc}") from exc
-        except KeyError as exc:
-            raise ConfigError(f"{path} has no {exc}; profiles are cpu and gpu") from exc
+        return read_profile(cls, path, profile, model=read_options(path, "model"))
 
     def rate(self, step: int) -> float:
         """Learning rate: linear rise, then half a cosine down to a fiftieth."""

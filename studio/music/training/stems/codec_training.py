@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +33,7 @@ from studio.music.models.house.stem_codec import (
     StemCodecConfig,
     mel_matrix,
 )
+from studio.music.training.recipe import read_part, read_profile
 from studio.music.training.stems.data import StemTracks
 from watermark.util.files import replacing
 
@@ -75,19 +75,8 @@ class StemTrainingConfig:
     @classmethod
     def load(cls, path: Path, profile: str) -> StemTrainingConfig:
         """Read one profile. Raises :class:`ConfigError` for an unknown profile or option."""
-        import yaml
-
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-            merged: dict[str, Any] = {**data.get("training", {}), **data["profiles"][profile]}
-            model = StemCodecConfig(**data["model"])
-        except KeyError as exc:
-            raise ConfigError(f"{path} has no {exc}; profiles are cpu and gpu") from exc
-        except (OSError, yaml.YAMLError, AttributeError, TypeError) as exc:
-            raise ConfigError(f"cannot read the recipe {path}: {exc}") from exc
-        if unknown := set(merged) - {field.name for field in fields(cls)}:
-            raise ConfigError(f"{path}: unknown option {', '.join(sorted(unknown))}")
-        return cls(model, **merged)
+        model = read_part(StemCodecConfig, path, "model")
+        return read_profile(cls, path, profile, model=model)
 
     @property
     def steps(self) -> int:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from studio.core.errors import ConfigError
 from studio.music.composer.arrange import compose_score
 from studio.music.composer.planning.palette import LEADS, MOODS
 from studio.music.composer.planning.plan import TEMPO_BANDS
@@ -21,6 +20,7 @@ from studio.music.composer.styles import STYLES
 from studio.music.models.house.excitation import InstrumentTables
 from studio.music.models.house.notes import TimedScore
 from studio.music.models.house.stem_codec import StemCodec, StemCodecConfig
+from studio.music.training.recipe import read_part
 from studio.music.training.stems.data import excerpt, prepare_tracks, varied
 from studio.music.training.stems.rendering import StemRenderer
 
@@ -42,15 +42,7 @@ class StemDataConfig:
     @classmethod
     def load(cls, path: Path) -> StemDataConfig:
         """Read the recipe. Raises :class:`ConfigError`."""
-        import yaml
-
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
-            if unknown := set(data) - {field.name for field in fields(cls)}:
-                raise ConfigError(f"{path}: unknown option {', '.join(sorted(unknown))}")
-            return cls(**data)
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
-            raise ConfigError(f"cannot read the recipe {path}: {exc}") from exc
+        return read_part(cls, path, "data")
 
 
 def draw_score(config: StemDataConfig, split: str, number: int) -> TimedScore:
