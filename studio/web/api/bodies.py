@@ -24,6 +24,8 @@ __all__ = [
     "Variation",
 ]
 
+_PREVIEW = "let it be heard while it is made: GET /jobs/ID/preview"
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -79,9 +81,7 @@ class GenerationIn(TagSelection):
         None, max_length=8000, description="lead sheet: what is fixed of the score (docs/scores.md)"
     )
     human: list[Annotated[str, Field(max_length=16)]] = Field([], max_length=8)
-    preview: bool = Field(
-        False, description="let it be heard while it is made: GET /jobs/ID/preview"
-    )
+    preview: bool = Field(False, description=_PREVIEW)
     takes: int = Field(
         1, ge=1, le=MOST_TAKES, description="made together, with the seeds that follow"
     )
@@ -105,10 +105,11 @@ class _Derived(Scope):
     title: str | None = Field(None, max_length=300, description="screened for artists' names")
     note: str | None = Field(None, max_length=300, description="as the title, and private")
     human: list[Annotated[str, Field(max_length=16)]] | None = Field(None, max_length=8)
+    preview: bool = Field(False, description=_PREVIEW)
 
     def changes(self, apart: set[str]) -> dict[str, Any]:
-        """The fields that were given, without those named."""
-        return self.model_dump(exclude_unset=True, exclude=apart)
+        """The changes to the request that were given, without those named."""
+        return self.model_dump(exclude_unset=True, exclude=apart | {"preview"})
 
 
 class Variation(_Derived):

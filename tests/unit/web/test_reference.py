@@ -112,6 +112,30 @@ class TestDerivations:
         disclosure = client.get(f"/api/v1/outputs/{child.output_id}/disclosure").json()
         assert disclosure["SoundRecording"]["ProprietaryId"] == child.output_id
 
+    @pytest.mark.parametrize(
+        ("kind", "asked"), [("variations", {"seed": 9}), ("extensions", {"seconds": 4.0})]
+    )
+    def test_it_is_heard_while_it_is_made_if_asked_for(
+        self, client, made, kind, asked, monkeypatch
+    ):
+        make = PlainGenerator.generate
+
+        def in_windows(self, *tags, on_window, **options):
+            music = make(self, *tags, **options)
+            if on_window is not None:
+                on_window(music)
+                time.sleep(1.0)
+            return music
+
+        monkeypatch.setattr(PlainGenerator, "generate", in_windows)
+        path = f"/api/v1/outputs/{made.output_id}/{kind}"
+        job = client.post(path, json=asked | {"preview": True}).json()["id"]
+        heard = client.get(f"/api/v1/jobs/{job}/preview")
+        assert heard.content[:4] == b"RIFF"
+        assert len(heard.content) > 16_000
+        job = client.post(path, json=asked | {"title": "Unheard"}).json()["id"]
+        assert client.get(f"/api/v1/jobs/{job}/preview").status_code == 404
+
     def test_what_cannot_be_derived_is_refused_at_once(self, client, studio, made):
         path = f"/api/v1/outputs/{made.output_id}"
         refused = {

@@ -11,6 +11,7 @@ from studio.accounts.permissions import Actor
 from studio.app.session import Session
 from studio.generation.derived.derivation import Wish
 from studio.generation.orders import Order
+from studio.generation.preview import Preview
 from studio.web.api.bodies import Extension, JobState, Variation
 from studio.web.api.lookup import of_output
 from studio.web.api.strict_route import StrictRoute
@@ -35,9 +36,16 @@ def derivation_routes(
     Mine = Annotated[Session, Depends(session_of)]
 
     def booked(
-        request: Request, response: Response, mine: Session, actor: Actor, order: Order
+        request: Request,
+        response: Response,
+        mine: Session,
+        actor: Actor,
+        order: Order,
+        *,
+        preview: bool,
     ) -> JobState:
-        job = book.book(mine, order, account=account_of(request, actor))
+        previews = (Preview(),) if preview else ()
+        job = book.book(mine, order, account=account_of(request, actor), previews=previews)
         response.headers["Location"] = f"../../jobs/{job.id}"
         return JobState(**job.to_json())
 
@@ -57,7 +65,8 @@ def derivation_routes(
         asked: dict[str, Any] = {"tags": body.tags, "seed": body.seed, "changes": changes}
         mine.generation.check_variation(output_id, wish=wish, **asked)
         like = replace(parent, **{k: v for k, v in changes.items() if k in _SHAPE})
-        return booked(request, response, mine, actor, Order.vary(output_id, like, wish, **asked))
+        order = Order.vary(output_id, like, wish, **asked)
+        return booked(request, response, mine, actor, order, preview=body.preview)
 
     @router.post("/outputs/{output_id}/extensions", status_code=202, tags=["making"])
     def extend(
@@ -74,7 +83,7 @@ def derivation_routes(
         mine.generation.check_extension(output_id, body.seconds, seed=body.seed, changes=changes)
         like = replace(parent, **{k: v for k, v in changes.items() if k in _SHAPE - {"duration_s"}})
         order = Order.extend(output_id, like, body.seconds, seed=body.seed, changes=changes)
-        return booked(request, response, mine, actor, order)
+        return booked(request, response, mine, actor, order, preview=body.preview)
 
     @router.get("/outputs/{output_id}/lineage", tags=["outputs"])
     def lineage(mine: Mine, output_id: str) -> dict[str, Any]:
