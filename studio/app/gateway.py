@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -40,6 +41,8 @@ class Gateway:
 
     def __init__(self, container: Container) -> None:
         bind(self, container)
+        self._closing = threading.Event()
+        self._loading: threading.Thread | None = None
 
     @property
     def config(self) -> StudioConfig:
@@ -192,14 +195,23 @@ class Gateway:
         return Worker(container, names, jobs=jobs, grace_s=grace_s)
 
     def load_models(self, names: Sequence[str] = ()) -> None:
-        """Load models and the seal ahead of the first request that needs them.
+        """Begin to load models and the seal, ahead of the first request that needs them.
 
-        Without ``names`` it is the default model.
+        Without ``names`` it is the default model. :meth:`close` waits for the model that is being
+        read: Python cannot end in order while another thread is inside torch.
         """
+        self._loading = threading.Thread(
+            target=self._load_models, args=[names], name="studio-warm-up"
+        )
+        self._loading.start()
+
+    def _load_models(self, names: Sequence[str]) -> None:
         container = container_of(self)
         try:
             container.sealer()
             for name in names or (container.config.generation.model,):
+                if self._closing.is_set():
+                    return
                 container.generator(name).load()
         except StudioError as exc:  # the visitor who needs it is told what to do
             _logger.warning("not loaded ahead: %s", exc)
@@ -208,6 +220,9 @@ class Gateway:
 
     def close(self) -> None:
         """Give back what was opened."""
+        self._closing.set()
+        if self._loading is not None:
+            self._loading.join()
         container_of(self).close()
 
     def __enter__(self) -> Self:

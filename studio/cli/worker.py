@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from types import FrameType
 
 import click
@@ -52,10 +51,10 @@ def worker(models: str | None, device: str, jobs: int, grace: float) -> None:
 
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, end)
-        threading.Thread(
-            target=gateway.load_models, args=[names], name="studio-warm-up", daemon=True
-        ).start()
+        gateway.load_models(names)
         click.echo(f"studio: worker {working.worker_id} takes jobs", err=True)
         working.run()
+        for each in (signal.SIGTERM, signal.SIGINT):  # as Python ends it drops handlers
+            signal.signal(each, signal.SIG_IGN)
         if stopped_by and stopped_by[0] == signal.SIGINT:
             raise KeyboardInterrupt

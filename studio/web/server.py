@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractContextManager,
@@ -265,7 +264,7 @@ def serve(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     app = create_app(gateway)  # before the models, whose import would keep the page waiting
     if not workers:
-        threading.Thread(target=gateway.load_models, name="studio-warm-up", daemon=True).start()
+        gateway.load_models()
     settings = uvicorn.Config(app, host=host, port=port, **server_settings())
     OrderlyServer(settings).run_to_the_end()
 

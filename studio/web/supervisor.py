@@ -110,6 +110,8 @@ class Supervisor:
                 server.process.terminate()
             for server in self.servers:
                 server.end()
+            for each in (signal.SIGTERM, signal.SIGINT):  # as Python ends it drops handlers
+                signal.signal(each, signal.SIG_IGN)
         if self._stopped_by == signal.SIGINT:
             raise KeyboardInterrupt
 

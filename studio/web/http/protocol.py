@@ -9,8 +9,11 @@ request yet. How long a body may take is a matter of :mod:`studio.web.middleware
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
+import threading
+from collections.abc import Generator
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -32,19 +35,33 @@ class OrderlyServer(uvicorn.Server):
     stopped_by: int | None = None
     """The first signal that came."""
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Hear SIGINT and SIGTERM; ignore both from the moment that serving has ended by one.
+
+        uvicorn puts the handlers before it back, and a further Ctrl-C would then interrupt what
+        still has to be closed.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, signal.SIG_IGN if self.stopped_by else handler)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """As uvicorn does it for the first signal; later ones change nothing."""
         self.stopped_by = self.stopped_by or sig
         self.should_exit = True
 
     def run_to_the_end(self) -> None:
-        """Serve until stopped; Ctrl-C leaves as :class:`KeyboardInterrupt`, SIGTERM returns.
-
-        Both are ignored afterwards: what is left to do takes moments.
-        """
+        """Serve until stopped; Ctrl-C leaves as :class:`KeyboardInterrupt`, SIGTERM returns."""
         self.run()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
         if self.stopped_by == signal.SIGINT:
             raise KeyboardInterrupt
         if not self.started:

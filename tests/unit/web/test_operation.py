@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from datetime import timedelta
 
@@ -18,6 +19,7 @@ from studio.web.jobs.queue import JobRunner
 from studio.web.metrics import Metrics
 from tests.support.accounts import PASSWORD, add_one_of_each, with_cheap_passwords
 from tests.support.studios import PlainGenerator, as_owner, make_studio
+from tests.unit.pretend import PretendStudio
 from watermark.util.logs import logging_to_stderr
 
 
@@ -203,3 +205,30 @@ class TestMetrics:
             answer = client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
             assert answer.status_code == status
         assert client.get("/readyz").status_code == 200  # a probe has no account
+
+
+def test_closing_waits_for_the_model_that_is_being_read_and_reads_no_further(tmp_path):
+    studio = PretendStudio(tmp_path)
+    reading, go_on, loaded = threading.Event(), threading.Event(), []
+
+    class Model:
+        def __init__(self, name):
+            self.name = name
+
+        def load(self):
+            reading.set()
+            go_on.wait(10)
+            loaded.append(self.name)
+
+    studio.sealer = lambda: None
+    studio.generator = Model
+    gateway = Gateway(studio)
+    gateway.load_models(["one", "two"])
+    assert reading.wait(10)
+    closing = threading.Thread(target=gateway.close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive() and not loaded
+    go_on.set()
+    closing.join(10)
+    assert not closing.is_alive() and loaded == ["one"]
