@@ -246,9 +246,9 @@ def render_catalogue(
         RATE,
         RENDERING,
         Renderer,
-        find_soundfont,
         samples_digest,
     )
+    from studio.music.training.synthesiser import find_soundfont
 
     planned = _read(out_dir / "plan.jsonl", "compose the catalogue first")
     manifest = out_dir / "manifest.jsonl"

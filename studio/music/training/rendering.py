@@ -1,20 +1,14 @@
 """Rendering compositions with FluidSynth and Debian's FluidR3Mono soundfont (MIT).
 
-The same composition gives the same samples, bit for bit, whatever was rendered before it. A
-synthesiser that is reset does not promise that: FluidSynth's voices fade on, and a voice used again
-starts from its last gain (measured, 2.3.1). So every piece gets a synthesiser of its own, while the
-soundfont, whose loading costs a second, is loaded once and lent to each. FluidSynth's chorus,
+The same composition gives the same samples, bit for bit, whatever was rendered before it: every
+piece has a synthesiser of its own (:mod:`studio.music.training.synthesiser`). FluidSynth's chorus,
 reverberation and 16-bit dither are not used; voices are mixed in float, and equalisation,
 reverberation and levels are applied here.
-
-The library and the soundfont are Debian's ``libfluidsynth3`` and ``fluidr3mono-gm-soundfont``.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +17,10 @@ import numpy as np
 
 from studio.core.errors import HouseError
 from studio.music.composer import FRAMES_PER_SECOND, Composition, Mix, Note, Part
+from studio.music.training.synthesiser import SoundfontSynthesiser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -36,7 +30,6 @@ __all__ = [
     "RENDERING",
     "RMS_DBFS",
     "Renderer",
-    "find_soundfont",
     "samples_digest",
 ]
 
@@ -53,12 +46,6 @@ PEAK_DBFS = -1.0
 """No sample exceeds this level."""
 
 _FRAME = RATE // FRAMES_PER_SECOND  # 640 samples, ten of FluidSynth's blocks of 64
-_SOUNDFONTS = (
-    Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3"),
-    Path("/usr/share/sounds/sf2/FluidR3Mono_GM.sf2"),
-)
-_DEBIAN = "install Debian's libfluidsynth3 and fluidr3mono-gm-soundfont, and the extra 'house'"
-_DRUM_BANK = 128
 _LEAD_CHANNEL_LEVEL = 64  # controller 7 of a part at 0 dB; leaves 12 dB upwards
 
 # Loudness of the soundfont's programs in the register they are used in, relative to their mean, in
@@ -114,15 +101,7 @@ _PROGRAM_DB = {
 _TRIM = 0.75
 
 
-def find_soundfont() -> Path:
-    """Where Debian keeps the soundfont. Raises :class:`HouseError` naming the package."""
-    for path in _SOUNDFONTS:
-        if path.exists():
-            return path
-    raise HouseError(f"the soundfont FluidR3Mono_GM is not installed; {_DEBIAN}")
-
-
-class Renderer:
+class Renderer(SoundfontSynthesiser):
     """A synthesiser that turns compositions into mono int16 samples at :data:`RATE`.
 
     Use as a context manager, or call :meth:`close`. Raises :class:`HouseError` where FluidSynth or
@@ -130,48 +109,7 @@ class Renderer:
     """
 
     def __init__(self, soundfont: Path | None = None) -> None:
-        path = soundfont or find_soundfont()
-        try:
-            import fluidsynth
-        except ImportError as exc:
-            raise HouseError(f"FluidSynth is not installed; {_DEBIAN}") from exc
-        self._fs: Any = fluidsynth
-        _declare(fluidsynth._fl)
-        self._lib: Any = fluidsynth._fl
-        # This synthesiser never plays: it holds the soundfont that those which play borrow.
-        self._library: Any = fluidsynth.Synth(
-            gain=0.4,
-            samplerate=float(RATE),
-            channels=16,
-            **{
-                "synth.reverb.active": 0,
-                "synth.chorus.active": 0,
-                "synth.polyphony": 256,
-                "synth.cpu-cores": 1,
-            },
-        )
-        sfid = self._library.sfload(str(path))
-        if sfid < 0:
-            self._library.delete()
-            raise HouseError(f"FluidSynth cannot load the soundfont {path}")
-        self._soundfont = self._lib.fluid_synth_get_sfont_by_id(self._library.synth, sfid)
-        self.soundfont = path
-
-    def __enter__(self) -> Renderer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._library is not None:
-            self._library.delete()
-            self._library = None
+        super().__init__(soundfont, rate=RATE, polyphony=256)
 
     def render(self, composition: Composition) -> NDArray[np.int16]:
         """Samples of a whole piece, shape ``(composition.frames * 640,)``."""
@@ -185,38 +123,15 @@ class Renderer:
 
     # Playing ----------------------------------------------------------------------------------
 
-    @contextmanager
-    def _fresh_synth(self) -> Iterator[Any]:
-        """A new synthesiser with the shared soundfont. Raises :class:`HouseError`."""
-        synth = self._fs.new_fluid_synth(self._library.settings)
-        if not synth or self._lib.fluid_synth_add_sfont(synth, self._soundfont) < 0:
-            raise HouseError("FluidSynth cannot make another synthesiser")
-        try:
-            yield synth
-        finally:
-            for channel in range(16):  # or it warns that their presets have gone
-                self._fs.fluid_synth_unset_program(synth, channel)
-            self._lib.fluid_synth_remove_sfont(synth, self._soundfont)
-            self._fs.delete_fluid_synth(synth)
-
-    def _select(self, synth: Any, channel: int, part: Part) -> None:
-        sfid = self._lib.fluid_sfont_get_id(self._soundfont)
-        bank = _DRUM_BANK if part.percussion else 0
-        if self._fs.fluid_synth_program_select(synth, channel, sfid, bank, part.program):
-            raise HouseError(f"the soundfont has no program {part.program} in bank {bank}")
+    def _seat(self, synth: Any, channel: int, part: Part) -> None:
+        self._select(synth, channel, part.program, percussion=part.percussion)
         trim = 0.0 if part.percussion else -_TRIM * _PROGRAM_DB.get(part.program, 0.0)
         # FluidSynth's controller 7 is 40 log10(value / 127) dB.
         value = round(_LEAD_CHANNEL_LEVEL * 10 ** ((part.level_db + trim) / 40))
         self._fs.fluid_synth_cc(synth, channel, 7, max(1, min(127, value)))
 
-    def _pull(self, synth: Any, frames: int) -> NDArray[np.float32]:
-        left = np.empty(frames * _FRAME, dtype=np.float32)
-        right = np.empty_like(left)
-        if self._lib.fluid_synth_write_float(
-            synth, len(left), left.ctypes.data, 0, 1, right.ctypes.data, 0, 1
-        ):
-            raise HouseError("FluidSynth failed while rendering")
-        return np.float32(0.5) * (left + right)
+    def _mono(self, synth: Any, frames: int) -> NDArray[np.float32]:
+        return np.float32(0.5) * self._pull(synth, frames * _FRAME)
 
     def _play(self, composition: Composition) -> NDArray[np.float32]:
         return self._play_parts(composition.parts, composition.frames)
@@ -227,37 +142,19 @@ class Renderer:
         now = 0
         with self._fresh_synth() as synth:
             for part, channel in channels:
-                self._select(synth, channel, part)
+                self._seat(synth, channel, part)
             for frame, on, channel, pitch, velocity in sorted(_events(channels)):
                 if frame >= frames:
                     break
                 if frame > now:
-                    pieces.append(self._pull(synth, frame - now))
+                    pieces.append(self._mono(synth, frame - now))
                     now = frame
                 if on:
                     self._fs.fluid_synth_noteon(synth, channel, pitch, velocity)
                 else:
                     self._fs.fluid_synth_noteoff(synth, channel, pitch)
-            pieces.append(self._pull(synth, frames - now))
+            pieces.append(self._mono(synth, frames - now))
         return np.concatenate(pieces)
-
-
-def _declare(library: Any) -> None:
-    """Types of the functions that pyfluidsynth does not wrap."""
-    pointer, integer = ctypes.c_void_p, ctypes.c_int
-    for name, result, arguments in (
-        ("fluid_synth_get_sfont_by_id", pointer, [pointer, integer]),
-        ("fluid_synth_add_sfont", integer, [pointer, pointer]),
-        ("fluid_synth_remove_sfont", integer, [pointer, pointer]),
-        ("fluid_sfont_get_id", integer, [pointer]),
-        (
-            "fluid_synth_write_float",
-            integer,
-            [pointer, integer, pointer, integer, integer, pointer, integer, integer],
-        ),
-    ):
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
 
 
 def _channels(parts: tuple[Part, ...]) -> list[tuple[Part, int]]:

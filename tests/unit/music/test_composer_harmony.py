@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from studio.music.composer import GENRES, MOODS, TEMPI, Chord, Composition, compose
 from studio.music.composer.catalogue.accompaniment import Grid
 from studio.music.composer.catalogue.compose import _fit_pattern
-from studio.music.composer.catalogue.genres.idiom import DRUM_KEYS
 from studio.music.composer.notation.harmony import (
     SCALES,
     nearest,
@@ -21,6 +20,7 @@ from studio.music.composer.notation.harmony import (
     scale_for,
     voice,
 )
+from studio.music.composer.styles.idiom import DRUM_KEYS
 
 C_MAJOR, G7 = (0, 4, 7), (7, 11, 2, 5)
 

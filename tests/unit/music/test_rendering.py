@@ -11,7 +11,7 @@ import pytest
 
 from studio.core.errors import HouseError
 from studio.music.composer import Composition, Mix, Note, Part, compose
-from studio.music.training import rendering
+from studio.music.training import rendering, synthesiser
 from studio.music.training.rendering import PEAK_DBFS, RATE, RMS_DBFS, Renderer, samples_digest
 
 pytestmark = pytest.mark.slow
@@ -123,7 +123,7 @@ def test_a_silent_piece_is_an_error(renderer):
 
 
 def test_a_missing_soundfont_names_the_packages(monkeypatch):
-    monkeypatch.setattr(rendering, "_SOUNDFONTS", ())
+    monkeypatch.setattr(synthesiser, "_SOUNDFONTS", ())
     with pytest.raises(HouseError, match="fluidr3mono-gm-soundfont"):
         Renderer()
 

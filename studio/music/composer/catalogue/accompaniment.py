@@ -6,9 +6,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from studio.music.composer.catalogue.genres.idiom import DRUM_KEYS, Bass, Groove, Layer
+from studio.music.composer.catalogue.genres.idiom import Bass, Groove, Layer
 from studio.music.composer.notation.composition import Chord, Note
-from studio.music.composer.notation.harmony import nearest
+from studio.music.composer.notation.harmony import (
+    approach,
+    interval,
+    leading_semitone,
+    nearest_within,
+)
+from studio.music.composer.styles.idiom import DRUM_KEYS
 
 __all__ = ["Grid", "arpeggio", "bass_line", "counter_line", "drum_bar", "hits", "pad"]
 
@@ -32,6 +38,14 @@ def _chord_at(chords: Sequence[Chord], frame: int) -> Chord:
 
 def _velocity(base: float, level: float, random_: random.Random, spread: int = 4) -> int:
     return max(12, min(127, round(base * level) + random_.randint(-spread, spread)))
+
+
+def _held_until(pattern: str, tick: int) -> int:
+    """The first tick after a stroke and the dashes that hold it."""
+    stop = tick + 1
+    while stop < len(pattern) and pattern[stop] == "-":
+        stop += 1
+    return stop
 
 
 def hits(
@@ -76,9 +90,7 @@ def arpeggio(
         chord = _chord_at(chords, frame)
         pitches = voicings[chord.start]
         octave, index = divmod(int(mark), len(pitches))
-        stop = tick + 1
-        while stop < len(pattern) and pattern[stop] == "-":
-            stop += 1
+        stop = _held_until(pattern, tick)
         length = max(2, (stop - tick) * grid.tick_frames)
         base = 90 if tick % grid.ticks_per_beat == 0 else 78
         notes.append(
@@ -166,9 +178,7 @@ def bass_line(
         frame = chords[0].start + tick * grid.tick_frames
         chord = _chord_at(chords, frame)
         root = bass.lowest + (chord.root - bass.lowest) % 12
-        stop = tick + 1
-        while stop < len(pattern) and pattern[stop] == "-":
-            stop += 1
+        stop = _held_until(pattern, tick)
         full = (stop - tick) * grid.tick_frames
         length = max(2, round(full * (bass.gate * min(1.1, gate) if stop == tick + 1 else 1.0)))
         length = min(length, chord.start + chord.length - frame)
@@ -179,21 +189,18 @@ def bass_line(
 
 
 def _bass_pitch(mark: str, root: int, chord: Chord, following: Chord | None) -> int:
-    intervals = [(tone - chord.root) % 12 for tone in chord.tones]
     if mark == "R":
         return root
     if mark == "8":
         return root + 12
     if mark == "3":
-        return root + next((i for i in intervals if i in (3, 4)), 7)
+        return root + interval(chord.tones, (3, 4), 7)
     if mark == "5":
-        return root + next((i for i in intervals if i in (6, 7)), 7)
+        return root + interval(chord.tones, (6, 7), 7)
     if mark == "7":
-        return root + next((i for i in intervals if i in (9, 10, 11)), 9)
+        return root + interval(chord.tones, (9, 10, 11), 9)
     target = chord if following is None else following
-    goal = nearest(root, (target.root,))
-    below = [p for p in range(goal - 2, goal) if p % 12 in target.scale]
-    return below[-1] if below else goal - 1
+    return approach(root, target.root, target.scale)
 
 
 def _walk(
@@ -217,14 +224,10 @@ def _walk(
         changes = later is not None and later.start == frame + beat
         low, high = bass.lowest, bass.lowest + 19
         if chord.start == frame:
-            options = [p for p in range(low, high) if p % 12 == chord.root]
-            pitch = min(options, key=lambda p: (abs(p - previous), p))
+            pitch = nearest_within(previous, chord.root, low, high)
         elif changes and later is not None:
-            goal = min(
-                (p for p in range(low, high) if p % 12 == later.root),
-                key=lambda p: (abs(p - previous), p),
-            )
-            pitch = goal + (1 if previous > goal or goal - 1 < low else -1)
+            goal = nearest_within(previous, later.root, low, high)
+            pitch = leading_semitone(goal, previous, low)
         else:
             options = [p for p in range(low, high) if p % 12 in chord.tones and p != previous]
             options.sort(key=lambda p: (abs(p - previous), p))

@@ -20,7 +20,11 @@ __all__ = [
     "QUALITIES",
     "SCALES",
     "Roman",
+    "approach",
+    "interval",
+    "leading_semitone",
     "nearest",
+    "nearest_within",
     "parse_progression",
     "parse_roman",
     "scale_for",
@@ -136,6 +140,46 @@ def nearest(pitch: float, classes: Sequence[int]) -> int:
         (p for p in range(base - 6, base + 7) if p % 12 in classes),
         key=lambda p: (abs(p - pitch), p),
     )
+
+
+def nearest_within(previous: int, pitch_class: int, low: int, high: int) -> int:
+    """The pitch of a class nearest to ``previous``, from ``low`` to below ``high``.
+
+    >>> nearest_within(50, 0, 33, 52)
+    48
+    """
+    pitches = (p for p in range(low, high) if p % 12 == pitch_class)
+    return min(pitches, key=lambda p: (abs(p - previous), p))
+
+
+def leading_semitone(goal: int, previous: int, low: int) -> int:
+    """The pitch a semitone beside ``goal``: above it where ``previous`` is, or below ``low``.
+
+    >>> leading_semitone(48, 45, 33), leading_semitone(48, 50, 33)
+    (47, 49)
+    """
+    return goal + (1 if previous > goal or goal - 1 < low else -1)
+
+
+def approach(root: int, target: int, scale: Sequence[int]) -> int:
+    """The step of ``scale`` below the nearest pitch of class ``target``, or a semitone below.
+
+    >>> approach(36, 5, (0, 2, 4, 5, 7, 9, 11))
+    40
+    """
+    goal = nearest(root, (target,))
+    below = [p for p in range(goal - 2, goal) if p % 12 in scale]
+    return below[-1] if below else goal - 1
+
+
+def interval(tones: Sequence[int], wanted: Sequence[int], otherwise: int) -> int:
+    """The first interval of a chord over its root that is among ``wanted``; else ``otherwise``.
+
+    >>> interval((9, 0, 4), (3, 4), 7)   # the third of A minor
+    3
+    """
+    found = ((tone - tones[0]) % 12 for tone in tones)
+    return next((one for one in found if one in wanted), otherwise)
 
 
 @lru_cache(maxsize=65536)

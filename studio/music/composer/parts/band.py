@@ -6,7 +6,14 @@ import random
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from studio.music.composer.notation.harmony import nearest, voice
+from studio.music.composer.notation.harmony import (
+    approach,
+    interval,
+    leading_semitone,
+    nearest,
+    nearest_within,
+    voice,
+)
 from studio.music.composer.notation.rhythm import Feel, steps
 from studio.music.composer.notation.score import METRES, TICKS_PER_BEAT, Chord, Note
 from studio.music.composer.styles.idiom import Bass, Layer
@@ -25,7 +32,7 @@ def voicings(layer: Layer, chords: Sequence[Chord]) -> dict[int, tuple[int, ...]
         if layer.kind == "power":
             low = layer.centre - 6
             root = low + (chord.root - low) % 12
-            fifth = next((i for t in chord.tones if (i := (t - chord.root) % 12) in (6, 7, 8)), 7)
+            fifth = interval(chord.tones, (6, 7, 8), 7)
             previous = (root, root + fifth, root + 12)
         else:
             count = min(layer.voices, len(chord.tones) + 1, 4)
@@ -186,27 +193,24 @@ def _root(bass: Bass, chord: Chord) -> int:
 
 
 def _bass_pitch(mark: str, root: int, chord: Chord, following: Chord | None) -> int:
-    intervals = [(tone - chord.root) % 12 for tone in chord.tones]
     if mark == "R":
         return root
     if mark == "8":
         return root + 12
     if mark == "3":
-        return root + next((i for i in intervals if i in (3, 4)), 7)
-    fifth = next((i for i in intervals if i in (6, 7, 8)), 7)
+        return root + interval(chord.tones, (3, 4), 7)
+    fifth = interval(chord.tones, (6, 7, 8), 7)
     if mark == "5":
         return root + fifth
     if mark == "L":
         return root + fifth - 12 if root + fifth - 12 >= 24 else root + fifth
     if mark == "7":
-        return root + next((i for i in intervals if i in (9, 10, 11)), 10)
+        return root + interval(chord.tones, (9, 10, 11), 10)
     if mark in "246":
         wanted = {"2": (2, 1), "4": (5, 6), "6": (9, 8)}[mark]
         return root + next((i for i in wanted if (root + i) % 12 in chord.scale), wanted[0])
     target = chord if following is None else following
-    goal = nearest(root, (target.root,))
-    below = [p for p in range(goal - 2, goal) if p % 12 in target.scale]
-    return below[-1] if below else goal - 1
+    return approach(root, target.root, target.scale)
 
 
 def _walk(
@@ -235,14 +239,10 @@ def _walk(
             later.start == at + TICKS_PER_BEAT or index == METRES[metre].beats - 1
         )
         if chord.start == at:
-            options = [p for p in range(low, high) if p % 12 == chord.root]
-            pitch = min(options, key=lambda p: (abs(p - previous), p))
+            pitch = nearest_within(previous, chord.root, low, high)
         elif changes and later is not None:
-            goal = min(
-                (p for p in range(low, high) if p % 12 == later.root),
-                key=lambda p: (abs(p - previous), p),
-            )
-            pitch = goal + (1 if previous > goal or goal - 1 < low else -1)
+            goal = nearest_within(previous, later.root, low, high)
+            pitch = leading_semitone(goal, previous, low)
             if pitch == previous:
                 pitch = goal + (2 if pitch > goal else -2)
         else:

@@ -5,13 +5,10 @@ rendered by itself, by a synthesiser of its own, and added where it belongs. Tha
 sample-accurate at any tempo and bit-identical whatever was rendered before, and the soundfont is
 loaded once. Notes ring out after their note-off. A drum that another drum of its class stops (an
 open hat, closed) fades as FluidSynth would fade it.
-
-The library and the soundfont are Debian's ``libfluidsynth3`` and ``fluidr3mono-gm-soundfont``.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from studio.core.errors import HouseError
 from studio.music.models.house.notes import (
     CUT_DB_PER_S,
     RATE,
@@ -31,20 +27,13 @@ from studio.music.models.house.notes import (
     pan_gains,
     voices,
 )
+from studio.music.training.synthesiser import SoundfontSynthesiser
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from numpy.typing import NDArray
 
-__all__ = ["StemRenderer", "find_soundfont"]
+__all__ = ["StemRenderer"]
 
-_SOUNDFONTS = (
-    Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3"),
-    Path("/usr/share/sounds/sf2/FluidR3Mono_GM.sf2"),
-)
-_DEBIAN = "install Debian's libfluidsynth3 and fluidr3mono-gm-soundfont, and the extra 'house'"
-_DRUM_BANK = 128
 _SCALE = 2.0  # brings a part at 0 dB to about -20 dBFS
 _CHUNK = 12_000  # samples rendered at a time while a note rings out
 _SILENT = 2e-6
@@ -52,65 +41,17 @@ _LONGEST_RING_S = 6.0
 _CACHE_BYTES = 256 * 2**20
 
 
-def find_soundfont() -> Path:
-    """Where Debian keeps the soundfont. Raises :class:`HouseError` naming the package."""
-    for path in _SOUNDFONTS:
-        if path.exists():
-            return path
-    raise HouseError(f"the soundfont FluidR3Mono_GM is not installed; {_DEBIAN}")
-
-
-class StemRenderer:
+class StemRenderer(SoundfontSynthesiser):
     """Renders notes and stems. Use as a context manager, or call :meth:`close`.
 
     Raises :class:`HouseError` where FluidSynth or the soundfont is missing.
     """
 
     def __init__(self, soundfont: Path | None = None) -> None:
-        path = soundfont or find_soundfont()
-        try:
-            import fluidsynth
-        except ImportError as exc:
-            raise HouseError(f"FluidSynth is not installed; {_DEBIAN}") from exc
-        self._fs: Any = fluidsynth
-        self._lib: Any = fluidsynth._fl
-        _declare(self._lib)
-        # This synthesiser never plays: it holds the soundfont that those which play borrow.
-        self._library: Any = fluidsynth.Synth(
-            gain=0.4,
-            samplerate=float(RATE),
-            channels=16,
-            **{
-                "synth.reverb.active": 0,
-                "synth.chorus.active": 0,
-                "synth.polyphony": 16,  # a note is a few voices; more cost 1 ms a synthesiser
-                "synth.cpu-cores": 1,
-            },
-        )
-        sfid = self._library.sfload(str(path))
-        if sfid < 0:
-            self._library.delete()
-            raise HouseError(f"FluidSynth cannot load the soundfont {path}")
-        self._soundfont = self._lib.fluid_synth_get_sfont_by_id(self._library.synth, sfid)
+        # A note is a few voices; more of them cost 1 ms a synthesiser.
+        super().__init__(soundfont, rate=RATE, polyphony=16)
         self._cache: OrderedDict[tuple[int, ...], NDArray[np.float32]] = OrderedDict()
         self._cached = 0
-        self.soundfont = path
-
-    def __enter__(self) -> StemRenderer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._library is not None:
-            self._library.delete()
-            self._library = None
 
     def stems(self, score: TimedScore) -> NDArray[np.float32]:
         """Dry mono stems of a score, shape (4, score.samples)."""
@@ -167,56 +108,21 @@ class StemRenderer:
     def _render(
         self, program: int, pitch: int, velocity: int, length: int, percussion: bool
     ) -> NDArray[np.float32]:
-        synth = self._fs.new_fluid_synth(self._library.settings)
-        if not synth or self._lib.fluid_synth_add_sfont(synth, self._soundfont) < 0:
-            raise HouseError("FluidSynth cannot make another synthesiser")
         channel = 9 if percussion else 0
-        try:
-            bank = _DRUM_BANK if percussion else 0
-            sfid = self._lib.fluid_sfont_get_id(self._soundfont)
-            if self._fs.fluid_synth_program_select(synth, channel, sfid, bank, program):
-                raise HouseError(f"the soundfont has no program {program} in bank {bank}")
+        with self._fresh_synth() as synth:
+            self._select(synth, channel, program, percussion=percussion)
             self._fs.fluid_synth_cc(synth, channel, 7, 127)
             self._fs.fluid_synth_noteon(synth, channel, pitch, velocity)
-            pieces = [self._pull(synth, length)]
+            pieces = [self._mono(synth, length)]
             self._fs.fluid_synth_noteoff(synth, channel, pitch)
             for _ in range(int(_LONGEST_RING_S * RATE / _CHUNK)):
-                pieces.append(self._pull(synth, _CHUNK))
+                pieces.append(self._mono(synth, _CHUNK))
                 if np.abs(pieces[-1]).max() < _SILENT:
                     break
-        finally:
-            for used in range(16):  # or it warns that their presets have gone
-                self._fs.fluid_synth_unset_program(synth, used)
-            self._lib.fluid_synth_remove_sfont(synth, self._soundfont)
-            self._fs.delete_fluid_synth(synth)
         return np.concatenate(pieces)
 
-    def _pull(self, synth: Any, samples: int) -> NDArray[np.float32]:
-        left = np.empty(samples, dtype=np.float32)
-        right = np.empty_like(left)
-        if self._lib.fluid_synth_write_float(
-            synth, samples, left.ctypes.data, 0, 1, right.ctypes.data, 0, 1
-        ):
-            raise HouseError("FluidSynth failed while rendering")
-        return np.float32(0.5 * _SCALE) * (left + right)
-
-
-def _declare(library: Any) -> None:
-    """Types of the functions that pyfluidsynth does not wrap."""
-    pointer, integer = ctypes.c_void_p, ctypes.c_int
-    for name, result, arguments in (
-        ("fluid_synth_get_sfont_by_id", pointer, [pointer, integer]),
-        ("fluid_synth_add_sfont", integer, [pointer, pointer]),
-        ("fluid_synth_remove_sfont", integer, [pointer, pointer]),
-        ("fluid_sfont_get_id", integer, [pointer]),
-        (
-            "fluid_synth_write_float",
-            integer,
-            [pointer, integer, pointer, integer, integer, pointer, integer, integer],
-        ),
-    ):
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
+    def _mono(self, synth: Any, samples: int) -> NDArray[np.float32]:
+        return np.float32(0.5 * _SCALE) * self._pull(synth, samples)
 
 
 def _without_dc(samples: NDArray[np.float32]) -> NDArray[np.float32]:

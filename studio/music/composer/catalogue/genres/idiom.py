@@ -17,32 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["DRUM_KEYS", "Bass", "Drums", "Genre", "Groove", "Layer"]
-
-DRUM_KEYS = {
-    "kick": 36,
-    "stick": 37,
-    "snare": 38,
-    "clap": 39,
-    "low-tom": 41,
-    "hat": 42,
-    "pedal-hat": 44,
-    "open-hat": 46,
-    "mid-tom": 47,
-    "crash": 49,
-    "high-tom": 50,
-    "ride": 51,
-    "bell": 53,
-    "tambourine": 54,
-    "cowbell": 56,
-    "conga": 63,
-    "low-conga": 64,
-    "cabasa": 69,
-    "maracas": 70,
-    "clave": 75,
-    "triangle": 81,
-}
-"""General MIDI percussion keys by the names used in the grooves."""
+__all__ = ["Bass", "Drums", "Genre", "Groove", "Layer"]
 
 Groove = dict[str, str]
 
