@@ -34,6 +34,7 @@ from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE, emit
 from studio.cli.verification.case import case
 from studio.cli.verification.credentials import credentials, receipt
 from studio.cli.verification.verify import scan, verify
+from studio.cli.verification.watch import watch
 from studio.cli.worker import worker
 from studio.core.errors import (
     AccessDeniedError,
@@ -127,6 +128,7 @@ cli.add_command(credentials)
 cli.add_command(receipt)
 cli.add_command(scan)
 cli.add_command(verify)
+cli.add_command(watch)
 cli.add_command(case)
 cli.add_command(audit)
 cli.add_command(init)

@@ -35,6 +35,7 @@ from pydantic_settings import (
 )
 
 from studio.core.errors import ConfigError
+from studio.core.outbound.hosts import AllowedHosts
 from studio.core.territories import TERRITORY_PATTERN
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "StudioConfig",
     "UploadConfig",
     "VerifyConfig",
+    "WebhookConfig",
     "load_config",
 ]
 
@@ -315,6 +317,24 @@ class QuotaConfig(_Frozen):
     """Fingerprint bit error rate up to which an output is nearly another."""
 
 
+class WebhookConfig(_Frozen):
+    """Which machines verdicts may be sent to (`studio watch --webhook`)."""
+
+    hosts: tuple[str, ...] = ()
+    """Names, ``name:port``, addresses and networks; see :mod:`studio.core.outbound.hosts`."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _readable(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedHosts.parse(hosts)
+        return hosts
+
+    @property
+    def allowed(self) -> AllowedHosts:
+        """The allow list."""
+        return AllowedHosts.parse(self.hosts)
+
+
 class SecurityLogConfig(_Frozen):
     """How much the log of security events keeps; the oldest events go first."""
 
@@ -345,6 +365,7 @@ class StudioConfig(BaseSettings):
     database: DatabaseConfig = DatabaseConfig()
     quotas: QuotaConfig = QuotaConfig()
     security_log: SecurityLogConfig = SecurityLogConfig()
+    webhooks: WebhookConfig = WebhookConfig()
     ledger: LedgerConfig = LedgerConfig()
 
     @classmethod

@@ -7,6 +7,7 @@
     ├── UsageError             the request itself is not possible (duration, format, tags)
     │   ├── FileAbsentError    a named file is not there or may not be read
     │   ├── BeyondLimitsError  a recording is over a limit on what is examined; it was not
+    │   ├── HostRefusedError   another machine's address that this studio does not ask
     │   ├── UnknownTagError
     │   └── OutputGoneError    the record of an output remains, its file does not
     ├── ConsentRefusedError    no grant covers the request
@@ -21,6 +22,7 @@
     ├── AccessDeniedError      the account may not do this, or nobody is signed in
     │   └── NotYoursError      the output is another account's, or there is none
     ├── SignInError            wrong name or password, or too many attempts
+    ├── HostUnreachableError   another machine was asked, and gave no whole answer
     ├── DecodingRefusedError   this system cannot confine the decoder; nothing was decoded
     ├── ModelError             a generation model cannot be used
     │   ├── AudiocraftMissingError
@@ -54,6 +56,8 @@ __all__ = [
     "DecodingRefusedError",
     "FileAbsentError",
     "GenerationCancelledError",
+    "HostRefusedError",
+    "HostUnreachableError",
     "HouseError",
     "HubUnreachableError",
     "LedgerError",
@@ -95,6 +99,14 @@ class FileAbsentError(UsageError):
 
 class BeyondLimitsError(UsageError):
     """A recording is over a limit on what is examined, so nothing can be said about its sound."""
+
+
+class HostRefusedError(UsageError):
+    """An address of another machine that no allow list of the configuration covers."""
+
+
+class HostUnreachableError(StudioError):
+    """Another machine that may be asked gave no whole answer in time."""
 
 
 class UnknownTagError(UsageError):

@@ -56,6 +56,11 @@ class StudioPaths:
         return self.home / "uploads"
 
     @property
+    def watches(self) -> Path:
+        """What of watched folders was examined, and what others are still to be told."""
+        return self.home / "watches"
+
+    @property
     def ledger(self) -> Path:
         """The SQLite database that holds the ledger."""
         return self.home / "ledger.db"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from studio.app.container import Container
     from studio.app.examination.comparing import ComparedPart
     from studio.provenance.credentials.inspector import CredentialFinding
+    from studio.provenance.ledger.entry import Entry
     from studio.provenance.release import Release
     from studio.verification.other_marks import MarkFinding, MarkReader
     from studio.verification.suspect import SuspectAudio
@@ -47,12 +48,15 @@ class FileExaminer:
         progress: Callable[[float], None] | None = None,
         opened: Callable[[SuspectAudio], None] | None = None,
         others: bool = True,
+        recorded_since: int | None = None,
     ) -> VerifyReport:
         """Examine a suspect file; see :meth:`studio.verification.verifier.Verifier.verify`.
 
         ``record`` appends the verdict to the ledger. ``progress`` is told the seconds read,
         ``opened`` is shown each decoded stream; both may raise to stop the work. ``others``: let
         the configured readers look for others' marks, in recordings that are held in memory.
+        ``recorded_since``: an examination of this file was cut off when the ledger had so many
+        entries; an entry that it made since then is not made again.
         """
         marks: list[MarkFinding] = []
 
@@ -69,13 +73,23 @@ class FileExaminer:
         report = self._with_credentials(self._with_family(report), source)
         if not record:
             return report
-        entry = self._studio.ledger().append("verification", report.to_ledger())
+        entry = self._earlier(report, recorded_since)
+        if entry is None:
+            entry = self._studio.ledger().append("verification", report.to_ledger())
         recorded = {
             "entry": entry.index,
             "leaf_hash": entry.leaf_hash.hex(),
             "at": format_instant(entry.at),
         }
         return replace(report, recorded=recorded)
+
+    def _earlier(self, report: VerifyReport, since: int | None) -> Entry | None:
+        """The newest entry with the same findings on the same file, from index ``since`` on."""
+        if since is None or report.sha256 is None:
+            return None
+        ledger, body = self._studio.ledger(), report.to_ledger()
+        entries = ledger.entries(kind="verification", after=since - 1, newest_first=True)
+        return next((each for each in entries if dict(each.body) == body), None)
 
     def compare(
         self, source: str | Path | bytes, report: VerifyReport, limits: DecodeLimits | None = None

@@ -65,6 +65,20 @@ class Cases(UseCases):
         return self._found(studio, case_id)
 
     @requires(Permission.VERIFY)
+    def named(self, studio: Container, name: str) -> Case:
+        """The case of that id, or the only one of that reference number.
+
+        Raises :class:`UsageError` where several have that reference.
+        """
+        found = [case for case in self.all() if name in (case.case_id, case.reference)]
+        if not found:
+            raise NotYoursError(f"no such case, or not yours: {name}")
+        if len(found) > 1:
+            ids = ", ".join(case.case_id for case in found)
+            raise UsageError(f"several cases have the reference {name}; name one by its id: {ids}")
+        return self._found(studio, found[0].case_id)
+
+    @requires(Permission.VERIFY)
     def examine(
         self,
         studio: Container,
@@ -75,18 +89,29 @@ class Cases(UseCases):
         limits: DecodeLimits | None = None,
         max_values: int | None = None,
         progress: Callable[[float], None] | None = None,
+        recorded_since: int | None = None,
     ) -> Case:
         """Examine a file; the verdict is recorded in the ledger and kept in the case.
 
         So are the seconds that match an original, with pictures of both. ``limits``,
-        ``max_values`` and ``progress`` are those of ``session.verification.verify``; what it
-        refuses is not put into the case.
+        ``max_values``, ``progress`` and ``recorded_since`` are those of
+        ``session.verification.verify``; what it refuses is not put into the case. Where an
+        examination that was cut off had put the file into the case, it is not put in again.
         """
         from studio.reports.verification.page import article_of
 
-        self._found(studio, case_id)
+        case = self._found(studio, case_id)
         examiner = studio.examiner()
-        report = examiner.examine(source, limits=limits, max_values=max_values, progress=progress)
+        report = examiner.examine(
+            source,
+            limits=limits,
+            max_values=max_values,
+            progress=progress,
+            recorded_since=recorded_since,
+        )
+        entry = None if report.recorded is None else report.recorded["entry"]
+        if any(each.recorded and each.recorded["entry"] == entry for each in case.examinations):
+            return case
         compared = examiner.compare(source, report, limits)
         report = replace(report, file=name)
         return CaseRepository(studio.database()).add(

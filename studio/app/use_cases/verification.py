@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from studio.accounts.permissions import Permission
 from studio.app.use_cases.base import UseCases, requires
 from studio.app.use_cases.rights import sees_record, without_original
+from studio.core.errors import HostRefusedError, UsageError
 
 if TYPE_CHECKING:
     from studio.app.container import Container
     from studio.app.examination.comparing import ComparedPart
+    from studio.app.watching.store import WatchStore
+    from studio.app.watching.webhook import Webhook
     from studio.provenance.credentials.inspector import CredentialFinding
     from studio.verification.report import VerifyReport
     from watermark.audio.waveform import DecodeLimits
@@ -34,18 +37,26 @@ class Verification(UseCases):
         limits: DecodeLimits | None = None,
         max_values: int | None = None,
         progress: Callable[[float], None] | None = None,
+        recorded_since: int | None = None,
     ) -> VerifyReport:
         """Examine a suspect file. An unreadable file is a verdict, not an error.
 
         ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
         unless given; ``max_values`` (samples times channels, of all streams) then is without limit
         unless given. ``progress`` is told the seconds read, and may raise to stop the work.
+        ``recorded_since``: the size of the ledger when an examination of the file began that was
+        cut off; what it recorded is not recorded again.
 
         Raises :class:`~studio.core.errors.BeyondLimitsError` for a file over a limit: it has no
         verdict, and no ledger entry.
         """
         return studio.examiner().examine(
-            source, record=record, limits=limits, max_values=max_values, progress=progress
+            source,
+            record=record,
+            limits=limits,
+            max_values=max_values,
+            progress=progress,
+            recorded_since=recorded_since,
         )
 
     @requires(Permission.VERIFY)
@@ -81,6 +92,49 @@ class Verification(UseCases):
     def output_count(self, studio: Container) -> int:
         """How many outputs a file can be recognised as, now."""
         return studio.ledger().output_count()
+
+    @requires(Permission.VERIFY)
+    def ledger_size(self, studio: Container) -> int:
+        """How many entries the ledger has now."""
+        return studio.ledger().size()
+
+    @requires(Permission.VERIFY)
+    def watch_store(self, studio: Container, folder: Path, case_id: str | None) -> WatchStore:
+        """Where it is kept what of a folder was examined; for one process at a time.
+
+        Raises :class:`UsageError` for a folder that is no folder, that is watched already, or that
+        the studio's home lies in.
+        """
+        from studio.app.watching.store import WatchStore
+
+        home, watched = studio.paths.home.resolve(), folder.resolve()
+        if not watched.is_dir():
+            raise UsageError(f"{folder} is no folder")
+        if home.is_relative_to(watched) or watched.is_relative_to(home):
+            raise UsageError(
+                f"{folder} holds the studio's home or lies in it; watch a folder of its own"
+            )
+        studio.paths.create()
+        return WatchStore(studio.paths.watches, watched, case_id or "")
+
+    @requires(Permission.VERIFY)
+    def webhook(self, studio: Container, url: str) -> tuple[Webhook, Path | None]:
+        """The web hook at ``url``; with the file of its secret where that was made now.
+
+        Raises :class:`HostRefusedError` for an address that ``webhooks.hosts`` does not allow.
+        """
+        from studio.app.watching.webhook import Webhook, own_secret
+
+        allowed = studio.config.webhooks.allowed
+        if not allowed:
+            raise HostRefusedError(
+                "no web hook is allowed; name its host in webhooks.hosts of studio.yaml"
+            )
+        target = allowed.target(url)
+        studio.paths.create()
+        path = studio.paths.keys / "webhook.secret"
+        secret, new = own_secret(path)
+        return Webhook(target, allowed, secret), path if new else None
 
     @requires(Permission.VERIFY)
     def seal_model(self, studio: Container) -> str:

@@ -1,0 +1,1 @@
+"""Watching a folder: files that arrive are examined once, and others are told."""

@@ -1,0 +1,1 @@
+"""Requests to other machines: to allowed hosts only, at an address that was checked."""
