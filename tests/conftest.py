@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import (  # fixtures, used by name
+    database,  # noqa: F401
     database_location,  # noqa: F401
+    ledger,  # noqa: F401
     postgresql_bin,
     postgresql_server,  # noqa: F401
     postgresql_url,  # noqa: F401

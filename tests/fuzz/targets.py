@@ -74,40 +74,20 @@ def audio_errors() -> tuple[type[Exception], ...]:
 
 @functools.cache
 def credentials():
-    from studio.core.config import CredentialsConfig
     from studio.provenance.credentials.certificates import Trust, make_development_identity
     from studio.provenance.credentials.signing import Credentials
+    from tests.support.credentials import DEVELOPMENT
 
-    config = CredentialsConfig(
-        namespace="org.example",
-        certificate_chain=None,
-        private_key=None,
-        signer=None,
-        trust_anchors=(),
-        timestamp_authority=None,
-    )
     identity = make_development_identity(datetime.now(UTC))
-    return Credentials(config, Trust(identity, identity.root_pem))
+    return Credentials(DEVELOPMENT, Trust(identity, identity.root_pem))
 
 
 @functools.cache
 def signed():
-    from studio.provenance.credentials.claims import Claim, TrainingTerms
+    from tests.support.credentials import CLAIM
 
-    claim = Claim(
-        output_id="ab" * 8,
-        seal_id="ab" * 8,
-        title="Calm jazz",
-        made_at="2026-11-22T12:00:00Z",
-        model={"id": "house"},
-        request={"seed": 1},
-        consent=[],
-        use="experiment",
-        territory="WORLD",
-        training=TrainingTerms({}),
-    )
     return {
-        format: credentials().sign(encode(noise(), format), format, claim)
+        format: credentials().sign(encode(noise(), format), format, CLAIM)
         for format in ("wav", "flac", "mp3", "m4a")
     }
 

@@ -24,38 +24,19 @@ from studio.provenance.credentials.certificates import (
     load_trust,
     make_development_identity,
 )
-from studio.provenance.credentials.claims import Claim, Parent, TrainingTerms
+from studio.provenance.credentials.claims import Parent, TrainingTerms
 from studio.provenance.credentials.inspector import CredentialInspector
 from studio.provenance.credentials.reading import CredentialState
 from studio.provenance.credentials.repository import ManifestStore
 from studio.provenance.credentials.signing import Credentials
 from studio.verification.report import Verdict
+from tests.support.credentials import CLAIM, DEVELOPMENT
 from tests.support.studios import PlainGenerator, as_owner, left_over, make_studio, music
 from watermark.audio.waveform import Waveform, encode, read
 
 TAGS = ["genre/jazz", "mood/calm"]
 GOLDEN = Path(__file__).parents[1] / "golden"
 MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "m4a": "audio/mp4"}
-DEVELOPMENT = CredentialsConfig(
-    namespace="org.example",
-    certificate_chain=None,
-    private_key=None,
-    signer=None,
-    trust_anchors=(),
-    timestamp_authority=None,
-)
-CLAIM = Claim(
-    output_id="ab" * 8,
-    seal_id="ab" * 8,
-    title="Calm jazz",
-    made_at="2026-11-22T12:00:00Z",
-    model={"id": "house"},
-    request={"seed": 1},
-    consent=[],
-    use="experiment",
-    territory="WORLD",
-    training=TrainingTerms({}),
-)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from dataclasses import replace
 import c2pa
 import numpy as np
 import pytest
-import yaml
 
 from studio.core.db.tables.scores import output_score
 from studio.core.errors import (
@@ -31,8 +30,7 @@ from studio.web.ui.create.further import (
     wish_of_release,
 )
 from tests.support.consent import file_of, revocation
-from tests.support.models import house_tags
-from tests.support.performers import tiny_performer
+from tests.support.performers import performer_home
 from tests.support.studios import PlainGenerator, as_owner, make_studio
 from watermark.audio.waveform import read
 
@@ -41,17 +39,7 @@ TAGS = ("genre/jazz", "mood/calm")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return prepared(tmp_path_factory.mktemp("scores"))
-
-
-def prepared(folder):
-    """Configuration whose house model is a tiny performer, and a home."""
-    make_studio(folder).close()
-    tiny_performer(folder / "weights", tags=house_tags())
-    file = folder / "configs" / "models" / "house.yaml"
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    file.write_text(yaml.safe_dump({**config, "path": str(folder / "weights")}), encoding="utf-8")
-    return folder
+    return performer_home(tmp_path_factory.mktemp("scores"))
 
 
 @pytest.fixture
@@ -255,7 +243,7 @@ def test_what_the_page_offers_is_what_it_makes_and_makes_again(studio, parent):
 
 def test_a_lead_without_consent_is_refused_before_anything_is_composed(tmp_path, monkeypatch):
     """`lead/trombone` rests on a grant of its own, which is revoked; `lead/flute` does not."""
-    with make_studio(prepared(tmp_path)) as studio:
+    with make_studio(performer_home(tmp_path)) as studio:
         parent = as_owner(studio).generation.create(
             as_owner(studio).generation.request(TAGS, duration_s=4, seed=1)
         )

@@ -13,7 +13,6 @@ import c2pa
 import mido
 import numpy as np
 import pytest
-import yaml
 from click.testing import CliRunner
 from sqlalchemy import create_engine, select
 
@@ -24,23 +23,13 @@ from studio.generation.derived.scores import ScoreStore
 from studio.music.composer import arrange
 from studio.provenance.record_audit import RECORDS
 from studio.verification.report import Verdict
-from tests.support.models import house_tags
-from tests.support.performers import tiny_performer
+from tests.support.performers import performer_home
 from tests.support.studios import PlainGenerator, as_owner, events, make_studio, music, revoke
 from watermark.audio.waveform import Waveform, encode, read
 from watermark.coding.message import SealId
 
 TAGS = ("genre/jazz", "mood/calm")
 STEMS = ("drums", "bass", "lead", "harmony")
-
-
-def tiny_home(folder):
-    make_studio(folder).close()
-    tiny_performer(folder / "weights", tags=house_tags())
-    file = folder / "configs" / "models" / "house.yaml"
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    file.write_text(yaml.safe_dump({**config, "path": str(folder / "weights")}), encoding="utf-8")
-    return folder
 
 
 class Made:
@@ -77,7 +66,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def fresh(tmp_path):
-    with make_studio(tiny_home(tmp_path)) as studio:
+    with make_studio(performer_home(tmp_path)) as studio:
         yield studio
 
 
@@ -354,7 +343,7 @@ def test_an_output_without_a_score_has_no_stems(fresh):
 
 
 def test_generate_writes_stems_and_score_beside_the_output(tmp_path, monkeypatch):
-    tiny_home(tmp_path)
+    performer_home(tmp_path)
     monkeypatch.setenv("STUDIO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("STUDIO_CONFIGS", str(tmp_path / "configs"))
     runner, stems, midi = CliRunner(), tmp_path / "stems", tmp_path / "piece.mid"
@@ -390,7 +379,7 @@ def test_generate_writes_stems_and_score_beside_the_output(tmp_path, monkeypatch
 
 
 def test_a_model_without_scores_refuses_stems_before_it_makes_music(tmp_path, monkeypatch):
-    tiny_home(tmp_path)
+    performer_home(tmp_path)
     monkeypatch.setenv("STUDIO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("STUDIO_CONFIGS", str(tmp_path / "configs"))
     options = ["--tags", "genre/jazz", "--model", "facebook/musicgen-small"]

@@ -25,13 +25,6 @@ SIZE, LATER = 11, 4  # entries at the checkpoint, and since
 
 
 @pytest.fixture
-def ledger(tmp_path, database_location):
-    ledger = Ledger.open(database_location, outputs=tmp_path)
-    yield ledger
-    ledger.close()
-
-
-@pytest.fixture
 def checkpoint(ledger, tmp_path):
     """Signed over the first entries; more have been appended since."""
     fill(ledger, SIZE)

@@ -21,6 +21,9 @@ from pathlib import Path
 
 import pytest
 
+from studio.core.db.database import Database
+from studio.provenance.ledger.log import Ledger
+
 _numbers = itertools.count()
 
 
@@ -128,3 +131,19 @@ def database_location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | 
     if request.param == "sqlite":
         return tmp_path / "ledger.db"
     return request.getfixturevalue("postgresql_url")
+
+
+@pytest.fixture
+def database(database_location: Path | str) -> Iterator[Database]:
+    """An empty database with its tables, of either kind."""
+    database = Database.open(database_location)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, database_location: Path | str) -> Iterator[Ledger]:
+    """An empty ledger in a database of either kind."""
+    ledger = Ledger.open(database_location, outputs=tmp_path)
+    yield ledger
+    ledger.close()

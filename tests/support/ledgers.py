@@ -20,6 +20,21 @@ CONFIG = LedgerConfig(
     timestamp_authority=None,
 )
 
+LEAVES = [
+    bytes.fromhex(text)
+    for text in (
+        "",
+        "00",
+        "10",
+        "2021",
+        "3031",
+        "40414243",
+        "5051525354555657",
+        "606162636465666768696a6b6c6d6e6f",
+    )
+]
+"""Leaves of the test vectors of the Certificate Transparency reference implementation."""
+
 
 def checkpointer_of(ledger: Ledger, folder: Path, **changes: object) -> Checkpointer:
     """A checkpointer with its keys and checkpoints under ``folder``."""

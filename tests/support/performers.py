@@ -13,14 +13,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import yaml
 
 from studio.music.composer.notation.score import Chord, Mix, Note, Part, Score, Section
 from studio.music.models.house.language_model import PerformerConfig, build_language_model
 from studio.music.models.house.performer import save_performer
 from studio.music.models.house.token_stream import StepWeights
+from tests.support.models import house_tags
+from tests.support.studios import make_studio
 from tests.unit.music.test_stem_codec import small_codec
 
-__all__ = ["small_score", "step_weights", "tiny_config", "tiny_lm", "tiny_performer"]
+__all__ = [
+    "performer_home",
+    "small_score",
+    "step_weights",
+    "tiny_config",
+    "tiny_lm",
+    "tiny_performer",
+]
 
 TAGS = ("genre/jazz", "genre/rock", "mood/calm", "lead/piano", "tempo/medium")
 
@@ -85,3 +95,13 @@ def tiny_performer(directory: Path, *, tags: tuple[str, ...] = TAGS, **card: obj
     )  # fmt: skip
     (directory / "codec.part").unlink()
     return directory
+
+
+def performer_home(folder: Path) -> Path:
+    """Configuration whose house model is a tiny performer, and a home."""
+    make_studio(folder).close()
+    tiny_performer(folder / "weights", tags=house_tags())
+    file = folder / "configs" / "models" / "house.yaml"
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    file.write_text(yaml.safe_dump({**config, "path": str(folder / "weights")}), encoding="utf-8")
+    return folder

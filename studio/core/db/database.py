@@ -174,12 +174,8 @@ class Database:
         try:
             with self._connected() as connection:
                 self._lock(connection)
-                try:
+                with _committed(connection):
                     yield connection
-                except BaseException:
-                    connection.rollback()
-                    raise
-                connection.commit()
         except SQLAlchemyError as exc:
             raise LedgerError(f"cannot write to the ledger: {_short(exc)}") from exc
         except UnicodeDecodeError as exc:
@@ -201,12 +197,8 @@ class Database:
             with self._connected() as connection:
                 if not durable:
                     connection.execute(text("SET LOCAL synchronous_commit = off"))
-                try:
+                with _committed(connection):
                     yield connection
-                except BaseException:
-                    connection.rollback()
-                    raise
-                connection.commit()
         except SQLAlchemyError as exc:
             raise LedgerError(f"cannot write to the database: {_short(exc)}") from exc
 
@@ -412,6 +404,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _name(url: URL) -> str:
     """What a person knows it by; never its password."""
     return Path(str(url.database)).name
+
+
+@contextmanager
+def _committed(connection: Connection) -> Iterator[None]:
+    """Commit at the end of the block; roll back on any exception."""
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
 
 
 def _short(exc: SQLAlchemyError) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from studio.app.use_cases.catalog import TagStatus
     from studio.provenance.release import Release
 
-__all__ = ["MEDIA_TYPES", "OUTPUT_ID", "content", "record_of", "tag_record"]
+__all__ = ["FILE_BODY", "MEDIA_TYPES", "OUTPUT_ID", "content", "record_of", "tag_record"]
 
 MEDIA_TYPES = {
     "wav": "audio/wav",
@@ -20,6 +20,21 @@ MEDIA_TYPES = {
     "m4a": "audio/mp4",
 }
 OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+}
+"""For the description: a request that uploads one file, as the body or as a form."""
 
 
 def record_of(release: Release) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -19,6 +18,7 @@ from studio.web.cases.examining import CaseFiles
 from studio.web.cases.parts import PART_FILES, part_file, part_response
 from studio.web.cases.rest import TYPES
 from studio.web.errors import answer_of
+from studio.web.http.forms import read_form
 from studio.web.middleware.auth import actor_of
 from studio.web.public.pages import PAGE_POLICY, sheet
 
@@ -72,7 +72,7 @@ def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
 
     @router.post("/cases")
     async def open_case(request: Request) -> Response:
-        form, acting = await _form(request), mine(request)
+        form, acting = await read_form(request, _MAX_FORM), mine(request)
         try:
             opened = await run_in_threadpool(
                 acting.cases.open, form.get("reference", ""), form.get("title", "")
@@ -132,7 +132,7 @@ def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
 
     @router.post("/cases/{case_id}/notes")
     async def note(request: Request, case_id: str) -> Response:
-        form, acting = await _form(request), mine(request)
+        form, acting = await read_form(request, _MAX_FORM), mine(request)
         about = form.get("about", "")
         try:
             await run_in_threadpool(
@@ -170,14 +170,3 @@ def _shown(part: "SideBySide", case_id: str, number: int) -> Shown:
         suspect_sound=part.has_sound,
         original_sound=part.hears_original,
     )
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a small urlencoded form; more than a form can hold reads as none."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_FORM:
-            return {}
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=8)
-    return {name: values[0] for name, values in fields.items()}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from studio.app.session import Session
 from studio.verification.cases import Case
 from studio.web.api.checks import CheckState, accepted
+from studio.web.api.schemas import FILE_BODY
 from studio.web.api.strict_route import StrictRoute
 from studio.web.cases.examining import CaseFiles
 from studio.web.cases.parts import FILE_TYPES, part_file
@@ -22,20 +23,6 @@ TYPES = {
     "html": "text/html",
     "pdf": "application/pdf",
     "json": "application/json",
-}
-_FILE_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            },
-        },
-    }
 }
 
 
@@ -106,7 +93,7 @@ def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> AP
     @router.post(
         "/cases/{case_id}/files",
         status_code=201,
-        openapi_extra=_FILE_BODY,
+        openapi_extra=FILE_BODY,
         responses={202: {"model": CheckState}},
     )
     async def add(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict, Unpack
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -13,6 +13,7 @@ from studio.accounts.passwords import MIN_LENGTH
 from studio.core.errors import LedgerError, SignInError, UsageError
 from studio.reports.formatting import asset
 from studio.reports.templating import page
+from studio.web.http.forms import read_form
 from studio.web.middleware.auth import actor_of, address_of, cookie_of, token_of
 from studio.web.ui.head import colours_of_the_system
 from studio.web.ui.templating import our_own
@@ -37,7 +38,7 @@ def login_routes(gateway: Gateway) -> APIRouter:
 
     @router.post("/login")
     async def sign_in(request: Request) -> Response:
-        form = await _form(request)
+        form = await read_form(request, _MAX_FORM)
         name, password = form.get("name", ""), form.get("password", "")
         try:
             session = await run_in_threadpool(
@@ -84,7 +85,7 @@ def login_routes(gateway: Gateway) -> APIRouter:
         actor = actor_of(request.scope)
         if actor is None or actor.account_id is None:
             return RedirectResponse("./", 303)
-        form = await _form(request)
+        form = await read_form(request, _MAX_FORM)
         try:
             await run_in_threadpool(
                 gateway.session(actor).accounts.change_own_password,
@@ -148,16 +149,3 @@ def _page(
     if retry_after_s:
         headers["Retry-After"] = str(retry_after_s)
     return HTMLResponse(body, status, headers)
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a small urlencoded form; more than a form can hold reads as none."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_FORM:
-            return {}
-    if b"\0" in body or b"%00" in body:
-        return {}
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=8)
-    return {name: values[0] for name, values in fields.items()}

@@ -20,7 +20,6 @@ from studio.app.session import Session
 from studio.cli.caller import say_who_calls
 from studio.cli.main import cli
 from studio.core.config import SecurityLogConfig, load_config
-from studio.core.db.database import Database
 from studio.core.db.tables.security import security_event, security_origin
 from studio.core.errors import AccessDeniedError, LedgerError, SignInError
 from studio.core.paths import shipped_configs
@@ -48,13 +47,6 @@ HERE = "192.0.2.1"
 @pytest.fixture
 def clock():
     return Clock()
-
-
-@pytest.fixture
-def database(database_location):
-    database = Database.open(database_location)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -20,13 +20,6 @@ from studio.provenance.release import GenerationRequest
 
 
 @pytest.fixture
-def database(database_location):
-    database = Database.open(database_location)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def queue(database):
     return JobQueue(database, waiting=5)
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from studio.core.config import QuotaConfig
-from studio.core.db.database import Database
 from studio.core.errors import (
     ConsentRefusedError,
     GenerationCancelledError,
@@ -46,13 +45,6 @@ def limits(**changes) -> QuotaConfig:
 @pytest.fixture
 def clock():
     return Clock()
-
-
-@pytest.fixture
-def database(database_location):
-    database = Database.open(database_location)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -27,13 +27,6 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.fixture
-def ledger(tmp_path, database_location):
-    ledger = Ledger.open(database_location, outputs=tmp_path)
-    yield ledger
-    ledger.close()
-
-
-@pytest.fixture
 def small(tmp_path):
     """Eleven entries, where the database does not matter."""
     ledger = Ledger.open(tmp_path / "small.db", outputs=tmp_path)

@@ -23,13 +23,6 @@ def folder(tmp_path):
     return tmp_path / "keys"
 
 
-@pytest.fixture
-def ledger(tmp_path, database_location):
-    ledger = Ledger.open(database_location, outputs=tmp_path)
-    yield ledger
-    ledger.close()
-
-
 def test_keys_are_made_at_the_first_start_and_found_again(folder, ledger):
     seal, signing = open_keys(folder, ledger, origin="studio.example/ledger")
     again = open_keys(folder, ledger)

@@ -16,17 +16,10 @@ from studio.core.errors import LedgerError
 from studio.provenance.ledger.log import Ledger, canonical_leaf
 from studio.provenance.ledger.private_fields import Opening, Personal, committed_fields
 from studio.provenance.ledger.tree.merkle import EMPTY_HEAD, leaf_hash, tree_head
-from tests.support.ledgers import fill, release_body
+from tests.support.ledgers import LEAVES, fill, release_body
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 TABLES = ("ledger_entry", "ledger_node", "seal_reservation", "output")
-
-
-@pytest.fixture
-def ledger(tmp_path, database_location):
-    ledger = Ledger.open(database_location, outputs=tmp_path)
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture
@@ -67,19 +60,6 @@ def test_every_head_follows_rfc_6962(ledger):
 
 def test_tree_heads_against_published_vectors():
     """The test vectors of the Certificate Transparency reference implementation (RFC 6962)."""
-    leaves = [
-        bytes.fromhex(text)
-        for text in (
-            "",
-            "00",
-            "10",
-            "2021",
-            "3031",
-            "40414243",
-            "5051525354555657",
-            "606162636465666768696a6b6c6d6e6f",
-        )
-    ]
     heads = [
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
         "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -90,7 +70,7 @@ def test_tree_heads_against_published_vectors():
         "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
         "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
     ]  # fmt: skip
-    hashes = [leaf_hash(leaf) for leaf in leaves]
+    hashes = [leaf_hash(leaf) for leaf in LEAVES]
     assert [tree_head(hashes[: n + 1]).hex() for n in range(8)] == heads
 
 

@@ -16,13 +16,6 @@ from tests.support.ledgers import release_body
 NAME = "Ada Zebraquist"
 
 
-@pytest.fixture
-def ledger(tmp_path, database_location):
-    ledger = Ledger.open(database_location, outputs=tmp_path)
-    yield ledger
-    ledger.close()
-
-
 def test_personal_values_anywhere_in_a_body_are_taken_out():
     body = {"a": Personal("x"), "b": [1, {"c": Personal("x")}], "d": "stays"}
     public, openings = take_out(body)

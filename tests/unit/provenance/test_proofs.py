@@ -12,22 +12,10 @@ from studio.provenance.ledger.tree.proofs import (
     consistency_path,
     inclusion_path,
 )
+from tests.support.ledgers import LEAVES
 
-# Leaves, inclusion and consistency proofs of the Certificate Transparency reference implementation
+# Inclusion and consistency proofs of the Certificate Transparency reference implementation
 # (google/certificate-transparency, merkletree tests; also transparency-dev/merkle's testonly).
-LEAVES = [
-    bytes.fromhex(text)
-    for text in (
-        "",
-        "00",
-        "10",
-        "2021",
-        "3031",
-        "40414243",
-        "5051525354555657",
-        "606162636465666768696a6b6c6d6e6f",
-    )
-]
 NAMES = {
     "a": "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
     "b": "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",

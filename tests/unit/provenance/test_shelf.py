@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
-from studio.provenance.ledger.log import Ledger
 from studio.provenance.shelf import KIND, Place, Shelf
 
 OUTPUT = "9f2c00a1b2c3d4e5"
-
-
-@pytest.fixture
-def ledger(tmp_path, database_location):
-    ledger = Ledger.open(database_location, outputs=tmp_path)
-    yield ledger
-    ledger.close()
 
 
 def test_each_change_is_an_entry_and_what_changes_nothing_is_none(ledger):

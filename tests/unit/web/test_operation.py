@@ -224,7 +224,7 @@ def test_closing_waits_for_the_model_that_is_being_read_and_reads_no_further(tmp
     studio.generator = Model
     gateway = Gateway(studio)
     gateway.load_models(["one", "two"])
-    assert reading.wait(10)
+    assert reading.wait(60)
     closing = threading.Thread(target=gateway.close)
     closing.start()
     closing.join(0.2)

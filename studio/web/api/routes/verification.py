@@ -16,6 +16,7 @@ from studio.reports.verification.table import as_csv
 from studio.verification.cases import Case
 from studio.verification.report import VerifyReport
 from studio.web.api.checks import CheckState, accepted
+from studio.web.api.schemas import FILE_BODY
 from studio.web.api.strict_route import StrictRoute
 from studio.web.http.uploads import file_name, receive_one
 from studio.web.jobs.long_checks import Checks, LongCheck
@@ -25,20 +26,6 @@ __all__ = ["verification_routes"]
 
 _REPORTS = {"html": report_page, "csv": as_csv}
 _TYPES = {"html": "text/html", "csv": "text/csv"}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            },
-        },
-    }
-}
 
 
 def verification_routes(
@@ -55,7 +42,7 @@ def verification_routes(
             200: {"content": {kind: {} for kind in ("application/json", *_TYPES.values())}},
             202: {"model": CheckState},
         },
-        openapi_extra=_BODY,
+        openapi_extra=FILE_BODY,
     )
     async def verify(
         request: Request,
