@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from studio.consent.name_screen.screen import NameScreen
     from studio.core.db.database import Database
     from studio.generation.derived.lineage import Lineage
+    from studio.generation.derived.mixes import MixMaker
     from studio.generation.derived.renditions import RenditionMaker
     from studio.generation.job_queue import JobQueue
     from studio.generation.limits.quota import Quotas
     from studio.generation.pipeline import Pipeline
+    from studio.generation.releasing.sealing import FileSealing
     from studio.music.models.config import ModelConfig
     from studio.music.models.fetching import Fetched, Pins
     from studio.music.models.generator import MusicGenerator
@@ -209,6 +211,11 @@ class Container:
         with self._lock:
             return self._renditions
 
+    def mixes(self) -> MixMaker:
+        """Outputs in further formats."""
+        with self._lock:
+            return self._mixes
+
     def examiner(self) -> FileExaminer:
         """Examines suspect files."""
         with self._lock:
@@ -242,7 +249,10 @@ class Container:
     @cached_property
     def _registrar(self) -> Registrar:
         registrar = Registrar(
-            self.ledger(), studio=self.config.consent.studio, outputs=self.paths.outputs
+            self.ledger(),
+            studio=self.config.consent.studio,
+            outputs=self.paths.outputs,
+            renditions=self.paths.renditions,
         )
         with locked(self.paths.home):  # of several first starts at once, one takes it in
             registrar.start(self.paths.consent / "signed")
@@ -382,21 +392,42 @@ class Container:
         )
 
     @cached_property
+    def _sealing(self) -> FileSealing:
+        from studio.generation.releasing.sealing import FileSealing
+
+        return FileSealing(
+            config=self.config,
+            sealer=self.sealer,
+            credentials=self.credentials,
+            ledger=self.ledger(),
+        )
+
+    @cached_property
+    def _mixes(self) -> MixMaker:
+        from studio.generation.derived.mixes import MixMaker
+
+        return MixMaker(
+            folder=self.paths.renditions,
+            file_of=self.releases().file_of,
+            sealing=self._sealing,
+            models=self.models(),
+            registry=self.consent,
+            ledger=self.ledger(),
+            keys=self.seal_keys(),
+            forebears=self.lineage().forebears,
+            require_distribution=self.releases().require_distribution,
+        )
+
+    @cached_property
     def _renditions(self) -> RenditionMaker:
         from studio.generation.decisions import Decisions
         from studio.generation.derived.renditions import RenditionMaker
-        from studio.generation.releasing.sealing import FileSealing
 
         ledger = self.ledger()
         return RenditionMaker(
             vocabulary=self.vocabulary,
             decisions=Decisions(policy=self.policy, ledger=ledger, clock=lambda: datetime.now(UTC)),
-            sealing=FileSealing(
-                config=self.config,
-                sealer=self.sealer,
-                credentials=self.credentials,
-                ledger=ledger,
-            ),
+            sealing=self._sealing,
             models=self.models(),
             generator=self.generator,
             ledger=ledger,

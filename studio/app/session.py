@@ -27,6 +27,7 @@ from studio.app.use_cases.jobs import Jobs
 from studio.app.use_cases.models import Models
 from studio.app.use_cases.outputs import Outputs
 from studio.app.use_cases.records import Operation, Records
+from studio.app.use_cases.renditions import Renditions
 from studio.app.use_cases.verification import Verification
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Session:
         self.models = Models(container, actor)
         self.jobs = Jobs(container, actor)
         self.outputs = Outputs(container, actor)
+        self.renditions = Renditions(container, actor)
         self.verification = Verification(container, actor)
         self.cases = Cases(container, actor)
         self.consent = Consent(container, actor)

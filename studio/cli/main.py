@@ -19,6 +19,7 @@ from studio.cli.administration.security_log import audit
 from studio.cli.administration.site import backup, init, restore
 from studio.cli.caller import open_as_caller
 from studio.cli.consent.registrar import consent
+from studio.cli.generation.download import download
 from studio.cli.generation.generate import (
     extend,
     generate,
@@ -112,6 +113,7 @@ for _command in (
     generate,
     score,
     stems,
+    download,
     vary,
     extend,
     lineage,

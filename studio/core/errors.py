@@ -16,7 +16,8 @@
     ├── RequestRefusedError    the studio declines the request, whatever the consent
     │   ├── NameRefusedError   a title or note names an artist
     │   ├── QuotaExceededError too many outputs; says when to come back
-    │   └── ParentRefusedError what shall be varied or extended cannot be
+    │   ├── ParentRefusedError what shall be varied or extended cannot be
+    │   └── RenditionUnavailableError  an output cannot be had in this form
     ├── BusyError              as many requests wait as may wait; come back later
     ├── TooManyRequestsError   the caller asked more than one account may; says when to come back
     ├── AccessDeniedError      the account may not do this, or nobody is signed in
@@ -70,6 +71,7 @@ __all__ = [
     "ParentRefusedError",
     "ProofError",
     "QuotaExceededError",
+    "RenditionUnavailableError",
     "RequestRefusedError",
     "SealingError",
     "SignInError",
@@ -170,6 +172,10 @@ class QuotaExceededError(RequestRefusedError):
 
 class ParentRefusedError(RequestRefusedError):
     """This output cannot be varied or extended: unknown, withdrawn or unusable."""
+
+
+class RenditionUnavailableError(RequestRefusedError):
+    """An output cannot be had in this form: no codec, or no score; the message says which."""
 
 
 class OutputWithdrawnError(ConsentRefusedError):

@@ -46,6 +46,11 @@ class StudioPaths:
         return self.home / "outputs"
 
     @property
+    def renditions(self) -> Path:
+        """Released outputs in further formats; made again where one is missing."""
+        return self.home / "renditions"
+
+    @property
     def tmp(self) -> Path:
         """Work in progress, one folder per process; same file system as :attr:`outputs`."""
         return self.home / "tmp"
@@ -98,7 +103,7 @@ class StudioPaths:
             return
         database = [self.ledger, *(self.home / f"ledger.db-{part}" for part in ("wal", "shm"))]
         folders = (
-            *(self.keys, self.credentials, self.outputs, self.tmp),
+            *(self.keys, self.credentials, self.outputs, self.renditions, self.tmp),
             *(self.checkpoints, self.fingerprints),
         )
         try:

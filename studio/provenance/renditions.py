@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from studio.provenance.ledger.entry import Entry
     from studio.provenance.ledger.log import Ledger
 
-__all__ = ["KIND", "SCORE", "RenditionRow", "RenditionStore", "part_key", "split_key"]
+__all__ = ["KIND", "MIX", "SCORE", "RenditionRow", "RenditionStore", "part_key", "split_key"]
 
 KIND = "renditions"
 """The kind of the ledger entry."""
+
+MIX = "mix"
+"""The part that is the output's own sound, in another format than the released file's."""
 
 SCORE = "score"
 """The part that is no sound: the score as a MIDI file."""
@@ -35,7 +38,7 @@ SCORE = "score"
 class RenditionRow:
     """One file of an entry, as the table keeps it."""
 
-    part: str  # a stem's name, or SCORE
+    part: str  # a stem's name, MIX or SCORE
     output_id: str
     sha256: str
     fingerprint: bytes | None = None
@@ -104,6 +107,20 @@ class RenditionStore:
     def newest(self, output_id: str, part: str) -> RenditionRow | None:
         """The last recorded rendition of a part of an output."""
         return self._first((rendition.c.output_id == output_id) & (rendition.c.part == part))
+
+    def mix(self, output_id: str, format: str) -> tuple[int, str] | None:
+        """Entry and SHA-256 of the newest recorded file of an output's sound in a format."""
+        query = select(rendition.c.entry_idx).where(
+            rendition.c.output_id == output_id, rendition.c.part == MIX
+        )
+        with self._ledger.database.reading() as connection:
+            indices = connection.scalars(query.order_by(rendition.c.entry_idx.desc())).all()
+        for index in indices:
+            entry = self._ledger.entry(int(index))
+            file = entry.body["files"][0] if entry is not None and entry.kind == KIND else None
+            if file is not None and file["format"] == format:
+                return int(index), str(file["sha256"])
+        return None
 
     def _first(self, condition: Any) -> RenditionRow | None:
         query = select(rendition).where(condition).order_by(rendition.c.entry_idx.desc()).limit(1)

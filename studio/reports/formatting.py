@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from studio.core.territories import REGIONS
 
@@ -25,6 +26,7 @@ __all__ = [
     "day",
     "file_name",
     "moment",
+    "slug",
     "tag_name",
     "territories",
     "territory_name",
@@ -73,6 +75,19 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
 
 
+def slug(title: str, output_id: str) -> str:
+    """A title as the name of a file, without the mark of the output's id.
+
+    >>> slug("Calm waltz with piano (9f2c)", "9f2c00a1"), slug("Up/down: “blue”", "9f2c00a1")
+    ('calm-waltz-with-piano', 'up-down-blue')
+    >>> slug("Für Élise", "9f2c00a1"), slug("???", "9f2c00a1")
+    ('für-élise', 'music')
+    """
+    words = normalize("NFC", title.replace(f"({output_id[:4]})", "").casefold())
+    parts = re.sub(r"[^\w]+", " ", words.replace("_", " ")).split()
+    return "-".join(parts)[:80].strip("-") or "music"
+
+
 def file_name(release: Release) -> str:
     """What the file of an output is called where people keep it: after its title.
 
@@ -80,12 +95,9 @@ def file_name(release: Release) -> str:
     >>> from pathlib import Path
     >>> made = SimpleNamespace(title="Up/down: “blue”", output_id="9f2c00a1", path=Path("x.mp3"))
     >>> file_name(made)
-    'Up down blue 9f2c.mp3'
+    'up-down-blue.mp3'
     """
-    title = release.title.replace(f"({release.output_id[:4]})", "")
-    words = re.sub(r"[^\w\s().,&+'-]", " ", title)
-    stem = " ".join(words.split()).strip(". ")[:80] or "output"
-    return f"{stem} {release.output_id[:4]}{release.path.suffix}"
+    return f"{slug(release.title, release.output_id)}{release.path.suffix}"
 
 
 def asset(name: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.browser.test_page import choose, finished, generate, keep
+from watermark.audio.waveform import read
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -55,6 +58,23 @@ def test_star_rename_and_discard_are_found_again(library):
     evening.wait_for(state="detached")
     library.get_by_label("Show").select_option("kept")
     evening.wait_for()
+
+
+def test_an_output_is_downloaded_in_another_format_named_after_its_title(library, tmp_path):
+    search(library, "")
+    first = library.locator("#library details.take").first
+    if first.get_attribute("open") is None:
+        first.locator("summary").first.click()
+    first.get_by_text("Download as").click()
+    with library.expect_download() as download:
+        first.get_by_role("button", name="MP3").click()
+    assert re.fullmatch(r"[\w-]+\.mp3", download.value.suggested_filename)
+    download.value.save_as(tmp_path / "made.mp3")
+    assert read(tmp_path / "made.mp3").duration_s > 3
+    first.get_by_text(f"saved as {download.value.suggested_filename}").wait_for()
+    library.keyboard.press("Escape")
+    first.get_by_role("button", name="FLAC").wait_for(state="hidden")
+    first.locator("summary").first.click()
 
 
 def test_a_name_in_a_title_is_refused_in_words(library):

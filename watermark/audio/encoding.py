@@ -40,7 +40,7 @@ from watermark.audio.tags import (
 from watermark.audio.writers import BITS, Sink, VorbisWriter, WavWriter, Writer, steps
 from watermark.errors import UnsupportedAudioError
 
-__all__ = ["FORMATS", "AudioFormat", "Encoder", "Subtype"]
+__all__ = ["FORMATS", "AudioFormat", "Encoder", "Subtype", "can_write"]
 
 AudioFormat = Literal["wav", "flac", "mp3", "m4a", "opus", "ogg"]
 FORMATS: tuple[AudioFormat, ...] = get_args(AudioFormat)
@@ -95,6 +95,23 @@ _LOSSY = {
     ),
     "opus": _Lossy("ogg", "libopus", "flt", (48000,), 96_000),
 }
+
+
+def can_write(format: AudioFormat) -> bool:
+    """Whether the codec of a format is in the libraries that are installed here.
+
+    >>> can_write("wav"), can_write("flac")
+    (True, True)
+    """
+    if format in ("wav", "ogg"):
+        return True
+    import av
+
+    try:
+        av.Codec("flac" if format == "flac" else _LOSSY[format].codec, "w")
+    except ValueError:  # no such codec
+        return False
+    return True
 
 
 class Encoder:

@@ -55,7 +55,7 @@ class Registrar:
     """See the module. One object may be shared by threads; many processes by database.
 
     ``studio`` is a name by which rights holders may address this studio beside its site id,
-    ``outputs`` the folder of released files.
+    ``outputs`` the folder of released files, ``renditions`` that of further formats of them.
     """
 
     def __init__(
@@ -64,12 +64,14 @@ class Registrar:
         *,
         studio: str | None,
         outputs: Path,
+        renditions: Path | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._ledger = ledger
         self._name = studio
         self._site: str | None = None
         self._folder = outputs
+        self._renditions = renditions
         self._clock = clock or (lambda: datetime.now(UTC))
         self.store = ConsentStore(ledger.database)
         self.outputs = OutputsByGrant(ledger.database)
@@ -448,8 +450,10 @@ class Registrar:
     def _remove(self, output: OutputRecord | None) -> None:
         if output is None:
             return
+        kept = self._renditions.glob(f"{output.output_id}.*") if self._renditions else ()
         try:
-            (self._folder / Path(output.file_name).name).unlink(missing_ok=True)
+            for path in (self._folder / Path(output.file_name).name, *kept):
+                path.unlink(missing_ok=True)
         except OSError as exc:  # it is not handed out in any case
             _logger.error("withdrawn output %s is still on disk: %s", output.output_id, exc)
 

@@ -220,6 +220,17 @@ class RenditionMaker:
             entry_hash=entry.leaf_hash.hex(),
         )
 
+    def require_consent(self, release: Release) -> None:
+        """Ask consent again for stems that were made before.
+
+        Raises :class:`ConsentRefusedError` and records the refusal where a grant no longer covers
+        the output.
+        """
+        self._require_distribution(release.output_id)
+        about = {"output_id": release.output_id}
+        derivation = self._derivation(release)
+        self._decisions.decide(release.request, derivation, stage=Stage.RELEASE, about=about)
+
     def _performed(
         self, release: Release, score: Score, decision: Decision, run: Run
     ) -> Performance:

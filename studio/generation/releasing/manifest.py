@@ -27,10 +27,12 @@ def claim_of(
     made_at: datetime,
     parent: Release | None,
     stem: str | None = None,
+    transcoded_from: str | None = None,
 ) -> Claim:
     """The claim about an output of ``request`` (with its seed) that ``decision`` allowed.
 
-    ``stem``: about this stem of it.
+    ``stem``: about this stem of it. ``transcoded_from``: about its sound in another format, made
+    from the released file of this SHA-256.
     """
     return Claim(
         output_id=seal_id,
@@ -55,6 +57,7 @@ def claim_of(
         ),
         parent=None if parent is None else _parent(parent),
         stem=stem,
+        transcoded_from=transcoded_from,
     )
 
 

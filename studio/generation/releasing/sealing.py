@@ -118,20 +118,61 @@ class FileSealing:
             again = f" (attempt {attempt} of {len(steps)})" if attempt > 1 else ""
             run.enter(Stage.SEAL, f"Sealing{again}")
             marked = self._sealer().seal(waveform, seal_id, key, strength=strength)
-            run.enter(Stage.ENCODE, f"Encoding as {format.upper()}")
-            content = self._encode(marked, format)
-            run.enter(Stage.TAG, "Writing title and credits")
-            content = _tagged(content, format, texts, seal_id)
-            run.enter(Stage.SIGN, "Signing Content Credentials")
-            signed = self._credentials().sign(content, format, texts.claim())
-            run.enter(Stage.READ_BACK, "Reading the seal back from the file")
-            sealed = self._read_back(signed, format, seal_id, key, strength)
+            sealed = self._finished(marked, format, texts, seal_id, key, strength, run)
             if sealed is not None:
                 return sealed
         raise SealingError(
             "nothing was released: the seal could not be read back from the encoded file, even at "
             "the audibility limit; try a longer duration or another seed"
         )
+
+    def transcode(
+        self,
+        sealed: Waveform,
+        format: OutputFormat,
+        texts: FileTexts,
+        seal_id: SealId,
+        key: SealKey,
+        strength: float,
+        run: Run,
+    ) -> SealedFile:
+        """Encode, tag and sign sound that is sealed already, and read the seal back.
+
+        Args:
+            sealed: the released file as decoded.
+            strength: at which it was sealed; recorded.
+
+        Raises:
+            SealingError: the seal is not readable in this format.
+            CredentialError: the file cannot be signed.
+        """
+        made = self._finished(sealed, format, texts, seal_id, key, strength, run)
+        if made is None:
+            raise SealingError(
+                f"nothing was handed out: the seal could not be read back from the {format.upper()}"
+                " file; choose another format"
+            )
+        return made
+
+    def _finished(
+        self,
+        marked: Waveform,
+        format: OutputFormat,
+        texts: FileTexts,
+        seal_id: SealId,
+        key: SealKey,
+        strength: float,
+        run: Run,
+    ) -> SealedFile | None:
+        """Sealed sound as a file; None where the seal cannot be read back from it."""
+        run.enter(Stage.ENCODE, f"Encoding as {format.upper()}")
+        content = self._encode(marked, format)
+        run.enter(Stage.TAG, "Writing title and credits")
+        content = _tagged(content, format, texts, seal_id)
+        run.enter(Stage.SIGN, "Signing Content Credentials")
+        signed = self._credentials().sign(content, format, texts.claim())
+        run.enter(Stage.READ_BACK, "Reading the seal back from the file")
+        return self._read_back(signed, format, seal_id, key, strength)
 
     def _encode(self, waveform: Waveform, format: OutputFormat) -> bytes:
         from watermark.audio.waveform import encode

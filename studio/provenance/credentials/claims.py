@@ -86,6 +86,7 @@ class Claim:
     training: TrainingTerms
     parent: Parent | None = None
     stem: str | None = None  # the file is this stem of the output; None: the output itself
+    transcoded_from: str | None = None  # SHA-256 of the released file; None: not transcoded
 
 
 def soft_binding(namespace: str) -> str:
@@ -105,6 +106,9 @@ def definition(claim: Claim, format: OutputFormat, namespace: str) -> dict[str, 
     if claim.parent is not None and claim.parent.content is not None:
         created["parameters"] = {"ingredientIds": [_PARENT]}
     watermarked = {"action": "c2pa.watermarked", "softwareAgent": agent, "when": claim.made_at}
+    actions = [created, watermarked]
+    if claim.transcoded_from is not None:
+        actions.append({"action": "c2pa.transcoded", "softwareAgent": agent, "when": claim.made_at})
     generation = {
         "output_id": claim.output_id,
         "model": dict(claim.model),
@@ -113,13 +117,15 @@ def definition(claim: Claim, format: OutputFormat, namespace: str) -> dict[str, 
     }
     if claim.stem is not None:
         generation["stem"] = claim.stem
+    if claim.transcoded_from is not None:
+        generation["transcoded_from"] = claim.transcoded_from
     consent = {
         "use": claim.use,
         "territory": claim.territory,
         "grants": [dict(grant) for grant in claim.consent],
     }
     assertions = (
-        ("c2pa.actions.v2", {"actions": [created, watermarked], "allActionsIncluded": True}),
+        ("c2pa.actions.v2", {"actions": actions, "allActionsIncluded": True}),
         (
             "c2pa.soft-binding",
             {

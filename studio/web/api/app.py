@@ -31,8 +31,9 @@ from studio.app.operation.readiness import Check
 from studio.core.errors import LedgerError, NotYoursError, StudioError, UsageError
 from studio.core.isolation import weakness
 from studio.reports.formatting import file_name
+from studio.reports.record import record_of
 from studio.web.api.routes.v1 import create_v1
-from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID, record_of
+from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID
 from studio.web.errors import allow_head, answer_of, one_shape
 from studio.web.http.download_tokens import DownloadTokens
 from studio.web.http.uploads import Budget, Uploads

@@ -1,17 +1,14 @@
-"""The public record of an output and of a tag, as JSON."""
+"""What the routes share: media types, ids, the record of a tag as JSON."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-from studio.consent.types import format_instant
-
 if TYPE_CHECKING:
     from studio.app.use_cases.catalog import TagStatus
-    from studio.provenance.release import Release
 
-__all__ = ["FILE_BODY", "MEDIA_TYPES", "OUTPUT_ID", "content", "record_of", "tag_record"]
+__all__ = ["FILE_BODY", "MEDIA_TYPES", "OUTPUT_ID", "content", "tag_record"]
 
 MEDIA_TYPES = {
     "wav": "audio/wav",
@@ -35,26 +32,6 @@ FILE_BODY = {
     }
 }
 """For the description: a request that uploads one file, as the body or as a form."""
-
-
-def record_of(release: Release) -> dict[str, Any]:
-    """The public record of an output: no path, nothing of the machine."""
-    return {
-        "output_id": release.output_id,
-        "title": release.title,
-        "created_at": format_instant(release.created_at),
-        "sha256": release.sha256,
-        "duration_s": release.duration_s,
-        "rate": release.rate,
-        "channels": release.channels,
-        "seal_id": release.seal_id,
-        "seal": dict(release.seal),
-        "entry": {"index": release.entry_index, "hash": release.entry_hash},
-        "request": release.request.to_json(),
-        "decision": dict(release.decision),
-        "model": dict(release.model),
-        "credits": list(release.credits),
-    }
 
 
 def tag_record(status: TagStatus) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from pydantic import Field
 
 from studio.core.errors import StudioError, UsageError
 from studio.core.tags import listing_key
-from studio.web.api.schemas import OUTPUT_ID, record_of, tag_record
+from studio.reports.record import record_of
+from studio.web.api.schemas import OUTPUT_ID, tag_record
 from studio.web.errors import answer_of
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ def page_head() -> str:
             "now.js",
             "fetch.js",
             "output.js",
+            "download.js",
             "compare.js",
             "page.js",
         ),

@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from studio.app.outputs.downloads import FORMS, why_not
 from studio.generation.derived.lineage import in_words
 from studio.reports.formatting import file_name
 from studio.web.ui.templating import draw
@@ -54,6 +55,7 @@ def release_card(release: Release, audio_url: str, *, title: str | None = None) 
         shown,
         audio_url,
         file_name(shown),
+        forms=[(form, why_not(form, release)) for form in FORMS],
         has_stems="score_sha256" in release.model,  # for `chart.js` and `mixer.js`
         longest_extension_s=_LONGEST_EXTENSION_S,
         use=use_words(release.request.use),

@@ -47,6 +47,8 @@ ROUTES = {
     ("GET", "/outputs/{output_id}/score.mid"): (None, {A, ROOT}),
     ("POST", "/outputs/{output_id}/stems"): (None, {A, ROOT}),
     ("GET", "/outputs/{output_id}/sheet"): (None, {A, ROOT}),
+    ("GET", "/outputs/{output_id}/renditions"): (None, {A, ROOT}),
+    ("GET", "/outputs/{output_id}/renditions/{format}"): (None, {A, ROOT}),
     ("GET", "/model-fetches"): (None, {ROOT}),
     ("POST", "/model-fetches"): ({"model": "none", "accepted_licence": "x"}, {ROOT}),
     ("DELETE", "/model-fetches"): (None, {ROOT}),
@@ -139,6 +141,7 @@ def filled(path: str, output_id: str) -> str:
         "file": "suspect.png",
         "check_id": "none",
         "kind": "json",
+        "format": "wav",
     }
     query = "?from=2026-11-01&to=2026-11-30" if path.endswith("/statement") else ""
     return path.format(**names) + query
@@ -229,6 +232,24 @@ def test_stems_are_one_archive_for_their_owner(client, tokens):
     missing = send(client, "POST", f"/outputs/{'0' * 16}/stems", headers=tokens[A])
     assert (theirs.status_code, theirs.text) == (404, missing.text)
     wrong = send(client, "POST", f"/outputs/{mine}/stems?format=exe", headers=tokens[A])
+    assert wrong.status_code == 422
+
+
+def test_renditions_are_their_owners_and_named_after_the_title(client, studio, tokens):
+    mine, others = made_by(client, tokens), made_by(client, tokens, ROOT)
+    listed = send(client, "GET", f"/outputs/{mine}/renditions", headers=tokens[A]).json()
+    assert [each["format"] for each in listed][:4] == ["wav", "flac", "mp3", "m4a"]
+    assert [each["format"] for each in listed if not each["available"]] == ["stems", "score"]
+    had = send(client, "GET", f"/outputs/{mine}/renditions/wav", headers=tokens[A])
+    assert had.content == studio.made[mine].path.read_bytes()
+    assert had.headers["content-disposition"] == 'attachment; filename="jazz.wav"'
+    assert had.headers["cache-control"] == "private, no-store"
+    refused = send(client, "GET", f"/outputs/{mine}/renditions/score", headers=tokens[A])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "declined")
+    theirs = send(client, "GET", f"/outputs/{others}/renditions/mp3", headers=tokens[A])
+    missing = send(client, "GET", f"/outputs/{'0' * 16}/renditions/mp3", headers=tokens[A])
+    assert (theirs.status_code, theirs.text) == (404, missing.text)
+    wrong = send(client, "GET", f"/outputs/{mine}/renditions/exe", headers=tokens[A])
     assert wrong.status_code == 422
 
 

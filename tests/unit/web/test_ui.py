@@ -263,8 +263,12 @@ def test_a_release_card_tells_credits_seal_entry_and_how_to_check(studio):
         "seed 5",
         "see it recognised",
         "Download WAV",
+        "Download as",
+        'data-form="mp3"',
     ):
         assert text in card
+    assert 'data-form="stems" data-id="' in card  # it has no score
+    assert card.count(" disabled title=") == 2
     assert "Lead sheet" not in card  # what a hub model makes has none
     sheet = "A-minor:28:4x4:intro=Am7:A=Am7|Dm7-E7"  # as the second design recorded it
     played = replace(release, model={**release.model, "lead_sheet": sheet})

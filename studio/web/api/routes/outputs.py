@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import FileResponse
 
 from studio.app.session import Session
+from studio.reports.record import record_of
 from studio.web.api.lookup import of_output
-from studio.web.api.schemas import MEDIA_TYPES, content, record_of
+from studio.web.api.schemas import MEDIA_TYPES, content
 from studio.web.api.strict_route import StrictRoute
 
 __all__ = ["output_routes"]

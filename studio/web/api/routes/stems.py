@@ -1,17 +1,15 @@
 """The route of an output's stems, as one ZIP file."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
-import io
-import json
 import threading
-import zipfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from studio.accounts.permissions import Actor, Permission
+from studio.app.outputs.downloads import zip_of
 from studio.app.session import Session
 from studio.core.config import OutputFormat
 from studio.web.api.lookup import of_output
@@ -20,10 +18,7 @@ from studio.web.jobs.queue import JobRunner, Report
 from studio.web.jobs.waiting import while_connected
 from studio.web.middleware.auth import account_of
 
-if TYPE_CHECKING:
-    from studio.generation.derived.renditions import Stems
-
-__all__ = ["stem_routes", "zip_of"]
+__all__ = ["stem_routes"]
 
 
 def stem_routes(
@@ -70,19 +65,3 @@ def stem_routes(
         )
 
     return router
-
-
-def zip_of(stems: "Stems") -> bytes:
-    """The files of the stems and ``stems.json``, which says what they are and what is left out.
-
-    Stored without compression: sound files do not get smaller.
-    """
-    listing = json.dumps(stems.to_json(), indent=2).encode()
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in [
-            ("stems.json", listing),
-            *((file.name, file.content) for file in stems.files),
-        ]:
-            archive.writestr(zipfile.ZipInfo(name), content)
-    return sink.getvalue()

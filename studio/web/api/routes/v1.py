@@ -29,6 +29,7 @@ from studio.web.api.routes.jobs import job_routes
 from studio.web.api.routes.model_fetches import model_fetch_routes
 from studio.web.api.routes.outputs import output_routes
 from studio.web.api.routes.previews import preview_routes
+from studio.web.api.routes.renditions import rendition_routes
 from studio.web.api.routes.sheets import sheet_routes
 from studio.web.api.routes.stems import stem_routes
 from studio.web.api.routes.verification import verification_routes
@@ -125,6 +126,7 @@ def create_v1(
     app.include_router(preview_routes(gateway, session_of, book))
     app.include_router(derivation_routes(caller, session_of, book))
     app.include_router(stem_routes(caller, session_of, making))
+    app.include_router(rendition_routes(caller, session_of, making))
     app.include_router(sheet_routes(session_of))
     app.include_router(model_fetch_routes(session_of, fetching))
     app.include_router(case_rest_routes(session_of, CaseFiles(checks)))
