@@ -110,8 +110,23 @@ class VerifyConfig(_Frozen):
     """Speeds up to so far from 1 are searched and undone where the content does not match."""
     other_readers: tuple[str, ...] = ()
     """Readers of others' marks, each ``package.module:function``; see docs/verification.md."""
+    url_hosts: tuple[str, ...] = ()
+    """Hosts whose addresses may be fetched, held and examined; as ``webhooks.hosts``."""
+    held_bytes: int = Field(default=4_294_967_296, gt=0)
+    """Of all files that were fetched and are held."""
     whole_share: float = Field(default=0.9, gt=0, le=1)
     """Share of file and of original that must overlap for `sealed`; below it is an `excerpt`."""
+
+    @field_validator("url_hosts")
+    @classmethod
+    def _readable(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedHosts.parse(hosts)
+        return hosts
+
+    @property
+    def urls(self) -> AllowedHosts:
+        """The allow list of addresses."""
+        return AllowedHosts.parse(self.url_hosts)
 
 
 class UploadConfig(_Frozen):

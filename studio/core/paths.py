@@ -61,6 +61,11 @@ class StudioPaths:
         return self.home / "uploads"
 
     @property
+    def held(self) -> Path:
+        """Files that were fetched from addresses to be examined, each under its SHA-256."""
+        return self.home / "held"
+
+    @property
     def watches(self) -> Path:
         """What of watched folders was examined, and what others are still to be told."""
         return self.home / "watches"

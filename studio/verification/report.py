@@ -18,6 +18,7 @@ from studio.consent.types import OnRevocation
 if TYPE_CHECKING:
     from studio.provenance.release import Release
     from studio.provenance.sealer import MissRate
+    from studio.verification.holding import Origin
     from studio.verification.other_marks import MarkFinding
     from studio.verification.parts import Part
     from watermark.detection.detect import Detection
@@ -172,6 +173,7 @@ class VerifyReport:
     registered: int | None = None  # outputs that were searched
     notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart
     recorded: Mapping[str, Any] | None = None  # the ledger entry of this verdict: entry, hash, at
+    origin: Origin | None = None  # the address that it was fetched from
     stream: int = 0  # of the file's audio streams, the one that the verdict is on
 
     @property
@@ -217,6 +219,7 @@ class VerifyReport:
             "misses": [asdict(rate) for rate in self.misses],
             "lineage": None if self.lineage is None else dict(self.lineage),
             "error": self.error,
+            "origin": None if self.origin is None else self.origin.to_json(),
             "recorded": None if self.recorded is None else dict(self.recorded),
         }
 
@@ -229,6 +232,7 @@ class VerifyReport:
             "seal_id": self.seal_id,
             "fingerprint_distance": self.fingerprint_distance,
             **({} if self.stem is None else {"stem": self.stem}),
+            **({} if self.origin is None else {"origin": self.origin.to_ledger()}),
         }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from studio.provenance.credentials.inspector import CredentialFinding
     from studio.provenance.ledger.entry import Entry
     from studio.provenance.release import Release
+    from studio.verification.holding import Origin
     from studio.verification.other_marks import MarkFinding, MarkReader
     from studio.verification.suspect import SuspectAudio
     from watermark.audio.waveform import DecodeLimits
@@ -49,6 +50,7 @@ class FileExaminer:
         opened: Callable[[SuspectAudio], None] | None = None,
         others: bool = True,
         recorded_since: int | None = None,
+        origin: Origin | None = None,
     ) -> VerifyReport:
         """Examine a suspect file; see :meth:`studio.verification.verifier.Verifier.verify`.
 
@@ -56,7 +58,8 @@ class FileExaminer:
         ``opened`` is shown each decoded stream; both may raise to stop the work. ``others``: let
         the configured readers look for others' marks, in recordings that are held in memory.
         ``recorded_since``: an examination of this file was cut off when the ledger had so many
-        entries; an entry that it made since then is not made again.
+        entries; an entry that it made since then is not made again. ``origin``: the address that
+        the file was fetched from, which is recorded with the verdict.
         """
         marks: list[MarkFinding] = []
 
@@ -69,7 +72,7 @@ class FileExaminer:
         report = self._verifier.verify(
             source, limits=limits, max_values=max_values, progress=progress, opened=look
         )
-        report = replace(report, other_marks=tuple(marks))
+        report = replace(report, other_marks=tuple(marks), origin=origin)
         report = self._with_credentials(self._with_family(report), source)
         if not record:
             return report

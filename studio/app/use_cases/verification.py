@@ -11,6 +11,7 @@ from studio.accounts.permissions import Permission
 from studio.app.use_cases.base import UseCases, requires
 from studio.app.use_cases.rights import sees_record, without_original
 from studio.core.errors import HostRefusedError, UsageError
+from studio.verification.holding import HeldFile, HeldFiles
 
 if TYPE_CHECKING:
     from studio.app.container import Container
@@ -31,7 +32,7 @@ class Verification(UseCases):
     def verify(
         self,
         studio: Container,
-        source: str | Path | bytes,
+        source: str | Path | bytes | HeldFile,
         *,
         record: bool = True,
         limits: DecodeLimits | None = None,
@@ -40,6 +41,8 @@ class Verification(UseCases):
         recorded_since: int | None = None,
     ) -> VerifyReport:
         """Examine a suspect file. An unreadable file is a verdict, not an error.
+
+        Of what :meth:`hold` fetched, the verdict and its ledger entry say where it came from.
 
         ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
         unless given; ``max_values`` (samples times channels, of all streams) then is without limit
@@ -50,13 +53,46 @@ class Verification(UseCases):
         Raises :class:`~studio.core.errors.BeyondLimitsError` for a file over a limit: it has no
         verdict, and no ledger entry.
         """
-        return studio.examiner().examine(
-            source,
+        held = source if isinstance(source, HeldFile) else None
+        report = studio.examiner().examine(
+            source.path if isinstance(source, HeldFile) else source,
             record=record,
             limits=limits,
             max_values=max_values,
             progress=progress,
             recorded_since=recorded_since,
+            origin=None if held is None else held.origin,
+        )
+        return report if held is None else replace(report, file=held.name)
+
+    @requires(Permission.VERIFY)
+    def hold(
+        self, studio: Container, url: str, *, progress: Callable[[float], None] | None = None
+    ) -> HeldFile:
+        """Fetch a recording from an address, to be examined; it is held under its SHA-256.
+
+        ``progress`` is called with each piece, and may raise to stop.
+
+        Raises :class:`HostRefusedError` for an address that ``verify.url_hosts`` does not allow,
+        :class:`HostUnreachableError` where nothing whole came, :class:`BeyondLimitsError` where it
+        is too large.
+        """
+        config = studio.config
+        if not config.verify.urls:
+            raise HostRefusedError(
+                "this studio examines no addresses: verify.url_hosts of studio.yaml names no host; "
+                "download the recording, and examine the file"
+            )
+        config.verify.urls.target(url)
+        studio.paths.create()
+        held = HeldFiles(studio.paths.held, config.verify.held_bytes)
+        uploads = config.uploads
+        return held.fetch(
+            url,
+            config.verify.urls,
+            max_bytes=uploads.max_bytes,
+            deadline_s=uploads.deadline_s,
+            progress=progress,
         )
 
     @requires(Permission.VERIFY)

@@ -7,9 +7,10 @@ stream, half a day of audio, and not those on uploads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,24 @@ import click
 from studio.accounts.permissions import Permission
 from studio.cli.caller import open_as_caller
 from studio.cli.output import DONE, FAILED, NEGATIVE, UNREADABLE, emit, json_option, write_output
-from studio.core.errors import BeyondLimitsError, FileAbsentError, StudioError, UsageError
+from studio.core.errors import (
+    BeyondLimitsError,
+    FileAbsentError,
+    HostRefusedError,
+    HostUnreachableError,
+    StudioError,
+    UsageError,
+)
 from watermark.batch.files import Column
-from watermark.batch.pool import Failure, Report
+from watermark.batch.pool import Failure, Report, in_order
 from watermark.cli.batch import (
+    Meter,
     answers,
     apart_from,
     failure_record,
     many_files,
     paths_of,
+    told,
 )
 from watermark.cli.paths import OutputFile
 from watermark.cli.process import INTERRUPTED, printable
@@ -34,11 +44,13 @@ from watermark.cli.scan import ScanSettings, run_scan, scan_options
 
 if TYPE_CHECKING:
     from studio.app.session import Session
+    from studio.verification.holding import HeldFile
     from studio.verification.report import VerifyReport
 
 __all__ = ["scan", "verify"]
 
-_Work = Callable[[str, Report], "VerifyReport | StudioError | Failure"]
+_Work = Callable[["str | HeldFile", Report], "VerifyReport | StudioError | Failure"]
+_URL = ("https://", "http://")
 
 _in_process_option = click.option(
     "--in-process", is_flag=True, help="Decode without a sandbox: faster, for files you trust."
@@ -92,9 +104,15 @@ def verify(
 ) -> None:
     """Say whether each FILE is from here: which output, seconds and consent.
 
-    Folders are searched with all below them. Exit code 1 if a file is not wholly explained as ours.
+    Folders are searched with all below them. An https:// address is fetched and held, where
+    verify.url_hosts of studio.yaml names its host. Exit code 1 if a file is not wholly explained
+    as ours.
     """
-    paths: Iterable[str] = paths_of(files, files_from, skip)
+    urls = [each for each in files if each.startswith(_URL)]
+    files = tuple(each for each in files if not each.startswith(_URL))
+    paths: Iterable[str] = ()
+    if files or files_from is not None or not urls:
+        paths = paths_of(files, files_from, skip)
     if report_path is not None and report_path.suffix.lower() not in (".html", ".json"):
         raise UsageError("--report ends in .html or .json")
     if report_path is not None:
@@ -104,7 +122,8 @@ def verify(
         session.require(Permission.VERIFY)
         start = _starter(session, jobs, record=not no_record, in_process=in_process)
         try:
-            for file, answer in answers(paths, start, jobs=jobs):
+            of_urls = _of_urls(session, urls, record=not no_record, in_process=in_process)
+            for file, answer in chain(answers(paths, start, jobs=jobs), of_urls):
                 if isinstance(answer, StudioError):
                     raise answer
                 if isinstance(answer, Failure):
@@ -175,6 +194,23 @@ def scan(
     ctx.exit(code)
 
 
+def _of_urls(
+    session: Session, urls: Iterable[str], *, record: bool, in_process: bool
+) -> Iterator[tuple[str, VerifyReport | StudioError | Failure]]:
+    """Addresses with what is said of them, fetched one after the other."""
+    examine = _work(session, record, in_process)
+
+    def work(url: str, report: Report) -> VerifyReport | StudioError | Failure:
+        try:
+            held = session.verification.hold(url)
+        except (HostRefusedError, HostUnreachableError, BeyondLimitsError) as exc:
+            return _Absent(str(exc), kind=type(exc).__name__)
+        return examine(held, report)
+
+    meter = Meter()
+    return told(in_order(urls, lambda: work, jobs=0, progress=meter.read), meter)
+
+
 def _starter(session: Session, jobs: int, *, record: bool, in_process: bool) -> Callable[[], _Work]:
     """What starts the work: here on the studio that is open, or on one of each worker's own."""
     if jobs:
@@ -192,6 +228,7 @@ def _start(record: bool, in_process: bool) -> _Work:
 
 
 def _work(session: Session, record: bool, in_process: bool) -> _Work:
+    from studio.verification.holding import HeldFile
     from watermark.audio.waveform import STREAM_LIMITS
 
     limits = replace(
@@ -200,12 +237,13 @@ def _work(session: Session, record: bool, in_process: bool) -> _Work:
         unfiltered=session.config.uploads.allow_unfiltered,
     )
 
-    def work(file: str, report: Report) -> VerifyReport | StudioError | Failure:
+    def work(file: str | HeldFile, report: Report) -> VerifyReport | StudioError | Failure:
         try:
             return session.verification.verify(file, record=record, limits=limits, progress=report)
         except FileAbsentError as exc:
-            told = str(exc).removeprefix(f"{Path(file).name}: ")
-            return _Absent(told.removesuffix(", or it is no longer here"))
+            name = file.path.name if isinstance(file, HeldFile) else Path(file).name
+            why = str(exc).removeprefix(f"{name}: ")
+            return _Absent(why.removesuffix(", or it is no longer here"))
         except BeyondLimitsError as exc:
             return _Beyond(str(exc), kind=type(exc.__cause__).__name__)
         except StudioError as exc:  # not this file's fault: the run ends
@@ -253,6 +291,8 @@ def _verdict_code(report: VerifyReport) -> int:
 
 def _print(report: VerifyReport) -> None:
     click.echo(f"{printable(report.file or '')}: {report.verdict}")
+    if report.origin is not None:
+        click.echo(f"  fetched from {printable(report.origin.urls[0])}, SHA-256 {report.sha256}")
     click.echo(f"  {report.explanation}")
     for output in report.outputs:
         click.echo(f"  seal {output.release.seal_id}, ledger entry {output.release.entry_index}")

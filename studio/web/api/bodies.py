@@ -15,6 +15,7 @@ __all__ = [
     "Credentials",
     "Extension",
     "GenerationIn",
+    "HeldUrl",
     "JobState",
     "NewAccount",
     "Scope",
@@ -36,6 +37,12 @@ class Credentials(_Body):
 
     name: str = Field(max_length=64)
     password: str = Field(max_length=256)
+
+
+class HeldUrl(_Body):
+    """An address whose recording is to be fetched, held and examined."""
+
+    url: str = Field(max_length=2048, examples=["https://archive.example/song.mp3"])
 
 
 class Token(BaseModel):

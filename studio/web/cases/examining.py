@@ -53,7 +53,7 @@ class CaseFiles:
         return await self.checks.run(
             request,
             mine,
-            upload,
+            upload.path,
             lambda path, limits, most, tell: mine.cases.examine(
                 case_id, path, name=shown, limits=limits, max_values=most, progress=tell
             ),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from studio.app.session import Session
     from studio.core.config import UploadConfig
     from studio.verification.comparison import Comparison
+    from studio.verification.holding import HeldFile
     from studio.verification.report import VerifyReport
     from studio.web.http.uploads import Uploads
     from watermark.audio.waveform import DecodeLimits
@@ -51,6 +52,7 @@ _LONG_DEADLINE_S = 3600.0  # that the decoder may work on it
 _LONG_SHARE = 8  # times the samples of an upload: 12 hours of stereo
 _WAITING = 1000  # files of one account in line
 _KEPT = 500  # answers of one account; the oldest go first
+_SHOWN_URL = 128  # characters of an address that stand for its name
 _AGAIN_S = 1.0  # until a full line is tried again
 
 
@@ -75,13 +77,17 @@ class Examination:
     Attributes:
         failure: the error, or the reference of a fault of ours in the log.
         long: whether it is longer than an upload may be, and so examined as a long job.
+        url: the address that it is fetched from; empty for an upload.
+        held: what was fetched.
     """
 
     id: str
     name: str
-    path: Path
+    path: Path  # of an upload
     session: Session  # the account's
     long: bool = False
+    url: str = ""
+    held: HeldFile | None = None
     state: ExaminationState = ExaminationState.WAITING
     report: VerifyReport | None = None
     failure: BaseException | str | None = None
@@ -153,11 +159,21 @@ class Examinations:
         """
         if not self._uploads.hold(path):
             raise UsageError(f"{name} is no longer here; drop it again")
+        self._book(owner, Examination(secrets.token_hex(8), name, path, session, long=long))
+
+    def add_url(self, owner: str, session: Session, url: str) -> None:
+        """Put an address in line: it is fetched, held and examined.
+
+        Whether it may be is said in its answer. Raises as :meth:`add` does.
+        """
+        name = url[:_SHOWN_URL]
+        self._book(owner, Examination(secrets.token_hex(8), name, Path(), session, url=url))
+
+    def _book(self, owner: str, item: Examination) -> None:
         folder = self.folder(owner)
-        item = Examination(secrets.token_hex(8), name, path, session, long=long)
         with folder.changed:
             if sum(not each.state.ended for each in folder.items) >= _WAITING:
-                self._uploads.discard(path)
+                self._uploads.discard(item.path)
                 raise UsageError(f"{_WAITING} of your files are in line; let some end first")
             folder.items.append(item)
             ended = [each for each in folder.items if each.state.ended]
@@ -264,8 +280,10 @@ class Examinations:
         try:
             uploads = item.session.config.uploads
             limits = decode_limits(uploads, long=item.long)
+            if item.url and item.held is None:
+                item.held = item.session.verification.hold(item.url, progress=told)
             report = item.session.verification.verify(
-                item.path,
+                item.held or item.path,
                 limits=limits,
                 max_values=most_values(uploads, long=item.long),
                 progress=told,
@@ -296,7 +314,8 @@ class Examinations:
         """Keep what matches an original; the answer stands without it."""
         if not report.matches:
             return
-        parts = item.session.verification.compare(item.path, report, limits=limits)
+        path = item.path if item.held is None else item.held.path
+        parts = item.session.verification.compare(path, report, limits=limits)
         if not parts:
             return
         try:

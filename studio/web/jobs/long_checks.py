@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from studio.accounts.permissions import Actor
     from studio.app.session import Session
     from studio.core.config import UploadConfig
-    from studio.web.http.uploads import Upload, Uploads
+    from studio.web.http.uploads import Uploads
     from watermark.audio.waveform import DecodeLimits
 
 __all__ = ["Checks", "LongCheck", "Work"]
@@ -118,14 +118,14 @@ class Checks:
         self,
         request: Request,
         session: Session,
-        upload: Upload,
+        path: Path,
         work: Work[_Result],
         *,
         name: str,
         account: str,
         case_id: str | None = None,
     ) -> _Result | LongCheck[_Result]:
-        """Examine an upload, which is deleted afterwards: the answer, or a long job.
+        """Examine a file: the answer, or a long job. An upload is deleted afterwards.
 
         Raises what the work raises, and as :meth:`JobRunner.submit` does.
         """
@@ -140,7 +140,7 @@ class Checks:
                 told(seconds)
 
             limits = decode_limits(self._config, long=False)
-            return work(upload.path, limits, most_values(self._config, long=False), read)
+            return work(path, limits, most_values(self._config, long=False), read)
 
         kept = False
         try:
@@ -148,12 +148,12 @@ class Checks:
             try:
                 return await while_connected(request, job)
             except _LongError:
-                found = self._book(session, upload.path, work, name, account, case_id)
+                found = self._book(session, path, work, name, account, case_id)
                 kept = True
                 return found
         finally:
             if not kept:
-                self.uploads.discard(upload.path)
+                self.uploads.discard(path)
 
     def find(self, actor: Actor, id_: str) -> LongCheck[Any]:
         """The actor's own job of that id. Raises :class:`NotYoursError`."""

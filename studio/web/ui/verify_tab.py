@@ -54,6 +54,16 @@ class VerifyTab:
                     js_on_load=asset("drop.js"),
                     elem_id="drop",
                 )
+                self.url = self.fetch = None
+                if gateway.config.verify.urls:
+                    self.url = gr.Textbox(
+                        label="Or the address of a recording",
+                        info="From hosts that this studio allows. It is fetched and kept.",
+                        placeholder="https://",
+                        max_length=2048,
+                        max_lines=1,
+                    )
+                    self.fetch = gr.Button("Fetch and examine")
                 with gr.Row():
                     self.stop = gr.Button("Cancel", variant="stop", visible=False)
                     self.clear = gr.Button("Clear the list", visible=False)
@@ -74,6 +84,16 @@ class VerifyTab:
             trigger_mode="multiple",
             **PRIVATE,
         )
+        if self.url is not None and self.fetch is not None:
+            for event in (self.fetch.click, self.url.submit):
+                event(
+                    self._on_url,
+                    self.url,
+                    [*self._shown, self.url],
+                    concurrency_limit=None,
+                    trigger_mode="multiple",
+                    **PRIVATE,
+                )
         self.stop.click(self._on_stop, None, None, concurrency_limit=None, **PRIVATE)
         self.clear.click(self._on_clear, None, self._shown, concurrency_limit=None, **PRIVATE)
 
@@ -90,6 +110,15 @@ class VerifyTab:
             limit_s = self._gateway.config.uploads.max_duration_s
             long = isinstance(seconds, int | float) and seconds > limit_s  # by the browser's word
             self._examinations.add(owner, session, path, name=path.name, long=long)
+        yield from self._watch(request)
+
+    def _on_url(self, url: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        assert self.url is not None
+        owner, session = owner_key(caller(request)), session_of(self._gateway, request)
+        session.require(Permission.VERIFY)
+        if url.strip():
+            self._examinations.add_url(owner, session, url.strip())
+        yield {self.url: ""}
         yield from self._watch(request)
 
     def _on_load(self, request: gr.Request) -> Iterator[dict[Any, Any]]:

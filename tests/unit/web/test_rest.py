@@ -69,6 +69,7 @@ ROUTES = {
     ("POST", "/cases/{case_id}/notes"): ({"text": "x"}, {A, V, ROOT}),
     ("GET", "/cases/{case_id}/report.{kind}"): (None, {A, V, ROOT}),
     ("POST", "/verifications"): (b"RIFF", {A, V, ROOT}),
+    ("POST", "/verifications/url"): ({"url": "https://a.example/"}, {A, V, ROOT}),
     ("GET", "/verifications/{check_id}"): (None, {A, V, ROOT}),
     ("DELETE", "/verifications/{check_id}"): (None, {A, V, ROOT}),
     ("GET", "/consent/site"): (None, EVERYBODY),

@@ -14,7 +14,9 @@ from studio.app.session import Session
 from studio.reports.verification.page import report_page
 from studio.reports.verification.table import as_csv
 from studio.verification.cases import Case
+from studio.verification.holding import HeldFile
 from studio.verification.report import VerifyReport
+from studio.web.api.bodies import HeldUrl
 from studio.web.api.checks import CheckState, accepted
 from studio.web.api.schemas import FILE_BODY
 from studio.web.api.strict_route import StrictRoute
@@ -73,12 +75,33 @@ def verification_routes(
             found = mine.verification.verify(path, limits=limits, max_values=most, progress=tell)
             return replace(found, file=shown)
 
-        found = await checks.run(request, mine, upload, work, name=shown, account=account)
+        found = await checks.run(request, mine, upload.path, work, name=shown, account=account)
         if isinstance(found, LongCheck):
             return accepted(found, _shown)
         if report is None:
             return _shown(found)
         return await run_in_threadpool(_written, found, report)
+
+    @router.post("/verifications/url", responses={202: {"model": CheckState}})
+    async def verify_url(request: Request, body: HeldUrl, mine: Mine, actor: Who) -> Any:
+        """Fetch a recording from an address, hold it under its SHA-256 and examine it.
+
+        Only from hosts that the studio's configuration allows (422 otherwise); 502 where nothing
+        whole came. The answer is that of `POST /verifications`; `origin` has the address, the time
+        and the headers.
+        """
+        mine.require(Permission.VERIFY)
+        held: list[HeldFile] = []  # fetched once, also where it is examined again as a long job
+
+        def work(_: Path, limits: Any, most: int, tell: Callable[[float], None]) -> VerifyReport:
+            if not held:
+                held.append(mine.verification.hold(body.url, progress=tell))
+            return mine.verification.verify(held[0], limits=limits, max_values=most, progress=tell)
+
+        shown = body.url[:128]
+        account = account_of(request, actor)
+        found = await checks.run(request, mine, Path(), work, name=shown, account=account)
+        return accepted(found, _shown) if isinstance(found, LongCheck) else _shown(found)
 
     @router.get(
         "/verifications/{check_id}",
