@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from studio.consent import ConsentPolicy, ConsentRegistry
-from studio.consent.administration import Registrar
+from studio.consent.administration import ConsentService
 from studio.core.config import StudioConfig, load_config
 from studio.core.errors import UsageError
 from studio.core.home import locked
@@ -66,22 +66,22 @@ class Container:
 
     # -- consent ------------------------------------------------------------------------------
 
-    def registrar(self) -> Registrar:
+    def consent_service(self) -> ConsentService:
         """Signed consent; takes in what ships with the studio on first use."""
         with self._lock:
-            return self._registrar
+            return self._consent_service
 
     def vocabulary(self) -> Vocabulary:
         """The style tags there are, as rights holders signed them."""
-        return self.registrar().vocabulary()
+        return self.consent_service().vocabulary()
 
     def consent(self) -> ConsentRegistry:
         """The consent registry as it is now, whichever process changed it last."""
-        return self.registrar().registry()
+        return self.consent_service().registry()
 
     def policy(self) -> ConsentPolicy:
         """The policy over the registry as it is now."""
-        restoration = self.registrar().restoration()
+        restoration = self.consent_service().restoration()
         return ConsentPolicy(
             self.consent(),
             closed=None if restoration is None else restoration.text(),
@@ -247,16 +247,16 @@ class Container:
     # -- how the parts are made -----------------------------------------------------------------
 
     @cached_property
-    def _registrar(self) -> Registrar:
-        registrar = Registrar(
+    def _consent_service(self) -> ConsentService:
+        service = ConsentService(
             self.ledger(),
             studio=self.config.consent.studio,
             outputs=self.paths.outputs,
             renditions=self.paths.renditions,
         )
         with locked(self.paths.home):  # of several first starts at once, one takes it in
-            registrar.start(self.paths.consent / "signed")
-        return registrar
+            service.start(self.paths.consent / "signed")
+        return service
 
     @cached_property
     def _screen(self) -> CurrentScreen:
@@ -388,7 +388,7 @@ class Container:
             ledger=self.ledger(),
             keys=self.seal_keys(),
             names=self.name_screen,
-            consent_unmoved=self.registrar().store.require,
+            consent_unmoved=self.consent_service().store.require,
         )
 
     @cached_property
@@ -414,7 +414,7 @@ class Container:
             registry=self.consent,
             ledger=self.ledger(),
             keys=self.seal_keys(),
-            forebears=self.lineage().forebears,
+            ancestors=self.lineage().ancestors,
             require_distribution=self.releases().require_distribution,
         )
 
@@ -432,9 +432,9 @@ class Container:
             generator=self.generator,
             ledger=ledger,
             keys=self.seal_keys(),
-            forebears=self.lineage().forebears,
-            require_distribution=self.registrar().require_distribution,
-            consent_unmoved=self.registrar().store.require,
+            ancestors=self.lineage().ancestors,
+            require_distribution=self.consent_service().require_distribution,
+            consent_unmoved=self.consent_service().store.require,
         )
 
     @cached_property
@@ -459,7 +459,7 @@ class Container:
             keys=self.seal_keys(),
             sealer=self.sealer,
             verify=lambda source: self.examiner().examine(source),
-            require_distribution=self.registrar().require_distribution,
+            require_distribution=self.consent_service().require_distribution,
             performs_scores=self.performs_scores,
         )
 

@@ -1,7 +1,7 @@
 """The only way to a generation model: a decision that permits the request.
 
 Nothing else in the studio calls a model's ``generate`` or ``perform``
-(``tests/unit/consent/test_enforcement.py`` reads every module to see that), and the door believes
+(``tests/unit/consent/test_enforcement.py`` reads every module to see that), and release believes
 only a decision that :class:`~studio.consent.policy.ConsentPolicy` took itself: one put together by
 hand, or changed with ``dataclasses.replace``, opens nothing.
 """

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from studio.generation.progress import Progress
 
-__all__ = ["FAULT", "Claim", "Ended", "Face", "JobQueue", "JobRow", "TakeAttempt"]
+__all__ = ["FAULT", "Claim", "Ended", "JobQueue", "JobRow", "Origin", "TakeAttempt"]
 
-Face = Literal["rest", "page"]
+Origin = Literal["rest", "page"]
 Ended = Literal["done", "failed", "cancelled"]
 
 FAULT = "Fault"
@@ -50,7 +50,7 @@ class JobRow:
     """How a job stands.
 
     Attributes:
-        ahead: jobs of the line that begin before it does; 0 once it runs.
+        queue_position: jobs of the line that begin before it does; 0 once it runs.
         fraction: of the whole, 0 to 1.
         outputs: (take, output id) of what was released, in the order of the takes.
         error: class of the error that ended it, or :data:`FAULT`.
@@ -59,7 +59,7 @@ class JobRow:
 
     job_id: str
     account_id: str | None
-    face: str
+    origin: str
     label: str
     model: str
     seconds: float
@@ -72,7 +72,7 @@ class JobRow:
     error: str | None
     error_text: str | None
     age_s: float
-    ahead: int
+    queue_position: int
     outputs: tuple[tuple[int, str], ...]
 
     @property
@@ -124,7 +124,7 @@ class JobQueue:
         *,
         account_id: str | None,
         payer: str,
-        face: Face,
+        origin: Origin,
         label: str,
         per_account: int,
     ) -> str:
@@ -156,7 +156,7 @@ class JobQueue:
                     job_id=job_id,
                     account_id=account_id,
                     payer=payer,
-                    face=face,
+                    face=origin,
                     label=label[:300],
                     model=order.model,
                     seconds=order.seconds * order.takes,
@@ -179,10 +179,10 @@ class JobQueue:
             raise NotYoursError("no such job, or not yours")
         return rows[0]
 
-    def of(self, account_id: str | None, face: Face) -> list[JobRow]:
-        """The account's jobs of a face, oldest first: live ones and those of the last hour."""
+    def of(self, account_id: str | None, origin: Origin) -> list[JobRow]:
+        """The account's jobs of one origin, oldest first: live ones and those of the last hour."""
         mine = job.c.account_id.is_(None) if account_id is None else job.c.account_id == account_id
-        return self._rows(mine, job.c.face == face)
+        return self._rows(mine, job.c.face == origin)
 
     def stop(self, job_id: str) -> None:
         """Stop a job: at once where it waits, else when its worker asks next."""
@@ -445,7 +445,7 @@ def _job_row(
     return JobRow(
         job_id=row["job_id"],
         account_id=row["account_id"],
-        face=row["face"],
+        origin=row["face"],
         label=row["label"],
         model=row["model"],
         seconds=float(row["seconds"]),
@@ -458,6 +458,6 @@ def _job_row(
         error=row["error"],
         error_text=row["error_text"],
         age_s=max(0.0, now - float(row["created_at"])),
-        ahead=sum(number < row["number"] for number in live) if waits else 0,
+        queue_position=sum(number < row["number"] for number in live) if waits else 0,
         outputs=outputs,
     )

@@ -25,12 +25,12 @@ class Order:
     """One request for music.
 
     Args:
-        kind: ``create`` makes ``request``; ``vary`` and ``extend`` go on from ``source``.
+        kind: ``create`` makes ``request``; ``vary`` and ``extend`` start from ``source``.
         model: which model plays it.
         seconds: of music asked for, one take.
         takes: how many outputs, with the seeds that follow.
         request: what is created; None for the other kinds.
-        source: the output that is gone on from.
+        source: the output that is varied or extended.
         options: what :meth:`arguments` makes of them; JSON values.
     """
 

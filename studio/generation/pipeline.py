@@ -4,7 +4,7 @@
 
 The pipeline fails closed. Without an allowing :class:`~studio.consent.Decision` nothing is
 generated, and the decision is taken again at release, so that a grant revoked meanwhile stops it.
-The detector reads the very bytes that will be handed out; where the seal is not readable there, the
+The detector reads the very bytes that will be released; where the seal is not readable there, the
 strength is raised within the audibility limit and after that the request fails. Refusals and
 failures to seal are ledger entries. How a crash is survived:
 :mod:`studio.generation.releasing.staging`.
@@ -465,7 +465,7 @@ class Pipeline:
                     break
         except BaseException:
             # An interrupt may arrive just after the commit: a file with an entry is kept, for
-            # recover() to hand out; so is one of which we cannot learn whether it has an entry.
+            # recover() to release; so is one of which we cannot learn whether it has an entry.
             if self._surely_unrecorded(seal_id.hex):
                 workspace.discard(path)
             raise

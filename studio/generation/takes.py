@@ -30,7 +30,7 @@ MOST_TAKES = 4
 
 MOST_SEED = 2**31 - 1
 
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 Make = Callable[[GenerationRequest, OnProgress, threading.Event], Release]
 
@@ -137,7 +137,7 @@ class _Said:
         """
         with self._changed:
             if not self._news:
-                self._changed.wait(_LOOK_S)
+                self._changed.wait(_POLL_S)
             self._news = False
             steps = [step for step in self._steps if step is not None]
         if len(steps) < len(self._steps):

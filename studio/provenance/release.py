@@ -81,10 +81,10 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One output that was handed out, with its ledger entry. Built only from the ledger."""
+    """One released output, with its ledger entry. Built only from the ledger."""
 
     output_id: OutputId
-    path: Path  # the file handed out
+    path: Path  # the released file
     sha256: str  # of that file
     seal_id: str  # 16 hexadecimal digits
     entry_index: int

@@ -1,7 +1,7 @@
 """Records of files made from an output after its release.
 
 An output has one seal id; its stems carry it too, and its score names it. One ledger entry of the
-kind ``renditions`` says which files were handed out together (docs/ledger-format.md). Fingerprints
+kind ``renditions`` says which files were released together (docs/ledger-format.md). Fingerprints
 and signed manifests stand in the table ``rendition``.
 """
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from watermark.detection.detect import Detection
     from watermark.models.base import SealModel
 
-__all__ = ["MissRate", "Sealer"]
+__all__ = ["FalseNegativeRate", "Sealer"]
 
 _STREAM_BLOCK_S = 0.4
 """Marked at a time where somebody listens meanwhile."""
@@ -31,7 +31,7 @@ than to silence, and is read as surely (three pieces of 10 s)."""
 
 
 @dataclass(frozen=True, slots=True)
-class MissRate:
+class FalseNegativeRate:
     """How often a seal that was there could not be named, as measured for a pair of models."""
 
     attack: str  # what had been done to the sealed clips; "clean" for nothing
@@ -125,14 +125,14 @@ class Sealer:
         told = None if progress is None else lambda seconds, _total: progress(seconds)
         return detect(source, model=self._model, codebook=codebook, limits=limits, progress=told)
 
-    def miss_rates(self) -> tuple[MissRate, ...]:
+    def false_negative_rates(self) -> tuple[FalseNegativeRate, ...]:
         """What the bench measured for this pair (``bench`` in its record); empty if nothing."""
         bench = self._model.record.get("bench")
         if not isinstance(bench, dict):
             return ()
         try:
             return tuple(
-                MissRate(
+                FalseNegativeRate(
                     attack=str(row["attack"]),
                     seconds=float(bench["seconds"]),
                     missed=int(row["clips"]) - int(row["identified"]),

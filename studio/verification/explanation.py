@@ -11,14 +11,14 @@ from studio.verification.report import (
     ConsentThenNow,
     bits_text,
     consent_text,
-    miss_text,
+    false_negative_text,
     odds_text,
     rate_text,
 )
 
 if TYPE_CHECKING:
     from studio.provenance.release import Release
-    from studio.provenance.sealer import MissRate
+    from studio.provenance.sealer import FalseNegativeRate
     from watermark.detection.detect import Detection
 
 __all__ = [
@@ -126,11 +126,11 @@ def mixed(
             line += f" ({odds_text(part.seal.chance_bound)} of a wrong name)"
         lines.append(line + ". " + speed_text(part))
     ours = list(dict.fromkeys(part.output_id for part in parts))
-    told = {output_id: consent_text(consents[output_id]) for output_id in ours}
-    if len(set(told.values())) == 1:
-        consent = told[ours[0]]
+    texts = {output_id: consent_text(consents[output_id]) for output_id in ours}
+    if len(set(texts.values())) == 1:
+        consent = texts[ours[0]]
     else:
-        consent = " ".join(f"{output_id}: {text}" for output_id, text in told.items())
+        consent = " ".join(f"{output_id}: {text}" for output_id, text in texts.items())
     alone = "" if len(ours) < 2 else f"{len(ours)} outputs of ours are in this file. "
     return f"{alone}{''.join(lines).rstrip()} {consent}"
 
@@ -203,8 +203,8 @@ def unsealed_copy(
     if part.rivals:
         names = ", ".join(f"{key} ({distance:.0%})" for key, distance in part.rivals[:5])
         rivals = f"It also agrees with {names}. Which of them it is, content alone does not prove. "
-    told = f"{what}, {seal}. {quiet_text(peak)}{rivals}{_TWINS}"
-    return f"{told} {speed_text(part)}{consent_text(consent)}"
+    named = f"{what}, {seal}. {quiet_text(peak)}{rivals}{_TWINS}"
+    return f"{named} {speed_text(part)}{consent_text(consent)}"
 
 
 def foreign(detection: Detection) -> str:
@@ -230,7 +230,9 @@ def foreign(detection: Detection) -> str:
     )
 
 
-def not_detected(misses: tuple[MissRate, ...], duration_s: float, peak: float = 1.0) -> str:
+def not_detected(
+    false_negatives: tuple[FalseNegativeRate, ...], duration_s: float, peak: float = 1.0
+) -> str:
     """Nothing found, which is no proof of anything."""
     short = (
         f" This file lasts {duration_s:.1f} s; a seal can be named from {NAMED_FROM_S:g} s on, so "
@@ -241,7 +243,7 @@ def not_detected(misses: tuple[MissRate, ...], duration_s: float, peak: float = 
     return (
         "No seal of ours and no content of ours was found. That does not say who or what made "
         "this music: other systems leave no seal of ours, and a seal can be destroyed."
-        f"{short} {quiet_text(peak)}" + miss_text(misses, duration_s)
+        f"{short} {quiet_text(peak)}" + false_negative_text(false_negatives, duration_s)
     )
 
 

@@ -17,7 +17,7 @@ from studio.consent.types import OnRevocation
 
 if TYPE_CHECKING:
     from studio.provenance.release import Release
-    from studio.provenance.sealer import MissRate
+    from studio.provenance.sealer import FalseNegativeRate
     from studio.verification.holding import Origin
     from studio.verification.other_marks import MarkFinding
     from studio.verification.parts import Part
@@ -30,9 +30,9 @@ __all__ = [
     "Verdict",
     "VerifyReport",
     "bits_text",
-    "common_misses",
+    "common_false_negatives",
     "consent_text",
-    "miss_text",
+    "false_negative_text",
     "odds_text",
     "rate_text",
 ]
@@ -164,7 +164,9 @@ class VerifyReport:
     others: tuple[MatchedOutput, ...] = ()  # further outputs in the file
     c2pa: Mapping[str, Any] = field(default_factory=lambda: {"state": "absent"})
     other_marks: tuple[MarkFinding, ...] = ()  # of others' systems; never part of the verdict
-    misses: tuple[MissRate, ...] = ()  # how often a seal that is there is not found
+    false_negatives: tuple[
+        FalseNegativeRate, ...
+    ] = ()  # how often a seal that is there is not found
     error: str | None = None  # why it could not be read
     sha256: str | None = None  # of the file examined
     lineage: Mapping[str, Any] | None = (
@@ -216,7 +218,7 @@ class VerifyReport:
             "consent": [consent.to_json() for consent in self.consent],
             "outputs": [output.to_json() for output in self.outputs],
             "registered": self.registered,
-            "misses": [asdict(rate) for rate in self.misses],
+            "misses": [asdict(rate) for rate in self.false_negatives],
             "lineage": None if self.lineage is None else dict(self.lineage),
             "error": self.error,
             "origin": None if self.origin is None else self.origin.to_json(),
@@ -282,26 +284,28 @@ def rate_text(detection: Detection) -> str:
     )
 
 
-_TOLD = ("clean", "mp3 128k", "mp3 64k", "opus 48k", "white noise 20 dB", "resampled to 16 kHz")
+_STATED = ("clean", "mp3 128k", "mp3 64k", "opus 48k", "white noise 20 dB", "resampled to 16 kHz")
 """Of all attacks of the bench, those whose miss rates stand in the explanation."""
 
 
-def common_misses(misses: tuple[MissRate, ...]) -> MissRate | None:
+def common_false_negatives(
+    false_negatives: tuple[FalseNegativeRate, ...],
+) -> FalseNegativeRate | None:
     """Of clips left as they were or processed in common ways: how many seals were missed."""
-    told = [rate for rate in misses if rate.attack in _TOLD]
-    if not told:
+    stated = [rate for rate in false_negatives if rate.attack in _STATED]
+    if not stated:
         return None
     return replace(
-        told[0],
+        stated[0],
         attack="common",
-        missed=sum(rate.missed for rate in told),
-        clips=sum(rate.clips for rate in told),
+        missed=sum(rate.missed for rate in stated),
+        clips=sum(rate.clips for rate in stated),
     )
 
 
-def miss_text(misses: tuple[MissRate, ...], duration_s: float) -> str:
+def false_negative_text(false_negatives: tuple[FalseNegativeRate, ...], duration_s: float) -> str:
     """At which measured rate a seal that is there is missed."""
-    common = common_misses(misses)
+    common = common_false_negatives(false_negatives)
     if common is None:
         return "How often this reader misses a seal that is there has not been measured."
     text = (

@@ -35,7 +35,7 @@ _SPEED_SPANS = 6
 
 
 def _nobody(_seconds: float) -> None:
-    """Where nobody wants to be told."""
+    """Progress that nobody follows."""
 
 
 class Room:
@@ -74,7 +74,7 @@ class SuspectAudio:
         apart: energy of what the channels differ by, against that of their mix.
         streams: audio streams of the file, of which this is one.
         notes: what of the file was missing, damaged, left out or read in a way of its own.
-        told: told the seconds read in every pass; may raise to stop the work.
+        on_progress: called with the seconds read in every pass; may raise to stop the work.
     """
 
     source: Path | bytes
@@ -88,7 +88,7 @@ class SuspectAudio:
     apart: float = 0.0
     streams: int = 1
     notes: tuple[str, ...] = ()
-    told: Callable[[float], None] = _nobody
+    on_progress: Callable[[float], None] = _nobody
     _others: list[Fingerprint] = field(default_factory=list)
 
     @classmethod
@@ -141,7 +141,7 @@ class SuspectAudio:
             apart=levels.apart,
             streams=info.streams,
             notes=info.remarks,
-            told=progress or _nobody,
+            on_progress=progress or _nobody,
         )
         if levels.gain == 1.0:
             return recording
@@ -219,7 +219,7 @@ class SuspectAudio:
         read_s = 0.0
         for block in stream(self.source, block_s=_BLOCK_S, limits=self.limits):
             read_s += block.duration_s
-            self.told(read_s)
+            self.on_progress(read_s)
             yield _louder(block, self.gain)
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["ConsentThenNow", "Match", "Verdict", "Verifier", "VerifyReport"]
 
 OnRead = Callable[[float], None]
-"""Told the seconds of audio that were read; may raise to stop the work."""
+"""Called with the seconds of audio that were read; may raise to stop the work."""
 
 OnOpened = Callable[[SuspectAudio], None]
 """Shown each audio stream once it is decoded, before it is examined; may raise to stop the work."""
@@ -108,7 +108,7 @@ class Verifier:
             limits: on decoding; default those on uploads.
             max_values: most samples times channels, of all streams together; default that of
                 uploads, or none where ``limits`` are given.
-            progress: told the seconds read, in every pass.
+            progress: called with the seconds read, in every pass.
             opened: shown each decoded stream before it is examined.
 
         Raises :class:`~studio.core.errors.LedgerError` and
@@ -171,15 +171,15 @@ class Verifier:
         )
 
         name = None if isinstance(source, bytes) else Path(source).name
-        told = progress or (lambda _seconds: None)
+        on_progress = progress or (lambda _seconds: None)
         try:
-            recording = SuspectAudio.open(source, limits, progress=told, room=room)
+            recording = SuspectAudio.open(source, limits, progress=on_progress, room=room)
             if opened is not None:
                 opened(recording)
             self._registry.refresh()
             examiner = Examiner(
                 self._registry,
-                lambda part: self._read(part, told),
+                lambda part: self._read(part, on_progress),
                 self._config.verify.max_speed_change,
             )
             evidence = examiner.examine(recording)
@@ -301,11 +301,11 @@ class Verifier:
                 file=None,
                 detection=detection,
             )
-        misses = self._sealer().miss_rates()
+        false_negatives = self._sealer().false_negative_rates()
         return VerifyReport(
             verdict=Verdict.NOT_DETECTED,
-            misses=misses,
-            explanation=explanation.not_detected(misses, detection.duration_s, peak),
+            false_negatives=false_negatives,
+            explanation=explanation.not_detected(false_negatives, detection.duration_s, peak),
             file=None,
             detection=detection,
         )

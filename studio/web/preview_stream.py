@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["preview_response", "wav_header"]
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 _ASK_S = 2.0  # how often it is asked whether the listener still may
 _OVER = "this request has ended, and its preview with it; an output that was released is there"
 
@@ -52,7 +52,7 @@ async def preview_response(
     while listener is not None and not preview.has_begun and not ended():
         if await request.is_disconnected():
             raise ClientDisconnect
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     if listener is None or not preview.has_begun:
         raise OutputGoneError(_OVER)
     return StreamingResponse(
@@ -77,7 +77,7 @@ async def _sound(
         elif listener.ended or ended():
             return
         else:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
 
 def _answer(may_listen: Callable[[], bool]) -> bool:

@@ -192,7 +192,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         api,
         page,
         path="/",
-        auth_dependency=_name_of,  # the door has been passed by now; this is the second lock
+        auth_dependency=_name_of,  # authentication is done by now; this is a second check
         theme=theme(),
         css=asset("style.css") + asset("compare.css"),
         favicon_path=str(files("studio.web.ui") / "assets" / "seal.svg"),

@@ -22,7 +22,7 @@ from studio.core.errors import ConfigError
 __all__ = ["Supervisor", "answers_at", "command_of"]
 
 _logger = logging.getLogger(__name__)
-_LOOK_S = 0.5
+_POLL_S = 0.5
 _END_S = 30.0  # a server that was told to end has so long, then it is killed
 _START_S = 120.0  # a server has so long to answer
 _PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a server that ended is started again
@@ -99,7 +99,7 @@ class Supervisor:
                 self.servers.append(_Server(command, lambda n=number: self._answers(n)))  # type: ignore[misc]  # a default binds the loop's value
             if not self._await_answer(self.servers[0]) and not self._stop.is_set():
                 raise ConfigError("the first server ended at its start; its message says why")
-            while not self._stop.wait(_LOOK_S):
+            while not self._stop.wait(_POLL_S):
                 if self._renew.is_set():
                     self._renew.clear()
                     self.renew()

@@ -19,7 +19,7 @@ TAG = "genre/jazz"
 @pytest.fixture
 def studio(tmp_path):
     with make_studio(tmp_path) as studio:
-        studio.registrar()
+        studio.consent_service()
         yield studio
 
 

@@ -138,8 +138,8 @@ def test_what_rounding_destroyed_is_not_called_removed_without_saying_so(studio,
 
 @pytest.mark.parametrize(("lasts_s", "shorter"), [(9.99, False), (10.0, False), (6.0, True)])
 def test_a_hair_less_than_the_measured_length_is_not_called_shorter(lasts_s, shorter):
-    from studio.provenance.sealer import MissRate
-    from studio.verification.report import miss_text
+    from studio.provenance.sealer import FalseNegativeRate
+    from studio.verification.report import false_negative_text
 
-    text = miss_text((MissRate("clean", 10.0, 0, 20),), lasts_s)
+    text = false_negative_text((FalseNegativeRate("clean", 10.0, 0, 20),), lasts_s)
     assert ("shorter" in text) == shorter

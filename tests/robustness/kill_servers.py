@@ -112,7 +112,7 @@ def run(
     environ = {"STUDIO_DATABASE_URL": url}
     os.environ["STUDIO_DATABASE_URL"] = url
     with make_studio(folder, generator=PlainGenerator()) as studio:
-        studio.registrar()  # one first start, before there are several
+        studio.consent_service()  # one first start, before there are several
     ports = [free_port(), free_port()]
     processes = [Process(folder, port, environ) for port in (*ports, None, None)]
     try:

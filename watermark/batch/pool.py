@@ -178,7 +178,7 @@ class _Pool:
         self, items: Iterable[Any], progress: Callable[[Any, float], None] | None
     ) -> Iterator[tuple[Any, Any]]:
         source = enumerate(items)
-        waiting: dict[int, Any] = {}  # handed out or answered, not yet yielded
+        waiting: dict[int, Any] = {}  # given to a process or answered, not yet yielded
         turn, exhausted = 0, False
         while True:
             while not exhausted and len(waiting) < _AHEAD_PER_JOB * self._jobs:

@@ -1,8 +1,8 @@
 """The benchmark in several processes, one attack on one clip at a time.
 
-Handed out is one attack on one clip at a time (:mod:`watermark.batch.pool`), so that the processes
-are busy to the end. The randomness is seeded by the attack's place in the list and the clip's, so
-the result does not depend on how many processes there are.
+:mod:`watermark.batch.pool` gives out the work, so that all processes are busy to the end. The
+randomness is seeded by the attack's place in the list and the clip's, so the result does not depend
+on how many processes there are.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class FileExaminer:
     ) -> VerifyReport:
         """Examine a suspect file; see :meth:`studio.verification.verifier.Verifier.verify`.
 
-        ``record`` appends the verdict to the ledger. ``progress`` is told the seconds read,
+        ``record`` appends the verdict to the ledger. ``progress`` is called with the seconds read,
         ``opened`` is shown each decoded stream; both may raise to stop the work. ``others``: let
         the configured readers look for others' marks, in recordings that are held in memory.
         ``recorded_since``: an examination of this file was cut off when the ledger had so many
@@ -137,6 +137,10 @@ class FileExaminer:
         if report.error is not None:
             return report
         found = self.credentials_of(source, report.release, report.stem)
-        told = report.release is not None or found.is_present
-        text = f"{report.explanation.rstrip()} {found.explanation}" if told else report.explanation
+        explained = report.release is not None or found.is_present
+        text = (
+            f"{report.explanation.rstrip()} {found.explanation}"
+            if explained
+            else report.explanation
+        )
         return replace(report, c2pa=found.to_json(), explanation=text)

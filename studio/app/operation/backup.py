@@ -200,7 +200,7 @@ def _copy_outputs(outputs: Path, ledger: Ledger, target: Path) -> None:
     for release in distributed(ledger):
         source = outputs / release.path.name
         while not source.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)  # its entry is committed, it is just being handed out
+            time.sleep(0.05)  # its entry is committed, its release is just ending
         if not source.exists():
             raise LedgerError(f"the released file {source.name} is missing; nothing backed up")
         for path in (source, *outputs.glob(f"{source.name}.*")):

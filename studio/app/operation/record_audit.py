@@ -34,7 +34,7 @@ def record_faults(ledger: Ledger) -> list[str]:
         with database.reading() as connection:
             return list(look(connection))
 
-    looks: dict[str, Callable[[], list[str]]] = {
+    checks: dict[str, Callable[[], list[str]]] = {
         "the database": lambda: list(database_faults(database)),
         "accounts": lambda: rows(account_faults),
         "owners": lambda: rows(owner_faults),
@@ -42,9 +42,9 @@ def record_faults(ledger: Ledger) -> list[str]:
         "the security log": lambda: _log_faults(ledger),
     }
     for name, look in RECORDS.items():
-        looks[name] = lambda look=look: rows(look)  # type: ignore[misc] # a closure over this look
+        checks[name] = lambda look=look: rows(look)  # type: ignore[misc] # a closure over this look
     found: list[str] = []
-    for name, ask in looks.items():
+    for name, ask in checks.items():
         try:
             found += ask()
         except StudioError as exc:
@@ -56,7 +56,7 @@ def record_faults(ledger: Ledger) -> list[str]:
 
 
 def _consent_faults(database: Database) -> list[str]:
-    ConsentStore(database).book()  # checks every signature, and every document against its entry
+    ConsentStore(database).history()  # checks every signature, and every document against its entry
     return []
 
 

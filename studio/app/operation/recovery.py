@@ -21,11 +21,11 @@ def recover(studio: Container) -> RecoveryReport:
 
     studio.paths.create()
     report = staging.recover(studio.paths, studio.ledger())
-    registrar = studio.registrar()
-    restoration = registrar.restoration()
+    service = studio.consent_service()
+    restoration = service.restoration()
     if restoration is not None:
         _logger.warning("%s", restoration.text())
-    registrar.enforce()  # a revocation may have come due, or been interrupted
-    withdrawn = registrar.withdrawn_files()
+    service.enforce()  # a revocation may have come due, or been interrupted
+    withdrawn = service.withdrawn_files()
     missing = tuple(name for name in report.missing if name not in withdrawn)
     return replace(report, missing=missing)

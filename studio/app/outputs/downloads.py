@@ -73,7 +73,7 @@ class Offer:
     form: Form
     file_name: str
     why_not: str | None  # None: it can be had
-    recorded: bool  # it was handed out before, so asking again records nothing
+    recorded: bool  # it was released before, so asking again records nothing
 
     def to_json(self) -> dict[str, Any]:
         """For REST and the command line."""
@@ -90,7 +90,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file as it is handed out."""
+    """A file as it is sent."""
 
     form: Form
     file_name: str

@@ -42,7 +42,7 @@ class Releases:
 
     def require_distribution(self, output_id: str) -> None:
         """Raises :class:`OutputWithdrawnError` where a revocation stops its distribution."""
-        self._studio.registrar().require_distribution(output_id)
+        self._studio.consent_service().require_distribution(output_id)
 
     def is_public(self, output_id: str) -> bool:
         """Whether the public detector tells the title and credits of an output.
@@ -51,7 +51,7 @@ class Releases:
         """
         return (
             self._studio.publications().is_public(output_id)
-            and self._studio.registrar().distribution(output_id).open
+            and self._studio.consent_service().distribution(output_id).open
         )
 
     def file_of(self, release: Release) -> Path:

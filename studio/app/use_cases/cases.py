@@ -51,8 +51,8 @@ class Cases(UseCases):
     @requires(Permission.VERIFY)
     def open(self, studio: Container, reference: str, title: str) -> Case:
         """Open a case. Raises :class:`UsageError` for unusable texts."""
-        book, actor = CaseRepository(studio.database()), self.actor
-        return book.open(reference, title, account=actor.account_id, examiner=actor.name)
+        repository, actor = CaseRepository(studio.database()), self.actor
+        return repository.open(reference, title, account=actor.account_id, examiner=actor.name)
 
     @requires(Permission.VERIFY)
     def all(self, studio: Container) -> list[Case]:
@@ -202,14 +202,14 @@ class Cases(UseCases):
 
     def _pictures(self, studio: Container, case: Case) -> CasePictures:
         """The pictures of matched parts that the actor may see, up to a size."""
-        book, left = CaseRepository(studio.database()), _MOST_PICTURES
+        repository, left = CaseRepository(studio.database()), _MOST_PICTURES
         found: dict[int, list[tuple[Comparison, Mapping[str, bytes]]]] = {}
         for each in case.examinations:
             for part in each.comparisons:
                 files: Mapping[str, bytes] = {
                     name: content
                     for name in _PICTURES
-                    if (content := book.file(case.case_id, each.seq, f"{part.number}.{name}"))
+                    if (content := repository.file(case.case_id, each.seq, f"{part.number}.{name}"))
                 }
                 if not sees_record(studio, self.actor, part.place.output_id):
                     files = without_original(files)

@@ -37,27 +37,27 @@ class Consent(UseCases):
     @requires(Permission.BROWSE)
     def holders(self, studio: Container) -> tuple[HolderStatus, ...]:
         """Every rights holder, with its key and how many of its grants are live."""
-        return studio.registrar().holders()
+        return studio.consent_service().holders()
 
     @requires(Permission.BROWSE)
     def grants(self, studio: Container) -> tuple[GrantStatus, ...]:
         """Every grant, with its state and what was made under it."""
-        return studio.registrar().grants()
+        return studio.consent_service().grants()
 
     @requires(Permission.BROWSE)
     def site_id(self, studio: Container) -> str:
         """The id by which rights holders address this studio in what they sign."""
-        return studio.registrar().site()
+        return studio.consent_service().site()
 
     @requires(Permission.BROWSE)
     def restoration(self, studio: Container) -> Restoration | None:
         """The restore from a backup that keeps consent closed; None: it is open."""
-        return studio.registrar().restoration()
+        return studio.consent_service().restoration()
 
     @requires(Permission.BROWSE)
     def shipped(self, studio: Container) -> tuple[ShippedFile, ...]:
         """The signed files that come with this version, and what of them is not recorded here."""
-        return shipped_files(studio.registrar(), _shipped_folders(studio))
+        return shipped_files(studio.consent_service(), _shipped_folders(studio))
 
     # -- recording ----------------------------------------------------------------------------
 
@@ -68,25 +68,25 @@ class Consent(UseCases):
         A revocation takes effect with this call. Raises :class:`ConsentFileError` where it is no
         such file at all.
         """
-        return _noted(studio, studio.registrar().import_file(data))
+        return _noted(studio, studio.consent_service().import_file(data))
 
     @requires(Permission.CONSENT)
     def admit_holder(self, studio: Container, data: bytes, fingerprint: str) -> ImportReport:
         """Make a rights holder known, whose key's fingerprint was compared by another way."""
-        return _noted(studio, studio.registrar().admit(data, fingerprint))
+        return _noted(studio, studio.consent_service().admit(data, fingerprint))
 
     @requires(Permission.CONSENT)
     def admit_shipped(self, studio: Container, holder: str, fingerprint: str) -> ImportReport:
         """Take in what ``holder`` signed for this version, after comparing the fingerprint."""
         folders = _shipped_folders(studio)
-        return _noted(studio, admit_shipped(studio.registrar(), folders, holder, fingerprint))
+        return _noted(studio, admit_shipped(studio.consent_service(), folders, holder, fingerprint))
 
     @requires(Permission.CONSENT)
     def override_key(
         self, studio: Container, data: bytes, fingerprint: str, *, lost: bool
     ) -> ImportReport:
         """Replace a holder's key that is ``lost``, or in other hands; recorded as an override."""
-        return _noted(studio, studio.registrar().override_key(data, fingerprint, lost=lost))
+        return _noted(studio, studio.consent_service().override_key(data, fingerprint, lost=lost))
 
     @requires(Permission.CONSENT)
     def confirm_restore(self, studio: Container) -> int:
@@ -94,7 +94,7 @@ class Consent(UseCases):
 
         Returns the index of the ledger entry. Raises :class:`UsageError` where it is open.
         """
-        return studio.registrar().confirm_restore()
+        return studio.consent_service().confirm_restore()
 
     @requires(Permission.CONSENT)
     def repair_clock(self, studio: Container) -> Mapping[str, Any]:
@@ -102,12 +102,12 @@ class Consent(UseCases):
 
         Returns the body of the repair's entry. Raises :class:`UsageError` where no entry is ahead.
         """
-        return studio.registrar().repair_clock()
+        return studio.consent_service().repair_clock()
 
     @requires(Permission.CONSENT)
     def export(self, studio: Container, holder: str | None = None) -> bytes:
         """Every signed document, or those of one holder, as a file."""
-        content = studio.registrar().export(holder)
+        content = studio.consent_service().export(holder)
         studio.security_log().record("export", subject=f"consent of {holder or 'all holders'}")
         return content
 
@@ -116,12 +116,12 @@ class Consent(UseCases):
     @requires(Permission.CONSENT)
     def preview_revocation(self, studio: Container, grant_id: str) -> RevocationPreview:
         """What a revocation would do, if it came now. Raises :class:`UsageError`."""
-        return studio.registrar().preview(grant_id, studio.policy())
+        return studio.consent_service().preview(grant_id, studio.policy())
 
     @requires(Permission.CONSENT)
     def affected_outputs(self, studio: Container, grant_id: str) -> tuple[AffectedOutput, ...]:
         """The outputs that rest on the grant, oldest first. Raises :class:`UsageError`."""
-        return studio.registrar().affected(grant_id)
+        return studio.consent_service().affected(grant_id)
 
     # -- figures ------------------------------------------------------------------------------
 

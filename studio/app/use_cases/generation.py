@@ -441,7 +441,7 @@ class Generation(UseCases):
                 preview=preview,
             )
             place.output_id = release.output_id
-        besides = () if derivation is None else [f.output_id for f in derivation.forebears]
+        besides = () if derivation is None else [f.output_id for f in derivation.ancestors]
         quotas.look_for_alike(
             self._payer,
             release.output_id,

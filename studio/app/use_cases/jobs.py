@@ -9,7 +9,7 @@ from studio.app.use_cases.base import UseCases, requires
 
 if TYPE_CHECKING:
     from studio.app.container import Container
-    from studio.generation.job_queue import Face, JobRow
+    from studio.generation.job_queue import JobRow, Origin
     from studio.generation.orders import Order
 
 __all__ = ["Jobs"]
@@ -20,7 +20,7 @@ class Jobs(UseCases):
 
     @requires(Permission.GENERATE)
     def submit(
-        self, studio: Container, order: Order, *, payer: str, face: Face, label: str
+        self, studio: Container, order: Order, *, payer: str, origin: Origin, label: str
     ) -> JobRow:
         """Put an order in line, that :meth:`Generation.check` or its like has let through.
 
@@ -33,7 +33,7 @@ class Jobs(UseCases):
             order,
             account_id=account,
             payer=payer,
-            face=face,
+            origin=origin,
             label=label,
             per_account=studio.config.accounts.jobs_at_a_time,
         )
@@ -45,9 +45,9 @@ class Jobs(UseCases):
         return studio.job_queue().find(job_id, self.actor.account_id)
 
     @requires(Permission.BROWSE)
-    def of(self, studio: Container, face: Face) -> list[JobRow]:
-        """The actor's jobs of a face, oldest first."""
-        return studio.job_queue().of(self.actor.account_id, face)
+    def of(self, studio: Container, origin: Origin) -> list[JobRow]:
+        """The actor's jobs of a origin, oldest first."""
+        return studio.job_queue().of(self.actor.account_id, origin)
 
     @requires(Permission.BROWSE)
     def stop(self, studio: Container, job_id: str) -> JobRow:

@@ -46,7 +46,7 @@ class Verification(UseCases):
 
         ``record`` appends the verdict to the ledger. ``limits`` on decoding are those on uploads
         unless given; ``max_values`` (samples times channels, of all streams) then is without limit
-        unless given. ``progress`` is told the seconds read, and may raise to stop the work.
+        unless given. ``progress`` is called with the seconds read, and may raise to stop the work.
         ``recorded_since``: the size of the ledger when an examination of the file began that was
         cut off; what it recorded is not recorded again.
 

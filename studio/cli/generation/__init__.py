@@ -1,1 +1,1 @@
-"""Commands that make music, or hand out what an output was made from."""
+"""Commands that make music, or release what an output was made from."""

@@ -220,7 +220,7 @@ def lineage(output_id: str, as_json: bool) -> None:
         emit(family.to_json())
         return
     click.echo(f"{family.release.output_id}  {family.release.title}")
-    for ancestor in family.forebears:
+    for ancestor in family.ancestors:
         click.echo(f"  from  {ancestor.output_id}  {ancestor.title}")
     from studio.generation.derived.lineage import in_words
 

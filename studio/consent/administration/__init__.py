@@ -19,11 +19,12 @@ from studio.consent.administration.reports import (
     ImportReport,
     RevocationPreview,
 )
-from studio.consent.administration.service import Registrar
+from studio.consent.administration.service import ConsentService
 from studio.consent.administration.shipped import ShippedFile, admit_shipped, shipped_files
 
 __all__ = [
     "AffectedOutput",
+    "ConsentService",
     "Distribution",
     "DistributionState",
     "GrantState",
@@ -31,7 +32,6 @@ __all__ = [
     "HolderStatus",
     "ImportReport",
     "ImportedDocument",
-    "Registrar",
     "RevocationPreview",
     "ShippedFile",
     "admit_shipped",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.consent import ConsentPolicy, ConsentRegistry, Grant, OnRevocation, RightsHolder
-from studio.consent.administration.service import Registrar
+from studio.consent.administration.service import ConsentService
 from studio.consent.signed.documents import (
     HolderDocument,
     HolderTerms,
@@ -151,12 +151,12 @@ def measure_revocation(count: int, *, rounds: int = 20) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         ledger = Ledger.open(home / "ledger.db", outputs=home)
-        desk = Registrar(ledger, studio="bench", outputs=home)
+        service = ConsentService(ledger, studio="bench", outputs=home)
         profile = HolderTerms(name="Bench", kind="label", public_key=key.public.text)
         holder = write_file(
             [sign(new_document(HolderDocument, "bench", profile=profile, audience="*"), key)]
         )
-        desk.admit(holder, key.public.fingerprint)
+        service.admit(holder, key.public.fingerprint)
         named = tuple(TagTerms(id=tag, phrase=tag) for tag in tags)
         begin = time.perf_counter()
         documents = [sign(new_document(TagsDocument, "bench", tags=named, audience="*"), key)]
@@ -169,9 +169,9 @@ def measure_revocation(count: int, *, rounds: int = 20) -> dict[str, Any]:
                 )
             )
         signed = time.perf_counter()
-        assert desk.import_file(write_file(documents)).ok
+        assert service.import_file(write_file(documents)).ok
         imported = time.perf_counter()
-        other = Registrar(ledger, studio="bench", outputs=home)
+        other = ConsentService(ledger, studio="bench", outputs=home)
         other.registry()
         loaded = time.perf_counter()
         calls = 200
@@ -192,7 +192,7 @@ def measure_revocation(count: int, *, rounds: int = 20) -> dict[str, Any]:
                 ]
             )
             start = time.perf_counter()
-            assert desk.import_file(data).ok
+            assert service.import_file(data).ok
             recorded.append(time.perf_counter() - start)
             assert other.registry().revoked_at(f"grant-{number}") is not None
             elsewhere.append(time.perf_counter() - start)

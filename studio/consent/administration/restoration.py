@@ -3,7 +3,7 @@
 A backup holds what had been granted and revoked when it was made. Whoever restores one takes the
 studio back to that day, and a revocation of since then would be undone without a word. So a restore
 is an entry of the ledger (kind ``restored``), and from it on nothing is generated and nothing is
-handed out until somebody has imported what came in since and said so (kind ``restore-confirmed``).
+released until somebody has imported what came in since and said so (kind ``restore-confirmed``).
 """
 
 from __future__ import annotations

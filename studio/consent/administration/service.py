@@ -44,14 +44,14 @@ from studio.core.tags import Tag, TagId, Vocabulary
 if TYPE_CHECKING:
     from studio.provenance.ledger.log import Ledger
 
-__all__ = ["Registrar"]
+__all__ = ["ConsentService"]
 
 _logger = logging.getLogger(__name__)
 _READ_ALOUD = "ask the holder to read it aloud from `studio consent fingerprint`"
 _ATTEMPTS = 20  # imports of other processes that may come in between
 
 
-class Registrar:
+class ConsentService:
     """See the module. One object may be shared by threads; many processes by database.
 
     ``studio`` is a name by which rights holders may address this studio beside its site id,
@@ -75,7 +75,7 @@ class Registrar:
         self._clock = clock or (lambda: datetime.now(UTC))
         self.store = ConsentStore(ledger.database)
         self.outputs = OutputsByGrant(ledger.database)
-        self._vocabulary: tuple[int, Vocabulary] | None = None  # of a version of the book
+        self._vocabulary: tuple[int, Vocabulary] | None = None  # of a version of the history
 
     # -- what stands ----------------------------------------------------------------------------
 
@@ -85,17 +85,17 @@ class Registrar:
 
     def vocabulary(self) -> Vocabulary:
         """The tags that rights holders have put into the vocabulary, in the order of arrival."""
-        with self.store.reading() as book:
+        with self.store.reading() as history:
             known = self._vocabulary
-            if known is None or known[0] != book.version:
-                tags = [Tag(TagId(tag.id), tag.phrase) for tag in book.tags.values()]
-                known = self._vocabulary = book.version, Vocabulary(tags)
+            if known is None or known[0] != history.version:
+                tags = [Tag(TagId(tag.id), tag.phrase) for tag in history.tags.values()]
+                known = self._vocabulary = history.version, Vocabulary(tags)
             return known[1]
 
     def holders(self) -> tuple[HolderStatus, ...]:
         """Every rights holder, by id."""
         states = [(status.holder.id, status.state) for status in self.grants()]
-        with self.store.reading() as book:
+        with self.store.reading() as history:
             return tuple(
                 HolderStatus(
                     holder=known.holder,
@@ -106,16 +106,16 @@ class Registrar:
                     live_grants=states.count((id_, GrantState.LIVE)),
                     entry=known.entry,
                 )
-                for id_, known in sorted(book.holders.items())
+                for id_, known in sorted(history.holders.items())
             )
 
     def grants(self) -> tuple[GrantStatus, ...]:
         """Every grant, by id."""
         registry, now, outputs = self.registry(), self._clock(), self.outputs.refreshed()
         found = []
-        with self.store.reading() as book:
+        with self.store.reading() as history:
             for grant in registry.grants.values():
-                record = book.grant_record(grant.id)
+                record = history.grant_record(grant.id)
                 assert record is not None
                 made = outputs.under(grant.id)
                 found.append(
@@ -124,7 +124,7 @@ class Registrar:
                         holder=registry.holders[grant.holder],
                         state=_state(registry, grant.id, now),
                         revoked_at=registry.revoked_at(grant.id),
-                        revocation_reason=book.revocation_reason(grant.id),
+                        revocation_reason=history.revocation_reason(grant.id),
                         outputs=len(made),
                         seconds=sum(output.duration_s for output in made),
                         entry=record.entry,
@@ -214,9 +214,11 @@ class Registrar:
         None as the second: a registrar could record them, one after the other. Nothing is recorded.
         """
         now, ours = self._clock(), addresses(self.site(), self._name)
-        with self.store.reading() as book:
-            pending = tuple(signed for signed in documents if book.entry_of(signed.digest) is None)
-            trial = book.copy()
+        with self.store.reading() as history:
+            pending = tuple(
+                signed for signed in documents if history.entry_of(signed.digest) is None
+            )
+            trial = history.copy()
         for signed in pending:
             admission = _admission(signed, Admission.REGISTRAR)
             try:
@@ -276,11 +278,11 @@ class Registrar:
         kind, body = entry_kind(signed), entry_body(signed, admission)
         ours = addresses(self.site(), self._name)
         for _ in range(_ATTEMPTS):
-            with self.store.reading() as book:
-                examine(signed, book, at=self._clock(), addresses=ours, admission=admission)
-                version = book.version
-            # The document was examined against this version of the book, so it is recorded only if
-            # nobody changed the book since: a replay cannot slip in beside itself.
+            with self.store.reading() as history:
+                examine(signed, history, at=self._clock(), addresses=ours, admission=admission)
+                version = history.version
+            # The document was examined against this version of the history. It is recorded only if
+            # nobody changed the history since: a replay cannot slip in beside itself.
             with contextlib.suppress(ConsentMovedError):
                 return self._ledger.append(
                     kind,
@@ -397,7 +399,7 @@ class Registrar:
         )
 
     def require_distribution(self, output_id: str) -> None:
-        """Raises :class:`OutputWithdrawnError` where the output may not be handed out.
+        """Raises :class:`OutputWithdrawnError` where the output may not be distributed.
 
         What is to be withdrawn and still lies there (a revocation for a later date has come due, a
         release ended just then) is removed now.
@@ -454,7 +456,7 @@ class Registrar:
         try:
             for path in (self._folder / Path(output.file_name).name, *kept):
                 path.unlink(missing_ok=True)
-        except OSError as exc:  # it is not handed out in any case
+        except OSError as exc:  # it is not distributed in any case
             _logger.error("withdrawn output %s is still on disk: %s", output.output_id, exc)
 
     def _with_grant(self, grant_id: str) -> ConsentRegistry:

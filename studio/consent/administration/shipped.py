@@ -1,8 +1,8 @@
 """Signed consent that came with a newer version, and its import.
 
-The files that ship are taken in at the first start and at no other (:meth:`Registrar.start`), so a
+Shipped files are imported at the first start and at no other (:meth:`ConsentService.start`), so a
 studio that runs already does not know what a newer version adds. Here a registrar sees those files,
-each with the fingerprint of its holder's key, and takes one in after comparing it.
+each with the fingerprint of its holder's key, and imports one after comparing it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from studio.consent.types import RightsHolder
 from studio.core.errors import ConfigError, ConsentFileError, UsageError
 
 if TYPE_CHECKING:
-    from studio.consent.administration.service import Registrar
+    from studio.consent.administration.service import ConsentService
 
 __all__ = ["ShippedFile", "admit_shipped", "shipped_files"]
 
@@ -56,7 +56,7 @@ class ShippedFile:
         }
 
 
-def shipped_files(registrar: Registrar, folders: Iterable[Path]) -> tuple[ShippedFile, ...]:
+def shipped_files(registrar: ConsentService, folders: Iterable[Path]) -> tuple[ShippedFile, ...]:
     """The files in ``folders``, each content once. Raises :class:`ConfigError` for a broken one."""
     found: dict[bytes, ShippedFile] = {}
     for folder in folders:
@@ -71,7 +71,7 @@ def shipped_files(registrar: Registrar, folders: Iterable[Path]) -> tuple[Shippe
 
 
 def admit_shipped(
-    registrar: Registrar, folders: Iterable[Path], holder: str, fingerprint: str
+    registrar: ConsentService, folders: Iterable[Path], holder: str, fingerprint: str
 ) -> ImportReport:
     """Take in what ``holder`` signed and is not recorded here yet.
 
@@ -96,7 +96,7 @@ def admit_shipped(
     return registrar.record(chosen.pending)
 
 
-def _look(registrar: Registrar, name: str, data: bytes) -> ShippedFile:
+def _look(registrar: ConsentService, name: str, data: bytes) -> ShippedFile:
     documents, holder = of_one_holder(data)
     pending, refusal = registrar.rehearse(documents)
     key = PublicKey.parse(holder.profile.public_key)

@@ -1,8 +1,8 @@
 """The rules by which a signed document is accepted or refused, with reasons.
 
-:func:`examine` is pure: the document, the book of what was recorded before, the instant. It raises
-:class:`DocumentRefusedError` for the first rule that is not met and returns otherwise. What an
-attacker may try and which rule meets it is the table in ``docs/consent.md``.
+:func:`examine` is pure: it takes the document, the history of what was recorded before, and the
+instant. It raises :class:`DocumentRefusedError` for the first rule that is not met. The table in
+``docs/consent.md`` says what an attacker may try and which rule meets it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class DocumentRefusedError(ConsentRefusedError):
 
 def examine(
     signed: SignedDocument,
-    book: ConsentHistory,
+    history: ConsentHistory,
     *,
     at: datetime,
     addresses: Sequence[str],
@@ -89,27 +89,27 @@ def examine(
     (:mod:`studio.consent.administration.site`).
     """
     document = signed.document
-    _not_seen_before(signed, book)
+    _not_seen_before(signed, history)
     _is_for_us(document, addresses)
-    _holder_is_known(document, book, admission)
-    check_signatures(signed, book, admission)
-    _id_is_new(signed, book)
-    _in_order(document, book.holders.get(document.holder))
+    _holder_is_known(document, history, admission)
+    check_signatures(signed, history, admission)
+    _id_is_new(signed, history)
+    _in_order(document, history.holders.get(document.holder))
     _in_time(document, at)
     match document:
         case HolderDocument() | KeyDocument():
-            _key_is_free(document, book)
+            _key_is_free(document, history)
         case TagsDocument():
-            _tags_are_free(document, book)
+            _tags_are_free(document, history)
         case GrantDocument():
-            _grant_is_possible(document, book, at)
+            _grant_is_possible(document, history, at)
         case RevocationDocument():
-            _revocation_is_possible(document, book, at)
+            _revocation_is_possible(document, history, at)
 
 
-def check_signatures(signed: SignedDocument, book: ConsentHistory, admission: Admission) -> None:
+def check_signatures(signed: SignedDocument, history: ConsentHistory, admission: Admission) -> None:
     """Whether exactly those signed who must. Raises :class:`DocumentRefusedError`."""
-    needed = _signers(signed.document, book, admission)
+    needed = _signers(signed.document, history, admission)
     if not signed.signatures:
         raise DocumentRefusedError(
             Refusal.UNSIGNED, "nobody signed it", "ask its holder to sign it and send it again"
@@ -117,7 +117,7 @@ def check_signatures(signed: SignedDocument, book: ConsentHistory, admission: Ad
     by_id = {key.id: key for key in needed}
     for signature in signed.signatures:
         if signature.key not in by_id:
-            raise _wrong_key(signature.key, signed.document, book)
+            raise _wrong_key(signature.key, signed.document, history)
     for key in needed:
         if all(signature.key != key.id for signature in signed.signatures):
             raise DocumentRefusedError(
@@ -135,19 +135,19 @@ def check_signatures(signed: SignedDocument, book: ConsentHistory, admission: Ad
 
 
 def _signers(
-    document: Document, book: ConsentHistory, admission: Admission
+    document: Document, history: ConsentHistory, admission: Admission
 ) -> tuple[PublicKey, ...]:
     if isinstance(document, HolderDocument):
         return (PublicKey.parse(document.profile.public_key),)
-    present = book.holders[document.holder].key
+    present = history.holders[document.holder].key
     if isinstance(document, KeyDocument):
         new = PublicKey.parse(document.new_public_key)
         return (new,) if admission in OVERRIDES else (new, present)
     return (present,)
 
 
-def _wrong_key(key_id: str, document: Document, book: ConsentHistory) -> DocumentRefusedError:
-    owner = book.owner_of(key_id)
+def _wrong_key(key_id: str, document: Document, history: ConsentHistory) -> DocumentRefusedError:
+    owner = history.owner_of(key_id)
     if owner is None:
         return DocumentRefusedError(
             Refusal.UNKNOWN_KEY,
@@ -183,8 +183,8 @@ def _is_for_us(document: Document, addresses: Sequence[str]) -> None:
     )
 
 
-def _not_seen_before(signed: SignedDocument, book: ConsentHistory) -> None:
-    entry = book.entry_of(signed.digest)
+def _not_seen_before(signed: SignedDocument, history: ConsentHistory) -> None:
+    entry = history.entry_of(signed.digest)
     if entry is not None:
         raise DocumentRefusedError(
             Refusal.REPLAYED,
@@ -193,8 +193,8 @@ def _not_seen_before(signed: SignedDocument, book: ConsentHistory) -> None:
         )
 
 
-def _id_is_new(signed: SignedDocument, book: ConsentHistory) -> None:
-    entry = book.entry_of(signed.document.id)
+def _id_is_new(signed: SignedDocument, history: ConsentHistory) -> None:
+    entry = history.entry_of(signed.document.id)
     if entry is not None:
         raise DocumentRefusedError(
             Refusal.REPLAYED,
@@ -203,8 +203,8 @@ def _id_is_new(signed: SignedDocument, book: ConsentHistory) -> None:
         )
 
 
-def _holder_is_known(document: Document, book: ConsentHistory, admission: Admission) -> None:
-    known = book.holders.get(document.holder)
+def _holder_is_known(document: Document, history: ConsentHistory, admission: Admission) -> None:
+    known = history.holders.get(document.holder)
     if not isinstance(document, HolderDocument):
         if known is None:
             raise DocumentRefusedError(
@@ -264,14 +264,14 @@ def _in_time(document: Document, at: datetime) -> None:
         )
 
 
-def _key_is_free(document: HolderDocument | KeyDocument, book: ConsentHistory) -> None:
+def _key_is_free(document: HolderDocument | KeyDocument, history: ConsentHistory) -> None:
     text = (
         document.profile.public_key
         if isinstance(document, HolderDocument)
         else document.new_public_key
     )
     key = PublicKey.parse(text)
-    owner = book.owner_of(key.id)
+    owner = history.owner_of(key.id)
     if owner is not None:
         raise DocumentRefusedError(
             Refusal.KEY_TAKEN,
@@ -280,8 +280,8 @@ def _key_is_free(document: HolderDocument | KeyDocument, book: ConsentHistory) -
         )
 
 
-def _tags_are_free(document: TagsDocument, book: ConsentHistory) -> None:
-    taken = sorted({tag.id for tag in document.tags} & set(book.tags))
+def _tags_are_free(document: TagsDocument, history: ConsentHistory) -> None:
+    taken = sorted({tag.id for tag in document.tags} & set(history.tags))
     if taken or len({tag.id for tag in document.tags}) < len(document.tags):
         raise DocumentRefusedError(
             Refusal.TAKEN,
@@ -290,15 +290,15 @@ def _tags_are_free(document: TagsDocument, book: ConsentHistory) -> None:
         )
 
 
-def _grant_is_possible(document: GrantDocument, book: ConsentHistory, at: datetime) -> None:
+def _grant_is_possible(document: GrantDocument, history: ConsentHistory, at: datetime) -> None:
     grant = document.grant
-    if book.grant_record(grant.id) is not None:
+    if history.grant_record(grant.id) is not None:
         raise DocumentRefusedError(
             Refusal.TAKEN,
             f"there is a grant {grant.id!r} already, and a grant is never changed",
             "a new permission takes a new grant id; the old one can be revoked",
         )
-    unknown = sorted(grant.tags - set(book.tags))
+    unknown = sorted(grant.tags - set(history.tags))
     if unknown:
         raise DocumentRefusedError(
             Refusal.UNKNOWN_TAG,
@@ -306,7 +306,7 @@ def _grant_is_possible(document: GrantDocument, book: ConsentHistory, at: dateti
             "import the document that adds the tag first; `studio tags` lists those there are",
         )
     # A demonstration grant permits nothing; one that has expired shows how that looks.
-    demonstration = book.holders[document.holder].holder.kind == "demonstration"
+    demonstration = history.holders[document.holder].holder.kind == "demonstration"
     if grant.valid_until is not None and grant.valid_until <= at and not demonstration:
         raise DocumentRefusedError(
             Refusal.EXPIRED,
@@ -316,10 +316,10 @@ def _grant_is_possible(document: GrantDocument, book: ConsentHistory, at: dateti
 
 
 def _revocation_is_possible(
-    document: RevocationDocument, book: ConsentHistory, at: datetime
+    document: RevocationDocument, history: ConsentHistory, at: datetime
 ) -> None:
     wanted = document.revocation
-    record = book.grant_record(wanted.grant)
+    record = history.grant_record(wanted.grant)
     if record is None:
         raise DocumentRefusedError(
             Refusal.UNKNOWN_GRANT,
@@ -332,7 +332,7 @@ def _revocation_is_possible(
             f"the grant {wanted.grant!r} is {record.signed.document.holder}'s",
             "only its own holder can take it back",
         )
-    before = book.revoked_at(wanted.grant)
+    before = history.revoked_at(wanted.grant)
     effective = at if wanted.effective_at is None else max(wanted.effective_at, at)
     if before is not None and before <= effective:
         raise DocumentRefusedError(

@@ -1,6 +1,6 @@
 """The consent history: every signed document in order, and what it implies.
 
-The book is what admission asks (whose key is this, was this serial used, is there such a grant),
+The history is what admission asks (whose key is this, was this serial used, is there such a grant),
 and it makes the :class:`~studio.consent.registry.ConsentRegistry` that the policy decides by. It
 only grows; its ``version`` is the ledger entry of its last document.
 """

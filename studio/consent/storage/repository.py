@@ -46,10 +46,10 @@ class ConsentStore:
         self._database = database
         self._lock = threading.RLock()
         self._book = ConsentHistory()
-        self._repaired = -1  # the newest repair of the clock that the book was read with
+        self._repaired = -1  # the newest repair of the clock that the history was read with
         self._repairs: list[Repair] = []
 
-    def book(self) -> ConsentHistory:
+    def history(self) -> ConsentHistory:
         """The history as it is now. Raises :class:`LedgerError` for a damaged document."""
         with self._lock:
             with self._database.reading() as connection:
@@ -90,12 +90,12 @@ class ConsentStore:
     def reading(self) -> Iterator[ConsentHistory]:
         """The history as it is now; no other thread adds to it until the block ends."""
         with self._lock:
-            yield self.book()
+            yield self.history()
 
     def registry(self) -> ConsentRegistry:
         """What the policy decides by, as it is now; the same object while nothing changes."""
         with self._lock:
-            return self.book().registry()
+            return self.history().registry()
 
     def documents(self) -> list[SignedDocument]:
         """Every document in the order in which it was recorded, for an export."""

@@ -1,6 +1,6 @@
 """What an output inherits from its parent: ancestors and their consent.
 
-A derived output relies on every grant that any of its forebears relied on: an extension contains
+A derived output relies on every grant that any of its ancestors relied on: an extension contains
 their sound, a variation their choice of tags. So one revoked grant anywhere up the line refuses it,
 also where another grant would cover the same tag today. The pipeline asks :meth:`objection` where
 it decides about consent: at the beginning and again at release.
@@ -86,7 +86,7 @@ class Derivation:
     """One output to be made from others. Built by :mod:`studio.generation.derived.lineage` only."""
 
     relation: Relation
-    forebears: tuple[Release, ...]  # the parent first, then its parent, ...; at least one
+    ancestors: tuple[Release, ...]  # the parent first, then its parent, ...; at least one
     prompt: Waveform | None = None  # the music to go on from, without any seal
     score: Score | None = None  # what the parent was performed from
     played: Played | None = None  # and how, where that was kept
@@ -94,15 +94,15 @@ class Derivation:
 
     @property
     def parent(self) -> Release:
-        return self.forebears[0]
+        return self.ancestors[0]
 
     @property
     def sounding(self) -> tuple[Release, ...]:
-        """The forebears whose sound is in the child: those it extends, up to the first that was
+        """The ancestors whose sound is in the child: those it extends, up to the first that was
         made without a prompt."""
         found: list[Release] = []
         relation: str | None = self.relation
-        for release in self.forebears:
+        for release in self.ancestors:
             if relation != "extend":
                 break
             found.append(release)
@@ -117,7 +117,7 @@ class Derivation:
         What is heard again must be permitted for the child's use, by the licence of the model that
         made it as well: noncommercial music does not become commercial by being extended.
         """
-        for release in self.forebears:
+        for release in self.ancestors:
             for grant in sorted(grants_of(release)):
                 if grant not in policy.registry.grants:
                     return f"output {release.output_id} relies on grant {grant}, which is unknown"
@@ -142,8 +142,8 @@ class Derivation:
             "relation": self.relation,
             "parent": self.parent.output_id,
             "parent_entry": self.parent.entry_index,
-            "depth": len(self.forebears),
-            "grants": sorted(set().union(*map(grants_of, self.forebears))),
+            "depth": len(self.ancestors),
+            "grants": sorted(set().union(*map(grants_of, self.ancestors))),
             **({"continued_at_s": self.parent.duration_s} if self.relation == "extend" else {}),
             **self.wish.record(),
         }

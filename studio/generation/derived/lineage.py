@@ -45,7 +45,7 @@ Source = str | Path | bytes
 """An output id (16 hexadecimal digits), a file, or the content of one."""
 
 MAX_DEPTH = 32
-"""Longest line of descent; an output with so many forebears has no children."""
+"""Longest line of descent; an output with so many ancestors has no children."""
 
 _OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -63,7 +63,7 @@ class FamilyTree:
     """Where an output comes from and what was made from it."""
 
     release: Release
-    forebears: tuple[Release, ...]  # the parent first; empty for an output made from tags alone
+    ancestors: tuple[Release, ...]  # the parent first; empty for an output made from tags alone
     children: tuple[Child, ...]  # oldest first
 
     @property
@@ -77,7 +77,7 @@ class FamilyTree:
             "entry": self.release.entry_index,
             "relation": self.relation,
             **taken(self.release),
-            "forebears": [_step(release) for release in self.forebears],
+            "forebears": [_step(release) for release in self.ancestors],
             "children": [
                 {**_step(child.release), "relation": child.relation, **taken(child.release)}
                 for child in self.children
@@ -85,18 +85,18 @@ class FamilyTree:
         }
 
     def text(self) -> str:
-        """One line of plain words; empty for an output without forebears."""
-        if not self.forebears:
+        """One line of plain words; empty for an output without ancestors."""
+        if not self.ancestors:
             return ""
         verbs = {"extend": "extends", "vary": "varies"}
         steps, current = [], self.release
-        for forebear in self.forebears:
+        for ancestor in self.ancestors:
             assert current.lineage is not None  # it has a parent
             verb = verbs[current.lineage["relation"]]
             words = in_words(current)
-            steps.append(f"{verb} “{forebear.title}” (output {forebear.output_id}, ledger entry "
-                         f"{forebear.entry_index}{f'; {words}' if words else ''})")  # fmt: skip
-            current = forebear
+            steps.append(f"{verb} “{ancestor.title}” (output {ancestor.output_id}, ledger entry "
+                         f"{ancestor.entry_index}{f'; {words}' if words else ''})")  # fmt: skip
+            current = ancestor
         return f"It {', which '.join(steps)}."
 
 
@@ -124,7 +124,7 @@ class Lineage:
 
     # -- looking up ---------------------------------------------------------------------------
 
-    def forebears(self, release: Release) -> tuple[Release, ...]:
+    def ancestors(self, release: Release) -> tuple[Release, ...]:
         """The parent, its parent, and so on. Raises :class:`LedgerError` where one is missing."""
         found: list[Release] = []
         while release.request.parent is not None:
@@ -139,7 +139,7 @@ class Lineage:
         return tuple(found)
 
     def family(self, release: Release) -> FamilyTree:
-        """Forebears and children of an output."""
+        """Ancestors and children of an output."""
         query = select(output_parent).where(output_parent.c.parent_id == release.output_id)
         with self._ledger.database.reading() as connection:
             rows = connection.execute(query).all()
@@ -149,7 +149,7 @@ class Lineage:
             if (child := self._ledger.release(row.output_id)) is not None
         ]
         children.sort(key=lambda child: child.release.entry_index)
-        return FamilyTree(release, self.forebears(release), tuple(children))
+        return FamilyTree(release, self.ancestors(release), tuple(children))
 
     def parent_of(self, source: Source) -> Release:
         """The output that a source is. Raises :class:`ParentRefusedError` where it is none."""
@@ -169,10 +169,10 @@ class Lineage:
         return release
 
     def _line(self, parent: Release) -> tuple[Release, ...]:
-        line = (parent, *self.forebears(parent))
+        line = (parent, *self.ancestors(parent))
         if len(line) > MAX_DEPTH:
             raise ParentRefusedError(
-                f"output {parent.output_id} has {MAX_DEPTH} forebears already; begin anew from tags"
+                f"output {parent.output_id} has {MAX_DEPTH} ancestors already; begin anew from tags"
             )
         return line
 

@@ -64,8 +64,8 @@ class MixMaker:
         folder: where files are kept that were made once.
         file_of: the released file of an output.
         registry: consent as it is now; it knows the grants of every release.
-        forebears: an output's parent, its parent and so on.
-        require_distribution: refuses an output that may not be handed out any more.
+        ancestors: an output's parent, its parent and so on.
+        require_distribution: refuses an output that may not be distributed any more.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class MixMaker:
         registry: Callable[[], ConsentRegistry],
         ledger: Ledger,
         keys: KeyRing,
-        forebears: Callable[[Release], tuple[Release, ...]],
+        ancestors: Callable[[Release], tuple[Release, ...]],
         require_distribution: Callable[[str], None],
         clock: Callable[[], datetime] | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class MixMaker:
         self._models = models
         self._registry = registry
         self._keys = keys
-        self._forebears = forebears
+        self._ancestors = ancestors
         self._require_distribution = require_distribution
         self._clock = clock or (lambda: datetime.now(UTC))
         self._store = RenditionStore(ledger)
@@ -177,7 +177,7 @@ class MixMaker:
         )
 
     def _claim(self, release: Release) -> Claim:
-        parents = self._forebears(release)
+        parents = self._ancestors(release)
         model = self._models.get(release.request.model)
         basis = "" if model is None else model.training_basis.strip()
         return claim_of(

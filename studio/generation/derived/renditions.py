@@ -1,7 +1,7 @@
 """Renditions of a released output: four stems, and the score as MIDI.
 
 An output of the house model was performed from a recorded score. The same weights perform the same
-score with the same seed again, and this time the stems are handed out one by one. Each is sealed
+score with the same seed again, and this time the stems are released one by one. Each is sealed
 with the output's own seal, read back, tagged and signed; consent is asked again, as for new music;
 one ledger entry records them all. Nothing is kept: whoever wants the files again makes them again.
 
@@ -117,8 +117,8 @@ class ScoreFile:
 class RenditionMaker:
     """Makes and records renditions; safe to call from several threads.
 
-    ``forebears`` gives an output's parent, its parent and so on; ``require_distribution`` refuses
-    an output that may not be handed out any more.
+    ``ancestors`` gives an output's parent, its parent and so on; ``require_distribution`` refuses
+    an output that may not be distributed any more.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class RenditionMaker:
         generator: Callable[[str], MusicGenerator],
         ledger: Ledger,
         keys: KeyRing,
-        forebears: Callable[[Release], tuple[Release, ...]],
+        ancestors: Callable[[Release], tuple[Release, ...]],
         require_distribution: Callable[[str], None],
         consent_unmoved: Callable[[Connection, int], None],
         clock: Callable[[], datetime] | None = None,
@@ -143,7 +143,7 @@ class RenditionMaker:
         self._generator = generator
         self._ledger = ledger
         self._keys = keys
-        self._forebears = forebears
+        self._ancestors = ancestors
         self._require_distribution = require_distribution
         self._consent_unmoved = consent_unmoved
         self._clock = clock or (lambda: datetime.now(UTC))
@@ -164,7 +164,7 @@ class RenditionMaker:
         """Perform the output's score again and release its stems.
 
         Raises :class:`UsageError` where the output has no score, or its model has other weights
-        now, and as a generation does. On any exception nothing is handed out.
+        now, and as a generation does. On any exception nothing is released.
         """
         now = [""]  # which stem is being worked at
 
@@ -288,7 +288,7 @@ class RenditionMaker:
 
         basis = self._models[release.request.model].training_basis.strip()
         request = replace(release.request, title=release.title)
-        parents = self._forebears(release)
+        parents = self._ancestors(release)
 
         def claim() -> Claim:
             return claim_of(
@@ -432,11 +432,11 @@ class RenditionMaker:
         return score
 
     def _derivation(self, release: Release) -> Derivation | None:
-        """How the output was made from its forebears, whose grants are asked for again."""
-        forebears = self._forebears(release)
-        if release.lineage is None or not forebears:
+        """How the output was made from its ancestors, whose grants are asked for again."""
+        ancestors = self._ancestors(release)
+        if release.lineage is None or not ancestors:
             return None
-        return Derivation(release.lineage["relation"], forebears)
+        return Derivation(release.lineage["relation"], ancestors)
 
 
 def _is_silent(waveform: Waveform) -> bool:

@@ -4,7 +4,7 @@ An output of the house model is a performance of a score. The release's ledger e
 ``model`` the score's SHA-256 (``score_sha256``), a line of words about it (``score``) and the seed
 it was performed with (``performance_seed``); the score itself is a row of ``output_score``. What
 was played (:mod:`studio.music.models.house.played`) is a row of ``output_performance``, its SHA-256
-stands there as ``performance_sha256``: so stems can be handed out and kept as they were, also by
+stands there as ``performance_sha256``: so stems can be released and kept as they were, also by
 other weights of the language model.
 """
 

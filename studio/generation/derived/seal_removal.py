@@ -3,9 +3,9 @@
 An extension begins with its parent's music. The released file of the parent carries the parent's
 seal; sealed again as a whole it would carry two over each other, each spoiling the other's reading
 in the part they share. No unsealed copy is kept anywhere, by design. But who has key and seal id
-can compute the mark, and subtract it: the mark m(x) depends on the carrier x, and the released file
+can compute the mark, and subtract it: the mark m(x) depends on the host x, and the released file
 is y = x + m(x), so x is the fixed point of x ← y − m(x), which converges because the mark is small
-and changes little with small changes of the carrier.
+and changes little with small changes of the host.
 
 Only :mod:`studio.generation.derived.lineage` does this, with the file's digest checked, and what
 comes out never leaves the process except inside a newly sealed output. Whether the old seal is
@@ -41,16 +41,16 @@ def unsealed(
     """
     from watermark.audio.waveform import Waveform as Audio
 
-    carrier = waveform
+    host = waveform
     for _ in range(_ITERATIONS):
-        marked = sealer.seal(carrier, seal_id, key, strength=strength)
-        samples = waveform.samples - (marked.samples - carrier.samples)
-        carrier = Audio(np.asarray(samples, dtype=np.float32), waveform.rate)
-    if _reads(carrier, seal_id, key, sealer):
+        marked = sealer.seal(host, seal_id, key, strength=strength)
+        samples = waveform.samples - (marked.samples - host.samples)
+        host = Audio(np.asarray(samples, dtype=np.float32), waveform.rate)
+    if _reads(host, seal_id, key, sealer):
         raise ParentRefusedError(
             "the parent's own seal could not be taken off its music; vary it instead"
         )
-    return carrier
+    return host
 
 
 def _reads(waveform: Waveform, seal_id: SealId, key: SealKey, sealer: Sealer) -> bool:

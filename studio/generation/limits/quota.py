@@ -9,7 +9,7 @@ generation), and near-duplicates per day. A refusal says which limit it was and 
 again.
 
 A near-duplicate is an output whose fingerprint is that of an earlier output which is not among its
-forebears: the same music under another seal. The same music in another file format is none. Over
+ancestors: the same music under another seal. The same music in another file format is none. Over
 the limit of near-duplicates only requests that repeat earlier music are refused.
 """
 
@@ -354,7 +354,7 @@ def nearest_alike(
 ) -> tuple[str, float] | None:
     """The earlier output whose sound this one's nearly is, and how many bits differ; or None.
 
-    ``besides`` are outputs that it may sound like: its forebears. ``excused`` names further ones.
+    ``besides`` are outputs that it may sound like: its ancestors. ``excused`` names further ones.
     """
     registry.refresh()
     query = registry.index.reference(output_id)

@@ -1,6 +1,6 @@
 """Watermark, encode, tag and sign finished music, and read the result back.
 
-The detector reads the very bytes that will be handed out. Where the seal is not readable there, the
+The detector reads the very bytes that will be released. Where the seal is not readable there, the
 strength is raised within the audibility limit, and after that there is no file.
 """
 
@@ -149,7 +149,7 @@ class FileSealing:
         made = self._finished(sealed, format, texts, seal_id, key, strength, run)
         if made is None:
             raise SealingError(
-                f"nothing was handed out: the seal could not be read back from the {format.upper()}"
+                f"nothing was released: the seal could not be read back from the {format.upper()}"
                 " file; choose another format"
             )
         return made

@@ -7,7 +7,7 @@ release takes three steps:
 2. one database transaction appends its ledger entry, with the file's SHA-256;
 3. the file is renamed into ``outputs/`` and the folder is synced.
 
-Only what lies in ``outputs/`` has been handed out. A crash before 2 leaves a work file that nobody
+Only what lies in ``outputs/`` has been released. A crash before 2 leaves a work file that nobody
 has seen: :func:`recover` deletes it. A crash between 2 and 3 leaves an entry whose file is ready in
 the dead process's folder: :func:`recover` finishes the rename after checking the digest. Either way
 there is in the end a released file with its entry, or neither.

@@ -25,7 +25,7 @@ __all__ = ["Batch"]
 
 _Row = TypeVar("_Row", bound=Hashable)
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 """How often a thread that waits looks whether it shall stop; a step wakes it as well."""
 
 
@@ -58,7 +58,7 @@ class Batch(Generic[_Row]):
             try:
                 while self._line[0] is not ticket or not self._free:
                     waiting()
-                    self._changed.wait(_LOOK_S)
+                    self._changed.wait(_POLL_S)
                 place = min(self._free)
                 self._free.remove(place)
             finally:
@@ -100,7 +100,7 @@ class Batch(Generic[_Row]):
             if self._left[row] <= 0:
                 return False
             if self._stepping:
-                self._changed.wait(_LOOK_S)
+                self._changed.wait(_POLL_S)
                 return True
             self._stepping = [one for one, left in self._left.items() if left > 0]
         error: BaseException | None = None

@@ -1,7 +1,7 @@
 """Sign a finished file with C2PA, read it back, and examine other files.
 
 :class:`Credentials` is the one object pipeline and verification use. It fails closed: a file whose
-credentials do not read back as `trusted`, with every assertion in it, is not handed out.
+credentials do not read back as `trusted`, with every assertion in it, is not released.
 """
 
 from __future__ import annotations

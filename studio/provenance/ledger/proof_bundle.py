@@ -1,7 +1,7 @@
 """The offline proof of one entry: a file checked with the public key alone.
 
 A bundle holds the entry's leaf, the path from it to the head of a tree, and a checkpoint signed
-over that head; for a release, the leaf holds the SHA-256 of the file that was handed out. Checking
+over that head; for a release, the leaf holds the SHA-256 of the released file. Checking
 needs neither database nor studio: the standard library, and ``cryptography`` for Ed25519.
 """
 

@@ -202,16 +202,16 @@ def statement(
 
     Raises :class:`LedgerError` for a damaged entry, :class:`ConfigError` where no rates hold.
     """
-    book = _Book.read(ledger, as_of)
-    lines = tuple(line for line in book.lines(rates, period) if line.holder == holder)
+    releases = _Releases.read(ledger, as_of)
+    lines = tuple(line for line in releases.lines(rates, period) if line.holder == holder)
     return Statement(
         holder=holder,
         holder_name=holder_name or holder,
         period=period,
-        ledger_size=book.size,
-        tree_head=book.tree_head,
+        ledger_size=releases.size,
+        tree_head=releases.tree_head,
         lines=lines,
-        withdrawn=tuple(book.withdrawn_of(holder, period)),
+        withdrawn=tuple(releases.withdrawn_of(holder, period)),
     )
 
 
@@ -219,10 +219,10 @@ def reconcile(
     ledger: Ledger, rates: Rates, period: Period, *, as_of: int | None = None
 ) -> Reconciliation:
     """Add up the statements of all holders, and the ledger's own entries, by separate ways."""
-    book = _Book.read(ledger, as_of)
-    lines = tuple(book.lines(rates, period))
+    releases = _Releases.read(ledger, as_of)
+    lines = tuple(releases.lines(rates, period))
     holders = sorted({line.holder for line in lines})
-    counted = list(book.counted(period))
+    counted = list(releases.counted(period))
     gross: dict[str, Decimal] = {}
     with localcontext(prec=60):
         for release in counted:
@@ -262,7 +262,7 @@ def split(total: Decimal, weights: Sequence[int], quantum: Decimal) -> tuple[Dec
     return tuple(amounts)
 
 
-class _Book:
+class _Releases:
     """The first entries of a ledger, as far as statements need them."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -281,7 +281,7 @@ class _Book:
                 self._withdrawn.setdefault(body["output_id"], entry.index)
 
     @classmethod
-    def read(cls, ledger: Ledger, as_of: int | None) -> _Book:
+    def read(cls, ledger: Ledger, as_of: int | None) -> _Releases:
         entries = ledger.entries(limit=as_of)
         if as_of is not None and len(entries) < as_of:
             raise UsageError(f"the ledger has {len(entries)} entries, not {as_of}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studio.verification.report import common_misses, odds_text
+from studio.verification.report import common_false_negatives, odds_text
 
 if TYPE_CHECKING:
     from studio.verification.verifier import VerifyReport
     from watermark.detection.detect import Detection
 
-__all__ = ["Figure", "evidence_rows", "key_figures", "miss_rows", "short_percent"]
+__all__ = ["Figure", "evidence_rows", "false_negative_rows", "key_figures", "short_percent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def key_figures(report: VerifyReport) -> list[Figure]:
                 "of unmarked music passes that threshold",
             )
         )
-    if (common := common_misses(report.misses)) is not None:
+    if (common := common_false_negatives(report.false_negatives)) is not None:
         figures.append(
             Figure(
                 "Missed seals",
@@ -74,9 +74,9 @@ def key_figures(report: VerifyReport) -> list[Figure]:
     return figures[:3]
 
 
-def miss_rows(report: VerifyReport) -> list[tuple[str, str]]:
+def false_negative_rows(report: VerifyReport) -> list[tuple[str, str]]:
     """How often a seal was missed after each kind of processing, most often first."""
-    ranked = sorted(report.misses, key=lambda rate: -rate.missed / max(1, rate.clips))
+    ranked = sorted(report.false_negatives, key=lambda rate: -rate.missed / max(1, rate.clips))
     return [(rate.attack, f"{rate.missed} of {rate.clips}") for rate in ranked]
 
 

@@ -16,8 +16,8 @@ from studio.reports.formatting import tag_name
 from studio.reports.templating import piece
 from studio.reports.verification.evidence import (
     evidence_rows,
+    false_negative_rows,
     key_figures,
-    miss_rows,
     short_percent,
 )
 from studio.reports.verification.texts import PART_WORDS, READING, next_steps
@@ -57,7 +57,7 @@ def empty_desk() -> Markup:
 
 
 def report_view(report: VerifyReport, compared: Markup | str = "") -> Markup:
-    """The whole answer of the desk about one file; ``compared``: it beside its originals."""
+    """The whole answer about one examined file; ``compared``: it beside its originals."""
     return Markup().join(
         (
             verdict_card(report),
@@ -143,9 +143,9 @@ def evidence_card(report: VerifyReport, *, opened: bool = False) -> Markup:
     rows = evidence_rows(report)
     if not rows:
         return Markup()
-    misses = miss_rows(report) if report.misses else ()
-    seconds = report.misses[0].seconds if report.misses else None
-    return _card("evidence_card", key_figures(report), rows, misses, seconds, opened)
+    false_negatives = false_negative_rows(report) if report.false_negatives else ()
+    seconds = report.false_negatives[0].seconds if report.false_negatives else None
+    return _card("evidence_card", key_figures(report), rows, false_negatives, seconds, opened)
 
 
 def _curve(detection: Detection, speed: float) -> list[tuple[float, float]]:

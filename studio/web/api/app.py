@@ -5,7 +5,7 @@
 ``GET /readyz``            whether it can do its work, check by check; 503 where it cannot
 ``GET /metrics``           counts and times for Prometheus, for administrators
 ``GET /outputs/ID``        the record of an output (JSON): what a verdict would show as well
-``GET /outputs/ID/audio``  the file that was handed out, byte for byte
+``GET /outputs/ID/audio``  the released file, byte for byte
 ``/api/v1``                the REST layer, :mod:`studio.web.api.routes.v1`
 =========================  ======================================================================
 

@@ -72,10 +72,10 @@ def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
 
     @router.post("/cases")
     async def open_case(request: Request) -> Response:
-        form, acting = await read_form(request, _MAX_FORM), mine(request)
+        form, session = await read_form(request, _MAX_FORM), mine(request)
         try:
             opened = await run_in_threadpool(
-                acting.cases.open, form.get("reference", ""), form.get("title", "")
+                session.cases.open, form.get("reference", ""), form.get("title", "")
             )
         except UsageError as exc:
             return listing(request, exc)
@@ -92,9 +92,9 @@ def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
 
     @router.get("/cases/{case_id}/files/{number}")
     def compared_page(request: Request, case_id: str, number: int) -> Response:
-        acting = mine(request)
-        parts = acting.cases.compared(case_id, number)
-        case = acting.cases.get(case_id)
+        session = mine(request)
+        parts = session.cases.compared(case_id, number)
+        case = session.cases.get(case_id)
         each = case.examinations[number - 1]
         html = rendered(
             "studio.web.cases",
@@ -132,11 +132,11 @@ def case_page_routes(gateway: "Gateway", files: CaseFiles) -> APIRouter:
 
     @router.post("/cases/{case_id}/notes")
     async def note(request: Request, case_id: str) -> Response:
-        form, acting = await read_form(request, _MAX_FORM), mine(request)
+        form, session = await read_form(request, _MAX_FORM), mine(request)
         about = form.get("about", "")
         try:
             await run_in_threadpool(
-                acting.cases.note,
+                session.cases.note,
                 case_id,
                 form.get("text", ""),
                 about=int(about) if about.isascii() and about.isdigit() else None,

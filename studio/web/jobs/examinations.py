@@ -101,13 +101,13 @@ class Examination:
     @property
     def read_s(self) -> float | None:
         """Seconds of the recording read so far."""
-        news = None if self.job is None else self.job.moment().news
-        return news if isinstance(news, float) else None
+        progress = None if self.job is None else self.job.moment().progress
+        return progress if isinstance(progress, float) else None
 
     @property
-    def ahead(self) -> int:
+    def queue_position(self) -> int:
         """Files of others that start before this one."""
-        return 0 if self.job is None else self.job.moment().ahead
+        return 0 if self.job is None else self.job.moment().queue_position
 
 
 class _LongError(Exception):

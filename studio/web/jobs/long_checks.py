@@ -63,7 +63,7 @@ class LongCheck(Generic[_Result]):
         if not self.job.ended:
             if now.cancelling:
                 return "cancelling"
-            return "queued" if now.ahead or now.news is None else "running"
+            return "queued" if now.queue_position or now.progress is None else "running"
         try:
             self.job.result()
         except CancelledError:
@@ -93,8 +93,8 @@ class LongCheck(Generic[_Result]):
             "name": self.name,
             "case_id": self.case_id,
             "state": state,
-            "ahead": now.ahead,
-            "read_s": now.news if isinstance(now.news, float) else None,
+            "ahead": now.queue_position,
+            "read_s": now.progress if isinstance(now.progress, float) else None,
             "elapsed_s": round(now.elapsed_s, 1),
             "answer": shown(self.job.result()) if state == "done" else None,
             "error": self.error(),

@@ -107,7 +107,7 @@ class MadeJob:
         if self.ended is not None:
             return self.ended
         now = None if self.job is None else self.job.moment()
-        if now is None or (now.news is None and now.ahead):
+        if now is None or (now.progress is None and now.queue_position):
             return JobState.WAITING
         return JobState.STOPPING if now.cancelling else JobState.WORKING
 

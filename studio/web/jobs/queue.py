@@ -13,7 +13,7 @@ watches them.
 >>> with JobRunner(running=1, waiting=4) as runner:
 ...     job = runner.submit(lambda report, cancel: report("half way") or 42)
 ...     moments = list(job.watch())
->>> job.result(), moments[-1].news
+>>> job.result(), moments[-1].progress
 (42, 'half way')
 """
 
@@ -54,8 +54,8 @@ __all__ = [
 _Result = TypeVar("_Result")
 Report = Callable[[Any], None]
 _logger = logging.getLogger(__name__)
-_TICK_S = 0.4  # how often a watcher looks; the end of a job wakes it at once
-_LOOK_S = 1.0  # how often the runner looks after its jobs
+_TICK_S = 0.4  # how often a watcher asks; the end of a job wakes it at once
+_POLL_S = 1.0  # how often the runner checks its jobs
 
 
 class TooLongError(StudioError):
@@ -66,8 +66,8 @@ class TooLongError(StudioError):
 class Moment:
     """What a watcher sees of a job."""
 
-    ahead: int  # requests that start before this one does; 0 once it runs
-    news: Any  # the latest value the work reported, None before the first
+    queue_position: int  # requests that start before this one does; 0 once it runs
+    progress: Any  # the latest value the work reported, None before the first
     elapsed_s: float  # since it was submitted
     cancelling: bool
 
@@ -90,8 +90,8 @@ class Job(Generic[_Result]):
         self._present = present
         self._cancel = threading.Event()
         self._why: StudioError | None = None
-        self._news: Any = None
-        self._stage: tuple[object, float] | None = None  # of the news, and since when
+        self._progress: Any = None
+        self._stage: tuple[object, float] | None = None  # of the progress, and since when
         self._submitted = time.monotonic()
         self._started: float | None = None
         self._future: Future[_Result] | None = None
@@ -147,8 +147,8 @@ class Job(Generic[_Result]):
     def moment(self) -> Moment:
         """How it stands right now, for one who asks from time to time instead of watching."""
         return Moment(
-            ahead=self._runner.ahead_of(self._number),
-            news=self._news,
+            queue_position=self._runner.queue_position_of(self._number),
+            progress=self._progress,
             elapsed_s=time.monotonic() - self._submitted,
             cancelling=self._cancel.is_set(),
         )
@@ -183,9 +183,9 @@ class Job(Generic[_Result]):
                 self._runner.forget(self._number)
                 self._runner.observer.ended(result, error and (self._why or error))
 
-    def _report(self, news: Any) -> None:
-        self._news = news
-        stage = getattr(news, "stage", None)
+    def _report(self, progress: Any) -> None:
+        self._progress = progress
+        stage = getattr(progress, "stage", None)
         if stage is None or (self._stage is not None and stage == self._stage[0]):
             return
         now = time.monotonic()
@@ -287,7 +287,7 @@ class JobRunner:
         with self._lock:
             return len(self._jobs) - len(self._waiting), len(self._waiting)
 
-    def ahead_of(self, number: int) -> int:
+    def queue_position_of(self, number: int) -> int:
         """How many jobs stand before this one that still waits; 0 once it runs or has ended."""
         with self._lock:
             if number not in self._waiting:
@@ -320,11 +320,11 @@ class JobRunner:
                 job.cancel()
 
     def _look_after(self) -> None:
-        while not self._closed.wait(_LOOK_S):
+        while not self._closed.wait(_POLL_S):
             try:
                 self.look()
-            except Exception:  # noqa: BLE001 - one fault must not end the looking after
-                log_failure("looking after jobs")
+            except Exception:  # noqa: BLE001 - one fault must not end the checks
+                log_failure("checking jobs")
 
     def close(self) -> None:
         """Cancel everything and wait for the threads to end."""

@@ -18,7 +18,7 @@ from studio.generation.job_queue import FAULT
 from studio.generation.progress import Progress, Stage
 from studio.web.jobs.making import JobState, MadeJob
 from studio.web.jobs.queue import Moment
-from studio.web.jobs.store import told
+from studio.web.jobs.store import failure_json
 
 if TYPE_CHECKING:
     from studio.app.session import Session
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_PREVIEW", "SharedJobs", "SharedMaking"]
 
-_LOOK_S = 0.7  # how often a page that watches is told
+_POLL_S = 0.7  # how often a page that watches is told
 NO_PREVIEW = "here workers make the music, and it cannot be heard before it is released"
 
 
 @dataclass(frozen=True, slots=True)
-class _Booked:
+class _SubmittedJob:
     """A job of the shared line, as the REST layer tells it."""
 
     row: JobRow
@@ -51,7 +51,7 @@ class _Booked:
         return not self.row.live
 
     def to_json(self) -> dict[str, Any]:
-        """See :class:`studio.web.jobs.store.Booked`."""
+        """See :class:`studio.web.jobs.store.SubmittedJob`."""
         row = self.row
         outputs = [output_id for _, output_id in row.outputs]
         live = {"waiting": "queued", "running": "running"}
@@ -59,7 +59,7 @@ class _Booked:
         return {
             "id": row.job_id,
             "state": "cancelling" if row.live and row.stop else state,
-            "ahead": row.ahead,
+            "ahead": row.queue_position,
             "progress": 1.0 if row.state == "done" else round(row.fraction, 3),
             "text": row.text,
             "output_id": outputs[0] if outputs and not row.live else None,
@@ -71,25 +71,27 @@ class _Booked:
 class SharedJobs:
     """The requests of the REST layer; see :class:`studio.web.jobs.store.Jobs`."""
 
-    def book(
+    def submit(
         self, session: Session, order: Order, *, account: str, previews: tuple[Preview, ...] = ()
-    ) -> _Booked:
+    ) -> _SubmittedJob:
         """Put a request in line. Raises :class:`UsageError` where a preview was asked for."""
         if previews:
             raise UsageError(f"{NO_PREVIEW}; leave out `preview`")
-        return _Booked(session.jobs.submit(order, payer=account, face="rest", label=_label(order)))
+        return _SubmittedJob(
+            session.jobs.submit(order, payer=account, origin="rest", label=_label(order))
+        )
 
-    def find(self, session: Session, id_: str) -> _Booked:
+    def find(self, session: Session, id_: str) -> _SubmittedJob:
         """The actor's own job of that id. Raises :class:`NotYoursError`."""
-        return _Booked(session.jobs.find(id_))
+        return _SubmittedJob(session.jobs.find(id_))
 
-    def of(self, session: Session) -> list[_Booked]:
+    def of(self, session: Session) -> list[_SubmittedJob]:
         """The actor's jobs, newest first."""
-        return [_Booked(row) for row in reversed(session.jobs.of("rest"))]
+        return [_SubmittedJob(row) for row in reversed(session.jobs.of("rest"))]
 
-    def cancel(self, session: Session, id_: str) -> _Booked:
+    def cancel(self, session: Session, id_: str) -> _SubmittedJob:
         """Stop the actor's own job. Raises :class:`NotYoursError`."""
-        return _Booked(session.jobs.stop(id_))
+        return _SubmittedJob(session.jobs.stop(id_))
 
 
 class SharedMaking:
@@ -104,7 +106,7 @@ class SharedMaking:
         for row in session.jobs.of("page"):  # a new request replaces what was told of others
             if not row.live:
                 session.jobs.dismiss(row.job_id)
-        return _made(session.jobs.submit(order, payer=account, face="page", label=label))
+        return _made(session.jobs.submit(order, payer=account, origin="page", label=label))
 
     def of(self, session: Session) -> list[MadeJob]:
         """The account's jobs, oldest first."""
@@ -134,7 +136,7 @@ class SharedMaking:
                     if not any(job.state.live for job in jobs):
                         break
                     yield jobs
-                    time.sleep(_LOOK_S)
+                    time.sleep(_POLL_S)
             finally:
                 with self._lock:
                     self._watchers.discard(page)
@@ -166,10 +168,10 @@ class _RowJob:
     def moment(self) -> Moment:
         """How it stands."""
         row = self._row
-        news = None
+        progress = None
         if row.stage is not None:
-            news = Progress(Stage(row.stage), row.fraction, row.text)
-        return Moment(row.ahead, news, row.age_s, row.stop)
+            progress = Progress(Stage(row.stage), row.fraction, row.text)
+        return Moment(row.queue_position, progress, row.age_s, row.stop)
 
 
 def _made(row: JobRow) -> MadeJob:
@@ -209,7 +211,7 @@ def _error_body(row: JobRow) -> dict[str, str] | None:
         return None
     if row.error == FAULT:
         return {"code": "failed", "message": f"our fault; reference {row.job_id[:8]}"}
-    return told(_error_of(row))
+    return failure_json(_error_of(row))
 
 
 def _label(order: Order) -> str:

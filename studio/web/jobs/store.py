@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from studio.generation.orders import Order
     from studio.generation.preview import Preview
 
-__all__ = ["Booked", "JobStore", "Jobs", "StoredJob", "told"]
+__all__ = ["JobStore", "Jobs", "StoredJob", "SubmittedJob", "failure_json"]
 
 _KEPT_S = 3600.0  # an ended job can be asked for so long
 
 
-class Booked(Protocol):
+class SubmittedJob(Protocol):
     """One request with its place in the line."""
 
     @property
@@ -49,22 +49,22 @@ class Booked(Protocol):
 class Jobs(Protocol):
     """The requests of the REST layer."""
 
-    def book(
+    def submit(
         self, session: Session, order: Order, *, account: str, previews: tuple[Preview, ...] = ()
-    ) -> Booked:
+    ) -> SubmittedJob:
         """Put a request of the session's actor in line.
 
         ``account`` pays for it. Raises :class:`~studio.core.errors.TooManyRequestsError` and
         :class:`~studio.core.errors.BusyError`.
         """
 
-    def find(self, session: Session, id_: str) -> Booked:
+    def find(self, session: Session, id_: str) -> SubmittedJob:
         """The actor's own job of that id. Raises :class:`NotYoursError`."""
 
-    def of(self, session: Session) -> Sequence[Booked]:
+    def of(self, session: Session) -> Sequence[SubmittedJob]:
         """The actor's jobs, newest first."""
 
-    def cancel(self, session: Session, id_: str) -> Booked:
+    def cancel(self, session: Session, id_: str) -> SubmittedJob:
         """Stop the actor's own job. Raises :class:`NotYoursError`."""
 
 
@@ -74,23 +74,23 @@ class StoredJob:
 
     id: str
     account_id: str | None
-    booked_at: float  # monotonic, s
+    submitted_at: float  # monotonic, s
     job: Job[tuple[Take, ...]]
     previews: tuple[Preview, ...] = ()
 
     @property
     def ended(self) -> bool:
-        """See :class:`Booked`."""
+        """See :class:`SubmittedJob`."""
         return self.job.ended
 
     def to_json(self) -> dict[str, Any]:
-        """See :class:`Booked`."""
+        """See :class:`SubmittedJob`."""
         now = self.job.moment()
-        progress = now.news
+        progress = now.progress
         body: dict[str, Any] = {
             "id": self.id,
-            "state": "queued" if now.ahead or progress is None else "running",
-            "ahead": now.ahead,
+            "state": "queued" if now.queue_position or progress is None else "running",
+            "ahead": now.queue_position,
             "progress": 0.0 if progress is None else round(progress.fraction, 3),
             "text": "" if progress is None else progress.text,
             "output_id": None,
@@ -109,11 +109,11 @@ class StoredJob:
         except (GenerationCancelledError, CancelledError):
             return {"state": "cancelled"}
         except StudioError as exc:
-            return {"state": "failed", "error": told(exc)}
+            return {"state": "failed", "error": failure_json(exc)}
         except Exception:  # noqa: BLE001 - the work logged it; a stranger gets a reference
             return {"state": "failed", "error": self._fault()}
         made = [take.release.output_id for take in takes if take.release is not None]
-        errors = [told(take.error) for take in takes if isinstance(take.error, StudioError)]
+        errors = [failure_json(take.error) for take in takes if isinstance(take.error, StudioError)]
         lost = len(made) < len(takes)
         return {
             "state": "done",
@@ -135,17 +135,17 @@ class JobStore:
         self._lock = threading.Lock()
         self._jobs: dict[str, StoredJob] = {}
 
-    def book(
+    def submit(
         self, session: Session, order: Order, *, account: str, previews: tuple[Preview, ...] = ()
     ) -> StoredJob:
         """See :class:`Jobs`."""
         with self._lock:
             self._forget_old()
             id_ = secrets.token_hex(16)
-            booked = StoredJob(
+            submitted = StoredJob(
                 id=id_,
                 account_id=session.actor.account_id,
-                booked_at=time.monotonic(),
+                submitted_at=time.monotonic(),
                 job=self._runner.submit(
                     lambda report, cancel: _logged(id_, session, order, previews, report, cancel),
                     account=account,
@@ -153,16 +153,16 @@ class JobStore:
                 ),
                 previews=previews,
             )
-            self._jobs[id_] = booked
-            return booked
+            self._jobs[id_] = submitted
+            return submitted
 
     def find(self, session: Session, id_: str) -> StoredJob:
         """See :class:`Jobs`."""
         with self._lock:
-            booked = self._jobs.get(id_)
-        if booked is None or booked.account_id != session.actor.account_id:
+            submitted = self._jobs.get(id_)
+        if submitted is None or submitted.account_id != session.actor.account_id:
             raise NotYoursError("no such job, or not yours")
-        return booked
+        return submitted
 
     def of(self, session: Session) -> list[StoredJob]:
         """See :class:`Jobs`."""
@@ -171,18 +171,18 @@ class JobStore:
 
     def cancel(self, session: Session, id_: str) -> StoredJob:
         """See :class:`Jobs`."""
-        booked = self.find(session, id_)
-        booked.job.cancel()
-        return booked
+        submitted = self.find(session, id_)
+        submitted.job.cancel()
+        return submitted
 
     def _forget_old(self) -> None:
         since = time.monotonic() - _KEPT_S
-        for booked in [job for job in self._jobs.values() if job.booked_at < since]:
-            if booked.job.ended:
-                del self._jobs[booked.id]
+        for submitted in [job for job in self._jobs.values() if job.submitted_at < since]:
+            if submitted.job.ended:
+                del self._jobs[submitted.id]
 
 
-def told(error: StudioError) -> dict[str, str]:
+def failure_json(error: StudioError) -> dict[str, str]:
     """An error as the REST layer tells it: its code and its text."""
     return {"code": answer_of(error)[1], "message": str(error)}
 

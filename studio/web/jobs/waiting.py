@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["while_connected"]
 
 _Result = TypeVar("_Result")
-_LOOK_S = 0.1  # how often a waiting request looks for its result, and for its client
+_POLL_S = 0.1  # how often a waiting request looks for its result, and for its client
 
 
 async def while_connected(request: Request, job: Job[_Result]) -> _Result:
@@ -25,5 +25,5 @@ async def while_connected(request: Request, job: Job[_Result]) -> _Result:
         if await request.is_disconnected():
             job.cancel()
             raise ClientDisconnect
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     return job.result()

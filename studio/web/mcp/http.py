@@ -45,7 +45,7 @@ class McpOverHttp:
         self._checking = checking
         self._buckets = limiter_of(gateway, "mcp", gateway.config.accounts.requests_per_minute)
         server = create_mcp(self)
-        # The door has looked at the host by now, and at where a browser's request comes from.
+        # Authentication has checked the host by now, and a browser request's origin.
         server.streamable_http_app(
             streamable_http_path=PATH,
             json_response=True,
@@ -78,7 +78,7 @@ class McpOverHttp:
 
     def session(self, context: Context) -> Session:
         actor = actor_of(self._request(context).scope)
-        if actor is None:  # the door lets nobody through; this is the second lock
+        if actor is None:  # authentication refuses them already; this is a second check
             raise AccessDeniedError("sign in first")
         return self._gateway.session(actor)
 

@@ -122,7 +122,7 @@ def owner_of(request: Request, actor: Actor) -> str:
 
 
 class PageGate:
-    """ASGI middleware, behind the door. Plain ASGI: the event stream must not be buffered."""
+    """ASGI middleware, behind authentication. Plain ASGI: the event stream must not be buffered."""
 
     def __init__(self, app: ASGIApp, rules: PageRules) -> None:
         self.app = app

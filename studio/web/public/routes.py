@@ -59,7 +59,7 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
     router = APIRouter()
     config = gateway.config.public_detector
     pages = Pages(config)
-    buckets = limiter_of(gateway, "public", config.requests_per_minute)
+    limiter = limiter_of(gateway, "public", config.requests_per_minute)
     similar = SimilarQuestions(config.near_identical_per_hour)
     line = Line(places=1 + config.waiting, per_address=config.per_address)
     uploads = Uploads(
@@ -79,7 +79,7 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
         """Take the file in, examine it, forget it."""
         require_enabled()
         address = network_of(address_of(request))
-        if wait_s := await buckets.ask(address):
+        if wait_s := await limiter.ask(address):
             raise TooManyRequestsError("too many questions from your address", wait_s)
         with line.place(address):
             try:

@@ -45,7 +45,7 @@ class AccountsTab:
             with gr.Column(scale=5, min_width=320):
                 self._build_add()
                 self._build_change()
-        self.told = gr.HTML()
+        self.message = gr.HTML()
         self._connect()
 
     def _build_add(self) -> None:
@@ -81,7 +81,7 @@ class AccountsTab:
             gr.HTML(draw("accounts.html", "how_to_delete"))
 
     def _connect(self) -> None:
-        shown = [self.table, self.chosen, self.told]
+        shown = [self.table, self.chosen, self.message]
         self.add.click(
             self._on_add,
             [self.name, self.role, self.password],
@@ -95,7 +95,7 @@ class AccountsTab:
 
     def connect(self, tab: gr.Tab) -> None:
         """Read everything anew whenever the tab is opened."""
-        shown = [self.table, self.chosen, self.told, self.role]
+        shown = [self.table, self.chosen, self.message, self.role]
         tab.select(self._on_open, None, shown, **PRIVATE)
 
     def _on_open(self, request: gr.Request) -> _State:
@@ -155,12 +155,12 @@ class AccountsTab:
             session = session_of(self._gateway, request)
             session.require(Permission.ADMINISTER)
         except StudioError as exc:
-            return {self.told: failure_panel(exc)}
+            return {self.message: failure_panel(exc)}
         try:
-            told = change(session.accounts)
-            panel = draw("accounts.html", "told", told)
+            message = change(session.accounts)
+            panel = draw("accounts.html", "message", message)
         except StudioError as exc:
-            told, panel = "?", failure_panel(exc)
+            message, panel = "?", failure_panel(exc)
         accounts = session.accounts.all()
         names = [account.name for account in accounts]
         return {
@@ -168,7 +168,7 @@ class AccountsTab:
             + usage_table(session.operation.usage(), accounts)
             + events_table(session.security.newest(limit=_EVENTS)),
             self.chosen: gr.update(choices=names),
-            self.told: panel if told else "",
+            self.message: panel if message else "",
         }
 
 

@@ -23,7 +23,7 @@ __all__ = ["caller", "payer", "session_of"]
 
 
 def caller(request: gr.Request) -> Actor:
-    """Raises :class:`AccessDeniedError` where the door let nobody in."""
+    """Raises :class:`AccessDeniedError` where nobody is signed in."""
     actor = None if request.request is None else actor_of(request.request.scope)
     if actor is None:
         raise AccessDeniedError("sign in first")

@@ -186,7 +186,7 @@ def _doing(item: Examination) -> str:
         return "Open the line for the reason."
     if item.state is not ExaminationState.WORKING:
         return prefix
-    if item.ahead:
-        return f"{prefix}{item.ahead} of other people before it"
+    if item.queue_position:
+        return f"{prefix}{item.queue_position} of other people before it"
     read = "" if item.read_s is None else f", {clock(item.read_s)} read"
     return f"{prefix}Decoding, reading the seal, comparing content{read} … {item.elapsed_s:.0f} s"

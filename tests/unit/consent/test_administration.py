@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from studio.consent import ConsentPolicy
-from studio.consent.administration import DistributionState, GrantState, Registrar
+from studio.consent.administration import ConsentService, DistributionState, GrantState
 from studio.consent.signed.documents import HolderDocument, HolderTerms, KeyDocument
 from studio.consent.signed.signing import new_document, read_file, sign
 from studio.consent.types import GENERATION_USES
@@ -44,9 +44,9 @@ class Desk:
     def now(self) -> datetime:
         return datetime.now(UTC) + self.later
 
-    def another(self) -> Registrar:
+    def another(self) -> ConsentService:
         """As another process would open it."""
-        registrar = Registrar(self.ledger, studio="here", outputs=self.outputs, clock=self.now)
+        registrar = ConsentService(self.ledger, studio="here", outputs=self.outputs, clock=self.now)
         registrar.start(self.signed / "signed")
         return registrar
 
@@ -136,15 +136,15 @@ def test_a_fresh_studio_takes_in_what_it_ships_with_once(desk):
 
 def test_an_interrupted_first_start_is_finished_by_the_next(local, tmp_path):
     ledger = Ledger.open(tmp_path / "second.db", outputs=tmp_path)
-    half = Registrar(ledger, studio="here", outputs=tmp_path)
+    half = ConsentService(ledger, studio="here", outputs=tmp_path)
     first = sorted((local.signed / "signed").glob("*.json"))[0]
     half._import(read_file(first.read_bytes())[:1], "shipped")
-    whole = Registrar(ledger, studio="here", outputs=tmp_path)
+    whole = ConsentService(ledger, studio="here", outputs=tmp_path)
     whole.start(local.signed / "signed")
     assert len(whole.registry().grants) == 5
     with pytest.raises(ConfigError, match="no signed consent"):
-        Registrar(Ledger.open(tmp_path / "3.db", outputs=tmp_path), studio="x", outputs=tmp_path
-                  ).start(tmp_path / "nowhere")  # fmt: skip
+        other = Ledger.open(tmp_path / "3.db", outputs=tmp_path)
+        ConsentService(other, studio="x", outputs=tmp_path).start(tmp_path / "nowhere")
     ledger.close()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from studio.consent.administration import (
+    ConsentService,
     ImportReport,
-    Registrar,
     ShippedFile,
     admit_shipped,
     shipped_files,
@@ -37,7 +37,7 @@ class OldStudio:
         for path in sorted(SHIPPED.glob("0[1-4]-*.json")):
             (self.signed / path.name).write_bytes(path.read_bytes())
         self.ledger = Ledger.open(folder / "ledger.db", outputs=folder)
-        self.registrar = Registrar(self.ledger, studio=None, outputs=folder)
+        self.registrar = ConsentService(self.ledger, studio=None, outputs=folder)
         self.registrar.start(self.signed)
         self.folders = [self.signed, SHIPPED]
 
@@ -123,7 +123,7 @@ def test_the_files_of_a_site_with_keys_of_its_own_are_told_from_the_shipped(tmp_
     for name, content in sign_drafts(Drafts(CONSENT), key_of).items():
         (own / name).write_bytes(content)
     ledger = Ledger.open(tmp_path / "ledger.db", outputs=tmp_path)
-    registrar = Registrar(ledger, studio=None, outputs=tmp_path)
+    registrar = ConsentService(ledger, studio=None, outputs=tmp_path)
     registrar.start(own)
     files = shipped_files(registrar, [own, SHIPPED])
     assert [file.state for file in files] == ["recorded"] * 5 + ["refused"] * 5

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from studio.cli.main import cli
-from studio.consent.administration import Registrar
+from studio.consent.administration import ConsentService
 from studio.consent.administration.site import site_id
 from studio.consent.signed.admission import Refusal
 from studio.consent.signed.documents import canonical
@@ -34,11 +34,11 @@ def make(tmp_path):
     sign_shipped(tmp_path / "consent")
     ledgers = []
 
-    def made(number: int, name: str | None = None) -> Registrar:
+    def made(number: int, name: str | None = None) -> ConsentService:
         folder = tmp_path / f"home-{number}"
         folder.mkdir(exist_ok=True)
         ledgers.append(Ledger.open(folder / "ledger.db", outputs=folder))
-        registrar = Registrar(ledgers[-1], studio=name, outputs=folder)
+        registrar = ConsentService(ledgers[-1], studio=name, outputs=folder)
         registrar.start(tmp_path / "consent" / "signed")
         return registrar
 
@@ -47,7 +47,7 @@ def make(tmp_path):
         ledger.close()
 
 
-def refusals(registrar: Registrar, *documents: SignedDocument) -> list[str | None]:
+def refusals(registrar: ConsentService, *documents: SignedDocument) -> list[str | None]:
     return [line.refusal for line in registrar.import_file(file_of(*documents)).documents]
 
 

@@ -34,7 +34,7 @@ def put(queue, account="ada", takes=1, per_account=9):
         order(takes, note="private words"),
         account_id=account,
         payer=account or "local",
-        face="rest",
+        origin="rest",
         label="jazz, 3 s",
         per_account=per_account,
     )
@@ -63,7 +63,7 @@ def test_an_order_is_the_same_after_it_was_written_down():
 
 def test_jobs_are_taken_in_their_order_and_by_one_worker_each(queue):
     first, second = put(queue), put(queue)
-    assert queue.find(second, "ada").ahead == 1
+    assert queue.find(second, "ada").queue_position == 1
     claims = [queue.claim(["house"]) for _ in range(3)]
     assert [claim and claim.job_id for claim in claims] == [first, second, None]
     assert claims[0].order.request.note == "private words"
@@ -130,7 +130,7 @@ def test_a_claim_that_is_renewed_holds_and_tells_the_progress(queue):
 def test_a_job_that_is_put_back_stands_at_its_old_place(queue):
     first, second = put(queue), put(queue)
     queue.give_back(queue.claim(["house"]))
-    assert queue.find(second, "ada").ahead == 1
+    assert queue.find(second, "ada").queue_position == 1
     again = queue.claim(["house"])
     assert (again.job_id, again.attempts) == (first, 1)
 

@@ -204,4 +204,4 @@ def test_a_fault_while_looking_after_jobs_does_not_end_it(caplog):
         job = runner.submit(until_cancelled, account="ada")
         with pytest.raises(AccessDeniedError):
             job.result()
-    assert "looking after jobs failed" in caplog.text
+    assert "checking jobs failed" in caplog.text

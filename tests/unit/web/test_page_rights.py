@@ -295,7 +295,7 @@ def test_a_request_nobody_let_in_does_nothing(studio, actors, create):
 @pytest.mark.parametrize("role", [Role.ARTIST, Role.VERIFIER])
 def test_consent_is_the_registrars(studio, actors, consent, tmp_path, monkeypatch, role):
     reached = []
-    registrar = studio.registrar()
+    registrar = studio.consent_service()
     monkeypatch.setattr(registrar, "import_file", lambda data: reached.append(data))
     monkeypatch.setattr(registrar, "admit", lambda data, fp: reached.append(data))
     for fingerprint in ("", "0011"):
@@ -371,7 +371,7 @@ def test_accounts_are_the_administrators(studio, actors, accounts_tab, role):
         tab._on_disable("root", who),
         tab._on_enable("root", who),
     ):
-        assert "Not permitted" in answer[tab.told]
+        assert "Not permitted" in answer[tab.message]
         assert tab.table not in answer
     listed = {account.name: account.role for account in studio.accounts().all()}
     assert listed == {name: role for role, name in NAMES.items()}
@@ -380,13 +380,13 @@ def test_accounts_are_the_administrators(studio, actors, accounts_tab, role):
 def test_an_administrator_adds_and_closes_accounts(studio, actors, accounts_tab):
     tab, root = accounts_tab, request(actors[Role.ADMINISTRATOR])
     added = tab._on_add("bert", "artist", PASSWORD, root)
-    assert "bert can sign in as artist" in added[tab.told]
+    assert "bert can sign in as artist" in added[tab.message]
     assert PASSWORD not in str(added)
     assert "bert" in added[tab.table]
-    assert "already" in tab._on_add("bert", "artist", PASSWORD, root)[tab.told]
+    assert "already" in tab._on_add("bert", "artist", PASSWORD, root)[tab.message]
     assert "verifier" in tab._on_role("bert", "verifier", root)[tab.table]
     assert "disabled" in tab._on_disable("bert", root)[tab.table]
-    assert "last administrator" in tab._on_disable("root", root)[tab.told]
+    assert "last administrator" in tab._on_disable("root", root)[tab.message]
     assert "Limits of an account" in added[tab.table]
 
 

@@ -19,7 +19,7 @@ def job(live: bool):
 @pytest.fixture
 def making(monkeypatch):
     """Jobs as ``making.lists`` says, one list a look; the last one stays."""
-    monkeypatch.setattr(shared, "_LOOK_S", 0.0)
+    monkeypatch.setattr(shared, "_POLL_S", 0.0)
     making = SharedMaking()
     making.lists = [[]]
     monkeypatch.setattr(

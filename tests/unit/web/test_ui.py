@@ -17,7 +17,7 @@ from studio.app.gateway import Gateway
 from studio.consent import Revocation
 from studio.core.errors import GenerationCancelledError, SealingError, UsageError
 from studio.generation.progress import Progress, Stage
-from studio.provenance.sealer import MissRate
+from studio.provenance.sealer import FalseNegativeRate
 from studio.reports.verification import view as verdict_views
 from studio.reports.verification.evidence import evidence_rows, key_figures
 from studio.reports.verification.page import report_page
@@ -55,8 +55,8 @@ def test_a_job_reports_and_returns():
         job = runner.submit(work)
         moments = list(job.watch())
         assert job.result() == 7
-        assert moments[-1].news == "news"
-        assert moments[-1].ahead == 0
+        assert moments[-1].progress == "news"
+        assert moments[-1].queue_position == 0
 
 
 def test_what_the_work_raises_comes_out_of_result():
@@ -92,14 +92,14 @@ def test_a_waiting_job_knows_its_place_and_can_be_cancelled_without_running():
         second = runner.submit(lambda report, cancel: ran.append("second"))
         third = runner.submit(lambda report, cancel: ran.append("third"))
         waiting = second.watch()
-        assert next(waiting).ahead == 1
+        assert next(waiting).queue_position == 1
         watcher = third.watch()
-        assert next(watcher).ahead == 2
+        assert next(watcher).queue_position == 2
         second.cancel()
         with pytest.raises(BaseException) as caught:
             second.result()
         assert type(caught.value).__name__ == "CancelledError"
-        assert next(watcher).ahead == 1
+        assert next(watcher).queue_position == 1
         gate.set()
         list(first.watch())
         list(watcher)
@@ -373,15 +373,15 @@ def test_a_changed_speed_is_told_and_places_are_in_seconds_of_the_file(report):
 
 
 def test_a_negative_leads_with_three_numbers_and_folds_the_rest():
-    misses = tuple(MissRate(f"kind {n}", 10.0, n, 20) for n in range(1, 20))
-    misses += (MissRate("clean", 10.0, 0, 20), MissRate("mp3 64k", 10.0, 1, 20))
+    misses = tuple(FalseNegativeRate(f"kind {n}", 10.0, n, 20) for n in range(1, 20))
+    misses += (FalseNegativeRate("clean", 10.0, 0, 20), FalseNegativeRate("mp3 64k", 10.0, 1, 20))
     nothing = VerifyReport(
         Verdict.NOT_DETECTED,
         explanation.not_detected(misses, 9.99),
         "song.wav",
         duration_s=9.99,
         detection=detection(detected=False, score=0.91, identification=None),
-        misses=misses,
+        false_negatives=misses,
     )
     assert [figure.title for figure in key_figures(nothing)] == [
         "Seal in the sound",

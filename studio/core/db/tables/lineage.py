@@ -42,4 +42,4 @@ near_duplicate = Table(
     Column("distance", Float, nullable=False),  # bit error rate of the fingerprints
     Column("found_at", String(27), nullable=False),
 )
-"""Outputs whose sound is nearly that of an earlier one that is not among their forebears."""
+"""Outputs whose sound is nearly that of an earlier one that is not among their ancestors."""

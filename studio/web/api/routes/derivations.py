@@ -28,14 +28,14 @@ _OF_THE_SCORE = {"keep", "redo", "new", "lead"}
 
 
 def derivation_routes(
-    caller: Callable[..., Actor], session_of: Callable[..., Session], book: Jobs
+    caller: Callable[..., Actor], session_of: Callable[..., Session], queue: Jobs
 ) -> APIRouter:
     """The routes; ``caller`` and ``session_of`` are the dependencies of the whole layer."""
     router = APIRouter(route_class=StrictRoute)
     Who = Annotated[Actor, Depends(caller)]
     Mine = Annotated[Session, Depends(session_of)]
 
-    def booked(
+    def submitted(
         request: Request,
         response: Response,
         mine: Session,
@@ -45,7 +45,7 @@ def derivation_routes(
         preview: bool,
     ) -> JobState:
         previews = (Preview(),) if preview else ()
-        job = book.book(mine, order, account=account_of(request, actor), previews=previews)
+        job = queue.submit(mine, order, account=account_of(request, actor), previews=previews)
         response.headers["Location"] = f"../../jobs/{job.id}"
         return JobState(**job.to_json())
 
@@ -66,7 +66,7 @@ def derivation_routes(
         mine.generation.check_variation(output_id, wish=wish, **asked)
         like = replace(parent, **{k: v for k, v in changes.items() if k in _SHAPE})
         order = Order.vary(output_id, like, wish, **asked)
-        return booked(request, response, mine, actor, order, preview=body.preview)
+        return submitted(request, response, mine, actor, order, preview=body.preview)
 
     @router.post("/outputs/{output_id}/extensions", status_code=202, tags=["making"])
     def extend(
@@ -83,7 +83,7 @@ def derivation_routes(
         mine.generation.check_extension(output_id, body.seconds, seed=body.seed, changes=changes)
         like = replace(parent, **{k: v for k, v in changes.items() if k in _SHAPE - {"duration_s"}})
         order = Order.extend(output_id, like, body.seconds, seed=body.seed, changes=changes)
-        return booked(request, response, mine, actor, order, preview=body.preview)
+        return submitted(request, response, mine, actor, order, preview=body.preview)
 
     @router.get("/outputs/{output_id}/lineage", tags=["outputs"])
     def lineage(mine: Mine, output_id: str) -> dict[str, Any]:

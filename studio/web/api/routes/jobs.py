@@ -19,7 +19,7 @@ __all__ = ["job_routes"]
 
 
 def job_routes(
-    caller: Callable[..., Actor], session_of: Callable[..., Session], book: Jobs
+    caller: Callable[..., Actor], session_of: Callable[..., Session], queue: Jobs
 ) -> APIRouter:
     """The routes; ``caller`` and ``session_of`` are the dependencies of the whole layer."""
     router = APIRouter(route_class=StrictRoute)
@@ -37,23 +37,23 @@ def job_routes(
         mine.generation.check(asked)
         previews = tuple(Preview() for _ in range(body.takes if body.preview else 0))
         made = Order.create(asked, body.takes)
-        job = book.book(mine, made, account=account_of(request, actor), previews=previews)
+        job = queue.submit(mine, made, account=account_of(request, actor), previews=previews)
         response.headers["Location"] = f"jobs/{job.id}"
         return JobState(**job.to_json())
 
     @router.get("/jobs", tags=["making"])
     def jobs(mine: Mine) -> list[JobState]:
         """My jobs of the last hour, newest first."""
-        return [JobState(**job.to_json()) for job in book.of(mine)]
+        return [JobState(**job.to_json()) for job in queue.of(mine)]
 
     @router.get("/jobs/{job_id}", tags=["making"])
     def job(mine: Mine, job_id: str) -> JobState:
         """How my job stands."""
-        return JobState(**book.find(mine, job_id).to_json())
+        return JobState(**queue.find(mine, job_id).to_json())
 
     @router.delete("/jobs/{job_id}", tags=["making"])
     def cancel(mine: Mine, job_id: str) -> JobState:
         """Stop my job; it has ended when its state says so."""
-        return JobState(**book.cancel(mine, job_id).to_json())
+        return JobState(**queue.cancel(mine, job_id).to_json())
 
     return router

@@ -41,10 +41,10 @@ def model_fetch_routes(session_of: Callable[..., Session], runner: JobRunner) ->
             return None
         now = job.moment()
         said: dict[str, Any] = {"state": "running", "progress": 0.0, "text": "Starting"}
-        if now.news is not None:
-            said |= {"progress": now.news.fraction, "text": now.news.text}
-        elif now.ahead:
-            said |= {"state": "queued", "text": f"Waiting: {now.ahead} before it"}
+        if now.progress is not None:
+            said |= {"progress": now.progress.fraction, "text": now.progress.text}
+        elif now.queue_position:
+            said |= {"state": "queued", "text": f"Waiting: {now.queue_position} before it"}
         if not job.ended:
             return said
         try:

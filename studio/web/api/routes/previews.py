@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["preview_routes"]
 
 
-def preview_routes(gateway: "Gateway", session_of: Callable[..., Session], book: Jobs) -> APIRouter:
+def preview_routes(
+    gateway: "Gateway", session_of: Callable[..., Session], queue: Jobs
+) -> APIRouter:
     """The route; ``session_of`` is the dependency of the whole layer."""
     router = APIRouter(route_class=StrictRoute)
     Mine = Annotated[Session, Depends(session_of)]
@@ -39,13 +41,13 @@ def preview_routes(gateway: "Gateway", session_of: Callable[..., Session], book:
 
         The answer begins with the first sound. 410 once the job has ended.
         """
-        booked = await run_in_threadpool(book.find, mine, job_id)
-        if take > len(booked.previews):
+        submitted = await run_in_threadpool(queue.find, mine, job_id)
+        if take > len(submitted.previews):
             raise NotYoursError("no preview of this was asked for")
         return await preview_response(
             request,
-            booked.previews[take - 1],
-            ended=lambda: booked.ended,
+            submitted.previews[take - 1],
+            ended=lambda: submitted.ended,
             may_listen=lambda: still_admitted(gateway, request, Permission.GENERATE),
         )
 

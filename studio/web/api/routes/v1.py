@@ -69,7 +69,7 @@ def create_v1(
     app.router.route_class = StrictRoute
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # as FastAPI's docs have it
     one_shape(app)
-    book: Jobs = SharedJobs() if gateway.config.server.workers else JobStore(making)
+    queue: Jobs = SharedJobs() if gateway.config.server.workers else JobStore(making)
     rate_limiter = limiter_of(gateway, "rest", limits.requests_per_minute)
 
     def bounded(request: Request) -> Actor | None:
@@ -80,7 +80,7 @@ def create_v1(
         return actor
 
     def caller(actor: Annotated[Actor | None, Depends(bounded)]) -> Actor:
-        if actor is None:  # the door lets nobody through to these; this is the second lock
+        if actor is None:  # authentication refuses these already; this is a second check
             raise SignInError("sign in first")
         return actor
 
@@ -122,9 +122,9 @@ def create_v1(
         )
 
     app.include_router(catalog_routes(session_of))
-    app.include_router(job_routes(caller, session_of, book))
-    app.include_router(preview_routes(gateway, session_of, book))
-    app.include_router(derivation_routes(caller, session_of, book))
+    app.include_router(job_routes(caller, session_of, queue))
+    app.include_router(preview_routes(gateway, session_of, queue))
+    app.include_router(derivation_routes(caller, session_of, queue))
     app.include_router(stem_routes(caller, session_of, making))
     app.include_router(rendition_routes(caller, session_of, making))
     app.include_router(sheet_routes(session_of))

@@ -174,12 +174,12 @@ class ConsentTab:
             grants = session_of(self._gateway, request).consent.grants()
             return "".join(views.grant_card(s) for s in grants if s.grant.id == grant_id)
 
-        return self._told(card), ""
+        return self._outcome(card), ""
 
     def _on_preview(self, grant_id: str | None, request: gr.Request) -> str:
         if not grant_id:
             return ""
-        return self._told(
+        return self._outcome(
             lambda: views.preview_panel(
                 session_of(self._gateway, request).consent.preview_revocation(grant_id)
             )
@@ -189,9 +189,9 @@ class ConsentTab:
         if uploaded is None:
             return {self.imported: ""}
         path = Path(uploaded)
-        told = self._told(lambda: self._record(path, fingerprint.strip(), request))
+        outcome = self._outcome(lambda: self._record(path, fingerprint.strip(), request))
         self._discard(path)
-        answer: _State = {self.imported: told, self.file: None}
+        answer: _State = {self.imported: outcome, self.file: None}
         try:
             return {**answer, **self._standing(request)}
         except StudioError:
@@ -208,7 +208,9 @@ class ConsentTab:
         return views.import_panel(consent.import_file(data))
 
     def _on_statement(self, holder: str | None, first: str, last: str, request: gr.Request) -> str:
-        return self._told(lambda: self._statement(holder, first, last, request)) if holder else ""
+        return (
+            self._outcome(lambda: self._statement(holder, first, last, request)) if holder else ""
+        )
 
     def _statement(self, holder: str | None, first: str, last: str, request: gr.Request) -> str:
         from studio.reports.statements.statement import parse_period
@@ -219,7 +221,7 @@ class ConsentTab:
         )
         return views.statement_panel(made, first, last)
 
-    def _told(self, work: Callable[[], str]) -> str:
+    def _outcome(self, work: Callable[[], str]) -> str:
         """What the work says, or why there is nothing to say."""
         try:
             return work()

@@ -222,11 +222,11 @@ def job_line(made: MadeJob) -> str:
     now = None if made.job is None else made.job.moment()
     if made.state is JobState.STOPPING:
         return "Stopping …"
-    if now is not None and now.ahead:
-        return f"Waiting: {now.ahead} {'request' if now.ahead == 1 else 'requests'} before yours"
-    if now is None or now.news is None:
+    if now is not None and (before := now.queue_position):
+        return f"Waiting: {before} {'request' if before == 1 else 'requests'} before yours"
+    if now is None or now.progress is None:
         return "Starting …"
-    return str(now.news.text)
+    return str(now.progress.text)
 
 
 def job_panel(made: MadeJob) -> Markup:
@@ -256,7 +256,7 @@ def job_panel(made: MadeJob) -> Markup:
     if made.state is JobState.WAITING:
         return draw("create/progress.html", "waiting", job_line(made)) + name
     now = None if made.job is None else made.job.moment()
-    progress = None if now is None else now.news
+    progress = None if now is None else now.progress
     elapsed_s = 0.0 if now is None else now.elapsed_s
     return progress_panel(progress, elapsed_s, made.state is JobState.STOPPING) + name
 

@@ -1,4 +1,4 @@
-"""Renditions: stems and scores handed out for an output.
+"""Renditions: stems and scores released for an output.
 
 Revision ID: 0010
 """
