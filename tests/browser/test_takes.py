@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser.test_accessibility import complaints
 from tests.browser.test_page import choose, finished, generate
 
 pytestmark = pytest.mark.needs("chromium")
@@ -135,3 +136,87 @@ def test_settings_come_back_and_again_makes_one_more(pair):
     row.get_by_role("button", name="Again, new seed").click()
     pair.locator("details.take").nth(before).wait_for(state="attached", timeout=180_000)
     assert seed_of(pair, 0) != seed
+
+
+# -- heard while it is made ------------------------------------------------------------------------
+
+
+def ask_for(page, seconds: int) -> None:
+    duration = page.get_by_label("number input for Duration")
+    duration.fill(str(seconds))
+    duration.press("Tab")
+    generate(page)
+
+
+def sounding(page) -> int:
+    return page.evaluate(
+        """[...document.querySelectorAll("studio-player, studio-preview")]
+            .filter(each => !each.audio.paused).length"""
+    )
+
+
+def test_music_is_heard_while_it_is_made_and_its_file_goes_on(pair):
+    pair.locator("#bar").get_by_role("button", name="Play at once").click()
+    pair.locator("#bar .at-once[aria-pressed=true]").wait_for()
+    ask_for(pair, 12)
+    preview = pair.locator("studio-preview")
+    preview.get_by_role("button", name="Pause preview of").wait_for(timeout=120_000)
+    pair.wait_for_function("document.querySelector('studio-preview').audio.currentTime > 0.4")
+    assert sounding(pair) == 1
+    assert "made" in preview.locator(".player-time").inner_text()
+    assert preview.locator("audio, a").count() == 0, "there is no file to save"
+    first = preview.evaluate("each => each.audio.made")
+    pair.wait_for_function(
+        "made => document.querySelector('studio-preview').audio.made > made", arg=first
+    )
+    preview.get_by_role("slider", name="Position in").focus()
+    pair.keyboard.press(" ")
+    pair.keyboard.press("Home")
+    assert preview.evaluate("each => each.audio.currentTime") == 0
+    pair.keyboard.press("End")
+    reached = preview.evaluate("each => [each.audio.currentTime, each.audio.made]")
+    assert 0 < reached[0] <= reached[1], "it seeks within what is there"
+    pair.keyboard.press("Home")
+    pair.keyboard.press(" ")
+    # Where the preview is as it falls silent, and where the file is that takes over.
+    handed = pair.evaluate_handle(
+        """() => new Promise(done => {
+            const stream = document.querySelector("studio-preview").audio;
+            stream.addEventListener("pause", () => {
+                const audio = [...document.querySelectorAll("audio")].find(each => !each.paused);
+                done([stream.at, audio?.currentTime]);
+            }, { once: true });
+        })"""
+    )
+    preview_at, file_at = handed.json_value()
+    assert file_at == pytest.approx(preview_at, abs=0.15)
+    assert preview.count() == 0
+    one = player(pair, 0)
+    assert pair.evaluate("document.activeElement.className") == "play", "the focus goes on"
+    until(pair, one, "each => each.volume === Number(each.parentNode.knob.value)")
+    assert playing(one)
+    assert sounding(pair) == 1
+
+
+def test_a_preview_takes_nothing_away_and_ends_with_its_request(pair):
+    one = player(pair, 0)
+    one.get_by_role("button", name="Loop").click()
+    if not playing(one):
+        one.get_by_role("button", name="Play").click()
+    ask_for(pair, 60)
+    listen = pair.locator("#bar").get_by_role("button", name="Play preview")
+    listen.wait_for(timeout=120_000)
+    assert playing(one), "although new music is to be played at once"
+    assert complaints(pair) == []
+    listen.press("Enter")
+    preview = pair.locator("studio-preview")
+    preview.get_by_role("button", name="Pause preview of").wait_for()
+    assert not playing(one), "one at a time"
+    assert sounding(pair) == 1
+    pair.locator("#bar").get_by_role("button", name="Cancel").click()
+    ended = pair.locator(".job", has_text="The preview has ended. Nothing of it was released.")
+    ended.filter(has_text="Cancelled").wait_for(timeout=60_000)
+    assert preview.count() == 0
+    assert sounding(pair) == 0
+    ended.get_by_role("button", name="Dismiss").click()
+    pair.locator("#bar").get_by_role("button", name="Play at once").click()

@@ -103,6 +103,11 @@ class MadeJob:
     previews: tuple[Preview, ...] = ()  # of the takes, in the order of their outputs
 
     @property
+    def take(self) -> int:
+        """Which take is being made, counted from 1; each is released before the next begins."""
+        return len(self.output_ids) + 1
+
+    @property
     def state(self) -> JobState:
         if self.ended is not None:
             return self.ended
@@ -114,6 +119,10 @@ class MadeJob:
 
 class PageJobs(Protocol):
     """The requests for music of the page: of this process, or of all that share a database."""
+
+    @property
+    def can_preview(self) -> bool:
+        """Whether music can be heard while it is made."""
 
     def add(self, session: Session, label: str, order: Order, *, account: str) -> MadeJob:
         """Put an order in line; ``account`` pays for it."""
@@ -133,6 +142,8 @@ class PageJobs(Protocol):
 
 class Making:
     """The jobs of every account of this process. Safe to share between threads."""
+
+    can_preview = True
 
     def __init__(self, runner: JobRunner, record: Path) -> None:
         self._runner = runner

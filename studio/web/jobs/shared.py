@@ -97,6 +97,8 @@ class SharedJobs:
 class SharedMaking:
     """The page's view of the shared line; the methods of :class:`studio.web.jobs.making.Making`."""
 
+    can_preview = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watchers: set[str] = set()

@@ -57,6 +57,7 @@ _OURS = (
     "/robots.txt",
     "/outputs",
     "/examinations",
+    "/making",
     "/cases",
     "/healthz",
     "/readyz",

@@ -25,6 +25,8 @@ def page_head() -> str:
         script=our_own(
             "scheme.js",
             "player.js",
+            "stream.js",
+            "preview.js",
             "mixer.js",
             "chart.js",
             "now.js",

@@ -327,6 +327,51 @@ def test_a_page_opened_meanwhile_sees_the_work_and_can_stop_it(tab, studio, maki
     assert panels(tab, seen) == []
 
 
+def test_a_command_on_a_page_that_is_watched_says_something(tab, studio, making):
+    studio.takes_s = 30.0
+    states = press_generate(tab)
+    next(states)
+    (job,) = next(states)[tab.desk.board]["jobs"]
+    answer = list(tab._on_command({"cancel": job["id"]}, request("one")))
+    assert answer, "Gradio would empty the seed and all else that a command can change"
+    assert tab.seed not in last(answer)
+    assert tab.desk.board not in last(answer), "the first watch shows it"
+    last(states)
+
+
+def test_the_take_that_is_being_made_can_be_heard_and_no_other(tab, studio, making):
+    studio.takes_s = 0.7
+    told = []
+    for state in press_generate(tab, count=2):
+        if board := state.get(tab.desk.board):
+            told += [board | {"preview": job["preview"]} for job in board["jobs"]]
+    job = told[0]["jobs"][0]["id"]
+    for board in told:
+        released, preview = board["released"][job], board["preview"]
+        if preview is None:
+            assert len(released) in (0, 2)
+            continue
+        assert preview["take"] == len(released) + 1
+        assert preview["url"] == f"making/{job}/preview?take={preview['take']}"
+        assert preview["title"].endswith(f"take {preview['take']} of 2")
+        assert preview["seconds"] == 2.0
+    assert {board["preview"]["take"] for board in told if board["preview"]} == {1, 2}
+    assert any(board["preview"]["begun"] for board in told if board["preview"])
+
+
+def test_what_stops_is_heard_no_more(tab, studio, making):
+    studio.takes_s = 30.0
+    states = press_generate(tab)
+    next(states)
+    (job,) = next(states)[tab.desk.board]["jobs"]
+    making.cancel(session_of(None))
+    boards = [state[tab.desk.board] for state in states if tab.desk.board in state]
+    ends = [row for board in boards for row in board["jobs"] if row["state"] != "working"]
+    assert ends
+    assert not any(row["preview"] for row in ends)
+    assert boards[-1]["released"] == {job["id"]: []}
+
+
 def test_one_account_neither_sees_nor_stops_anothers_work(tab, studio, making):
     studio.takes_s = 30.0
     next(press_generate(tab))

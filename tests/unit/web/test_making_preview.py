@@ -16,6 +16,7 @@ from studio.provenance.release import GenerationRequest
 from studio.web.jobs.making import Making
 from studio.web.jobs.queue import JobRunner
 from studio.web.middleware import auth
+from studio.web.middleware.page_gate import PageGate
 from studio.web.ui.create.preview_routes import making_routes, preview_path
 from watermark.audio.waveform import Waveform
 
@@ -23,9 +24,10 @@ ASKED = GenerationRequest(("genre/jazz",), 10.0, "experiment", "house", "wav", s
 
 
 def heard_as(name: str, making: Making | None) -> TestClient:
-    """A client that is signed in, of an application with this route alone."""
+    """A client that is signed in, of this route alone, behind the page's gate."""
     app = FastAPI()
     app.include_router(making_routes(SimpleNamespace(), making))
+    app.add_middleware(PageGate, rules=SimpleNamespace())
 
     async def signed_in(scope, receive, send):
         if scope["type"] == "http":

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from studio.generation.preview import Preview
+from studio.generation.progress import Progress, Stage
 from studio.web.jobs import shared
+from studio.web.jobs.making import MadeJob
+from studio.web.jobs.queue import Moment
 from studio.web.jobs.shared import SharedMaking
+from studio.web.ui.templating import draw
 
 SESSION = None  # the lists below do not ask whose jobs they are
+
+
+class AtWork:
+    def moment(self):
+        return Moment(0, Progress(Stage.GENERATE, 0.5, "Generating"), 1.0, False)
 
 
 def job(live: bool):
@@ -28,6 +39,20 @@ def making(monkeypatch):
         lambda _session: making.lists.pop(0) if len(making.lists) > 1 else making.lists[0],
     )
     return making
+
+
+def test_no_preview_is_offered_where_workers_make_the_music(making):
+    from studio.web.ui.create.desk import _job
+
+    assert not making.can_preview
+    row = _job(MadeJob("9f2c", "ada", "jazz, 10 s", 10.0, "house", 0.0))
+    assert (row["state"], row["preview"]) == ("waiting", None)
+    working = MadeJob("9f2c", "ada", "jazz, 10 s", 10.0, "house", 0.0, job=AtWork())
+    assert (_job(working)["state"], _job(working)["preview"]) == ("working", None)
+    heard = replace(working, previews=(Preview(),))
+    assert _job(heard)["preview"]["url"] == "making/9f2c/preview?take=1", "else the test is blind"
+    assert "Play at once" not in draw("create/board.html", "bar_state", can_preview=False)
+    assert "Play at once" in draw("create/board.html", "bar_state", can_preview=True)
 
 
 def test_a_watch_ends_when_nothing_is_in_line(making):

@@ -121,7 +121,10 @@
         let answer;
         try {
             answer = await fetch("gradio_api/app_id", { cache: "no-store", signal: AbortSignal.timeout(15000) });
-            if (answer.status === 401) return tell("You are signed out. What was at work goes on.", "Sign in again", "login");
+            if (answer.status === 401) {
+                dispatchEvent(new Event("studio-signed-out"));
+                return tell("You are signed out. What was at work goes on.", "Sign in again", "login");
+            }
             if (answer.status >= 500) return tell(gone);
             if (!answer.ok) return;
             const id = JSON.stringify(await answer.json());

@@ -15,25 +15,25 @@
     };
 
     class Player extends HTMLElement {
+        static COLUMNS = COLUMNS;
+        static clock = clock;
+
         connectedCallback() {
             if (this.audio) return;
-            const { src, title, seconds } = this.dataset;
+            const { title, seconds } = this.dataset;
             this.innerHTML =
                 "<canvas class='wave' role='slider' tabindex='0' aria-valuemin='0'></canvas>" +
                 "<div class='player-row'><button type='button' class='play'></button>" +
                 "<span class='player-time small'></span>" +
                 "<button type='button' class='loop' aria-pressed='false' title='Drag over the sound to mark a region; L'>Loop</button>" +
                 "<button type='button' class='ab' title='Play this one from where the other one is; B'>A/B</button>" +
-                "<label class='player-volume small'>Volume <input type='range' min='0' max='1' step='0.05'></label></div>" +
-                "<audio preload='none'></audio>";
-            this.audio = this.querySelector("audio");
+                "<label class='player-volume small'>Volume <input type='range' min='0' max='1' step='0.05'></label></div>";
+            this.audio = this.sound();
             this.wave = this.querySelector("canvas");
             this.play = this.querySelector(".play");
             this.knob = this.querySelector("input");
             this.seconds = Number(seconds) || 0;
             this.from = 0; this.to = 0; this.looping = false; this.columns = null;
-            this.audio.src = src;
-            this.audio.setAttribute("aria-label", title);
             this.wave.setAttribute("aria-label", `Position in ${title}`);
             this.querySelector(".ab").setAttribute("aria-label", `A/B: hear ${title} from where the other one is`);
             this.knob.value = this.audio.volume = volume();
@@ -46,6 +46,18 @@
             }).observe(this);
         }
 
+        // What is played; what else can be played has the same interface.
+        sound() {
+            const audio = document.createElement("audio");
+            audio.preload = "none";
+            audio.src = this.dataset.src;
+            audio.setAttribute("aria-label", this.dataset.title);
+            this.append(audio);
+            return audio;
+        }
+
+        get words() { return this.audio.paused ? ["Play", "▶"] : ["Pause", "❚❚"]; }
+        get times() { return ""; }
         get length() { return this.audio.duration || this.seconds; }
 
         async draw() {
@@ -85,7 +97,7 @@
             this.querySelector(".ab").onclick = () => this.compare();
             this.knob.oninput = () => {
                 try { localStorage.setItem(KEY, this.knob.value); } catch { /* not kept */ }
-                for (const each of document.querySelectorAll("studio-player")) each.knob.value = each.audio.volume = this.knob.value;
+                for (const each of document.querySelectorAll("studio-player, studio-preview")) each.knob.value = each.audio.volume = this.knob.value;
             };
             for (const event of ["play", "pause", "timeupdate", "seeked", "loadedmetadata", "ended"]) audio.addEventListener(event, () => this.show());
             audio.addEventListener("play", () => { last = this; this.follow(); });
@@ -130,13 +142,13 @@
 
         show() {
             const { audio, wave, length } = this, now = audio.currentTime || 0;
-            const word = audio.paused ? "Play" : "Pause";
+            const [word, sign] = this.words;
             if (this.play.dataset.word !== word) {
                 this.play.dataset.word = word;
-                this.play.textContent = audio.paused ? "▶" : "❚❚";
+                this.play.textContent = sign;
                 this.play.setAttribute("aria-label", `${word} ${this.dataset.title}`);
             }
-            const words = `${clock(now)} / ${clock(length)}${this.looping ? `, loop ${clock(this.from)}–${clock(this.to)}` : ""}`;
+            const words = `${clock(now)} / ${clock(length)}${this.looping ? `, loop ${clock(this.from)}–${clock(this.to)}` : ""}${this.times}`;
             const time = this.querySelector(".player-time");
             if (!audio.error && time.textContent !== words) {
                 time.textContent = words;
@@ -170,7 +182,7 @@
     }
     customElements.define("studio-player", Player);
 
-    const repaint = () => { for (const each of document.querySelectorAll("studio-player")) each.show?.(); };
+    const repaint = () => { for (const each of document.querySelectorAll("studio-player, studio-preview")) each.show?.(); };
     addEventListener("resize", repaint);
     addEventListener("studio-scheme", repaint);
     addEventListener("toggle", repaint, true);

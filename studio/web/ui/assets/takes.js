@@ -13,15 +13,15 @@ const job = data => {
     if (!node) {
         node = document.createElement("div");
         node.className = "job";
-        node.innerHTML = "<div class='job-body'></div><button type='button'></button>";
-        node.querySelector("button").addEventListener("click", () => {
+        node.innerHTML = "<div class='job-body'></div><p class='preview-word small' role='status'></p><button type='button'></button>";
+        node.querySelector(":scope > button").addEventListener("click", () => {
             send({ [node.dataset.live ? "cancel" : "dismiss"]: data.id });
             if (!node.dataset.live) document.querySelector("#generate")?.focus();
         });
         jobs.set(data.id, node);
         line.append(node);
     }
-    const body = node.querySelector(".job-body"), button = node.querySelector("button");
+    const body = node.querySelector(".job-body"), button = node.querySelector(":scope > button");
     if (node.dataset.shown !== data.html) { body.innerHTML = data.html; node.dataset.shown = data.html; }
     node.dataset.live = data.live ? "1" : "";
     const word = data.live ? "Cancel" : "Dismiss";
@@ -44,7 +44,7 @@ const take = (data, place) => {
 };
 
 const show = () => {
-    const value = props.value || {};
+    const value = props.value || {}, focus = document.activeElement;
     const present = value.jobs && new Set(value.jobs.map(data => data.id));
     for (const [id, node] of jobs) if (present && !present.has(id)) {
         const focused = node.contains(document.activeElement);
@@ -68,6 +68,7 @@ const show = () => {
     const bar = document.querySelector("#bar-state");
     if (bar && typeof value.bar === "string") bar.textContent = value.bar;
     window.studioNow?.(value);
+    window.studioPreviews?.(value, { jobs, takes, focus, say: words => { live.textContent = words; } });
 };
 
 watch("value", show);

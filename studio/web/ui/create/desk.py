@@ -15,6 +15,7 @@ from studio.web.jobs.making import JobState, MadeJob
 from studio.web.ui.callers import session_of
 from studio.web.ui.components import absolute_url
 from studio.web.ui.create import view as views
+from studio.web.ui.create.preview_routes import preview_path
 from studio.web.ui.output_view import take_row
 from studio.web.ui.templating import draw
 
@@ -71,6 +72,7 @@ class TakesDesk:
             board = {
                 "jobs": [_job(job) for job in jobs if job.state is not JobState.DONE],
                 "takes": rows,
+                "released": {job.id: list(job.output_ids) for job in jobs},
                 "bar": _bar(jobs, self._repeats(request) if takes is not None else None),
             }
             yield board, takes
@@ -98,6 +100,22 @@ def _job(made: MadeJob) -> dict[str, Any]:
         "live": made.state.live,
         "word": f"{made.label}: {made.state}",
         "html": html,
+        "preview": _preview(made),
+    }
+
+
+def _preview(made: MadeJob) -> dict[str, Any] | None:
+    """Where the take that is being made can be heard; None where none is, or none can be."""
+    if made.state is not JobState.WORKING or made.take > len(made.previews):
+        return None
+    count = len(made.previews)
+    take = f", take {made.take} of {count}" if count > 1 else ""
+    return {
+        "url": preview_path(made.id, made.take),
+        "take": made.take,
+        "title": f"{made.label}{take}",
+        "seconds": made.seconds / count,
+        "begun": made.previews[made.take - 1].has_begun,
     }
 
 

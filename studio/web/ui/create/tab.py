@@ -61,7 +61,7 @@ class CreateTab(ScopeEvents):
                 self.notice = gr.HTML()
                 self.desk = TakesDesk(gateway, download_tokens, making)
                 self.build_further()
-        self.build_bar()
+        self.build_bar(can_preview=making.can_preview)
         self._connect()
 
     # -- events -------------------------------------------------------------------------------
@@ -354,6 +354,8 @@ class CreateTab(ScopeEvents):
         elif word == "again":
             yield from self._make(lambda session: self._again(session, id_), request)
             return
+        # Gradio empties what an event could change if it says nothing, as where a watch goes on.
+        yield {self.notice: gr.skip()}
         yield from self._watch(request)
 
     def _on_settings(self, output_id: Any, request: gr.Request) -> State:
