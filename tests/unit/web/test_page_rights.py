@@ -399,7 +399,10 @@ def test_each_role_is_shown_its_tabs_and_who_it_is(studio, actors):
 
         async def build():
             return build_page(
-                Gateway(studio), DownloadTokens(), making=runner, examinations=examinations
+                Gateway(studio),
+                DownloadTokens(),
+                making=Making(runner, studio.paths.home / "page-jobs.json"),
+                examinations=examinations,
             )
 
         page = asyncio.run(build())
