@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from watermark.embedding.embed import embed as embed
     from watermark.errors import WatermarkError as WatermarkError
     from watermark.models.base import SealModel as SealModel
-    from watermark.models.base import load_seal_model as load_seal_model
+    from watermark.models.loading import load_seal_model as load_seal_model
 
 _WHERE = {
     "Codebook": "coding.codebook",
@@ -63,7 +63,7 @@ _WHERE = {
     "embed": "embedding.embed",
     "encode": "audio.waveform",
     "identify": "coding.identify",
-    "load_seal_model": "models.base",
+    "load_seal_model": "models.loading",
     "read": "audio.waveform",
     "stream": "audio.waveform",
     "write": "audio.waveform",

@@ -50,7 +50,7 @@ class Sealer:
     def load(cls, name: str) -> Sealer:
         """The pair of that name. Raises :class:`ModelError`."""
         from watermark.errors import SealModelError
-        from watermark.models.base import load_seal_model
+        from watermark.models.loading import load_seal_model
 
         try:
             return cls(load_seal_model(name))

@@ -54,7 +54,8 @@ class AudioSealReader:
 def open_reader() -> AudioSealReader:
     """The reader of ``$AUDIOSEAL_CONFIG``. Raises :class:`ConfigError`: no weights there."""
     from watermark.errors import SealModelError
-    from watermark.models.base import SealModelConfig, load_seal_model
+    from watermark.models.base import SealModelConfig
+    from watermark.models.loading import load_seal_model
 
     named = os.environ.get("AUDIOSEAL_CONFIG")
     if not named:

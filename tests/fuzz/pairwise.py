@@ -151,7 +151,7 @@ def main() -> int:
     from watermark.coding.message import SealId, SealKey
     from watermark.detection.detect import detect
     from watermark.embedding.file import embed_file
-    from watermark.models.base import load_seal_model
+    from watermark.models.loading import load_seal_model
 
     rng = random.Random(options.seed)
     rows = pairwise(DIMENSIONS, rng)[options.first :][: options.rows]

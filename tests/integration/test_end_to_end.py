@@ -14,7 +14,7 @@ from studio.verification.report import Verdict
 from tests.support.models import tiny_house_model
 from tests.support.studios import PlainGenerator, as_owner, left_over, make_studio, music
 from watermark.audio.waveform import Waveform, encode, read
-from watermark.models.base import load_seal_model
+from watermark.models.loading import load_seal_model
 
 # audioseal 0.2.0 decorates functions with torch.jit.script when it is imported.
 pytestmark = pytest.mark.filterwarnings(

@@ -186,7 +186,7 @@ def describe_identity(named: Identification) -> str:
 
 def load_model(name: str) -> SealModel:
     """The seal model that ``--model`` names."""
-    from watermark.models.base import load_seal_model
+    from watermark.models.loading import load_seal_model
 
     return load_seal_model(model_config(name))
 

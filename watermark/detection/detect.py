@@ -20,7 +20,7 @@ raise.
 
 >>> import numpy as np
 >>> from watermark.audio.waveform import Waveform
->>> from watermark.models.base import load_seal_model
+>>> from watermark.models.loading import load_seal_model
 >>> noise = np.random.default_rng(0).standard_normal((1, 4 * 16_000)).astype(np.float32)
 >>> found = detect(Waveform(0.1 * noise, 16_000), model=load_seal_model())
 >>> found.detected, found.segments, found.identification

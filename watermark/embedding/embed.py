@@ -76,7 +76,7 @@ def embed(
             of samples.
         seal_id: the id whose keyed sequence is embedded, second 0 at sample 0.
         key: of the epoch.
-        model: from :func:`watermark.models.base.load_seal_model`.
+        model: from :func:`watermark.models.loading.load_seal_model`.
         rate: of an array or tensor, Hz.
         strength: linear gain on the mark, above 0; 1 is the model's own (AudioSeal's alpha).
 

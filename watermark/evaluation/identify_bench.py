@@ -55,7 +55,7 @@ def main(
 ) -> None:
     """Time naming a seal among --seals tracks of 30 s, from clips of --seconds."""
     from watermark.evaluation.clips import load_clips
-    from watermark.models.base import load_seal_model
+    from watermark.models.loading import load_seal_model
 
     model = load_seal_model()
     music, left_out = load_clips(audio, count=clips, seconds=_FIRST_S + seconds)

@@ -22,7 +22,8 @@ from watermark.evaluation.adversarial import ReadResult
 from watermark.evaluation.bench import AttackResult, Bench, ClipOutcome, tally
 from watermark.evaluation.clips import Clip
 from watermark.evaluation.distortions import AttackSpec
-from watermark.models.base import SealModel, SealModelConfig, load_seal_model
+from watermark.models.base import SealModel, SealModelConfig
+from watermark.models.loading import load_seal_model
 
 __all__ = ["BenchSetting", "attack_all"]
 

@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 
     from watermark.coding.scramble import Scramble
 
-__all__ = ["BUILTIN", "SEAL_RATE", "SealModel", "SealModelConfig", "load_seal_model"]
+__all__ = [
+    "BUILTIN",
+    "SEAL_RATE",
+    "SealModel",
+    "SealModelConfig",
+    "load_house",
+    "require_model",
+]
 
 SEAL_RATE = 16_000  # Hz
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -267,27 +274,11 @@ def require_model(model: object) -> None:
         )
 
 
-def load_seal_model(model: str | SealModelConfig = "house") -> SealModel:
-    """Load a seal model by name (``house``, ``hub``) or configuration.
-
-    Raises:
-        SealModelError: unknown name; files missing, damaged or of another digest; hub unreachable.
-    """
-    if isinstance(model, str):
-        if model not in BUILTIN:
-            raise SealModelError(f"no seal model {model!r}; there are {', '.join(sorted(BUILTIN))}")
-        model = BUILTIN[model]
-    if model.kind == "house":
-        return _load_house(model)
-    from watermark.models.audioseal import load_hub
-
-    return load_hub(model)
-
-
 # -- house ------------------------------------------------------------------------------------
 
 
-def _load_house(config: SealModelConfig) -> SealModel:
+def load_house(config: SealModelConfig) -> SealModel:
+    """Load a house model. Raises as :func:`watermark.models.loading.load_seal_model` does."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

@@ -144,7 +144,8 @@ def calibrate(
     """Score unmarked clips (a share is seconds:share of clips), then set the thresholds."""
     import torch
 
-    from watermark.models.base import SealModelConfig, load_seal_model
+    from watermark.models.base import SealModelConfig
+    from watermark.models.loading import load_seal_model
     from watermark.train.calibrate import Score, score_clips
     from watermark.train.calibrate import calibrate as rows
     from watermark.train.export import update_record
@@ -201,7 +202,8 @@ def alarms(
     """Count how often the detector as it is calls unmarked music sealed."""
     import torch
 
-    from watermark.models.base import SealModelConfig, load_seal_model
+    from watermark.models.base import SealModelConfig
+    from watermark.models.loading import load_seal_model
     from watermark.train.calibrate import count_alarms
 
     torch.set_num_threads(1)
@@ -247,7 +249,8 @@ def measure(
     import numpy as np
     import torch
 
-    from watermark.models.base import SealModelConfig, load_seal_model
+    from watermark.models.base import SealModelConfig
+    from watermark.models.loading import load_seal_model
     from watermark.train.calibrate import load
     from watermark.train.data import audio_files
     from watermark.train.measure import ATTACKS

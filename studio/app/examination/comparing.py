@@ -21,7 +21,7 @@ from studio.verification.comparison import (
 )
 
 if TYPE_CHECKING:
-    from studio.app.container import Container
+    from studio.app.outputs.releases import Releases
     from studio.verification.report import VerifyReport
     from watermark.audio.waveform import DecodeLimits, Waveform
 
@@ -43,7 +43,7 @@ class ComparedPart:
 
 
 def compare(
-    studio: Container, source: Path | bytes, report: VerifyReport, limits: DecodeLimits
+    releases: Releases, source: Path | bytes, report: VerifyReport, limits: DecodeLimits
 ) -> tuple[ComparedPart, ...]:
     """Lay the longest matched parts of an examined file beside their originals.
 
@@ -63,7 +63,7 @@ def compare(
             start_s = max(0.0, place.original_start_s - MARGIN_S)
             try:
                 original = excerpt(
-                    studio, place.output_id, start_s, place.original_end_s + MARGIN_S
+                    releases, place.output_id, start_s, place.original_end_s + MARGIN_S
                 )
             except OutputGoneError:
                 continue
@@ -77,7 +77,7 @@ def compare(
     return tuple(found[number] for number in sorted(found))
 
 
-def excerpt(studio: Container, output_id: str, start_s: float, end_s: float) -> Waveform:
+def excerpt(releases: Releases, output_id: str, start_s: float, end_s: float) -> Waveform:
     """Seconds of a released output; whoever calls has asked whether they may be had.
 
     Raises :class:`UsageError` for a place that is none, and :class:`OutputGoneError` where its file
@@ -87,7 +87,6 @@ def excerpt(studio: Container, output_id: str, start_s: float, end_s: float) -> 
 
     if not 0 <= start_s < end_s <= start_s + 2 * MOST_S + 2:
         raise UsageError(f"an excerpt has at most {2 * MOST_S + 2:g} seconds")
-    releases = studio.releases()
     release = releases.get(output_id)
     path = releases.file_of(release)
     place = Place(start_s, end_s, start_s, end_s, output_id, "")

@@ -6,30 +6,51 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from studio.consent.types import format_instant
 from studio.verification.other_marks import load_readers
 from studio.verification.verifier import Verifier, VerifyReport
 
 if TYPE_CHECKING:
-    from studio.app.container import Container
     from studio.app.examination.comparing import ComparedPart
+    from studio.app.outputs.releases import Releases
+    from studio.consent import ConsentPolicy
+    from studio.core.config import StudioConfig
+    from studio.generation.derived.lineage import Lineage
     from studio.provenance.credentials.inspector import CredentialFinding
+    from studio.provenance.credentials.signing import Credentials
     from studio.provenance.ledger.entry import Entry
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.output_index import OutputIndex
     from studio.provenance.release import Release
+    from studio.provenance.sealer import Sealer
     from studio.verification.holding import Origin
     from studio.verification.other_marks import MarkFinding, MarkReader
     from studio.verification.suspect import SuspectAudio
     from watermark.audio.waveform import DecodeLimits
 
-__all__ = ["FileExaminer"]
+__all__ = ["Evidence", "FileExaminer"]
+
+
+class Evidence(Protocol):
+    """The parts of a studio that say where a recording comes from."""
+
+    config: StudioConfig
+
+    def policy(self) -> ConsentPolicy: ...
+    def sealer(self) -> Sealer: ...
+    def ledger(self) -> Ledger: ...
+    def registry(self) -> OutputIndex: ...
+    def lineage(self) -> Lineage: ...
+    def credentials(self) -> Credentials: ...
+    def releases(self) -> Releases: ...
 
 
 class FileExaminer:
     """Adds to a verdict what else the studio knows, and records it."""
 
-    def __init__(self, studio: Container) -> None:
+    def __init__(self, studio: Evidence) -> None:
         self._studio = studio
         self._verifier = Verifier(
             config=studio.config,
@@ -102,7 +123,7 @@ class FileExaminer:
 
         bounds = replace(limits or self._verifier.upload_limits(), stream=report.stream)
         named = source if isinstance(source, bytes) else Path(source)
-        return compare(self._studio, named, report, bounds)
+        return compare(self._studio.releases(), named, report, bounds)
 
     @cached_property
     def _readers(self) -> tuple[MarkReader, ...]:

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from studio.core.errors import OutputGoneError, UsageError
 
 if TYPE_CHECKING:
-    from studio.app.container import Container
+    from studio.accounts.service import Accounts
+    from studio.consent.administration import ConsentService
+    from studio.core.paths import StudioPaths
+    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.publication import Publications
     from studio.provenance.release import Release
 
-__all__ = ["Releases"]
+__all__ = ["Records", "Releases"]
+
+
+class Records(Protocol):
+    """The parts of a studio that know its outputs."""
+
+    paths: StudioPaths
+
+    def ledger(self) -> Ledger: ...
+    def accounts(self) -> Accounts: ...
+    def consent_service(self) -> ConsentService: ...
+    def publications(self) -> Publications: ...
 
 
 class Releases:
     """Look up outputs in the ledger."""
 
-    def __init__(self, studio: Container) -> None:
+    def __init__(self, studio: Records) -> None:
         self._studio = studio
 
     def get(self, output_id: str) -> Release:

@@ -177,7 +177,7 @@ class Outputs(UseCases):
         from studio.verification.comparison import as_flac
 
         studio.releases().require_distribution(output_id)
-        sound = as_flac(excerpt(studio, output_id, start_s, end_s))
+        sound = as_flac(excerpt(studio.releases(), output_id, start_s, end_s))
         studio.security_log().record("download", subject=output_id, detail="excerpt")
         return sound
 

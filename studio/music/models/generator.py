@@ -30,10 +30,11 @@ from studio.core.errors import (
     UsageError,
 )
 from studio.core.tags import Tag
-from studio.music.models.checkpoints import is_memory_error, load_checkpoint, load_performer
+from studio.music.models.checkpoints import load_checkpoint, load_performer
 from studio.music.models.config import ModelConfig, ModelInfo, UsedPrecision, describe
 from studio.music.models.hub.audiocraft_compat import require_audiocraft
 from studio.music.models.hub.token_model import NO_SOUND, OnWindow, Progress, TokenModel
+from studio.music.models.integrity import is_memory_error
 from studio.music.models.torch_threads import torch_threads
 from watermark.audio.waveform import Waveform
 

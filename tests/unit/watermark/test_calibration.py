@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from watermark.models.base import load_seal_model
 from watermark.models.calibration import Calibration, DurationCalibration, FalsePositiveRate
+from watermark.models.loading import load_seal_model
 
 
 def test_the_rule_of_three():

@@ -10,7 +10,8 @@ from watermark.coding.message import SealId, SealKey, messages
 from watermark.detection.detect import Detection, detect
 from watermark.embedding.embed import embed
 from watermark.errors import UnreadableAudioError
-from watermark.models.base import SealModel, load_seal_model
+from watermark.models.base import SealModel
+from watermark.models.loading import load_seal_model
 
 pytestmark = pytest.mark.slow
 

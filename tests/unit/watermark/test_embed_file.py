@@ -23,7 +23,8 @@ from watermark.detection.detect import detect
 from watermark.embedding.embed import embed
 from watermark.embedding.file import _compare, embed_file
 from watermark.errors import UnreadableAudioError, UnsupportedAudioError
-from watermark.models.base import SealModel, load_seal_model
+from watermark.models.base import SealModel
+from watermark.models.loading import load_seal_model
 from watermark.util.files import replacing
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,8 @@ from watermark.coding.message import SealId, SealKey
 from watermark.detection.detect import detect
 from watermark.embedding.embed import embed
 from watermark.errors import SealModelError
-from watermark.models.base import BUILTIN, SealModel, SealModelConfig, load_seal_model
+from watermark.models.base import BUILTIN, SealModel, SealModelConfig
+from watermark.models.loading import load_seal_model
 
 WEIGHTS = Path(__file__).parents[3] / "watermark" / "models" / "weights"
 CONFIGS = Path(__file__).parents[3] / "configs" / "watermark"

@@ -45,7 +45,7 @@ def test_depth_is_shallow_on_steady_tones_and_deep_on_noise(spectrum):
 
 def test_a_steady_tone_wobbles_less_than_its_published_threshold():
     """The gain on a sustained tone stays below 0.5 dB rms (modulation threshold near 12 Hz)."""
-    from watermark.models.base import load_seal_model
+    from watermark.models.loading import load_seal_model
 
     model = load_seal_model()
     t = np.arange(3 * 16_000) / 16_000

@@ -13,7 +13,8 @@ import soundfile
 import torch
 
 from tests.unit.seal_carriers import music
-from watermark.models.base import SealModelConfig, load_seal_model
+from watermark.models.base import SealModelConfig
+from watermark.models.loading import load_seal_model
 from watermark.models.networks import CELL_FRAMES
 from watermark.train.augment import attack, codec_round_trip, shift, speed
 from watermark.train.data import HostSampler, build_shard, build_speech

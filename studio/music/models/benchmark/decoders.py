@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from studio.music.models.checkpoints import Checkpoint
     from studio.music.models.decoding.network import Network
+    from studio.music.models.hub.checkpoint import Checkpoint
 
 Clock = Literal["wall", "processor"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from studio.music.models.checkpoints import Checkpoint
+    from studio.music.models.hub.checkpoint import Checkpoint
 
 __all__ = ["SHAPES", "TEXT_TOKENS", "musicgen_shape"]
 
@@ -44,7 +44,7 @@ def musicgen_shape(
     from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
     from audiocraft.quantization.vq import ResidualVectorQuantizer
 
-    from studio.music.models.checkpoints import Checkpoint
+    from studio.music.models.hub.checkpoint import Checkpoint
 
     generator = torch.Generator().manual_seed(seed)
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from studio.core.errors import ModelError
 from studio.music.models.decoding.kernels import Kernel, Plain, keeps_rows_apart
-
-if TYPE_CHECKING:
-    from studio.music.models.decoding.run import Run
 
 __all__ = ["Network", "check_supported", "linear_weights"]
 
@@ -70,7 +67,7 @@ class Network:
         return self._positions[:, :count]
 
     def step(
-        self, runs: Sequence[Run], tokens: Sequence[Tensor], *, every: bool = False
+        self, runs: Sequence[Stepping], tokens: Sequence[Tensor], *, every: bool = False
     ) -> list[Tensor]:
         """Feed each run its `tokens` (requests, codebooks, new steps).
 
@@ -111,6 +108,16 @@ class Attending(Protocol):
 
     def attend_to_text(self, index: int, query: Tensor) -> Tensor:
         """Cross-attention of layer `index`: (…, dim) to the same."""
+        ...
+
+
+class Stepping(Attending, Protocol):
+    """What the network asks of a generation that it steps through; a run is one."""
+
+    position: int
+
+    def enter(self, tokens: Tensor) -> Tensor:
+        """What `tokens` (requests, codebooks, new steps) are to the first layer."""
         ...
 
 

@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.core.errors import CheckpointError, HubUnreachableError
-from studio.music.models.checkpoints import Checkpoint, check_digest, is_memory_error
 from studio.music.models.config import ModelConfig
+from studio.music.models.hub.checkpoint import Checkpoint
+from studio.music.models.integrity import check_digest, is_memory_error
 
 if TYPE_CHECKING:
     from audiocraft.models.encodec import CompressionModel

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studio.core.errors import GenerationCancelledError, ModelError, UsageError
-from studio.music.models.checkpoints import Checkpoint
 from studio.music.models.config import ModelConfig, UsedPrecision
+from studio.music.models.hub.checkpoint import Checkpoint
 from studio.music.models.torch_threads import torch_threads
 from watermark.audio.waveform import Waveform
 
