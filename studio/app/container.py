@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from studio.accounts.security_log import SecurityLog
     from studio.app.examination.examiner import FileExaminer
     from studio.app.outputs.releases import Releases
+    from studio.app.outputs.sharing import Sharing
     from studio.consent.name_screen.current import CurrentScreen
     from studio.consent.name_screen.screen import NameScreen
     from studio.core.db.database import Database
@@ -161,6 +162,11 @@ class Container:
         """Which outputs their owners have made public."""
         with self._lock:
             return self._publications
+
+    def sharing(self) -> Sharing:
+        """The links by which owners share outputs."""
+        with self._lock:
+            return self._sharing
 
     def shelf(self) -> Shelf:
         """What owners did with their outputs in the library."""
@@ -353,6 +359,12 @@ class Container:
         from studio.provenance.publication import Publications
 
         return Publications(self.ledger())
+
+    @cached_property
+    def _sharing(self) -> Sharing:
+        from studio.app.outputs.sharing import Sharing
+
+        return Sharing(self)
 
     @cached_property
     def _shelf(self) -> Shelf:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from studio.app.container import Container
     from studio.app.examination.public_detection import PublicAnswer
     from studio.app.operation.readiness import Check
+    from studio.app.outputs.sharing import SharedOutput
     from studio.app.worker import Worker
     from studio.core.config import ServerConfig, StudioConfig
     from studio.core.db.database import Database
@@ -125,6 +126,14 @@ class Gateway:
         from studio.app.examination.public_detection import PublicDetector
 
         return PublicDetector(container_of(self)).examine(path, opened=opened, progress=progress)
+
+    def shared_output(self, output_id: str, token: str) -> SharedOutput:
+        """What the holder of a link may see; as :meth:`.Sharing.open`."""
+        return container_of(self).sharing().open(output_id, token)
+
+    def shared_receipt(self, output_id: str, token: str) -> bytes:
+        """The receipt of a shared output, as HTML; raises as :meth:`shared_output` does."""
+        return container_of(self).sharing().receipt(output_id, token)
 
     def anchor_security_log(self) -> None:
         """Put the security log's newest hashes into the ledger."""

@@ -27,7 +27,7 @@ from studio.cli.generation.generate import (
     scope_options,
     vary,
 )
-from studio.cli.generation.publication import publish, unpublish
+from studio.cli.generation.publication import publish, share, unpublish, unshare
 from studio.cli.generation.stems import score, stems
 from studio.cli.models.benchmark import models_bench
 from studio.cli.models.training import house
@@ -119,6 +119,8 @@ for _command in (
     lineage,
     publish,
     unpublish,
+    share,
+    unshare,
     statement,
     disclosure,
     names,

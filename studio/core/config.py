@@ -51,6 +51,7 @@ __all__ = [
     "SealConfig",
     "SecurityLogConfig",
     "ServerConfig",
+    "SharingConfig",
     "StudioConfig",
     "UploadConfig",
     "VerifyConfig",
@@ -266,6 +267,15 @@ class PublicDetectorConfig(_Frozen):
     """Wall-clock time of one examination."""
 
 
+class SharingConfig(_Frozen):
+    """Links by which an owner shows an output to whoever holds them; see docs/sharing.md."""
+
+    enabled: bool = True
+    """Serve ``/share/…``; without it no link opens."""
+    requests_per_minute: int = Field(default=120, ge=1)
+    """Of one address (IPv6: one /64 network), to all links together."""
+
+
 class AccountsConfig(_Frozen):
     """How long a login lasts, and how much one account may ask of the REST layer."""
 
@@ -376,6 +386,7 @@ class StudioConfig(BaseSettings):
     credentials: CredentialsConfig = CredentialsConfig()
     server: ServerConfig = ServerConfig()
     public_detector: PublicDetectorConfig = PublicDetectorConfig()
+    sharing: SharingConfig = SharingConfig()
     accounts: AccountsConfig = AccountsConfig()
     database: DatabaseConfig = DatabaseConfig()
     quotas: QuotaConfig = QuotaConfig()

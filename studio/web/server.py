@@ -40,6 +40,7 @@ from studio.web.jobs.shared import SharedMaking
 from studio.web.metrics import Metrics
 from studio.web.middleware.auth import actor_of, is_account
 from studio.web.public.routes import public_line, public_routes
+from studio.web.public.sharing import share_routes
 from studio.web.ui.login import login_routes
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     rules: PageRules = api.state.page_rules
     api.include_router(login_routes(gateway))
     api.include_router(public_routes(gateway, public))
+    api.include_router(share_routes(gateway))
     api.include_router(case_page_routes(gateway, CaseFiles(api.state.checks)))
     if mcp is not None:
         api.router.routes.append(mcp.route())

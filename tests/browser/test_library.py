@@ -77,6 +77,28 @@ def test_an_output_is_downloaded_in_another_format_named_after_its_title(library
     first.locator("summary").first.click()
 
 
+def test_a_link_opens_for_whoever_holds_it_until_it_is_withdrawn(library, browser):
+    first = library.locator("#library details.take").first
+    first.locator("summary").first.click()
+    first.locator(".share > summary").click()
+    first.get_by_role("button", name="Make a link").click()
+    first.get_by_text("The link is there.").wait_for()
+    link = first.locator(".share input").input_value()
+    context = browser.browser.new_context(java_script_enabled=False)
+    stranger = context.new_page()
+    stranger.goto(link)
+    stranger.get_by_role("heading", name="Credits").wait_for()
+    sound = context.request.get(stranger.locator("audio").evaluate("audio => audio.src"))
+    assert (sound.status, sound.body()[:4]) == (200, b"RIFF")
+    assert context.cookies() == []
+    first.get_by_role("button", name="Withdraw the link").click()
+    first.get_by_text("opens nothing any more").wait_for()
+    assert stranger.goto(link).status == 410
+    stranger.get_by_text("Its maker has withdrawn this link.").wait_for()
+    context.close()
+    first.locator("summary").first.click()
+
+
 def test_a_name_in_a_title_is_refused_in_words(library):
     search(library, "")
     first = library.locator("#library details.take").first

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.accounts.permissions import Permission
 from studio.app.outputs.library import LibraryView, Listed, search
 from studio.app.outputs.outline import outline
+from studio.app.outputs.receipts import proof_of, receipt_file
 from studio.app.use_cases.base import UseCases, requires, requires_output
 from studio.app.use_cases.rights import hears_output
 from studio.core.errors import OutputWithdrawnError, UsageError
 
 if TYPE_CHECKING:
     from studio.app.container import Container
+    from studio.app.outputs.sharing import Share
     from studio.generation.derived.lineage import FamilyTree
     from studio.generation.derived.renditions import ScoreFile
     from studio.generation.lead_sheets import Chart
@@ -111,7 +112,7 @@ class Outputs(UseCases):
         ``disclose`` opens credits, title and note. Anyone checks the bundle with the public key:
         ``studio ledger check-proof``.
         """
-        return _proof(studio, output_id, disclose=disclose)
+        return proof_of(studio, output_id, disclose=disclose)
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
     def receipt(
@@ -122,25 +123,30 @@ class Outputs(UseCases):
         ``url`` is the verification page's; by default the configured one of this studio. Raises
         :class:`UsageError` for an unknown format, too.
         """
-        from studio.reports.receipt import render
-
-        release = studio.releases().get(output_id)
-        model = studio.models().get(release.request.model)
-        return render(
-            release,
-            studio.consent(),
-            format=format,
-            training_basis="" if model is None else model.training_basis.strip(),
-            url=url or studio.config.server.address,
-            proof=_proof(studio, output_id),
-            printed_at=datetime.now(UTC),
-        )
+        return receipt_file(studio, studio.releases().get(output_id), format, url=url)
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ADMINISTER)
     def publish(self, studio: Container, output_id: str, *, public: bool = True) -> None:
         """Let the public detector tell the title and credits of an output, or no longer."""
         release = studio.releases().get(output_id)
         studio.publications().change(release.output_id, public=public)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ADMINISTER)
+    def sharing(self, studio: Container, output_id: str) -> Share:
+        """The link by which an output is shared, if it is."""
+        return studio.sharing().state(studio.releases().get(output_id).output_id)
+
+    @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.ADMINISTER)
+    def share(self, studio: Container, output_id: str, *, shared: bool = True) -> Share:
+        """Show record, credits, receipt and player to whoever holds a link, or no longer.
+
+        Raises :class:`OutputWithdrawnError` where a revocation stops its distribution, and
+        :class:`RequestRefusedError` where this studio shares nothing.
+        """
+        release = studio.releases().get(output_id)
+        if shared:
+            studio.releases().require_distribution(output_id)
+        return studio.sharing().change(release.output_id, shared=shared)
 
     @requires(Permission.RECORDS)
     def manifest(self, studio: Container, output_id: str) -> bytes:
@@ -219,12 +225,3 @@ class Outputs(UseCases):
         made = studio.renditions().score_file(studio.releases().get(output_id))
         studio.security_log().record("download", subject=output_id, detail="score")
         return made
-
-
-def _proof(studio: Container, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
-    from studio.provenance.ledger.proof_bundle import make_bundle
-
-    index = studio.releases().get(output_id).entry_index
-    return make_bundle(
-        studio.ledger(), index, studio.checkpointer().covering(index), disclose=disclose
-    )

@@ -1,7 +1,7 @@
 """The access log: one line a request, with a request id.
 
 The id is in the answer (``X-Request-ID``), so that a person can quote it. A trusted proxy may give
-its own. Neither query nor headers are logged: they can hold tokens.
+its own. Neither query nor headers nor the token of a shared link are logged.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _logger = logging.getLogger("studio.access")
 
 _RECORD = "studio.request"
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_SECRET = re.compile(r"^(/share/[^/]*/)[^/]+")  # the token of a link
 _PATH = 200  # characters of a path that are logged
 
 
@@ -104,7 +105,7 @@ def _log(record: RequestRecord, scope: Scope, status: int, sent: int, seconds: f
         return
     fields = {
         "method": scope["method"],
-        "path": scope["path"][:_PATH].encode("unicode_escape").decode(),
+        "path": _SECRET.sub(r"\1…", scope["path"])[:_PATH].encode("unicode_escape").decode(),
         "status": status,
         "bytes": sent,
         "ms": round(1000 * seconds, 1),

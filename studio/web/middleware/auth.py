@@ -13,6 +13,7 @@ cookie is ``SameSite=Lax`` besides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -63,6 +64,11 @@ _OPEN = frozenset(
 )
 _PUBLIC = frozenset({"/detect", "/detect/style.css", "/api/public/detect"})
 _ROBOTS = "/robots.txt"
+_SHARED = re.compile(
+    r"/share/(?:style\.css|[^/]{1,64}/[^/]{1,128}(?:/(?:audio|record\.json|receipt))?)"
+)
+"""What a link of an owner leads to; the token in it opens it."""
+
 _ANY_HOST = frozenset({"/healthz", "/readyz"})  # asked by address
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -119,7 +125,7 @@ class AuthMiddleware:
 
     def _is_open(self, path: str) -> bool:
         """Whether the path is public."""
-        if path in _OPEN or path == _ROBOTS:
+        if path in _OPEN or path == _ROBOTS or _SHARED.fullmatch(path):
             return True
         return self._gateway.config.public_detector.enabled and path in _PUBLIC
 

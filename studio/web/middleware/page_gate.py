@@ -54,6 +54,7 @@ _OURS = (
     "/api/v1",
     "/api/public",
     "/detect",
+    "/share",
     "/robots.txt",
     "/outputs",
     "/examinations",

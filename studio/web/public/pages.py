@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from fastapi.responses import HTMLResponse, Response
 
 from studio.app.examination.public_detection import SYSTEM, Grade, PublicAnswer, Reason
-from studio.reports.formatting import clock
+from studio.reports.formatting import clock, territory_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from studio.core.config import PublicDetectorConfig
 
-__all__ = ["GRADES", "PAGE_POLICY", "REASONS", "GradeText", "Pages", "sheet"]
+__all__ = ["GRADES", "PAGE_POLICY", "REASONS", "GradeText", "Pages", "public_page", "sheet"]
 
 PAGE_POLICY = "; ".join(
     (
@@ -108,25 +108,30 @@ class Pages:
         """Who answers and how to complain, for the JSON of the API."""
         return {"provider": self._config.provider, "complaints": self._config.contact}
 
-    @cached_property
-    def _environment(self) -> Environment:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
-        environment = Environment(
-            loader=PackageLoader("studio.web.public"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["clock"] = _clock
-        return environment
-
     def _page(self, template: str, headers: dict[str, str], **values: object) -> HTMLResponse:
-        html = self._environment.get_template(template).render(
-            system=SYSTEM, config=self._config, **values
-        )
+        html = public_page(template, system=SYSTEM, config=self._config, **values)
         return HTMLResponse(html, headers={**headers, "Content-Security-Policy": PAGE_POLICY})
+
+
+def public_page(template: str, **values: object) -> str:
+    """A page without scripts from one of the templates of this package."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("studio.web.public"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clock"] = _clock
+    environment.filters["territory"] = territory_name
+    return environment
 
 
 def sheet(further: str = "") -> Response:

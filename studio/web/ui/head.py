@@ -33,6 +33,7 @@ def page_head() -> str:
             "fetch.js",
             "output.js",
             "download.js",
+            "share.js",
             "compare.js",
             "page.js",
         ),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import FileResponse
 
+from studio.app.outputs.sharing import Share
 from studio.app.session import Session
 from studio.reports.record import record_of
 from studio.web.api.lookup import of_output
@@ -104,4 +105,31 @@ def output_routes(session_of: Callable[..., Session]) -> APIRouter:
         of_output(output_id, lambda id_: mine.outputs.publish(id_, public=False))
         return {"output_id": output_id, "public": False}
 
+    @router.get("/outputs/{output_id}/share", tags=["outputs"])
+    def shared(mine: Mine, output_id: str) -> dict[str, Any]:
+        """The link by which my output is shared, or null."""
+        return _share_json(mine, of_output(output_id, mine.outputs.sharing))
+
+    @router.put("/outputs/{output_id}/share", tags=["outputs"])
+    def share(mine: Mine, output_id: str) -> dict[str, Any]:
+        """Make a link that shows my output to whoever holds it, without an account; recorded."""
+        return _share_json(mine, of_output(output_id, mine.outputs.share))
+
+    @router.delete("/outputs/{output_id}/share", tags=["outputs"])
+    def unshare(mine: Mine, output_id: str) -> dict[str, Any]:
+        """Withdraw the link; shared again, the output gets another one."""
+        ended = of_output(output_id, lambda id_: mine.outputs.share(id_, shared=False))
+        return _share_json(mine, ended)
+
     return router
+
+
+def _share_json(mine: Session, share: Share) -> dict[str, Any]:
+    """How an output is shared; ``path`` is relative to the address that the caller uses."""
+    return {
+        "output_id": share.output_id,
+        "shared": share.path is not None,
+        "url": share.url(mine.config.server.address),
+        "path": share.path,
+        "entry": share.entry_index,
+    }
