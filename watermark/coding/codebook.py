@@ -148,18 +148,51 @@ class SealGroup:
 
 
 class WordIndex:
-    """Inverted index: 16-bit word -> places (second * seals + seal) where it stands."""
+    """Inverted index: 16-bit word -> places (second * seals + seal) where it stands.
+
+    Memory: 4 bytes per seal and second, and 256 kB a second.
+
+    >>> index = WordIndex(np.array([[7, 9, 7], [9, 7, 7]], np.uint16))  # of 3 seals, 2 s each
+    >>> index.places(np.array([7]))[0].tolist(), index.seals(np.array([7, 9]), 1).tolist()
+    ([0, 2, 4, 5], [1, 2, 0])
+    """
 
     def __init__(self, words: NDArray[np.uint16]) -> None:
-        flat = words.reshape(-1)
-        if flat.size >= 2**32:
+        if words.size >= 2**32:
             raise CodebookError("more than 2**32 seconds in one codebook; split it by epoch")
-        self._places = np.argsort(flat, kind="stable").astype(np.uint32)
-        counts = np.bincount(flat, minlength=2**BITS)
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._length, self._count = words.shape
+        self._places = np.argsort(words.reshape(-1), kind="stable").astype(np.uint32)
+        counts = np.empty((2**BITS, self._length), np.uint32)  # of each word in each second
+        for second, row in enumerate(words):
+            counts[:, second] = np.bincount(row, minlength=2**BITS)
+        self._starts = np.zeros(counts.size + 1, np.uint32)
+        np.cumsum(counts, out=self._starts[1:])
 
-    def places(self, word: int) -> NDArray[np.uint32]:
-        return self._places[self._starts[word] : self._starts[word + 1]]
+    def places(self, words: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where words stand, word by word and in order; and how many places each has."""
+        first = words * self._length
+        return self._between(self._starts[first], self._starts[first + self._length])
+
+    def counts(self, words: NDArray[np.integer], second: int) -> int:
+        """How many seals have one of the words in that second."""
+        at = words * self._length + second
+        return int((self._starts[at + 1] - self._starts[at]).sum(dtype=np.int64))
+
+    def seals(self, words: NDArray[np.integer], second: int) -> NDArray[np.int64]:
+        """The seals that have one of the words in that second, word by word."""
+        at = words * self._length + second
+        places, _ = self._between(self._starts[at], self._starts[at + 1])
+        places -= second * self._count
+        return places
+
+    def _between(
+        self, starts: NDArray[np.uint32], stops: NDArray[np.uint32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The places from each start to each stop, and how many."""
+        counts = (stops - starts).astype(np.int64)
+        before = np.cumsum(counts) - counts
+        take = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+        return self._places.take(take).astype(np.int64), counts
 
 
 def _rounded(seconds: float) -> int:

@@ -24,8 +24,11 @@ bound always counts all that could have been chosen.
 
 Where the seal is scrambled, the scramble has told already which key it is, where its seconds begin,
 and their place modulo 8 s (:mod:`watermark.coding.scramble`): ``key`` and ``second`` leave one
-alignment in a hundred. The index can look up many more words then, and the exhaustive search looks
-scores up in a table of all words.
+alignment in a hundred, and scores are looked up in a table of all words. A large codebook is then
+searched without a miss and without looking at most of it: whoever reaches the score that the bound
+asks for reaches, in at least one second, that share of the second's highest score, and the index
+lists the seals whose word in that second does. Only where these are many (long or damaged
+stretches) the likeliest words vote, and all seals are compared.
 
 >>> from watermark.coding.message import SealId, SealKey, messages
 >>> key = SealKey(1, bytes(32))
@@ -46,8 +49,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.coding.codebook import Codebook, CodebookEntry, SealGroup
-from watermark.coding.message import BITS, SCRAMBLE_PERIOD_S, SealId, SealKey
+from watermark.coding.codebook import Codebook, CodebookEntry
+from watermark.coding.message import SealId, SealKey
+from watermark.coding.search import (
+    MIN_OVERLAP_S,
+    Hit,
+    better,
+    phases_of,
+    search,
+    search_all,
+    signs,
+)
 from watermark.errors import CodebookError
 
 __all__ = [
@@ -63,18 +75,6 @@ __all__ = [
 
 #: Nothing is attributed whose chance bound, over everything searched, is above this.
 MAX_CHANCE = 1e-6
-
-#: Seconds that file and seal must share for an alignment to be looked at.
-MIN_OVERLAP_S = 2
-
-_PRODUCT = 2**17  # numbers in a matrix product: blocks of seals that stay in the cache
-_VOTING_S = 256  # seconds of the file whose words vote together, to bound the memory
-_INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
-_LOOKUP = 2**15  # seals whose scores are looked up together
-_DIRECT = 10**8  # scores that are looked up rather than asking the index
-_LIKELY_BITS = 4  # the index looks up the 2**4 likeliest words of every second
-_LIKELY_BITS_PLACED = 6  # where the place modulo the scramble's period is known
-_CLIP = 2.0  # logits are limited to this multiple of their median size: no bit decides alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,44 +102,6 @@ class Identification:
     bit_accuracy: float
     seconds_used: int
     searched: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Phase:
-    """The file's logits as whole seconds that begin ``start_s`` into the file.
-
-    ``weights`` is float32 ``(seconds, 16)``: limited logits. ``energy[a:b].sum()`` of
-    ``energy`` (seconds,) is the squared norm over seconds a to b. ``second``: where row 0 lies in
-    the original, modulo the scramble's period, if that is known.
-    """
-
-    start_s: float
-    weights: NDArray[np.float32]
-    energy: NDArray[np.float64]
-    second: int | None = None
-
-    def overlap(self, length: int, offset: int) -> tuple[int, int]:
-        """Rows that have a place in a sequence of ``length`` whose second ``offset`` is row 0."""
-        return max(0, -offset), min(len(self.weights), length - offset)
-
-    def offsets(self, length: int) -> range:
-        """Offsets at which file and sequence share enough seconds."""
-        least = min(MIN_OVERLAP_S, len(self.weights), length)
-        first, stop = least - len(self.weights), length - least + 1
-        if self.second is None:
-            return range(first, stop)
-        return range(first + (self.second - first) % SCRAMBLE_PERIOD_S, stop, SCRAMBLE_PERIOD_S)
-
-
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    """The best alignment found so far."""
-
-    z: float
-    group: SealGroup
-    seal: int
-    offset: int
-    phase: _Phase
 
 
 def identify(
@@ -171,12 +133,13 @@ def identify(
     Raises:
         CodebookError: logits of another shape, not finite, or an impossible hop or window.
     """
-    best = best_match(
+    best = _match(
         logits,
         codebook,
         hop_s=hop_s,
         window_s=window_s,
         thorough=thorough,
+        max_chance=max_chance,
         key=key,
         second=second,
     )
@@ -198,10 +161,34 @@ def best_match(
     None if the codebook or the logits are empty, or if they share no alignment: a short file that
     lies, by the scramble, where a short seal has no seconds.
     """
+    return _match(
+        logits,
+        codebook,
+        hop_s=hop_s,
+        window_s=window_s,
+        thorough=thorough,
+        max_chance=1.0,
+        key=key,
+        second=second,
+    )
+
+
+def _match(
+    logits: NDArray[np.floating],
+    codebook: Codebook | Iterable[CodebookEntry],
+    *,
+    hop_s: float,
+    window_s: float,
+    thorough: bool,
+    max_chance: float,
+    key: SealKey | None,
+    second: int | None,
+) -> Identification | None:
+    """The best seal; those above the bound ``max_chance`` need not be found."""
     codebook = Codebook.of(codebook)
     if second is not None and (hop_s, window_s) != (1.0, 1.0):
         raise CodebookError("the second of a window is that of windows of 1 s")
-    phases = [replace(phase, second=second) for phase in _phases(logits, hop_s, window_s)]
+    phases = [replace(phase, second=second) for phase in phases_of(logits, hop_s, window_s)]
     groups = [group for group in codebook.groups if len(group) and key in (None, group.key)]
     # What can be compared at all: a place in the scramble may leave a short seal no alignment.
     fitting = {group: [p for p in phases if p.offsets(group.length)] for group in groups}
@@ -210,19 +197,21 @@ def best_match(
         return None
     searched = sum(len(g) * len(p.offsets(g.length)) for g in groups for p in fitting[g])
 
-    best: _Hit | None = None
-    large = [g for g in groups if len(g) >= _INDEX_FROM and not _direct(g, fitting[g])]
+    best: Hit | None = None
+    most = max_chance / searched if max_chance < 1 else 1.0  # chance, at one alignment
+    unsure = []  # large groups that were not compared whole
     for group in groups:
-        search = _search_index if group in large else _search_all
-        best = _better(best, search(group, fitting[group]))
-    if large and thorough and (best is None or _chance(best, searched) > MAX_CHANCE):
-        for group in large:
-            best = _better(best, _search_all(group, fitting[group]))
+        hit, left = search(group, fitting[group], most)
+        best = better(best, hit)
+        unsure += [(group, left)] if left else []
+    if thorough and (best is None or _chance(best, searched) > MAX_CHANCE):
+        for group, phases in unsure:
+            best = better(best, search_all(group, phases))
     if best is None:
         return None
     first, last = best.phase.overlap(best.group.length, best.offset)
     weights = best.phase.weights[first:last]
-    agree = (weights > 0) == (_signs(best, first, last) > 0)
+    agree = (weights > 0) == (signs(best, first, last) > 0)
     return Identification(
         seal_id=SealId(best.group.ids[best.seal].tobytes()),
         epoch=best.group.key.epoch,
@@ -261,194 +250,6 @@ def chance_tail(weights: NDArray[np.floating], z: float) -> float:
     return math.exp(min(chernoff, -z * z / 2))
 
 
-def _chance(hit: _Hit, searched: int) -> float:
+def _chance(hit: Hit, searched: int) -> float:
     first, last = hit.phase.overlap(hit.group.length, hit.offset)
     return min(1.0, searched * chance_tail(hit.phase.weights[first:last], hit.z))
-
-
-def _signs(hit: _Hit, first: int, last: int) -> NDArray[np.float32]:
-    """+-1 ``(last - first, 16)``: what the hit's seal predicts for file seconds first to last."""
-    words = hit.group.words[hit.offset + first : hit.offset + last, hit.seal]
-    return _bits(words).reshape(-1, BITS)
-
-
-def _bits(words: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """+-1 float32 ``(words, 16)``, most significant bit first."""
-    bits = np.unpackbits(words.astype(">u2").view(np.uint8)).reshape(*words.shape, BITS)
-    return bits.astype(np.float32) * 2 - 1
-
-
-def _better(one: _Hit | None, other: _Hit | None) -> _Hit | None:
-    if one is None or (other is not None and other.z > one.z):
-        return other
-    return one
-
-
-def _phases(logits: NDArray[np.floating], hop_s: float, window_s: float) -> list[_Phase]:
-    """The logits cut into whole seconds, at every phase the hop can tell apart (at most 12)."""
-    try:
-        array = np.asarray(logits, np.float64)
-    except (TypeError, ValueError) as exc:
-        raise CodebookError(
-            f"logits are numbers of shape (windows, {BITS}), not {type(logits).__name__}; audio is "
-            "named by detect(..., codebook=...)"
-        ) from exc
-    if array.ndim != 2 or array.shape[1] != BITS:
-        raise CodebookError(f"logits have shape (windows, {BITS}), not {array.shape}")
-    if not np.isfinite(array).all():
-        raise CodebookError("logits hold NaN or infinite values")
-    if not (0 < hop_s <= 1 and 0 < window_s <= 1):
-        raise CodebookError("hop and window are above 0 s and at most 1 s")
-    sizes = np.abs(array[array != 0])
-    limit = _CLIP * float(np.median(sizes)) if sizes.size else 0.0
-    limited = np.clip(array, -limit, limit)
-    centres = np.arange(len(array)) * hop_s + window_s / 2
-    count = min(12, max(1, round(1 / hop_s)))
-    phases = []
-    for start_s in np.arange(count) / count:
-        # Each window goes to the second its centre lies in; of windows of a whole second only the
-        # one that fits best counts, of shorter ones all.
-        second = np.floor(centres - start_s + 1e-9).astype(np.int64)
-        distance = np.abs(centres - start_s - second - 0.5)
-        keep = (second >= 0) & (distance <= max(0.5 * hop_s, 0.5 - 0.5 * window_s) + 1e-6)
-        if window_s >= 1:
-            keep &= distance <= 0.5 / count + 1e-6
-        if not keep.any():
-            continue
-        rows = np.zeros((int(second[keep].max()) + 1, BITS))
-        np.add.at(rows, second[keep], limited[keep])
-        phases.append(_Phase(float(start_s), rows.astype(np.float32), (rows**2).sum(axis=1)))
-    return phases
-
-
-def _norms(phase: _Phase, length: int) -> NDArray[np.float64]:
-    """The weights' norm over the shared seconds, per offset of ``phase.offsets(length)``."""
-    offsets = np.array(phase.offsets(length), np.int64)
-    sums = np.concatenate([[0.0], np.cumsum(phase.energy)])
-    last = np.minimum(len(phase.weights), length - offsets)
-    norms = np.sqrt(np.maximum(sums[last] - sums[np.maximum(0, -offsets)], 0.0))
-    return np.where(norms > 0, norms, np.inf)
-
-
-def _direct(group: SealGroup, phases: list[_Phase]) -> bool:
-    """Looking up all scores takes no longer than the index."""
-    if any(phase.second is None for phase in phases):
-        return False
-    spans = [p.overlap(group.length, o) for p in phases for o in p.offsets(group.length)]
-    return sum(last - first for first, last in spans) * len(group) <= _DIRECT
-
-
-def _search_all(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
-    """Score every alignment."""
-    if all(phase.second is not None for phase in phases):
-        return _search_tables(group, phases)
-    return _search_products(group, phases)
-
-
-def _search_tables(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
-    """Few alignments: look up what every word would score in a second of the file, and add up."""
-    best: _Hit | None = None
-    for phase in phases:
-        tables = [_word_scores(row) for row in phase.weights]
-        norms = _norms(phase, group.length).astype(np.float32)
-        for start in range(0, len(group), _LOOKUP):
-            words = group.words[:, start : start + _LOOKUP]
-            for offset, norm in zip(phase.offsets(group.length), norms, strict=True):
-                first, last = phase.overlap(group.length, offset)
-                total = np.zeros(words.shape[1], np.float32)
-                score = np.empty_like(total)
-                for t in range(first, last):
-                    # Every word has a place in the table; "clip" only spares a check.
-                    np.take(tables[t], words[offset + t], out=score, mode="clip")
-                    total += score
-                seal = int(np.argmax(total))
-                z = float(total[seal] / norm)
-                if best is None or z > best.z:
-                    best = _Hit(z, group, start + seal, offset, phase)
-    return best
-
-
-def _word_scores(row: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each 16-bit word scores on logits (16,): float32 (65536,)."""
-    half = _bits(np.arange(256, dtype=np.uint16))[:, BITS // 2 :]  # (256, 8)
-    scores: NDArray[np.float32] = half @ row[: BITS // 2]
-    return np.asarray((scores[:, None] + half @ row[BITS // 2 :]).reshape(-1))
-
-
-def _search_products(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
-    """Products (seconds of the file) x (second k of a block of seals)."""
-    stacked = np.concatenate([phase.weights for phase in phases])
-    offsets = [phase.offsets(group.length) for phase in phases]
-    norms = [_norms(phase, group.length) for phase in phases]
-    best: _Hit | None = None
-    block = max(64, _PRODUCT // len(stacked))
-    for start in range(0, len(group), block):
-        words = group.words[:, start : start + block]
-        sums = [np.zeros((len(r), words.shape[1]), np.float32) for r in offsets]
-        for k in range(group.length):
-            product = stacked @ _bits(words[k]).T  # (all phases' seconds, seals)
-            row = 0
-            for phase, span, total in zip(phases, offsets, sums, strict=True):
-                rows = len(phase.weights)
-                # File second t meets sequence second k at offset k - t.
-                low, high = max(0, k - span[-1]), min(rows, k - span[0] + 1)
-                if low < high:
-                    into = k - span[0] - np.arange(low, high)
-                    total[into] += product[row + low : row + high]
-                row += rows
-        for phase, span, total, norm in zip(phases, offsets, sums, norms, strict=True):
-            z = total / norm[:, None].astype(np.float32)
-            at = int(np.argmax(z))
-            place, seal = divmod(at, z.shape[1])
-            if best is None or z.flat[at] > best.z:
-                best = _Hit(float(z.flat[at]), group, start + seal, span[place], phase)
-    return best
-
-
-def _search_index(group: SealGroup, phases: list[_Phase]) -> _Hit | None:
-    """Score the alignments that two or more seconds' likely words vote for."""
-    best: _Hit | None = None
-    seals = len(group)
-    for phase in phases:
-        span, norms = phase.offsets(group.length), _norms(phase, group.length)
-        for first_row in range(0, len(phase.weights), _VOTING_S):
-            for at in _voted(group, phase, first_row):
-                place, seal = divmod(int(at), seals)
-                hit = _Hit(0.0, group, seal, span[place], phase)
-                a, b = phase.overlap(group.length, hit.offset)
-                z = float((phase.weights[a:b] * _signs(hit, a, b)).sum() / norms[place])
-                if best is None or z > best.z:
-                    best = _Hit(z, group, seal, hit.offset, phase)
-    return best
-
-
-def _voted(group: SealGroup, phase: _Phase, first_row: int) -> NDArray[np.int64]:
-    """Alignments with two votes or more, as (offset - first offset) * seals + seal."""
-    seals, span = len(group), phase.offsets(group.length)
-    doubtful = _LIKELY_BITS if phase.second is None else _LIKELY_BITS_PLACED
-    step = span.step
-    votes = [np.empty(0, np.int64)]
-    for t, row in enumerate(phase.weights[first_row : first_row + _VOTING_S], first_row):
-        if not row.any():
-            continue
-        for word in _likely_words(row, doubtful):
-            # A place is second * seals + seal: only the second's place in the file is taken off.
-            votes.append(group.index.places(word).astype(np.int64) - (t + span[0]) * seals)
-    cast = np.concatenate(votes)
-    cast = cast[(cast >= 0) & (cast < ((len(span) - 1) * step + 1) * seals)]
-    if step > 1:
-        late, seal = np.divmod(cast, seals)
-        cast = (late // step * seals + seal)[late % step == 0]
-    cast = np.sort(cast)
-    return np.unique(cast[1:][cast[1:] == cast[:-1]])
-
-
-def _likely_words(row: NDArray[np.float32], count: int) -> list[int]:
-    """The words that fit the logits ``(16,)`` best: the hard one, its least sure bits flipped."""
-    values = 1 << np.arange(BITS - 1, -1, -1)
-    hard = int(values[row > 0].sum())
-    doubtful = values[np.argsort(np.abs(row))[:count]]
-    flips = np.zeros(1, np.int64)
-    for value in doubtful:
-        flips = np.concatenate([flips, flips ^ int(value)])
-    return [hard ^ int(flip) for flip in flips]

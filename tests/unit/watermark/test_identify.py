@@ -20,7 +20,7 @@ from watermark.coding.message import SealId, SealKey, messages
 from watermark.errors import CodebookError
 
 KEY = SealKey(1, bytes(32))
-identify_module = sys.modules["watermark.coding.identify"]
+search_module = sys.modules["watermark.coding.search"]
 
 
 def seal(number: int) -> SealId:
@@ -201,7 +201,7 @@ class TestLarge:
 
     @pytest.fixture(autouse=True)
     def _small_index(self, monkeypatch):
-        monkeypatch.setattr(identify_module, "_INDEX_FROM", 100)
+        monkeypatch.setattr(search_module, "_INDEX_FROM", 100)
 
     def test_finds_what_the_full_search_finds(self):
         codebook = book(3000)
@@ -225,7 +225,7 @@ class TestLarge:
     def test_same_score_and_bound_either_way(self, monkeypatch):
         logits = soft(42, 5, 10, noise=0.6)
         by_index = identify(logits, book(500))
-        monkeypatch.setattr(identify_module, "_INDEX_FROM", 10**9)
+        monkeypatch.setattr(search_module, "_INDEX_FROM", 10**9)
         by_all = identify(logits, book(500))
         assert by_index.score == pytest.approx(by_all.score, rel=1e-4)
         assert by_index.chance_bound == pytest.approx(by_all.chance_bound, rel=1e-2)
@@ -244,6 +244,52 @@ class TestLarge:
         logits = np.concatenate([noise, soft(3, 0, 8, noise=0.3)])
         found = identify(logits, book(500, seconds=8), thorough=False)
         assert (found.seal_id, found.offset_s) == (seal(3), -6)
+
+
+class TestPlaced:
+    """The index where the place in the scramble is known: it misses nothing."""
+
+    @pytest.fixture
+    def by_index(self, monkeypatch):
+        monkeypatch.setattr(search_module, "_PLACED_INDEX_FROM", 100)
+
+    @pytest.mark.parametrize("noise", [0.3, 1.0, 1.3, 1.5, 1.6, 3.0])
+    def test_names_what_comparing_all_names(self, noise, monkeypatch):
+        codebook = book(3000, seconds=30)
+        cases = [
+            (soft(100 + n, start, seconds, noise=noise, seed=n), start)
+            for n, (start, seconds) in enumerate([(0, 5), (3, 8), (12, 10), (7, 20), (25, 12)])
+        ]
+        by_all = [identify(x, codebook, key=KEY, second=start % 8) for x, start in cases]
+        monkeypatch.setattr(search_module, "_PLACED_INDEX_FROM", 100)
+        by_index = [identify(x, codebook, key=KEY, second=start % 8) for x, start in cases]
+        for one, other in zip(by_index, by_all, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert (one.seal_id, one.offset_s) == (other.seal_id, other.offset_s)
+                assert one.chance_bound == pytest.approx(other.chance_bound, rel=1e-2)
+        assert any(by_all) == (noise < 3.0)
+
+    def test_looks_at_few_seals(self, by_index, monkeypatch):
+        """Not one alignment is compared with all."""
+        monkeypatch.setattr(search_module, "search_all", None)  # not called
+        codebook = book(3000, seconds=30)
+        found = identify(soft(100, 3, 10, noise=0.8), codebook, key=KEY, second=3)
+        assert (found.seal_id, found.offset_s) == (seal(100), 3)
+        noise = np.random.default_rng(1).standard_normal((10, 16))
+        assert identify(noise, codebook, key=KEY, second=3) is None
+
+    def test_seconds_that_nobody_read_do_not_count(self, by_index):
+        logits = soft(100, 3, 12, noise=0.3)
+        logits[2:4] = 0
+        found = identify(logits, book(3000, seconds=30), key=KEY, second=3)
+        assert (found.seal_id, found.offset_s) == (seal(100), 3)
+        assert identify(np.zeros((12, 16)), book(3000, seconds=30), key=KEY, second=3) is None
+
+    def test_the_best_is_said_whatever_its_bound(self, by_index):
+        noise = np.random.default_rng(1).standard_normal((10, 16))
+        best = best_match(noise, book(3000, seconds=30), key=KEY, second=3)
+        assert best.chance_bound == 1
 
 
 @pytest.mark.parametrize("second", [None, *range(8)])

@@ -1,0 +1,412 @@
+"""Search of a codebook: which seal, at which offset, a file's soft bits follow best.
+
+What :mod:`watermark.coding.identify` asks, which says what a score is and how sure it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watermark.coding.codebook import SealGroup
+from watermark.coding.message import BITS, SCRAMBLE_PERIOD_S
+from watermark.errors import CodebookError
+
+__all__ = [
+    "MIN_OVERLAP_S",
+    "Hit",
+    "Phase",
+    "better",
+    "phases_of",
+    "search",
+    "search_all",
+    "signs",
+]
+
+#: Seconds that file and seal must share for an alignment to be looked at.
+MIN_OVERLAP_S = 2
+
+_INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
+_PLACED_INDEX_FROM = 2**16  # the same, where the place in the scramble is known
+_PRODUCT = 2**17  # numbers in a matrix product: blocks of seals that stay in the cache
+_VOTING_S = 256  # seconds of the file whose words vote together, to bound the memory
+_POSSIBLE = 0.1  # share of a registry's scores above which its seals are not looked at one by one
+_LOOKUP = 2**15  # seals whose scores are looked up together
+_BUCKETS = 2**19  # that votes are counted in
+_DIRECT = 10**8  # scores that are looked up rather than asking the index
+_LIKELY_BITS = 4  # the index looks up the 2**4 likeliest words of every second
+_LIKELY_BITS_PLACED = 6  # where the place modulo the scramble's period is known
+_ROUNDING = 1e-3  # of scores that are compared with a limit
+_CLIP = 2.0  # logits are limited to this multiple of their median size: no bit decides alone
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The file's logits as whole seconds that begin ``start_s`` into the file.
+
+    ``weights`` is float32 ``(seconds, 16)``: limited logits. ``energy[a:b].sum()`` of
+    ``energy`` (seconds,) is the squared norm over seconds a to b. ``second``: where row 0 lies in
+    the original, modulo the scramble's period, if that is known.
+    """
+
+    start_s: float
+    weights: NDArray[np.float32]
+    energy: NDArray[np.float64]
+    second: int | None = None
+
+    def overlap(self, length: int, offset: int) -> tuple[int, int]:
+        """Rows that have a place in a sequence of ``length`` whose second ``offset`` is row 0."""
+        return max(0, -offset), min(len(self.weights), length - offset)
+
+    def offsets(self, length: int) -> range:
+        """Offsets at which file and sequence share enough seconds."""
+        least = min(MIN_OVERLAP_S, len(self.weights), length)
+        first, stop = least - len(self.weights), length - least + 1
+        if self.second is None:
+            return range(first, stop)
+        return range(first + (self.second - first) % SCRAMBLE_PERIOD_S, stop, SCRAMBLE_PERIOD_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """The best alignment found so far."""
+
+    z: float
+    group: SealGroup
+    seal: int
+    offset: int
+    phase: Phase
+
+
+def signs(hit: Hit, first: int, last: int) -> NDArray[np.float32]:
+    """+-1 ``(last - first, 16)``: what the hit's seal predicts for file seconds first to last."""
+    words = hit.group.words[hit.offset + first : hit.offset + last, hit.seal]
+    return bits_of(words).reshape(-1, BITS)
+
+
+def bits_of(words: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """+-1 float32 ``(words, 16)``, most significant bit first."""
+    bits = np.unpackbits(words.astype(">u2").view(np.uint8)).reshape(*words.shape, BITS)
+    return bits.astype(np.float32) * 2 - 1
+
+
+def better(one: Hit | None, other: Hit | None) -> Hit | None:
+    """The one with the higher score."""
+    if one is None or (other is not None and other.z > one.z):
+        return other
+    return one
+
+
+def phases_of(logits: NDArray[np.floating], hop_s: float, window_s: float) -> list[Phase]:
+    """The logits cut into whole seconds, at every phase the hop can tell apart (at most 12)."""
+    try:
+        array = np.asarray(logits, np.float64)
+    except (TypeError, ValueError) as exc:
+        raise CodebookError(
+            f"logits are numbers of shape (windows, {BITS}), not {type(logits).__name__}; audio is "
+            "named by detect(..., codebook=...)"
+        ) from exc
+    if array.ndim != 2 or array.shape[1] != BITS:
+        raise CodebookError(f"logits have shape (windows, {BITS}), not {array.shape}")
+    if not np.isfinite(array).all():
+        raise CodebookError("logits hold NaN or infinite values")
+    if not (0 < hop_s <= 1 and 0 < window_s <= 1):
+        raise CodebookError("hop and window are above 0 s and at most 1 s")
+    sizes = np.abs(array[array != 0])
+    limit = _CLIP * float(np.median(sizes)) if sizes.size else 0.0
+    limited = np.clip(array, -limit, limit)
+    centres = np.arange(len(array)) * hop_s + window_s / 2
+    count = min(12, max(1, round(1 / hop_s)))
+    phases = []
+    for start_s in np.arange(count) / count:
+        # Each window goes to the second its centre lies in; of windows of a whole second only the
+        # one that fits best counts, of shorter ones all.
+        second = np.floor(centres - start_s + 1e-9).astype(np.int64)
+        distance = np.abs(centres - start_s - second - 0.5)
+        keep = (second >= 0) & (distance <= max(0.5 * hop_s, 0.5 - 0.5 * window_s) + 1e-6)
+        if window_s >= 1:
+            keep &= distance <= 0.5 / count + 1e-6
+        if not keep.any():
+            continue
+        rows = np.zeros((int(second[keep].max()) + 1, BITS))
+        np.add.at(rows, second[keep], limited[keep])
+        phases.append(Phase(float(start_s), rows.astype(np.float32), (rows**2).sum(axis=1)))
+    return phases
+
+
+def _norms(phase: Phase, length: int) -> NDArray[np.float64]:
+    """The weights' norm over the shared seconds, per offset of ``phase.offsets(length)``."""
+    offsets = np.array(phase.offsets(length), np.int64)
+    sums = np.concatenate([[0.0], np.cumsum(phase.energy)])
+    last = np.minimum(len(phase.weights), length - offsets)
+    norms = np.sqrt(np.maximum(sums[last] - sums[np.maximum(0, -offsets)], 0.0))
+    return np.where(norms > 0, norms, np.inf)
+
+
+def search(group: SealGroup, phases: list[Phase], most: float) -> tuple[Hit | None, list[Phase]]:
+    """The best alignment, in the way that is quickest for the group's size.
+
+    Args:
+        group: seals to look among.
+        phases: of the file.
+        most: chance at one alignment above which a seal need not be found.
+
+    Returns:
+        The best that was found, and the phases in which a seal may have been missed:
+        :func:`search_all` finds it.
+    """
+    if len(group) >= _PLACED_INDEX_FROM and all(phase.second is not None for phase in phases):
+        return _search_placed(group, phases, most)
+    if len(group) >= _INDEX_FROM and not _direct(group, phases):
+        return _search_index(group, phases), phases
+    return search_all(group, phases), []
+
+
+def _direct(group: SealGroup, phases: list[Phase]) -> bool:
+    """Looking up all scores takes no longer than the index."""
+    if any(phase.second is None for phase in phases):
+        return False
+    spans = [p.overlap(group.length, o) for p in phases for o in p.offsets(group.length)]
+    return sum(last - first for first, last in spans) * len(group) <= _DIRECT
+
+
+def search_all(group: SealGroup, phases: list[Phase]) -> Hit | None:
+    """Score every alignment."""
+    if all(phase.second is not None for phase in phases):
+        return _search_tables(group, phases)
+    return _search_products(group, phases)
+
+
+def _search_tables(group: SealGroup, phases: list[Phase]) -> Hit | None:
+    """Few alignments: look up what every word would score in a second of the file, and add up."""
+    best: Hit | None = None
+    for phase in phases:
+        tables = [_word_scores(row) for row in phase.weights]
+        norms = _norms(phase, group.length).astype(np.float32)
+        for start in range(0, len(group), _LOOKUP):
+            words = group.words[:, start : start + _LOOKUP]
+            for offset, norm in zip(phase.offsets(group.length), norms, strict=True):
+                first, last = phase.overlap(group.length, offset)
+                total = np.zeros(words.shape[1], np.float32)
+                score = np.empty_like(total)
+                for t in range(first, last):
+                    # Every word has a place in the table; "clip" only spares a check.
+                    np.take(tables[t], words[offset + t], out=score, mode="clip")
+                    total += score
+                seal = int(np.argmax(total))
+                z = float(total[seal] / norm)
+                if best is None or z > best.z:
+                    best = Hit(z, group, start + seal, offset, phase)
+    return best
+
+
+def _search_placed(
+    group: SealGroup, phases: list[Phase], most: float
+) -> tuple[Hit | None, list[Phase]]:
+    """The best of the seals whose chance, at one alignment, is at most ``most``.
+
+    And the phases in which the likeliest words voted only: too many seals may reach it there.
+    """
+    best: Hit | None = None
+    left = []
+    for phase in phases:
+        tables = [_word_scores(row) for row in phase.weights]
+        norms = _norms(phase, group.length)
+        for offset, norm in zip(phase.offsets(group.length), norms, strict=True):
+            first, last = phase.overlap(group.length, offset)
+            weights = phase.weights[first:last]
+            need = _least_score(weights, most) * norm
+            seals = _possible(group, tables[first:last], weights, offset + first, need)
+            if seals is None:
+                left.append(phase)
+                best = better(best, _search_index(group, [phase]))
+                break
+            if not len(seals):
+                continue
+            seals, total = _reaching(
+                group, tables[first:last], weights, offset + first, need, seals
+            )
+            if not len(seals):
+                continue
+            at = int(np.argmax(total))
+            z = float(total[at] / norm)
+            if best is None or z > best.z:
+                best = Hit(z, group, int(seals[at]), offset, phase)
+    return best, left
+
+
+def _reaching(
+    group: SealGroup,
+    tables: list[NDArray[np.float32]],
+    weights: NDArray[np.float32],
+    begin: int,
+    need: float,
+    seals: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Those of the seals that score ``need`` in the seconds from ``begin``, and their scores.
+
+    Seals are dropped as soon as the seconds to come cannot bring them there.
+    """
+    highest = np.abs(weights.astype(np.float64)).sum(axis=1)
+    to_come = float(highest.sum())
+    total = np.zeros(len(seals), np.float32)
+    for t in np.argsort(-highest):
+        total += tables[t].take(group.words[begin + t].take(seals))
+        to_come -= float(highest[t])
+        reach = total >= need - to_come - _ROUNDING * abs(need)
+        if not reach.all():
+            seals, total = seals[reach], total[reach]
+    return seals, total
+
+
+def _possible(
+    group: SealGroup,
+    tables: list[NDArray[np.float32]],
+    weights: NDArray[np.float32],
+    begin: int,
+    need: float,
+) -> NDArray[np.int64] | None:
+    """Seals that may score ``need`` in the seconds from ``begin``, with repeats; None: too many."""
+    highest = np.abs(weights.astype(np.float64)).sum(axis=1)
+    share = need / highest.sum() if highest.any() else math.inf
+    if share > 1 + _ROUNDING:
+        return np.empty(0, np.int64)
+    asked, count = [], 0
+    for t, (table, high) in enumerate(zip(tables, highest, strict=True)):
+        if high == 0:
+            continue
+        words = np.flatnonzero(table >= (share - _ROUNDING) * high)
+        count += group.index.counts(words, begin + t)
+        if count > _POSSIBLE * len(group) * len(tables):
+            return None
+        asked.append((words, begin + t))
+    return np.concatenate([group.index.seals(words, second) for words, second in asked])
+
+
+def _least_score(weights: NDArray[np.float32], most: float) -> float:
+    """The least z whose :func:`chance_tail` is at most ``most``, or a little less."""
+    if most >= 1:
+        return -math.inf
+    w = np.abs(weights.astype(np.float64).reshape(-1))
+    norm = math.sqrt(float(w @ w))
+    if norm == 0:
+        return math.inf
+    w = w[w > 0] / norm
+    # The bound holds for any t: exp(sum(log cosh(t w)) - t z) <= most where z is at least this.
+    t = np.geomspace(1.0, 1e4, 200)
+    log_cosh = sum(
+        (t[:, None] * part + np.log1p(np.exp(-2 * t[:, None] * part))).sum(axis=1)
+        for part in np.array_split(w, -(-w.size // 4096))
+    ) - w.size * math.log(2)
+    least = float(np.min((log_cosh - math.log(most)) / t))
+    return (1 - _ROUNDING) * min(least, math.sqrt(-2 * math.log(most)))
+
+
+def _word_scores(row: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each 16-bit word scores on logits (16,): float32 (65536,)."""
+    half = bits_of(np.arange(256, dtype=np.uint16))[:, BITS // 2 :]  # (256, 8)
+    scores: NDArray[np.float32] = half @ row[: BITS // 2]
+    return np.asarray((scores[:, None] + half @ row[BITS // 2 :]).reshape(-1))
+
+
+def _search_products(group: SealGroup, phases: list[Phase]) -> Hit | None:
+    """Products (seconds of the file) x (second k of a block of seals)."""
+    stacked = np.concatenate([phase.weights for phase in phases])
+    offsets = [phase.offsets(group.length) for phase in phases]
+    norms = [_norms(phase, group.length) for phase in phases]
+    best: Hit | None = None
+    block = max(64, _PRODUCT // len(stacked))
+    for start in range(0, len(group), block):
+        words = group.words[:, start : start + block]
+        sums = [np.zeros((len(r), words.shape[1]), np.float32) for r in offsets]
+        for k in range(group.length):
+            product = stacked @ bits_of(words[k]).T  # (all phases' seconds, seals)
+            row = 0
+            for phase, span, total in zip(phases, offsets, sums, strict=True):
+                rows = len(phase.weights)
+                # File second t meets sequence second k at offset k - t.
+                low, high = max(0, k - span[-1]), min(rows, k - span[0] + 1)
+                if low < high:
+                    into = k - span[0] - np.arange(low, high)
+                    total[into] += product[row + low : row + high]
+                row += rows
+        for phase, span, total, norm in zip(phases, offsets, sums, norms, strict=True):
+            z = total / norm[:, None].astype(np.float32)
+            at = int(np.argmax(z))
+            place, seal = divmod(at, z.shape[1])
+            if best is None or z.flat[at] > best.z:
+                best = Hit(float(z.flat[at]), group, start + seal, span[place], phase)
+    return best
+
+
+def _search_index(group: SealGroup, phases: list[Phase]) -> Hit | None:
+    """Score the alignments that two or more seconds' likely words vote for."""
+    best: Hit | None = None
+    for phase in phases:
+        span, norms = phase.offsets(group.length), _norms(phase, group.length)
+        for first_row in range(0, len(phase.weights), _VOTING_S):
+            place, seals = np.divmod(_voted(group, phase, first_row), len(group))
+            if not len(seals):
+                continue
+            z = _scores(group, phase, span.start + span.step * place, seals) / norms[place]
+            at = int(np.argmax(z))
+            if best is None or z[at] > best.z:
+                best = Hit(float(z[at]), group, int(seals[at]), span[place[at]], phase)
+    return best
+
+
+def _scores(
+    group: SealGroup,
+    phase: Phase,
+    offsets: NDArray[np.int64],
+    seals: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """What each seal scores at its offset."""
+    total = np.zeros(len(seals))
+    for t, row in enumerate(phase.weights):
+        second = offsets + t
+        inside = np.flatnonzero((second >= 0) & (second < group.length))
+        if len(inside):
+            words = group.words[second[inside], seals[inside]]
+            total[inside] += bits_of(words) @ row
+    return total
+
+
+def _voted(group: SealGroup, phase: Phase, first_row: int) -> NDArray[np.int64]:
+    """Alignments with two votes or more, as (offset - first offset) * seals + seal."""
+    seals, span = len(group), phase.offsets(group.length)
+    doubtful = _LIKELY_BITS if phase.second is None else _LIKELY_BITS_PLACED
+    step = span.step
+    rows = phase.weights[first_row : first_row + _VOTING_S]
+    words = [_likely_words(row, doubtful) for row in rows]
+    # A place is second * seals + seal: only the second's place in the file is taken off.
+    moved = [first_row + t + span[0] for t, likely in enumerate(words) for _ in likely]
+    cast, counts = group.index.places(np.array([w for row in words for w in row], np.int64))
+    cast -= np.repeat(np.array(moved, np.int64) * seals, counts)
+    cast = cast[(cast >= 0) & (cast < ((len(span) - 1) * step + 1) * seals)]
+    if step > 1:
+        late, seal = np.divmod(cast, seals)
+        cast = (late // step * seals + seal)[late % step == 0]
+    # Most have one vote; a table of buckets drops these without a sort.
+    bucket = cast & (_BUCKETS - 1)
+    cast = np.sort(cast[np.bincount(bucket, minlength=_BUCKETS)[bucket] > 1])
+    return np.unique(cast[1:][cast[1:] == cast[:-1]])
+
+
+def _likely_words(row: NDArray[np.float32], count: int) -> list[int]:
+    """The words that fit the logits ``(16,)`` best: the hard one, its least sure bits flipped.
+
+    None for a second that was not read.
+    """
+    if not row.any():
+        return []
+    values = 1 << np.arange(BITS - 1, -1, -1)
+    hard = int(values[row > 0].sum())
+    doubtful = values[np.argsort(np.abs(row))[:count]]
+    flips = np.zeros(1, np.int64)
+    for value in doubtful:
+        flips = np.concatenate([flips, flips ^ int(value)])
+    return [hard ^ int(flip) for flip in flips]
