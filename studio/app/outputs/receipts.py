@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from studio.app.container import Container
+    from studio.app.outputs.releases import Releases
+    from studio.consent import ConsentRegistry
+    from studio.core.config import StudioConfig
+    from studio.music.models.config import ModelConfig
+    from studio.provenance.ledger.checkpoints.checkpointer import Checkpointer
+    from studio.provenance.ledger.log import Ledger
     from studio.provenance.release import Release
 
-__all__ = ["proof_of", "receipt_file"]
+__all__ = ["ReceiptParts", "proof_of", "receipt_file"]
+
+
+class ReceiptParts(Protocol):
+    """The parts of a studio that a receipt tells of."""
+
+    config: StudioConfig
+
+    def releases(self) -> Releases: ...
+    def consent(self) -> ConsentRegistry: ...
+    def models(self) -> Mapping[str, ModelConfig]: ...
+    def ledger(self) -> Ledger: ...
+    def checkpointer(self) -> Checkpointer: ...
 
 
 def receipt_file(
-    studio: Container, release: Release, format: str, *, url: str | None = None
+    studio: ReceiptParts, release: Release, format: str, *, url: str | None = None
 ) -> bytes:
     """One page that a person can show about an output, as ``html`` or ``pdf``.
 
@@ -35,7 +52,7 @@ def receipt_file(
     )
 
 
-def proof_of(studio: Container, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
+def proof_of(studio: ReceiptParts, output_id: str, *, disclose: bool = False) -> Mapping[str, Any]:
     """The offline proof that the output's release is in the ledger."""
     from studio.provenance.ledger.proof_bundle import make_bundle
 

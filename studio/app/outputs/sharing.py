@@ -19,10 +19,10 @@ import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.accounts.permissions import Permission
-from studio.app.outputs.receipts import receipt_file
+from studio.app.outputs.receipts import ReceiptParts, receipt_file
 from studio.core.errors import (
     NotYoursError,
     OutputGoneError,
@@ -35,10 +35,12 @@ from studio.reports.record import record_of
 from watermark.util.files import create_file
 
 if TYPE_CHECKING:
-    from studio.app.container import Container
+    from studio.accounts import Accounts
+    from studio.core.paths import StudioPaths
     from studio.provenance.release import Release
+    from studio.provenance.shelf import Shelf
 
-__all__ = ["Share", "SharedOutput", "Sharing", "token"]
+__all__ = ["Share", "SharedOutput", "Sharing", "SharingParts", "token"]
 
 _PURPOSE = b"consented-music-studio/share/1\x00"
 _OUTPUT_ID = re.compile(r"[0-9a-f]{16}")
@@ -80,10 +82,19 @@ def token(secret: bytes, output_id: str, entry_index: int) -> str:
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
+class SharingParts(ReceiptParts, Protocol):
+    """The parts of a studio that know its outputs and their owners."""
+
+    paths: StudioPaths
+
+    def accounts(self) -> Accounts: ...
+    def shelf(self) -> Shelf: ...
+
+
 class Sharing:
     """Makes links and opens what they lead to."""
 
-    def __init__(self, studio: Container) -> None:
+    def __init__(self, studio: SharingParts) -> None:
         self._studio = studio
         self._shares = Shares(studio.ledger())
         self._secret: bytes | None = None
