@@ -34,6 +34,7 @@ from studio.verification.parts import (
     unsealed_part,
 )
 from studio.verification.suspect import SuspectAudio, clearest, played, speed_spans, views_of
+from studio.verification.trials import Trials
 
 if TYPE_CHECKING:
     from studio.provenance.output_index import OutputIndex
@@ -79,11 +80,15 @@ _NEARER = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Examiner:
-    """Gathers the evidence. ``read`` reads a seal; ``max_speed_change`` bounds the speed search."""
+    """Gathers the evidence on one recording, and counts in ``tried`` what was tried for it.
+
+    ``read`` reads a seal; ``max_speed_change`` bounds the speed search.
+    """
 
     registry: OutputIndex
     read: Reader
     max_speed_change: float = 0.0
+    tried: Trials = field(default_factory=Trials)
     _cache: dict[str, Fingerprint] = field(default_factory=dict)
 
     def examine(self, recording: SuspectAudio) -> Evidence:
@@ -100,12 +105,15 @@ class Examiner:
     # -- one speed ----------------------------------------------------------------------------
 
     def _at_this_speed(self, recording: SuspectAudio) -> Evidence:
+        self.tried.recordings += 1
         detection = self.read(recording)
         mix = [] if recording.print is None else [recording.print]
+        self.tried.views = max(self.tried.views, len(mix))
         evidence = self._compared(recording, detection, mix)
         if _is_settled(evidence, recording):
             return evidence
         others = recording.other_prints()
+        self.tried.views = max(self.tried.views, len(mix) + len(others))
         return self._compared(recording, detection, [*mix, *others]) if others else evidence
 
     def _compared(
@@ -122,6 +130,7 @@ class Examiner:
         todo = self._unexplained(recording, detection, parts, content)
         for number, waveform in recording.cut(todo):
             start_s, _ = todo[number]
+            self.tried.stretches += 1
             again = self.read(waveform)
             found = again.identification
             if found is None:
@@ -157,6 +166,7 @@ class Examiner:
         found: list[Part] = []
         for number, waveform in recording.cut([(s.start_s, s.end_s) for s in changed]):
             stretch = changed[number]
+            self.tried.tempos += 1
             named = self.read(Retiming("tempo", stretch.tempo).undo(waveform)).identification
             if named is None or named.seal_id.hex != split_key(stretch.key)[0]:
                 continue
@@ -378,6 +388,7 @@ class Examiner:
         from watermark.fingerprint.matching import at_any_speed
 
         def search(query: Fingerprint) -> FingerprintMatch | None:
+            self.tried.speeds += 1
             if found is not None:
                 keys = self.registry.keys_of(found.seal_id.hex)
                 hits = (match(query, self._reference(key)) for key in keys)

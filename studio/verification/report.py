@@ -18,9 +18,11 @@ from studio.consent.types import OnRevocation
 if TYPE_CHECKING:
     from studio.provenance.release import Release
     from studio.provenance.sealer import FalseNegativeRate
+    from studio.verification.comparison import Comparison
     from studio.verification.holding import Origin
     from studio.verification.other_marks import MarkFinding
     from studio.verification.parts import Part
+    from studio.verification.trials import Trials
     from watermark.detection.detect import Detection
 
 __all__ = [
@@ -175,6 +177,8 @@ class VerifyReport:
     registered: int | None = None  # outputs that were searched
     notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart
     recorded: Mapping[str, Any] | None = None  # the ledger entry of this verdict: entry, hash, at
+    tried: Trials | None = None  # how often and in which ways the file was looked at
+    comparisons: tuple[Comparison, ...] | None = None  # beside originals; None: not compared
     origin: Origin | None = None  # the address that it was fetched from
     stream: int = 0  # of the file's audio streams, the one that the verdict is on
 
@@ -186,6 +190,14 @@ class VerifyReport:
     def entry(self) -> int | None:
         """Index of the release's ledger entry."""
         return None if self.release is None else self.release.entry_index
+
+    @property
+    def wrong_name_bound(self) -> float | None:
+        """Bound on any name in the file being wrong, everything that was tried counted."""
+        if self.tried is None:
+            return None
+        named = (match.chance_bound for match in self.matches)
+        return self.tried.wrong_name(bound for bound in named if bound is not None)
 
     @property
     def outputs(self) -> tuple[MatchedOutput, ...]:
@@ -218,6 +230,12 @@ class VerifyReport:
             "consent": [consent.to_json() for consent in self.consent],
             "outputs": [output.to_json() for output in self.outputs],
             "registered": self.registered,
+            "tried": None
+            if self.tried is None
+            else {**self.tried.to_json(), "wrong_name_bound": self.wrong_name_bound},
+            "comparisons": None
+            if self.comparisons is None
+            else [{**each.to_json(), "text": each.text()} for each in self.comparisons],
             "misses": [asdict(rate) for rate in self.false_negatives],
             "lineage": None if self.lineage is None else dict(self.lineage),
             "error": self.error,

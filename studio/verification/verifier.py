@@ -8,9 +8,11 @@ verdicts, with its outputs from the ledger and their consent as it was and as it
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ from studio.verification.report import (
     VerifyReport,
 )
 from studio.verification.suspect import Room, SuspectAudio, sha256_of
+from studio.verification.trials import Trials
 
 if TYPE_CHECKING:
     from studio.provenance.ledger.log import Ledger
@@ -150,8 +153,10 @@ class Verifier:
             what = f", output {matched.output_id}" if matched is not None else ""
             notes.append(f"audio stream {bounds.stream + n + 1}: {reports[n].verdict}{what}")
         explained = _with_notes(best, notes)
+        every = [reports[n].tried for n in examined]
+        tried = reduce(operator.add, [each for each in every if each is not None] or [Trials()])
         stream = bounds.stream + ranked[0]
-        return replace(best, notes=tuple(notes), explanation=explained, stream=stream)
+        return replace(best, notes=tuple(notes), explanation=explained, stream=stream, tried=tried)
 
     def _verify_stream(
         self,
@@ -212,6 +217,7 @@ class Verifier:
             sha256=recording.sha256,
             registered=len(self._registry),
             notes=recording.notes,
+            tried=examiner.tried,
         )
         report = replace(report, explanation=_with_notes(report, recording.notes))
         return report, recording.streams

@@ -117,11 +117,15 @@ class TestReport:
             body = json.loads(files.read("report.json"))
             assert files.read("report.pdf").startswith(b"%PDF")
         assert [each["report"]["verdict"] for each in body["examinations"]] == ["sealed", "excerpt"]
+        tried = [each["report"]["tried"] for each in body["examinations"]]
+        assert all(0 < each["wrong_name_bound"] < 1e-6 for each in tried)
         for text in (
             "R-2026-17",
             "&lt;part&gt;.flac",
             "The client &amp; the radio.",
             "Second line.",
+            "What was tried",
+            "Any name here wrong, all of that counted",
         ):
             assert text in page
         assert "<script" not in page

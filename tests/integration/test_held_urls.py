@@ -98,6 +98,7 @@ def test_it_is_held_under_its_digest_and_the_entry_says_where_from(studio_of, ou
     assert opened.ledger().verify().ok
     plain = session.verification.verify(held.path)  # a file like any other says nothing of it
     assert plain.to_json()["origin"] is None
+    assert plain.to_json()["comparisons"] is None  # nobody compared them
     assert "origin" not in opened.ledger().entry(plain.recorded["entry"]).body
 
 
@@ -156,6 +157,7 @@ def test_rest_fetches_from_allowed_hosts_only(studio_of, ours, runners):
     code, body = asked(ours.url)
     assert (code, body["verdict"], body["file"]) == (200, "sealed", "our song.wav")
     assert body["origin"]["url"] == ours.url
+    assert [each["number"] for each in body["comparisons"]] == [1]
     count = len(ours.asked)
     for url in ("http://127.0.0.1:1/", "https://elsewhere.example/", "file:///etc/passwd", ""):
         code, body = asked(url)

@@ -93,6 +93,8 @@ def test_a_long_recording_is_answered_as_a_job_and_a_short_one_at_once(
     state = ended(client, where, headers)
     assert (state["state"], state["error"], state["case_id"]) == ("done", None, None)
     assert (state["answer"]["verdict"], state["answer"]["file"]) == ("sealed", "long.wav")
+    (beside,) = state["answer"]["comparisons"]
+    assert beside["place"]["end_s"] - beside["place"]["start_s"] == pytest.approx(16.0, abs=0.5)
     assert state["read_s"] == pytest.approx(16.0, abs=0.5)
     assert studio.ledger().size() == before + 1
     table = client.get(f"{where}?report=csv", headers=headers)
@@ -104,6 +106,7 @@ def test_a_long_recording_is_answered_as_a_job_and_a_short_one_at_once(
         "/api/v1/verifications", content=(tmp_path / "short.wav").read_bytes(), headers=headers
     )
     assert (short.status_code, short.json()["verdict"]) == (200, "not-detected")
+    assert short.json()["comparisons"] == []
 
 
 def test_nobody_else_sees_or_stops_the_job(client, tokens, ours):

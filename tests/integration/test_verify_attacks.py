@@ -7,6 +7,8 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
+from studio.provenance.sealer import Sealer
+from studio.reports.verification.evidence import evidence_rows
 from studio.verification import suspect as recording
 from studio.verification.report import Verdict
 from tests.integration.test_verify import SECONDS, TAGS, check, joined, played, three_releases
@@ -191,6 +193,49 @@ def test_a_changed_tempo_is_found_by_content_and_undone_for_the_seal(studio, out
     (part,) = report.matches
     first_s, last_s = part.place_s
     assert (last_s - first_s) / part.length_s == pytest.approx(ratio, abs=0.006)
+
+
+# -- what was tried, and its price -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["ours", "edit", "speed", "tempo", "other"])
+def test_what_was_tried_is_counted_and_priced(studio, outputs, monkeypatch, what):
+    a, b = outputs[0][1], outputs[2][1]
+    tempo = AttackSpec("tempo", "time", "tempo", {"factor": 1.03})
+    file = {
+        "ours": lambda: a,
+        "edit": lambda: joined(a, music(90, 8.0), b.slice(4.0, 20.0)),
+        "speed": lambda: played(b, 1.04),
+        "tempo": lambda: tempo.run(outputs[1][1], np.random.default_rng(0)),
+        "other": lambda: music(97, 10.0),
+    }[what]()
+    readings = []
+    read_seal = Sealer.read
+
+    def counted(self, *args, **kwargs):
+        readings.append(read_seal(self, *args, **kwargs))
+        return readings[-1]
+
+    monkeypatch.setattr(Sealer, "read", counted)
+    report = check(studio, encode(file, "wav"))
+    tried = report.tried
+    assert tried.readings == len(readings)
+    if what != "tempo":  # by chance it is read at once
+        assert (tried.stretches > 0) is (what == "edit")
+        assert (tried.speeds > 0) is (what in ("speed", "other"))  # else surely at its own
+        assert (tried.recordings > 1) is (what == "speed")
+    bounds = [part.chance_bound for part in report.matches if part.chance_bound is not None]
+    told = report.to_json()["tried"]
+    assert told["readings"] == len(readings)
+    rows = dict(evidence_rows(report))
+    if what == "other":
+        assert told["wrong_name_bound"] is None
+        assert not any(name.startswith("Any name") for name in rows)
+    else:
+        assert told["wrong_name_bound"] == pytest.approx(max(bounds) * len(readings))
+        row = rows["Any name here wrong, all of that counted"]
+        assert row.endswith(f"times {len(readings)} readings")
+    assert rows["What was tried"].startswith(f"The seal was read {len(readings)} time")
 
 
 # -- little to go on -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from studio.reports.receipt.pdf import register_fonts
 from studio.reports.templating import escaped
 from studio.reports.verification.pictures import PICTURES
 from studio.reports.verification.texts import PART_WORDS, READING
-from studio.verification.report import Verdict
+from studio.verification.report import Verdict, odds_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,6 +52,23 @@ def case_pdf(case: Case, made_at: datetime, pictures: CasePictures) -> bytes:
 def _numbered(canvas: Any, _document: Any) -> None:
     canvas.setFont("Receipt", 7.5)
     canvas.drawRightString(595.28 - _MARGIN, 26, f"page {canvas.getPageNumber()}")
+
+
+def _tried(report: Mapping[str, Any]) -> list[str]:
+    """What was tried and its price, and where the file was fetched from, as far as it is known."""
+    lines, tried, origin = [], report.get("tried"), report.get("origin")
+    if tried is not None:
+        lines.append(f"What was tried: {tried['text']}.")
+        if tried["wrong_name_bound"] is not None:
+            lines[0] += (
+                " That any name here is wrong, all of that counted: "
+                f"{odds_text(tried['wrong_name_bound'])}."
+            )
+    if origin is not None:
+        lines.append(
+            f"Fetched from {origin['url']} at {origin['fetched_at'][:19]}Z; held under its SHA-256."
+        )
+    return lines
 
 
 class _Story:
@@ -142,6 +159,7 @@ class _Story:
             self._p(f"File no. {each.number}: {each.file}", self._heading),
             self._p(f"{each.verdict}: {reading.headline}."),
             self._p(str(each.report["explanation"])),
+            *(self._p(line) for line in _tried(each.report)),
             self._p(f"What it does not mean. {reading.means_not}"),
             self._p(f"Examined {each.at[:19]}Z by {each.examiner}.", self._small),
             self._p(f"SHA-256 {each.sha256 or 'none'}", self._mono),

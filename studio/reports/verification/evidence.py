@@ -93,6 +93,16 @@ def evidence_rows(report: VerifyReport) -> list[tuple[str, str]]:
             ("p-value", f"{odds_text(detection.p_value)} that unmarked music scores as high")
         )
     rows.append(("False-positive rate", _false_positives(detection)))
+    if report.tried is not None:
+        rows.append(("What was tried", _capital(report.tried.text())))
+    if report.tried is not None and report.wrong_name_bound is not None:
+        rows.append(
+            (
+                "Any name here wrong, all of that counted",
+                f"{odds_text(report.wrong_name_bound)}: the bound of the least sure name, times "
+                f"{report.tried.readings:,} readings",
+            )
+        )
     if found is not None:
         rows += [
             (
@@ -149,6 +159,10 @@ def short_percent(share: float) -> str:
     """
     value = share * 100
     return f"{value:.2g} %" if value < 1 else f"{value:.1f} %"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _registered(report: VerifyReport) -> str:

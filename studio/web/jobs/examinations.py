@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,6 +289,7 @@ class Examinations:
                 progress=told,
             )
             self._compare(item, report, limits)
+            report = replace(report, comparisons=item.compared)
             item.report, state = report, ExaminationState.ANSWERED
             return report
         except _LongError:

@@ -58,6 +58,7 @@ def verification_routes(
         The verdict becomes a ledger entry. It is answered as JSON or, with `report`, as the page
         to print or the table that the Verify tab gives. A recording over 20 minutes is answered
         with 202 and examined as a long job; `GET /verifications/ID` says how it stands.
+        `comparisons` lays what matches beside its originals; a case keeps pictures and sounds too.
         """
         mine.require(Permission.VERIFY)
         account = account_of(request, actor)
@@ -73,7 +74,7 @@ def verification_routes(
 
         def work(path: Path, limits: Any, most: int, tell: Callable[[float], None]) -> VerifyReport:
             found = mine.verification.verify(path, limits=limits, max_values=most, progress=tell)
-            return replace(found, file=shown)
+            return replace(compared(mine, path, found, limits), file=shown)
 
         found = await checks.run(request, mine, upload.path, work, name=shown, account=account)
         if isinstance(found, LongCheck):
@@ -96,7 +97,8 @@ def verification_routes(
         def work(_: Path, limits: Any, most: int, tell: Callable[[float], None]) -> VerifyReport:
             if not held:
                 held.append(mine.verification.hold(body.url, progress=tell))
-            return mine.verification.verify(held[0], limits=limits, max_values=most, progress=tell)
+            found = mine.verification.verify(held[0], limits=limits, max_values=most, progress=tell)
+            return compared(mine, held[0].path, found, limits)
 
         shown = body.url[:128]
         account = account_of(request, actor)
@@ -140,6 +142,12 @@ def verification_routes(
         return CheckState(**found.to_json(_shown))
 
     return router
+
+
+def compared(mine: Session, path: Path, found: VerifyReport, limits: Any) -> VerifyReport:
+    """The answer with the matched parts beside their originals, in words and numbers."""
+    parts = mine.verification.compare(path, found, limits=limits) if found.matches else ()
+    return replace(found, comparisons=tuple(part.comparison for part in parts))
 
 
 def _shown(found: VerifyReport | Case) -> dict[str, Any]:
