@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.consent.types import OnRevocation
 
 if TYPE_CHECKING:
     from studio.provenance.release import Release
     from studio.provenance.sealer import FalseNegativeRate
-    from studio.verification.comparison import Comparison
     from studio.verification.holding import Origin
     from studio.verification.other_marks import MarkFinding
     from studio.verification.parts import Part
@@ -131,6 +130,15 @@ class Match:
         return body
 
 
+class ComparedPart(Protocol):
+    """A part beside its original, :class:`studio.verification.comparison.Comparison`."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def text(self) -> str:
+        """What their spectra show, in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class MatchedOutput:
     """An output of ours that is in the file, with its consent."""
@@ -178,7 +186,7 @@ class VerifyReport:
     notes: tuple[str, ...] = ()  # what of the file was missing, damaged, left out or read apart
     recorded: Mapping[str, Any] | None = None  # the ledger entry of this verdict: entry, hash, at
     tried: Trials | None = None  # how often and in which ways the file was looked at
-    comparisons: tuple[Comparison, ...] | None = None  # beside originals; None: not compared
+    comparisons: tuple[ComparedPart, ...] | None = None  # beside originals; None: not compared
     origin: Origin | None = None  # the address that it was fetched from
     stream: int = 0  # of the file's audio streams, the one that the verdict is on
 
