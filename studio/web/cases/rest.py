@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from studio.app.session import Session
 from studio.verification.cases import Case
 from studio.web.api.checks import CheckState, accepted
+from studio.web.api.records import CaseNoteRecord, CaseRecord, CaseSummary
 from studio.web.api.schemas import FILE_BODY
 from studio.web.api.strict_route import StrictRoute
 from studio.web.cases.examining import CaseFiles
@@ -62,28 +63,28 @@ def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> AP
     Mine = Annotated[Session, Depends(session_of)]
 
     @router.post("/cases", status_code=201)
-    def open_case(mine: Mine, body: NewCase) -> dict[str, Any]:
+    def open_case(mine: Mine, body: NewCase) -> CaseRecord:
         """Open a case."""
-        return dict(mine.cases.open(body.reference, body.title).to_json())
+        return CaseRecord(**mine.cases.open(body.reference, body.title).to_json())
 
     @router.get("/cases")
-    def list_cases(mine: Mine) -> list[dict[str, Any]]:
+    def list_cases(mine: Mine) -> list[CaseSummary]:
         """The cases that I may see, newest first, without what is in them."""
         return [
-            {
-                "case_id": case.case_id,
-                "reference": case.reference,
-                "title": case.title,
-                "opened_at": case.opened_at,
-                "examiner": case.examiner,
-            }
+            CaseSummary(
+                case_id=case.case_id,
+                reference=case.reference,
+                title=case.title,
+                opened_at=case.opened_at,
+                examiner=case.examiner,
+            )
             for case in mine.cases.all()
         ]
 
     @router.get("/cases/{case_id}")
-    def case(mine: Mine, case_id: str) -> dict[str, Any]:
+    def case(mine: Mine, case_id: str) -> CaseRecord:
         """A case with files, verdicts, ledger entries and notes."""
-        return dict(mine.cases.get(case_id).to_json())
+        return CaseRecord(**mine.cases.get(case_id).to_json())
 
     @router.delete("/cases/{case_id}", status_code=204)
     def delete_case(mine: Mine, case_id: str) -> None:
@@ -133,9 +134,10 @@ def case_rest_routes(session_of: Callable[..., Session], files: CaseFiles) -> AP
         )
 
     @router.post("/cases/{case_id}/notes", status_code=201)
-    def note(mine: Mine, case_id: str, body: NewNote) -> dict[str, Any]:
+    def note(mine: Mine, case_id: str, body: NewNote) -> CaseNoteRecord:
         """Add a note to the case, or to one of its files."""
-        return dict(mine.cases.note(case_id, body.text, about=body.about).notes[-1].to_json())
+        noted = mine.cases.note(case_id, body.text, about=body.about)
+        return CaseNoteRecord(**noted.notes[-1].to_json())
 
     @router.get("/cases/{case_id}/report.{kind}")
     def report(mine: Mine, case_id: str, kind: Literal["zip", "html", "pdf", "json"]) -> Response:

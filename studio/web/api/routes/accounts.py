@@ -3,12 +3,13 @@
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 import json
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from studio.app.session import Session
 from studio.web.api.bodies import AccountChange, NewAccount
+from studio.web.api.records import AccountRecord, SecurityEventRecord
 from studio.web.api.schemas import content
 from studio.web.api.strict_route import StrictRoute
 
@@ -21,18 +22,18 @@ def account_routes(session_of: Callable[..., Session]) -> APIRouter:
     Mine = Annotated[Session, Depends(session_of)]
 
     @router.get("/accounts", tags=["accounts"])
-    def accounts(mine: Mine) -> list[dict[str, Any]]:
+    def accounts(mine: Mine) -> list[AccountRecord]:
         """Every account."""
-        return [account.to_json() for account in mine.accounts.all()]
+        return [AccountRecord(**account.to_json()) for account in mine.accounts.all()]
 
     @router.post("/accounts", status_code=201, tags=["accounts"])
-    def add_account(mine: Mine, body: NewAccount) -> dict[str, Any]:
+    def add_account(mine: Mine, body: NewAccount) -> AccountRecord:
         """Add an account. Once one account exists, sign-in is required."""
         added = mine.accounts.add(body.name, body.role, body.password)
-        return dict(added.to_json())
+        return AccountRecord(**added.to_json())
 
     @router.patch("/accounts/{name}", tags=["accounts"])
-    def change_account(mine: Mine, name: str, body: AccountChange) -> dict[str, Any]:
+    def change_account(mine: Mine, name: str, body: AccountChange) -> AccountRecord:
         """Change role or password, disable or enable; each signs the account out everywhere."""
         accounts = mine.accounts
         if body.role is not None:
@@ -41,7 +42,7 @@ def account_routes(session_of: Callable[..., Session]) -> APIRouter:
             accounts.set_password(name, body.password)
         if body.disabled is not None:
             (accounts.disable if body.disabled else accounts.enable)(name)
-        return dict(accounts.named(name).to_json())
+        return AccountRecord(**accounts.named(name).to_json())
 
     @router.delete("/accounts/{name}", status_code=204, tags=["accounts"])
     def delete_account(mine: Mine, name: str) -> None:
@@ -54,10 +55,10 @@ def account_routes(session_of: Callable[..., Session]) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
         event: Annotated[str | None, Query(max_length=32)] = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[SecurityEventRecord]:
         """Security events, newest first: who, what, when, from where."""
         events = mine.security.newest(limit=limit, before=before, event=event)
-        return [found.to_json() for found in events]
+        return [SecurityEventRecord(**found.to_json()) for found in events]
 
     @router.get(
         "/audit/export",

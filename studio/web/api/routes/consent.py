@@ -2,13 +2,21 @@
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from studio.accounts.permissions import Permission
 from studio.app.session import Session
+from studio.web.api.records import (
+    AffectedOutputRecord,
+    ConsentSite,
+    GrantRecord,
+    HolderRecord,
+    ImportRecord,
+    RevocationEffect,
+)
 from studio.web.api.schemas import content
 from studio.web.api.strict_route import StrictRoute
 
@@ -23,14 +31,14 @@ def consent_routes(session_of: Callable[..., Session], studio: str | None) -> AP
     Mine = Annotated[Session, Depends(session_of)]
 
     @router.get("/consent/site", tags=["consent"])
-    def site(mine: Mine) -> dict[str, Any]:
+    def site(mine: Mine) -> ConsentSite:
         """The id by which rights holders address this studio in what they sign."""
-        return {"site": mine.consent.site_id(), "name": studio}
+        return ConsentSite(site=mine.consent.site_id(), name=studio)
 
     @router.get("/consent/holders", tags=["consent"])
-    def holders(mine: Mine) -> list[dict[str, Any]]:
+    def holders(mine: Mine) -> list[HolderRecord]:
         """Every rights holder with its key."""
-        return [holder.to_json() for holder in mine.consent.holders()]
+        return [HolderRecord(**holder.to_json()) for holder in mine.consent.holders()]
 
     @router.get(
         "/consent/holders/{holder_id}/statement",
@@ -59,19 +67,20 @@ def consent_routes(session_of: Callable[..., Session], studio: str | None) -> AP
         )
 
     @router.get("/consent/grants", tags=["consent"])
-    def grants(mine: Mine) -> list[dict[str, Any]]:
+    def grants(mine: Mine) -> list[GrantRecord]:
         """Every grant, its state, and what was made under it."""
-        return [grant.to_json() for grant in mine.consent.grants()]
+        return [GrantRecord(**grant.to_json()) for grant in mine.consent.grants()]
 
     @router.get("/consent/grants/{grant_id}/revocation", tags=["consent"])
-    def preview(mine: Mine, grant_id: str) -> dict[str, Any]:
+    def preview(mine: Mine, grant_id: str) -> RevocationEffect:
         """What a revocation would do if it came now. Nothing happens."""
-        return dict(mine.consent.preview_revocation(grant_id).to_json())
+        return RevocationEffect(**mine.consent.preview_revocation(grant_id).to_json())
 
     @router.get("/consent/grants/{grant_id}/outputs", tags=["consent"])
-    def affected(mine: Mine, grant_id: str) -> list[dict[str, Any]]:
+    def affected(mine: Mine, grant_id: str) -> list[AffectedOutputRecord]:
         """The outputs that rest on a grant, oldest first."""
-        return [output.to_json() for output in mine.consent.affected_outputs(grant_id)]
+        found = mine.consent.affected_outputs(grant_id)
+        return [AffectedOutputRecord(**output.to_json()) for output in found]
 
     @router.post(
         "/consent/documents",
@@ -83,11 +92,11 @@ def consent_routes(session_of: Callable[..., Session], studio: str | None) -> AP
             }
         },
     )
-    async def import_consent(request: Request, mine: Mine) -> dict[str, Any]:
+    async def import_consent(request: Request, mine: Mine) -> ImportRecord:
         """Record the signed documents of a file; of each refused one the reason."""
         mine.require(Permission.CONSENT)
         data = await request.body()  # of MAX_DOCUMENT bytes at most, see BodyLimit
         report = await run_in_threadpool(mine.consent.import_file, data)
-        return dict(report.to_json())
+        return ImportRecord(**report.to_json())
 
     return router

@@ -14,6 +14,7 @@ from studio.generation.orders import Order
 from studio.generation.preview import Preview
 from studio.web.api.bodies import Extension, JobState, Variation
 from studio.web.api.lookup import of_output
+from studio.web.api.records import LineageRecord
 from studio.web.api.strict_route import StrictRoute
 from studio.web.jobs.store import Jobs
 from studio.web.middleware.auth import account_of
@@ -85,10 +86,10 @@ def derivation_routes(
         order = Order.extend(output_id, like, body.seconds, seed=body.seed, changes=changes)
         return submitted(request, response, mine, actor, order, preview=body.preview)
 
-    @router.get("/outputs/{output_id}/lineage", tags=["outputs"])
-    def lineage(mine: Mine, output_id: str) -> dict[str, Any]:
+    @router.get("/outputs/{output_id}/lineage", tags=["outputs"], response_model_exclude_unset=True)
+    def lineage(mine: Mine, output_id: str) -> LineageRecord:
         """Where an output comes from, and what was made from it."""
-        return dict(of_output(output_id, mine.outputs.lineage).to_json())
+        return LineageRecord(**of_output(output_id, mine.outputs.lineage).to_json())
 
     @router.get("/outputs/{output_id}/disclosure", tags=["outputs"])
     def disclosure(mine: Mine, output_id: str) -> dict[str, Any]:

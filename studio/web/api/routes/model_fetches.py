@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from studio.accounts.permissions import Permission
 from studio.app.session import Session
 from studio.core.errors import GenerationCancelledError, StudioError
+from studio.web.api.records import FetchOfferRecord, FetchState
 from studio.web.api.strict_route import StrictRoute
 from studio.web.jobs.queue import Job, JobRunner, Report
 
@@ -34,11 +35,12 @@ def model_fetch_routes(session_of: Callable[..., Session], runner: JobRunner) ->
     jobs: dict[str, Job[Any]] = {}
     lock = threading.Lock()
 
-    def state(model: str) -> dict[str, Any] | None:
+    def state(model: str) -> FetchState | None:
         with lock:
             job = jobs.get(model)
-        if job is None:
-            return None
+        return None if job is None else FetchState(**described(job))
+
+    def described(job: Job[Any]) -> dict[str, Any]:
         now = job.moment()
         said: dict[str, Any] = {"state": "running", "progress": 0.0, "text": "Starting"}
         if now.progress is not None:
@@ -60,14 +62,14 @@ def model_fetch_routes(session_of: Callable[..., Session], runner: JobRunner) ->
             return said | {"state": "failed", "text": "something went wrong; see the log"}
         return said | {"state": "done", "progress": 1.0, "text": "Here, and pinned"}
 
-    @router.get("")
-    def fetches(mine: Mine) -> list[dict[str, Any]]:
+    @router.get("", response_model_exclude_unset=True)
+    def fetches(mine: Mine) -> list[FetchOfferRecord]:
         """Every hub model that is not here: size, licence, and how its fetch stands."""
         offers = [asdict(offer) for offer in mine.models.offers()]
-        return [offer | {"fetch": state(offer["model"])} for offer in offers]
+        return [FetchOfferRecord(**offer, fetch=state(offer["model"])) for offer in offers]
 
-    @router.post("", status_code=202)
-    def fetch(mine: Mine, body: Fetch) -> dict[str, Any]:
+    @router.post("", status_code=202, response_model_exclude_unset=True)
+    def fetch(mine: Mine, body: Fetch) -> FetchState:
         """Fetch a model in the background; what an earlier fetch left goes on."""
         mine.models.check_fetch(body.model, body.accepted_licence)
 
@@ -80,16 +82,16 @@ def model_fetch_routes(session_of: Callable[..., Session], runner: JobRunner) ->
             known = jobs.get(body.model)
             if known is None or known.ended:
                 jobs[body.model] = runner.submit(work)
-        return state(body.model) or {}
+        return state(body.model) or FetchState()
 
-    @router.delete("")
-    def cancel(mine: Mine, model: Annotated[str, Query(max_length=128)] = "") -> dict[str, Any]:
+    @router.delete("", response_model_exclude_unset=True)
+    def cancel(mine: Mine, model: Annotated[str, Query(max_length=128)] = "") -> FetchState:
         """Stop a fetch; what is here of it stays."""
         mine.require(Permission.ADMINISTER)
         with lock:
             job = jobs.get(model)
         if job is not None:
             job.cancel()
-        return state(model) or {}
+        return state(model) or FetchState()
 
     return router

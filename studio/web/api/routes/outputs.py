@@ -11,6 +11,7 @@ from studio.app.outputs.sharing import Share
 from studio.app.session import Session
 from studio.reports.record import record_of
 from studio.web.api.lookup import of_output
+from studio.web.api.records import OutputRecord, Publication
 from studio.web.api.schemas import MEDIA_TYPES, content
 from studio.web.api.strict_route import StrictRoute
 
@@ -23,16 +24,14 @@ def output_routes(session_of: Callable[..., Session]) -> APIRouter:
     Mine = Annotated[Session, Depends(session_of)]
 
     @router.get("/outputs", tags=["outputs"])
-    def outputs(
-        mine: Mine, limit: Annotated[int, Query(ge=1, le=200)] = 50
-    ) -> list[dict[str, Any]]:
+    def outputs(mine: Mine, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> list[OutputRecord]:
         """What I have made, newest first."""
-        return [record_of(release) for release in mine.outputs.mine(limit)]
+        return [OutputRecord(**record_of(release)) for release in mine.outputs.mine(limit)]
 
     @router.get("/outputs/{output_id}", tags=["outputs"])
-    def record(mine: Mine, output_id: str) -> dict[str, Any]:
+    def record(mine: Mine, output_id: str) -> OutputRecord:
         """The record of an output: request, consent, seal, model, digest, credits."""
-        return record_of(of_output(output_id, mine.outputs.get))
+        return OutputRecord(**record_of(of_output(output_id, mine.outputs.get)))
 
     @router.get(
         "/outputs/{output_id}/audio",
@@ -94,16 +93,16 @@ def output_routes(session_of: Callable[..., Session]) -> APIRouter:
         )
 
     @router.put("/outputs/{output_id}/publication", tags=["outputs"])
-    def publish(mine: Mine, output_id: str) -> dict[str, Any]:
+    def publish(mine: Mine, output_id: str) -> Publication:
         """Let the public detector tell the output's title, credits and id; recorded."""
         of_output(output_id, mine.outputs.publish)
-        return {"output_id": output_id, "public": True}
+        return Publication(output_id=output_id, public=True)
 
     @router.delete("/outputs/{output_id}/publication", tags=["outputs"])
-    def unpublish(mine: Mine, output_id: str) -> dict[str, Any]:
+    def unpublish(mine: Mine, output_id: str) -> Publication:
         """Make the output private again."""
         of_output(output_id, lambda id_: mine.outputs.publish(id_, public=False))
-        return {"output_id": output_id, "public": False}
+        return Publication(output_id=output_id, public=False)
 
     @router.get("/outputs/{output_id}/share", tags=["outputs"])
     def shared(mine: Mine, output_id: str) -> dict[str, Any]:

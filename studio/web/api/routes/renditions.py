@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 import threading
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,6 +13,7 @@ from studio.accounts.permissions import Actor, Permission
 from studio.app.outputs.downloads import FORMS, Download
 from studio.app.session import Session
 from studio.web.api.lookup import of_output
+from studio.web.api.records import RenditionOffer
 from studio.web.api.schemas import content
 from studio.web.api.strict_route import StrictRoute
 from studio.web.jobs.queue import JobRunner, Report
@@ -33,9 +34,10 @@ def rendition_routes(
     Mine = Annotated[Session, Depends(session_of)]
 
     @router.get("/outputs/{output_id}/renditions", tags=["outputs"])
-    def renditions(mine: Mine, output_id: str) -> list[dict[str, Any]]:
+    def renditions(mine: Mine, output_id: str) -> list[RenditionOffer]:
         """The formats in which my output can be had, and why not in others."""
-        return [offer.to_json() for offer in of_output(output_id, mine.renditions.offers)]
+        offers = of_output(output_id, mine.renditions.offers)
+        return [RenditionOffer(**offer.to_json()) for offer in offers]
 
     @router.get(
         "/outputs/{output_id}/renditions/{format}",
