@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,78 @@ def test_a_file_too_large_is_told_at_once_and_the_others_are_examined(page, musi
     add(page, music, small)
     page.get_by_text("“studio verify” on the command line takes more").wait_for()
     assert answers(page, 1) == {"small.wav": "unreadable"}
+
+
+# -- side by side ----------------------------------------------------------------------------------
+
+WATCH = """
+figure => {
+    window.heard = [];
+    const sounds = [...figure.querySelectorAll("audio")];
+    new MutationObserver(() => window.heard.push({
+        side: figure.dataset.now,
+        at: Number(figure.dataset.at),
+        sounding: sounds.filter(each => !each.paused).map(each => each.dataset.side),
+    })).observe(figure, { attributes: true });
+}
+"""
+
+
+@pytest.fixture
+def beside(page, music, tmp_path):
+    """The comparison of seconds 1 to 9 of an output, in an answer that is open."""
+    ours = read(music)
+    write(tmp_path / "ours part.flac", ours.slice(1.0, 9.0))
+    add(page, tmp_path / "ours part.flac")
+    assert answers(page, 1) == {"ours part.flac": "excerpt"}
+    line(page, "ours part.flac").evaluate("each => { each.open = true }")
+    figure = page.locator("figure.compare")
+    figure.wait_for()
+    figure.evaluate(WATCH)
+    return figure
+
+
+def heard(page) -> list[dict]:
+    return page.evaluate("() => window.heard")
+
+
+def until_at(page, seconds: float, side: str) -> None:
+    page.wait_for_function(
+        "([at, side]) => window.heard.some(each => each.side === side && each.at >= at"
+        " && each.sounding.includes(side))",
+        arg=[seconds, side],
+        timeout=120_000,
+    )
+
+
+def test_file_and_original_are_heard_in_turns_at_the_same_place(page, beside):
+    beside.get_by_label("Change every 2 seconds").check()
+    beside.get_by_role("button", name="Play").click()
+    until_at(page, 0.2, "suspect")
+    until_at(page, 2.2, "original")
+    until_at(page, 4.2, "suspect")
+    beside.get_by_role("button", name="Pause").click()
+    log = heard(page)
+    assert all(len(each["sounding"]) <= 1 for each in log), "one at a time"
+    assert all(each["sounding"] in ([], [each["side"]]) for each in log)
+    places = [each["at"] for each in log]
+    assert places == sorted(places), "each goes on where the other stopped"
+    turns = [b["at"] for a, b in pairwise(log) if a["side"] != b["side"]]
+    assert len(turns) == 2
+    assert turns[0] >= 2.0
+    assert turns[1] - turns[0] >= 2.0
+    assert beside.locator("audio").evaluate_all("all => all.every(each => each.paused)")
+
+
+def test_without_turns_one_side_plays_on_until_it_is_changed(page, beside):
+    beside.get_by_role("button", name="Play").click()
+    until_at(page, 2.6, "suspect")
+    assert {each["side"] for each in heard(page)} == {"suspect"}
+    beside.get_by_role("button", name="Change to the original").click()
+    until_at(page, 2.6, "original")
+    assert beside.get_by_role("status").inner_text() == "Now: the original"
+    log = heard(page)
+    changed = next(number for number, each in enumerate(log) if each["side"] == "original")
+    assert log[changed]["at"] >= 2.6
+    assert {each["side"] for each in log[changed:]} == {"original"}
+    beside.get_by_role("button", name="Pause").click()
