@@ -193,7 +193,7 @@ class Container:
     # -- work ---------------------------------------------------------------------------------
 
     def pipeline(self) -> Pipeline:
-        """From a request to a released output."""
+        """The pipeline from a request to a released output."""
         with self._lock:
             return self._pipeline
 

@@ -1,4 +1,4 @@
-"""A process that makes music for servers: it takes jobs out of the line in the database.
+"""A worker process: it takes generation jobs from the database and runs them.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Which outputs their owners made public, for the public detector.
+"""Outputs that their owners published to the public detector.
 
 An output is private until its owner publishes it. Each change is a ledger entry ``publication``, so
 that anybody who audits the ledger sees when an output became public and when it stopped being so::

@@ -1,4 +1,4 @@
-"""The request and the release: two records that everything else refers to.
+"""The records of a request and of its released output.
 
 >>> request = GenerationRequest(tags=("genre/jazz",), duration_s=10.0, use="experiment",
 ...                             model="house", format="wav")

@@ -90,7 +90,7 @@ class Sealer:
     def seal_stream(
         self, windows: Iterable[Waveform], seal_id: SealId, key: SealKey, *, strength: float
     ) -> Iterator[Waveform]:
-        """As :meth:`seal`, window by window as they come, each less than a second later.
+        """Watermark windows as they arrive, each less than a second later.
 
         The mark differs a little from that of :meth:`seal`.
 

@@ -1,4 +1,4 @@
-"""Which outputs their owners share by a link.
+"""Outputs that their owners share by a link.
 
 Each change is a ledger entry ``sharing``, so that anybody who audits the ledger sees when an output
 was shared and when the link was withdrawn::

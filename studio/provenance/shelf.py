@@ -1,4 +1,4 @@
-"""An owner's marks in the library: starred, renamed, discarded.
+"""Stars, new titles and discards that owners give their outputs in the library.
 
 Each change is a ledger entry ``shelf`` that names the output and what changed. A title that a
 person typed is committed to, as in a release, and can be erased::

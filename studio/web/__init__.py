@@ -1,1 +1,1 @@
-"""Everything served over HTTP: page, REST API, MCP, public detector."""
+"""The HTTP server: page, REST API, MCP, public detector."""

@@ -1,4 +1,4 @@
-"""Music as it is made, over HTTP: a WAV stream without an end, for the page and the REST layer.
+"""The preview stream: a WAV file that grows while music is generated.
 
 Whoever listens is asked again every two seconds whether they still may. What is sent is never a
 file: a length is not known, nothing keeps it, and there is none once the request has ended.

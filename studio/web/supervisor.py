@@ -1,4 +1,4 @@
-"""Several server processes on neighbouring ports, each started again when it ends.
+"""Run several server processes on neighbouring ports, and restart those that end.
 
 ``studio serve --workers N`` starts N servers, on the port and on those that follow it. SIGTERM and
 Ctrl-C end them all; SIGHUP starts them anew, one after the other, each once the one before answers:
@@ -87,7 +87,7 @@ class Supervisor:
         self.servers: list[_Server] = []
 
     def run(self) -> None:
-        """Until SIGTERM, or Ctrl-C, which leaves as :class:`KeyboardInterrupt`.
+        """Run until SIGTERM, or Ctrl-C, which leaves as :class:`KeyboardInterrupt`.
 
         Raises :class:`ConfigError` where the first server does not start at all.
         """

@@ -76,7 +76,7 @@ def mask_of(layout: Layout) -> int:
 
 
 def order(layout: Layout) -> list[int]:
-    """At which place of the layout the channels of its canonical order stand."""
+    """The place in the layout of each channel of its canonical order."""
     return sorted(range(len(layout)), key=lambda at: _BIT.get(layout[at], len(NAMES)))
 
 

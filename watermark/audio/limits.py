@@ -167,7 +167,7 @@ class Guard:
 
 
 def open_guarded(source: AudioSource | io.BufferedIOBase, guard: Guard) -> io.BufferedIOBase:
-    """As :func:`open_source`, with a guard; what is open already is taken as it is."""
+    """Open a source with a guard; an open file is taken as it is."""
     if isinstance(source, io.BufferedIOBase):
         return source
     if isinstance(source, (bytes, bytearray, memoryview)):

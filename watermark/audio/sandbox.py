@@ -120,7 +120,7 @@ def isolated_blocks(
     *,
     info: AudioInfo | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """As :func:`watermark.audio.decoding.decode_blocks`, but the decoder runs in a child process.
+    """Decode blocks in a child process; see :func:`watermark.audio.decoding.decode_blocks`.
 
     Raises the same errors; a decoder that crashed is :class:`UnreadableAudioError`, one that used
     up its memory or time :class:`AudioTooLongError`. Where the system refuses the filter and

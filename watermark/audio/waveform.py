@@ -131,7 +131,7 @@ class Waveform:
 
     @property
     def duration_s(self) -> float:
-        """Seconds."""
+        """The length in seconds."""
         return self.length / self.rate
 
     def mono(self) -> Waveform:
@@ -141,13 +141,13 @@ class Waveform:
         return Waveform(self.samples.mean(axis=0, keepdims=True, dtype=np.float32), self.rate)
 
     def slice(self, start_s: float, end_s: float | None = None) -> Waveform:
-        """From ``start_s`` to ``end_s`` seconds (default: the end), as far as there is sound."""
+        """The sound from ``start_s`` to ``end_s`` seconds (default: the end), as far as it goes."""
         start = max(0, round(start_s * self.rate))
         end = self.length if end_s is None else max(start, round(end_s * self.rate))
         return Waveform(self.samples[:, start:end], self.rate, self.layout)
 
     def resample(self, rate: int) -> Waveform:
-        """At another rate, by soxr's VHQ filter (aliases below -150 dB, no delay)."""
+        """Resample by soxr's VHQ filter (aliases below -150 dB, no delay)."""
         if rate == self.rate:
             return self
         if rate < 1:

@@ -56,7 +56,7 @@ _OBJECTS = 100 * 1024**2  # bytes of shared memory for answers under way, on a c
 
 @dataclass(frozen=True, slots=True)
 class RayOptions:
-    """Where and how a scan runs.
+    """The cluster and the resources of a scan.
 
     Attributes:
         address: of a running cluster (``HOST:6379``, ``auto``); None: one of this machine's, made

@@ -1,4 +1,4 @@
-"""A scan on one page of HTML: verdicts, places, what could not be read, and the time it took.
+"""The HTML summary of a scan: verdicts, folders, errors and time.
 
 >>> rows = [
 ...     {"file": "a/1.wav", "verdict": "sealed", "duration_s": 60.0},

@@ -81,7 +81,7 @@ class BitRate(click.ParamType[int]):
 
 
 def codebook_of(ids: str, key_files: Iterable[str]) -> Codebook:
-    """From a list of `id [seconds [epoch]]`; without an epoch the only key is meant."""
+    """Read a list of `id [seconds [epoch]]`; without an epoch the only key is meant."""
     from watermark.coding.identify import Codebook, CodebookEntry
     from watermark.coding.message import SealId, SealKey
 

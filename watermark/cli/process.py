@@ -114,12 +114,12 @@ class CommandGroup(click.Group):
         sys.exit(code)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """As click does it; a closed pipe is not left to click, which ends with 1."""
+        """Make click's context; a closed pipe is not left to click, which ends with 1."""
         with _pipe_closed_of_click():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does it; see :meth:`make_context`."""
+        """Invoke the command; see :meth:`make_context`."""
         with _pipe_closed_of_click():
             return super().invoke(ctx)
 

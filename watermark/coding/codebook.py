@@ -169,7 +169,7 @@ class WordIndex:
         np.cumsum(counts, out=self._starts[1:])
 
     def places(self, words: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where words stand, word by word and in order; and how many places each has."""
+        """The places of words, word by word and in order, and how many each has."""
         first = words * self._length
         return self._between(self._starts[first], self._starts[first + self._length])
 

@@ -156,7 +156,7 @@ def best_match(
     key: SealKey | None = None,
     second: int | None = None,
 ) -> Identification | None:
-    """As :func:`identify`, but the best seal whatever its bound: evidence to show, not a verdict.
+    """The best seal whatever its bound: evidence to show, not a verdict.
 
     None if the codebook or the logits are empty, or if they share no alignment: a short file that
     lies, by the scramble, where a short seal has no seconds.

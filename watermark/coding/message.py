@@ -87,7 +87,7 @@ class SealId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From 16 hexadecimal digits, in either case."""
+        """Parse 16 hexadecimal digits, in either case."""
         if not re.fullmatch(r"[0-9a-fA-F]{16}", text):
             raise SealIdError(f"not a seal id (16 hexadecimal digits): {text[:40]!r}")
         return cls(bytes.fromhex(text))

@@ -1,4 +1,4 @@
-"""Search of a codebook: which seal, at which offset, a file's soft bits follow best.
+"""Search a codebook for the watermark and offset that fit soft bits best.
 
 What :mod:`watermark.coding.identify` asks, which says what a score is and how sure it is.
 """

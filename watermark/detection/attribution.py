@@ -135,7 +135,7 @@ class _Stretch:
         return _Stretch(index, begins, limited(reading.bits[inside]), reading.cell_s)
 
     def middle(self, seconds: float) -> _Stretch:
-        """Its middle, numbered as the whole is."""
+        """The middle of the soft bits, numbered as the whole is."""
         half = round(seconds / self.cell_s / 2)
         centre = len(self.index) // 2
         part = slice(max(0, centre - half), centre + half)

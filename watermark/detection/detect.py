@@ -360,7 +360,7 @@ class _Judge:
         return self.counting(detection, self.before + 1)
 
     def counting(self, detection: Detection, readings: int) -> Detection:
-        """With the rate of so many readings, each at the rate of one."""
+        """The result with the error rate of so many readings."""
         if detection.alarms is None:
             return detection
         rate = 1 - (1 - detection.alarms.upper) ** readings

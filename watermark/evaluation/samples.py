@@ -24,7 +24,7 @@ def rms(samples: NDArray[np.floating]) -> float:
 
 
 def add_noise(waveform: Waveform, noise: NDArray[np.floating], snr_db: float) -> Waveform:
-    """With noise at that signal-to-noise ratio, dB."""
+    """Add noise at a signal-to-noise ratio, dB."""
     level = rms(noise) or 1.0
     scale = rms(waveform.samples) / level * 10 ** (-snr_db / 20)
     return same(waveform, waveform.samples + noise * scale)

@@ -1,4 +1,4 @@
-"""Which stretches of a recording are registered content, and from where.
+"""Match stretches of a recording to registered content.
 
 A suspect file is rarely one clean copy: a set with two of our tracks in it, ten seconds of ours
 after a minute of something else, a copy played three percent faster. So the fingerprint is searched

@@ -72,7 +72,7 @@ class SealModelConfig:
 
     @classmethod
     def load(cls, path: str | Path) -> SealModelConfig:
-        """From a YAML file such as ``configs/watermark/hub.yaml``.
+        """Load a YAML file such as ``configs/watermark/hub.yaml``.
 
         Raises:
             SealModelError: not there, not YAML, or with fields that do not exist.
@@ -180,7 +180,7 @@ class SealModel(ABC):
     def read_coarse(
         self, samples: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As :meth:`read`, at :attr:`coarse_alignments` only (None: there is nothing coarser)."""
+        """Read at :attr:`coarse_alignments` only; None where nothing is coarser."""
         return self.read(samples)
 
     @staticmethod

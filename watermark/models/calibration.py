@@ -57,7 +57,7 @@ class FalsePositiveRate:
 
     @classmethod
     def of(cls, alarms: int, clips: int) -> Self:
-        """From a count of independent clips."""
+        """The rate from a count of independent clips."""
         tail = (1 - _CONFIDENCE) / (2 if alarms else 1)
         lower, upper = clopper_pearson(alarms, clips, tail=tail)
         return cls(alarms, clips, lower, upper)
@@ -230,7 +230,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """From the JSON beside the weights; KeyError or TypeError where it is not one."""
+        """Read the JSON beside the weights; KeyError or TypeError where it is not one."""
         rows = []
         for row in data["rows"]:
             held = row.get("held_out")

@@ -292,7 +292,7 @@ class SpectralGenerator(nn.Module):
     def mark_and_pattern(
         self, x: Tensor, messages: Tensor, strength_db: float | Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As :meth:`forward`; also the unit-rms pattern (B, bands, T) before depth and strength."""
+        """The mark of :meth:`forward`, and its unit-rms pattern (B, bands, T) before depth."""
         with torch.no_grad():
             X = self.spectrum.stft(x)
             level = self.spectrum.log_energy(X)

@@ -1,4 +1,4 @@
-"""Calibration: the whole detector on real music that carries no seal.
+"""Calibrate the whole detector on real music without a watermark.
 
 Music reaches a detector coded, often twice. So a share of every file is taken in stretches that are
 first coded coarsely or resampled (:data:`CODINGS`), and counts like the rest.

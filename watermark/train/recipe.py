@@ -1,4 +1,4 @@
-"""The recipe of the house seal: aligned first, then attacked, then a pilot.
+"""Training stages of the house watermark model: alignment, attacks, pilot.
 
 * **C0** spreads the bits: without it one direction of the unit-power pattern wins and all 16 bits
   share it (measured: 92 % of the message's power on one component, bit accuracy stuck at 0.66). The

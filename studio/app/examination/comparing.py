@@ -1,4 +1,4 @@
-"""A suspect file beside its originals: pictures, numbers, and the seconds that match as sound."""
+"""A suspect file beside its originals: spectrograms, figures and matching sound."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def measure(
 
 
 def shares(timing: Timing) -> dict[str, float]:
-    """Of the whole: what provenance takes, without and with reading the finished file back."""
+    """Provenance's share of the time, without and with reading the finished file back."""
     provenance = sum(timing.stages.get(stage, 0.0) for stage in _PROVENANCE)
     return {
         "seal, sign, log": provenance / timing.total_s,

@@ -32,7 +32,7 @@ _EXPIRES_SOON = timedelta(days=14)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One answer."""
+    """The result of one readiness check."""
 
     ok: bool
     note: str = ""  # what is wrong, or will be soon; empty where nothing is

@@ -1,4 +1,4 @@
-"""The forms in which an output can be downloaded, and their file names.
+"""The formats in which an output can be downloaded, and their file names.
 
 >>> [form.name for form in FORMS if form.media_type == "application/zip"]
 ['stems']
@@ -76,7 +76,7 @@ class Offer:
     recorded: bool  # it was released before, so asking again records nothing
 
     def to_json(self) -> dict[str, Any]:
-        """For REST and the command line."""
+        """The offer as JSON, for REST and the command line."""
         return {
             "format": self.form.name,
             "label": self.form.label,

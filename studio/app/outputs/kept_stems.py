@@ -1,4 +1,4 @@
-"""Stems that were made once, as the ZIP file they were released in.
+"""The stored ZIP file of an output's stems.
 
 They are kept beside the further formats of an output. A file is believed only if every sound in it
 is one that the ledger records for the output.

@@ -1,4 +1,4 @@
-"""Links by which an owner shows one output to whoever holds them, without an account.
+"""Share links: whoever holds one sees one output, without an account.
 
 A link holds a token: a keyed hash, under a secret of the site, of the output's id and the index of
 the ledger entry that shared it. So nobody can make one, the token of one output opens no other, and

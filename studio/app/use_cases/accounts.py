@@ -1,4 +1,4 @@
-"""Accounts and the security log, for administrators; and one's own password."""
+"""Accounts and the security log for administrators; changing one's own password."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Accounts(UseCases):
 
     @requires(Permission.ADMINISTER)
     def all(self, studio: Container) -> list[Account]:
-        """Every account."""
+        """List every account."""
         return studio.accounts().all()
 
     @requires(Permission.ADMINISTER)

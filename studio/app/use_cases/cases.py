@@ -1,4 +1,4 @@
-"""Cases: files examined for one question, with notes and one signed report.
+"""Cases: files examined for one question, with notes and a signed report.
 
 An account sees its own cases; one that may look at the record of any output sees every case.
 """

@@ -294,7 +294,7 @@ class Generation(UseCases):
         changes: Mapping[str, Any] | None = None,
         wish: Wish | None = None,
     ) -> None:
-        """As :meth:`check`, of a variation."""
+        """Refuse a variation that can never be made; see :meth:`check`."""
         parent = self._parent(studio, source)
         request, _ = studio.lineage().vary(parent, tags=tags, seed=seed, changes=changes, wish=wish)
         studio.pipeline().check(request)
@@ -309,7 +309,7 @@ class Generation(UseCases):
         seed: int | None = None,
         changes: Mapping[str, Any] | None = None,
     ) -> None:
-        """As :meth:`check`, of an extension."""
+        """Refuse an extension that can never be made; see :meth:`check`."""
         parent = self._parent(studio, source)
         request, _ = studio.lineage().extend(parent, seconds, seed=seed, changes=changes)
         studio.pipeline().check(request)

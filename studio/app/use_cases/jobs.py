@@ -1,4 +1,4 @@
-"""Requests for music in the line that servers and workers share."""
+"""The shared queue of generation jobs, as one account sees it."""
 
 from __future__ import annotations
 

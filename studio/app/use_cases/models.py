@@ -1,4 +1,4 @@
-"""Fetching the files of hub models, for administrators."""
+"""Fetch the files of hub models; for administrators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was made: records, files, scores, proofs and receipts of outputs."""
+"""Released outputs: records, files, scores, proofs and receipts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Outputs(UseCases):
     def whole_library(
         self, studio: Container, text: str = "", *, view: LibraryView = "kept", limit: int = 50
     ) -> list[Listed]:
-        """As :meth:`library`, of all accounts."""
+        """The library of all accounts; see :meth:`library`."""
         all_ = studio.releases().recent(_MOST_SEARCHED)
         return search(all_, studio.shelf(), text=text, view=view, limit=limit)
 
@@ -92,7 +92,7 @@ class Outputs(UseCases):
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)
     def lineage(self, studio: Container, output_id: str) -> FamilyTree:
-        """Where an output comes from, and what was made from it."""
+        """The ancestors and children of an output."""
         return studio.lineage().family(studio.releases().get(output_id))
 
     @requires_output(Permission.OWN_OUTPUTS, anyone=Permission.RECORDS)

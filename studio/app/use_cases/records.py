@@ -1,4 +1,4 @@
-"""The ledger as readers and operators use it, and backups of all records."""
+"""The ledger for readers and operators, and backups of all records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Download an output in one of several forms: sound, stems, score, receipt, record, credits."""
+"""Download an output in one of several formats."""
 
 from __future__ import annotations
 

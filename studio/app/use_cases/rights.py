@@ -1,4 +1,4 @@
-"""What of an original an actor may see or hear beside a suspect file."""
+"""Decide what an actor may see or hear of an original beside a suspect file."""
 
 from __future__ import annotations
 

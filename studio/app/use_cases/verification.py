@@ -1,4 +1,4 @@
-"""Examining suspect files."""
+"""Verify recordings: verdict, evidence and reports."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Verification(UseCases):
 
     @requires(Permission.VERIFY)
     def watch_store(self, studio: Container, folder: Path, case_id: str | None) -> WatchStore:
-        """Where it is kept what of a folder was examined; for one process at a time.
+        """The stored state of a watched folder; for one process at a time.
 
         Raises :class:`UsageError` for a folder that is no folder, that is watched already, or that
         the studio's home lies in.

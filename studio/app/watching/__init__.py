@@ -1,1 +1,1 @@
-"""Watching a folder: files that arrive are examined once, and others are told."""
+"""Watch a folder: verify each new file once and notify other systems."""

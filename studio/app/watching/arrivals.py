@@ -1,4 +1,4 @@
-"""Files that arrive in a folder, once they are complete.
+"""Find the files in a watched folder that are completely written.
 
 The folder is somebody else's to fill, so nothing in it is trusted: no link is followed, only
 regular files are taken, and what is examined is a private copy, which nobody can change or remove

@@ -1,4 +1,4 @@
-"""Examining what arrives in a folder, each content once.
+"""Verify the files of a watched folder, each content once.
 
 The examinations are those of ``studio verify``: the same use cases, limits and ledger entries.
 """

@@ -1,4 +1,4 @@
-"""What of a watched folder was examined, and what others are still to be told.
+"""Stored state of a watched folder: verified files and unsent notifications.
 
 A small SQLite file outside the folder, for one process at a time. An examination is begun here
 before it is made, with the size of the ledger, and is done together with the message about it. So

@@ -1,4 +1,4 @@
-"""Telling another machine about verdicts: signed messages, sent again until they arrive.
+"""Webhooks: signed messages about verdicts, sent again until they arrive.
 
 Messages follow Standard Webhooks 1.0 (https://www.standardwebhooks.com): the headers
 ``webhook-id``, ``webhook-timestamp`` and ``webhook-signature``, the last being ``v1,`` with an
@@ -111,7 +111,7 @@ def _body(content: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where messages go, and how they are signed."""
+    """The address that messages go to, and the key that signs them."""
 
     target: Target
     allowed: AllowedHosts

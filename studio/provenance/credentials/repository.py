@@ -1,4 +1,4 @@
-"""Signed manifests stored beside the ledger, found by output.
+"""Stored C2PA manifests, found by output.
 
 A manifest is believed only if its SHA-256 is the one in the output's ledger entry
 (``c2pa.manifest_sha256``), so that whoever can write to the database cannot slip in another.

@@ -70,7 +70,7 @@ class Credentials:
         configs: Path,
         at: datetime | None = None,
     ) -> Credentials:
-        """With the configured chain, or a development chain in ``folder`` (made if need be).
+        """Open the configured chain, or a development chain in ``folder``, made if need be.
 
         Raises :class:`~studio.core.errors.ConfigError` and :class:`CredentialError`.
         """

@@ -102,7 +102,7 @@ class Ledger:
 
     @property
     def database(self) -> Database:
-        """Where the entries stand, for what is read or written beside them."""
+        """The database of the entries, for what is read or written beside them."""
         return self._database
 
     def before_append(self, check: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""JSON bodies of the REST API, in and out."""
+"""JSON bodies that the REST API accepts, and the state of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long examinations in the REST layer: how they stand, and the answer that one was begun."""
+"""The REST state of a long verification, and the answer 202 that begins it."""
 
 from __future__ import annotations
 

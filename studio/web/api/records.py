@@ -1,4 +1,4 @@
-"""What the REST API answers, resource by resource; the description has a schema of each.
+"""Response models of the REST API, one for each resource.
 
 A field that a resource does not have is an error here, so that no answer says more or less than
 its description. Fields keep the order in which they are written.
@@ -46,7 +46,7 @@ class _Record(BaseModel):
 
 
 class EntryReference(_Record):
-    """Where in the ledger something is recorded."""
+    """The ledger entry that records something."""
 
     index: int
     hash: str
@@ -98,7 +98,7 @@ class Child(Ancestor):
 
 
 class LineageRecord(_Record):
-    """Where an output comes from, and what was made from it."""
+    """The ancestors and children of an output."""
 
     output_id: str
     entry: int

@@ -1,4 +1,4 @@
-"""The OpenAPI description, and the same as a page without scripts."""
+"""The OpenAPI description, also as an HTML page without scripts."""
 
 from __future__ import annotations
 

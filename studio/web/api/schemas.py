@@ -1,4 +1,4 @@
-"""What the routes share: media types, ids, the record of a tag as JSON."""
+"""Values that the REST routes share: media types, ids, the record of a tag."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def tag_record(status: TagStatus) -> dict[str, Any]:
 
 
 def content(*types: str) -> dict[int | str, dict[str, Any]]:
-    """For the description: in which media types a route answers."""
+    """The media types of a route's answer, for the OpenAPI description."""
     return {200: {"content": {media_type: {} for media_type in types}}}

@@ -1,4 +1,4 @@
-"""Routes whose JSON bodies are read by :mod:`studio.web.http.strict_json`."""
+"""Routes that refuse ambiguous JSON bodies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """As FastAPI's own; a body that two readers could understand in two ways is refused."""
+    """A FastAPI route that refuses a body which two parsers could read in two ways."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()

@@ -49,7 +49,7 @@ class CaseFiles:
     async def examine_upload(
         self, request: Request, mine: Session, case_id: str, upload: Upload, shown: str
     ) -> Case | LongCheck[Case]:
-        """As :meth:`examine`, of a file that is here already under the name ``shown``."""
+        """Examine an uploaded file, shown as ``shown``; see :meth:`examine`."""
         return await self.checks.run(
             request,
             mine,

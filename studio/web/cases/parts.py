@@ -1,4 +1,4 @@
-"""Pictures and sounds of matched parts over HTTP, in whole or in ranges of bytes."""
+"""Spectrograms and sounds of a case's matched parts, with byte ranges."""
 
 from __future__ import annotations
 

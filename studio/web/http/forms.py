@@ -1,4 +1,4 @@
-"""Small forms of pages that work without a script."""
+"""Read the small HTML forms of pages that work without scripts."""
 
 from __future__ import annotations
 

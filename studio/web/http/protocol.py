@@ -55,7 +55,7 @@ class OrderlyServer(uvicorn.Server):
                 signal.signal(each, signal.SIG_IGN if self.stopped_by else handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """As uvicorn does it for the first signal; later ones change nothing."""
+        """Stop at the first signal as uvicorn does; later ones change nothing."""
         self.stopped_by = self.stopped_by or sig
         self.should_exit = True
 

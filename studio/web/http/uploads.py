@@ -205,7 +205,7 @@ class Uploads:
             self.discard(path)
 
     def close(self) -> None:
-        """Delete everything."""
+        """Delete every upload."""
         with self._lock:
             paths = list(self._held)
         for path in paths:

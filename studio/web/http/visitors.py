@@ -1,4 +1,4 @@
-"""Page sessions: whose each is, and whether it is still open.
+"""Page sessions: whose each one is, and whether it is still open.
 
 A page keeps event streams open for as long as it stands in a browser. When the last of them has
 ended and none was opened again for a while, its visitor has left, and what was asked for through it

@@ -1,1 +1,1 @@
-"""Work that outlasts one HTTP answer: queues, and the jobs of page and REST layer."""
+"""Jobs that outlast an HTTP request: queues, generation, verification."""

@@ -1,4 +1,4 @@
-"""Pictures and sounds of files on the Verify tab, kept on disk until the list is cleared.
+"""Spectrograms and sounds of the Verify tab, kept on disk until they are cleared.
 
 The files themselves are deleted once they were examined. What matched an original stays as pictures
 and as sound of those seconds, in a folder of each examination.
@@ -51,7 +51,7 @@ class KeptComparisons:
         shutil.rmtree(self._of(id_), ignore_errors=True)
 
     def close(self) -> None:
-        """Delete everything."""
+        """Delete every stored comparison."""
         for folder in self._folder.glob(f"{self._prefix}*"):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Files under examination: a list per account, kept on the server.
+"""The Verify tab's files: one list per account, kept on the server.
 
 A page hands over new files only; what was answered stays in the list until its owner clears it. One
 file of an account is examined at a time, so that nobody's catalogue keeps others waiting. A file

@@ -1,4 +1,4 @@
-"""Examinations over REST and in cases: answered at once, or as a job where the recording is long.
+"""Verifications over REST: answered at once, or as a job where they are long.
 
 How long a recording is shows when it is read. One that turns out to be longer than an upload may be
 is examined as a long job, in the line of the Verify tab's long recordings: the caller is given its

@@ -141,7 +141,7 @@ class Job(Generic[_Result]):
 
     @property
     def running_s(self) -> float:
-        """Since it was started; 0 while it waits."""
+        """Seconds since the job was started; 0 while it waits."""
         return 0.0 if self._started is None else time.monotonic() - self._started
 
     def moment(self) -> Moment:

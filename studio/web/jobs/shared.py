@@ -1,4 +1,4 @@
-"""Requests for music in the line that several servers share; workers make the music.
+"""Generation jobs in the database, shared by several servers and workers.
 
 They are seen from every server and outlast all of them. What a server shows is read from the
 database when it is asked for.

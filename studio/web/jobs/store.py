@@ -32,11 +32,11 @@ class SubmittedJob(Protocol):
 
     @property
     def id(self) -> str:
-        """Which."""
+        """The job's id."""
 
     @property
     def previews(self) -> tuple[Preview, ...]:
-        """Of its takes, where they were asked for."""
+        """The previews of the job's takes, where they were asked for."""
 
     @property
     def ended(self) -> bool:

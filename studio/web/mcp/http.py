@@ -56,7 +56,7 @@ class McpOverHttp:
         self._manager = server.session_manager
 
     def route(self) -> Route:
-        """To be added to the studio's application."""
+        """The route to add to the studio's application."""
         return Route(PATH, self, methods=["GET", "POST", "DELETE"], include_in_schema=False)
 
     @asynccontextmanager

@@ -42,7 +42,7 @@ _MAX_PROOF = 1_000_000  # characters
 
 
 class Host(Protocol):
-    """Where the tools run: on the caller's own machine, or on a server."""
+    """The place where the tools run: the caller's own machine, or a server."""
 
     def session(self, context: Context) -> "Session":
         """The studio as the caller of this request may use it."""

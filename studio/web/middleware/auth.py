@@ -193,12 +193,12 @@ def is_account(payer: str) -> bool:
 
 
 def address_of(connection: HTTPConnection) -> str:
-    """Where the request comes from, for slowing down failed logins and for the security log."""
+    """The client's address, for login throttling and the security log."""
     return address_in(connection.scope)
 
 
 def address_in(scope: Mapping[str, Any]) -> str:
-    """As :func:`address_of`, from the ASGI scope."""
+    """The client's address, from the ASGI scope."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 

@@ -40,7 +40,7 @@ class Limiter(Protocol):
         """Take one request; returns 0, or how many seconds the caller has to wait for it."""
 
     async def ask(self, caller: str) -> float:
-        """As :meth:`take`, from a coroutine."""
+        """Call :meth:`take` from a coroutine."""
 
 
 class RateLimiter:
@@ -72,7 +72,7 @@ class RateLimiter:
             return 0.0
 
     async def ask(self, caller: str) -> float:
-        """As :meth:`take`, from a coroutine."""
+        """Call :meth:`take` from a coroutine."""
         return self.take(caller)
 
 
@@ -84,7 +84,7 @@ class SharedLimiter:
         self._own = own
 
     def take(self, caller: str) -> float:
-        """As :meth:`RateLimiter.take`."""
+        """Take one request; see :meth:`RateLimiter.take`."""
         wait_s = self._own.take(caller)  # first: whoever floods one server asks the database less
         if wait_s:
             return wait_s
@@ -94,7 +94,7 @@ class SharedLimiter:
             return 0.0
 
     async def ask(self, caller: str) -> float:
-        """As :meth:`take`, from a coroutine."""
+        """Call :meth:`take` from a coroutine."""
         return await run_in_threadpool(self.take, caller)
 
 

@@ -1,4 +1,4 @@
-"""Routes of shared outputs: what the holder of a link sees, without an account.
+"""Routes of share links: an output for whoever holds its link.
 
 ======================================  =========================================================
 ``GET /share/ID/TOKEN``                 player, credits, record, ways to check

@@ -1,1 +1,1 @@
-"""The page: Gradio tabs for making and verifying, mounted over the routes of studio.web.api."""
+"""The page: Gradio tabs, mounted over the routes of studio.web.api."""

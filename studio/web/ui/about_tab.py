@@ -1,4 +1,4 @@
-"""The Models and limits tab: licences and training bases, how to read a verdict, limits."""
+"""The Models and limits tab: licences, training data, reading a verdict."""
 
 from __future__ import annotations
 

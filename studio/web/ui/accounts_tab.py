@@ -1,4 +1,4 @@
-"""The Accounts tab: for administrators, who may sign in, and what each account has used today."""
+"""The Accounts tab: who may sign in, and today's use; for administrators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who pressed the button: the actor of a Gradio request, and that actor's session.
+"""The actor and the session behind a Gradio request.
 
 Gradio lets every visitor call every event of the page, whatever tabs he is shown. So each handler
 that does more than show the catalogue goes through :func:`session_of`.

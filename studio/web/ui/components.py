@@ -1,4 +1,4 @@
-"""Gradio parts that keep the studio's rules: uploads only from disk, errors without values.
+"""Shared Gradio components: uploads from disk only, errors without values.
 
 Importing this module imports Gradio; the server imports it when it starts, nothing else does.
 """
@@ -77,14 +77,14 @@ with _without_stub_file():
         is_template = True
 
         async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-            """As :class:`UploadedFile`'s."""
+            """Do the same as :class:`UploadedFile`."""
             return _upload_in(self.GRADIO_CACHE, url_or_file_path)
 
     class QuietBlocks(gr.Blocks):
         """A page whose errors repeat nothing: neither to the browser nor at length in the log."""
 
         async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-            """As Gradio's; whatever fails becomes one fixed text."""
+            """Process an event as Gradio does; any failure becomes one fixed text."""
             try:
                 return await super().process_api(*args, **kwargs)
             except Exception as exc:

@@ -1,4 +1,4 @@
-"""What stands first in the page's document: its colours, and the scripts beside Gradio's.
+"""The page's HTML head: colours, and the scripts beside Gradio's.
 
 The scheme, light or dark, is chosen before anything is drawn, so that nothing flashes.
 """

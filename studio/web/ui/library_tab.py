@@ -1,4 +1,4 @@
-"""The Library tab: every output of the account, found by words; star, rename, discard."""
+"""The Library tab: search an account's outputs; star, rename and discard them."""
 
 from __future__ import annotations
 

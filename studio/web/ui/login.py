@@ -1,4 +1,4 @@
-"""Signing in and out of the page, and changing one's password: small pages without scripts."""
+"""Pages to sign in, sign out and change a password, without scripts."""
 
 from __future__ import annotations
 

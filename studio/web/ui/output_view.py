@@ -1,4 +1,4 @@
-"""An output as the page shows it: a line, and under it player, files, credits and record.
+"""The HTML of one output: player, files, credits and record.
 
 Pure functions from a release to markup. The player is drawn by ``assets/player.js``; a button with
 ``data-command`` asks the page for something about the output.

@@ -1,4 +1,4 @@
-"""The page: masthead and tabs over one studio, as ``gr.Blocks``.
+"""The whole page as ``gr.Blocks``: masthead and tabs.
 
 Everybody is served the same page; when it is loaded, the tabs that the role has no use for are
 taken away. That is a courtesy: what a role may do is decided with every event, by

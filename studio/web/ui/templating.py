@@ -1,4 +1,4 @@
-"""Pieces of the page's HTML, from the templates beside this module.
+"""Render the page's templates.
 
 >>> print(draw("parts.html", "banner", "warn", "Busy", "Wait for <Anna>."))
 <div class="banner warn"><strong>Busy</strong><p>Wait for &lt;Anna&gt;.</p></div>

@@ -1,4 +1,4 @@
-"""Routes of the Verify tab: one answer as a piece of the page, and the reports to take along.
+"""Routes of the Verify tab: the HTML of a verdict, and its reports.
 
 =================================  ============================================================
 ``GET /examinations/ID``           the answer about one file, as HTML to be put into the page

@@ -1,4 +1,4 @@
-"""The Verify tab: drop files anywhere on the page, read a verdict on each with its evidence.
+"""The Verify tab: drop files on the page, and read a verdict on each.
 
 The list of files lives on the server (:mod:`studio.web.jobs.examinations`): a new drop adds to it,
 and a reload shows it again. The browser uploads the files and draws the list (``assets/drop.js``,

@@ -1,4 +1,4 @@
-"""When checkpoints are signed, where they are stored, and the ledger's check.
+"""Sign and store checkpoints, and check the ledger against them.
 
 A checkpoint is written every so many entries, every so many minutes in which anything was appended,
 and on demand: into ``checkpoints/`` of the studio's home and into a second folder outside of it,

@@ -1,4 +1,4 @@
-"""The file of public keys by which checkpoints and proofs are checked, one key a line."""
+"""The file of public keys that check checkpoints and proofs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts, and the log of security events."""
+"""REST routes of accounts and of the security log."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 import json
@@ -23,7 +23,7 @@ def account_routes(session_of: Callable[..., Session]) -> APIRouter:
 
     @router.get("/accounts", tags=["accounts"])
     def accounts(mine: Mine) -> list[AccountRecord]:
-        """Every account."""
+        """List every account."""
         return [AccountRecord(**account.to_json()) for account in mine.accounts.all()]
 
     @router.post("/accounts", status_code=201, tags=["accounts"])

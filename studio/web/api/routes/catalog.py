@@ -1,4 +1,4 @@
-"""Routes of tags and models, and of what consent says of a selection."""
+"""REST routes of tags, models and consent decisions."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

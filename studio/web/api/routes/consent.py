@@ -1,4 +1,4 @@
-"""Consent: holders, grants, statements, and the import of signed documents."""
+"""REST routes of consent: holders, grants, statements, signed documents."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Routes made for an output: vary, extend, family tree, disclosure."""
+"""REST routes that vary or extend an output, or tell its lineage."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def derivation_routes(
 
     @router.get("/outputs/{output_id}/lineage", tags=["outputs"], response_model_exclude_unset=True)
     def lineage(mine: Mine, output_id: str) -> LineageRecord:
-        """Where an output comes from, and what was made from it."""
+        """The ancestors and children of an output."""
         return LineageRecord(**of_output(output_id, mine.outputs.lineage).to_json())
 
     @router.get("/outputs/{output_id}/disclosure", tags=["outputs"])

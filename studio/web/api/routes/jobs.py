@@ -1,4 +1,4 @@
-"""Requests for music: a job for each, asked about and cancelled by its id."""
+"""REST routes of generation jobs: submit, list, follow and cancel."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

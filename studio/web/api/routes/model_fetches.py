@@ -1,4 +1,4 @@
-"""Routes that fetch hub models, for administrators: one at a time, whoever watches."""
+"""REST routes that fetch hub models; for administrators."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 import threading

@@ -1,4 +1,4 @@
-"""Outputs by id: record, audio, proof, score, receipt, publication."""
+"""REST routes of outputs: record, audio, proof, score, receipt, publication."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

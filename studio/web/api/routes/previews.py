@@ -1,4 +1,4 @@
-"""The route that streams a preview while an output is generated."""
+"""The REST route that streams a preview while an output is generated."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Routes of an output's renditions: one output in sound formats, stems, score, documents."""
+"""REST routes of an output's formats: sound, stems, score, documents."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 import threading

@@ -1,4 +1,4 @@
-"""Routes of lead sheets: check a text, and chart an output."""
+"""REST routes of lead sheets: check a text, and chart an output."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The route of an output's stems, as one ZIP file."""
+"""The REST route of an output's stems, as one ZIP file."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 import threading

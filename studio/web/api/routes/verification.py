@@ -1,4 +1,4 @@
-"""Examining recordings over REST: at once, or as a long job."""
+"""REST routes that verify a recording, at once or as a long job."""
 
 # No `from __future__ import annotations` here: FastAPI reads the annotations inside the function.
 from collections.abc import Callable

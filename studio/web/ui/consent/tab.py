@@ -1,4 +1,4 @@
-"""The Consent tab: for registrars, what is granted, by whom, and what a revocation would do.
+"""The Consent tab: grants, holders and previews of revocations; for registrars.
 
 Nothing is granted or revoked by a click: both are signed by the holder and arrive as a file. The
 tab records such files, shows what stands, and says beforehand what a revocation takes with it.

@@ -22,7 +22,7 @@ __all__ = ["making_routes", "preview_path"]
 
 
 def preview_path(job_id: str, take: int) -> str:
-    """Where the preview of a take is, relative to the studio's root; ``take`` counts from 1.
+    """The path of a take's preview below the studio's root; ``take`` counts from 1.
 
     >>> preview_path("9f2c00a1b2c3d4e5", 2)
     'making/9f2c00a1b2c3d4e5/preview?take=2'

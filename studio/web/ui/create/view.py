@@ -278,7 +278,7 @@ def existing_panel(release: Release) -> Markup:
 
 
 def field_note(refused: BaseException | None) -> Markup:
-    """Beside a field: why what was typed cannot be; empty where it can."""
+    """The note beside a field: why its text is refused; empty where it is not."""
     return Markup() if refused is None else draw("parts.html", "field_note", _said(refused))
 
 
