@@ -331,6 +331,54 @@ def export_performer(
     click.echo(digest)
 
 
+_catalogue_option = click.option(
+    "--catalogue", required=True, type=_FOLDER, help="Folder that `compose` and `render` made."
+)
+
+
+@house.command("train-bench-codec")
+@_catalogue_option
+@_run_option
+@_recipe_profile
+@_fresh_option
+@_minutes_option
+def train_bench_codec(
+    catalogue: Path, run_dir: Path, profile: str, fresh: bool, max_minutes: float | None
+) -> None:
+    """Train the codec that `watermark bench` attacks with; resumes by itself.
+
+    Its recipe is configs/train/bench-codec.yaml.
+    """
+    from studio.music.training.catalogue import Catalogue
+    from studio.music.training.codec.training import BenchCodecTrainingConfig
+    from studio.music.training.codec.training import train_bench_codec as train
+
+    path = train(
+        BenchCodecTrainingConfig.load(_recipe("bench-codec.yaml"), profile),
+        Catalogue.open(catalogue),
+        run_dir,
+        resume=not fresh,
+        max_minutes=max_minutes,
+        progress=_Counter("bench codec"),
+    )
+    click.echo(path)
+
+
+@house.command("export-bench-codec")
+@_catalogue_option
+@_run_option
+@click.option("--out", required=True, type=OutputFolder(), help="Folder for weights and card.")
+@click.option("--clips", type=Count(1), default=24, show_default=True, help="Held-out clips.")
+@click.option("--notes", default="", help="A remark for the card.")
+def export_bench_codec(catalogue: Path, run_dir: Path, out: Path, clips: int, notes: str) -> None:
+    """Export the bench's codec as weights with a card; measures it on held-out tracks."""
+    from studio.music.training.catalogue import Catalogue
+    from studio.music.training.codec.export import export_bench_codec as write
+
+    card = write(run_dir, Catalogue.open(catalogue), out, clips=clips, notes=notes)
+    click.echo(json.dumps(card["figures"], indent=2))
+
+
 class _Counter:
     """A line on stderr every few seconds: done, to do, and the figures of a training step."""
 

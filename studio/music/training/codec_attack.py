@@ -1,7 +1,7 @@
 """A neural codec as an attack on sealed music: what it leaves of a seal.
 
-The codec is that of the house model's second design (EnCodec's family, 32 kHz), whose weights are
-kept for this use alone; the house model of today has another one.
+The codec is a small one made for this use alone (``studio house train-bench-codec``): of EnCodec's
+family, 32 kHz, 3.6 kbit/s.
 
 ``configs/watermark/attacks.yaml`` names :func:`codec_round_trip`, so that ``watermark bench`` runs
 it without ``watermark/`` knowing of ``studio/``.
@@ -18,7 +18,7 @@ import numpy as np
 from watermark import Waveform
 
 if TYPE_CHECKING:
-    from audiocraft.models.encodec import EncodecModel
+    from studio.music.training.codec.network import BenchCodec
 
 __all__ = ["codec_round_trip"]
 
@@ -38,17 +38,18 @@ def codec_round_trip(waveform: Waveform, rng: np.random.Generator) -> Waveform:
     import torch
 
     codec = _codec()
-    mono = waveform.mono().resample(codec.sample_rate)
+    rate = codec.config.sample_rate
+    mono = waveform.mono().resample(rate)
     with torch.inference_mode():
-        tokens, _ = codec.encode(torch.from_numpy(np.array(mono.samples))[None])
+        tokens = codec.encode(torch.from_numpy(np.array(mono.samples))[None])
         coded = codec.decode(tokens)[0, :1].numpy()
-    back = Waveform(np.ascontiguousarray(coded), codec.sample_rate).resample(waveform.rate).samples
+    back = Waveform(np.ascontiguousarray(coded), rate).resample(waveform.rate).samples
     padded = np.pad(back, ((0, 0), (0, max(0, waveform.length - back.shape[1]))))
     return Waveform(np.ascontiguousarray(padded[:, : waveform.length]), waveform.rate)
 
 
 @cache
-def _codec() -> EncodecModel:
-    from studio.music.training.codec.network import load_codec
+def _codec() -> BenchCodec:
+    from studio.music.training.codec.weights_file import load_codec
 
     return load_codec(_WEIGHTS)

@@ -1,48 +1,31 @@
 """A neural codec of the seal's bench: 32 kHz music as tokens, half of them for its waveform.
 
-It belonged to the house model's second design. Its weights are finished and kept as an attack
-(:mod:`studio.music.training.codec_attack`); nothing here trains it.
+It is made to be an attack (:mod:`studio.music.training.codec_attack`). Like EnCodec
+(arXiv:2210.13438) it is a convolutional encoder, residual vector quantisers and a decoder. A frame
+has two latents, each with a quantiser of its own:
 
-An audiocraft `EncodecModel` whose encoder gives two latents a frame, each with a residual vector
-quantiser of its own (a split quantiser, after SpeechTokenizer, arXiv:2308.16692, and Mimi,
-arXiv:2410.00037):
-
-* the **envelope**, from magnitudes alone. It cannot see phase, so a held chord keeps its tokens
-  from frame to frame, and a language model can learn what comes next;
-* the **waveform**, a linear image of the frame which starts as its lowest MDCT coefficients.
-
-A single quantiser that follows the waveform spends its first codebooks on phase: the language model
-then finds the first codebook as hard as the last, and its music wears down to a drone.
+* the **envelope**, from magnitudes alone. It tells the decoder how loud each band is where the
+  waveform cannot be followed;
+* the **waveform**, a linear image of the frame which starts as its lowest MDCT coefficients. So the
+  codec follows low partials before its first step of training.
 
 The decoder is ConvNeXt blocks at the frame rate with overlap-add (after Vocos, arXiv:2306.00814);
-SEANet's strided convolutions cost about four times as much per second of audio on a CPU.
+strided convolutions at the sample rate cost about four times as much on a CPU.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from studio.core.errors import CheckpointError, ConfigError
+from studio.core.errors import ConfigError
+from studio.music.training.codec.quantizer import ResidualQuantizer
 
-if TYPE_CHECKING:
-    from audiocraft.models.encodec import EncodecModel
-    from audiocraft.quantization.base import QuantizedResult
-    from audiocraft.quantization.vq import ResidualVectorQuantizer
-
-__all__ = ["CodecConfig", "SplitQuantizer", "build_codec", "load_codec", "mel_filters"]
-
-WEIGHTS_NAME = "codec.safetensors"
-CARD_NAME = "card.json"
+__all__ = ["BenchCodec", "CodecConfig", "ConvNeXtBlock", "mel_filters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +37,10 @@ class CodecConfig:
 
     sample_rate: int = 32000
     frame_rate: int = 50
-    dim: int = 384
-    encoder_layers: int = 4
-    envelope_layers: int = 3
-    decoder_layers: int = 6
+    dim: int = 192
+    encoder_layers: int = 3
+    envelope_layers: int = 2
+    decoder_layers: int = 5
     expansion: int = 2
     kernel: int = 7
     bands: int = 40
@@ -216,86 +199,7 @@ def _log_magnitude(frames: Tensor, mel: Tensor) -> Tensor:
         return (torch.log(power @ mel + 1e-7) + 8.0) / 6.0
 
 
-class SplitEncoder(nn.Module):
-    """(batch, 1, samples) -> (batch, envelope_dim + latent_dim, frames): the two latents."""
-
-    def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        self.envelope = EnvelopeEncoder(config)
-        self.waveform = WaveformEncoder(config)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.envelope(x).float(), self.waveform(x).float()], dim=1)
-
-
-class SplitQuantizer(nn.Module):
-    """Two of audiocraft's residual vector quantisers side by side, in its quantiser interface.
-
-    Codes are (batch, codebooks, frames), those of the envelope first.
-    """
-
-    def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        from audiocraft.quantization.vq import ResidualVectorQuantizer
-
-        def quantizer(dim: int, count: int) -> ResidualVectorQuantizer:
-            return ResidualVectorQuantizer(
-                dimension=dim,
-                n_q=count,
-                bins=config.bins,
-                kmeans_init=False,  # the weights bring their codes
-                threshold_ema_dead_code=0,  # audiocraft's revival is undone in the same step
-            )
-
-        self.dims = (config.envelope_dim, config.latent_dim)
-        self.counts = (config.envelope_codebooks, config.codebooks - config.envelope_codebooks)
-        self.bins = config.bins
-        self.envelope = quantizer(self.dims[0], self.counts[0])
-        self.waveform = quantizer(self.dims[1], self.counts[1])
-
-    @property
-    def parts(self) -> tuple[ResidualVectorQuantizer, ResidualVectorQuantizer]:
-        return self.envelope, self.waveform
-
-    def forward(self, x: Tensor, frame_rate: int) -> QuantizedResult:
-        from audiocraft.quantization.base import QuantizedResult
-
-        a, b = (q(part, frame_rate) for q, part in zip(self.parts, self.split(x), strict=True))
-        return QuantizedResult(
-            torch.cat([a.x, b.x], dim=1),
-            torch.cat([a.codes, b.codes], dim=1),
-            a.bandwidth + b.bandwidth,
-            penalty=a.penalty + b.penalty,
-        )
-
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (batch, envelope_dim + latent_dim, frames) -> envelope and waveform."""
-        return x[:, : self.dims[0]], x[:, self.dims[0] :]
-
-    def encode(self, x: Tensor) -> Tensor:
-        codes = [q.encode(part) for q, part in zip(self.parts, self.split(x), strict=True)]
-        return torch.cat(codes, dim=1)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        parts = codes[:, : self.counts[0]], codes[:, self.counts[0] :]
-        latents = [q.decode(part) for q, part in zip(self.parts, parts, strict=True)]
-        return torch.cat(latents, dim=1)
-
-    @property
-    def total_codebooks(self) -> int:
-        return sum(self.counts)
-
-    @property
-    def num_codebooks(self) -> int:
-        return sum(self.counts)
-
-    def set_num_codebooks(self, n: int) -> None:
-        """Raises :class:`ValueError` for any number but all: the decoder needs both halves."""
-        if n != self.num_codebooks:
-            raise ValueError(f"this codec always uses its {self.num_codebooks} codebooks, not {n}")
-
-
-class SplitDecoder(nn.Module):
+class Decoder(nn.Module):
     """Two latents -> (batch, 1, frames * hop), by overlap-add of two-hop frames.
 
     Each frame is a linear image of its waveform latent (at first the inverse of the encoder's) plus
@@ -313,7 +217,6 @@ class SplitDecoder(nn.Module):
         self.register_buffer(
             "band_of_bin", _band_of_bin(self.hop + 1, config.bands), persistent=False
         )
-        self.envelope_dim = config.envelope_dim
         self.embed = nn.Linear(config.envelope_dim + config.latent_dim, config.dim)
         self.norm = nn.LayerNorm(config.dim)
         self.blocks = _blocks(config.dim, config.decoder_layers, config.expansion, config.kernel)
@@ -327,13 +230,14 @@ class SplitDecoder(nn.Module):
         with torch.no_grad():
             self.shortcut.weight.copy_(_mdct_basis(self.hop, config.latent_dim).T)
 
-    def forward(self, latent: Tensor) -> Tensor:
-        hidden = self.norm(self.embed(latent.transpose(1, 2)))
+    def forward(self, envelope: Tensor, waveform: Tensor) -> Tensor:
+        both = torch.cat([envelope, waveform], dim=1).transpose(1, 2)
+        hidden = self.norm(self.embed(both))
         hidden = self.out_norm(self.blocks(hidden))
         real, imag = self.spectrum(hidden).float().chunk(2, dim=-1)
         gain = self.gain(hidden).float().clamp(-12, 4).exp()[..., self.band_of_bin]
         frames = torch.fft.irfft(torch.complex(real * gain, imag * gain), norm="ortho")
-        linear = latent[:, self.envelope_dim :].transpose(1, 2).float() / _LEVEL
+        linear = waveform.transpose(1, 2).float() / _LEVEL
         power = linear.square().sum(-1, keepdim=True) + 1e-12
         linear = linear * power ** (COMPRESSION / (1 - COMPRESSION) / 2)
         frames = (frames + self.shortcut(linear).float()) * self.window  # (batch, frames, 2 hop)
@@ -377,65 +281,35 @@ def mel_filters(rate: int, n_fft: int, bands: int) -> Tensor:
     return filters / filters.sum(0)
 
 
-def build_codec(config: CodecConfig) -> EncodecModel:
-    """The codec with random weights in eval mode, as an audiocraft `EncodecModel`.
+class BenchCodec(nn.Module):
+    """Music (batch, 1, samples) as tokens (batch, codebooks, frames), and back."""
 
-    Raises :class:`studio.core.errors.AudiocraftMissingError` where audiocraft is not installed.
-    """
-    from studio.music.models.hub.audiocraft_compat import load_audiocraft
-
-    load_audiocraft()
-    from audiocraft.models.encodec import EncodecModel
-
-    codec = EncodecModel(
-        SplitEncoder(config),
-        SplitDecoder(config),
-        SplitQuantizer(config),
-        frame_rate=config.frame_rate,
-        sample_rate=config.sample_rate,
-        channels=1,
-    )
-    return codec.eval()
-
-
-def load_codec(directory: Path) -> EncodecModel:
-    """The codec whose weights (fp16) and card lie in `directory`, in eval mode on the CPU.
-
-    Raises :class:`CheckpointError` when a file is absent, damaged, or not the one the card names.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    path = directory / WEIGHTS_NAME
-    try:
-        card = json.loads((directory / CARD_NAME).read_text(encoding="utf-8"))
-        payload = path.read_bytes()
-        config = CodecConfig(**card["config"]["codec"])
-        expected = str(card["digest"])
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as exc:
-        raise CheckpointError(f"no readable codec in {directory}: {exc}") from exc
-    digest = hashlib.sha256(payload).hexdigest()
-    if digest != expected:
-        raise CheckpointError(
-            f"{path} is damaged: its SHA-256 is {digest[:12]}…, its card says {expected[:12]}…; "
-            "restore the file from the repository"
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.envelope_encoder = EnvelopeEncoder(config)
+        self.waveform_encoder = WaveformEncoder(config)
+        self.envelope = ResidualQuantizer(
+            config.envelope_dim, config.envelope_codebooks, config.bins
         )
-    codec = build_codec(config)
-    try:
-        tensors = {name: value.float() for name, value in load(payload).items()}
-        codec.load_state_dict({**tensors, **_kept_by_training(tensors)}, strict=True)
-    except (SafetensorError, RuntimeError) as exc:
-        raise CheckpointError(f"{path} does not fit its card: {exc}") from exc
-    return codec.eval()
+        self.waveform = ResidualQuantizer(
+            config.latent_dim, config.codebooks - config.envelope_codebooks, config.bins
+        )
+        self.decoder = Decoder(config)
 
+    def latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents of envelope and waveform, (batch, dim, frames) each."""
+        return self.envelope_encoder(x).float(), self.waveform_encoder(x).float()
 
-def _kept_by_training(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Buffers of audiocraft's codebooks that only training reads; the weights leave them out."""
-    found: dict[str, Tensor] = {}
-    for name, codes in tensors.items():
-        if name.endswith("._codebook.embed"):
-            codebook = name.removesuffix("embed")
-            found[codebook + "embed_avg"] = codes.clone()
-            found[codebook + "cluster_size"] = torch.ones(len(codes))
-            found[codebook + "inited"] = torch.ones(1)
-    return found
+    def encode(self, x: Tensor) -> Tensor:
+        """Tokens of a sound, those of the envelope first; the last frame is filled with silence."""
+        envelope, waveform = self.latents(x)
+        return torch.cat([self.envelope.encode(envelope), self.waveform.encode(waveform)], dim=1)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """The sound of whole frames, (batch, 1, frames * hop)."""
+        first = self.config.envelope_codebooks
+        sound: Tensor = self.decoder(
+            self.envelope.decode(tokens[:, :first]), self.waveform.decode(tokens[:, first:])
+        )
+        return sound

@@ -33,6 +33,7 @@ from studio.music.models.house.stem_codec import (
     StemCodecConfig,
     mel_matrix,
 )
+from studio.music.training.clustering import k_means, nearest
 from studio.music.training.recipe import read_part, read_profile
 from studio.music.training.stems.data import StemTracks
 from watermark.util.files import replacing
@@ -261,12 +262,12 @@ class StemCodecTraining:
                 continue
             rest = latents
             for k in range(self.config.model.codebooks):
-                centres = _k_means(rest, self.config.model.bins, generator)
+                centres = k_means(rest, self.config.model.bins, generator)
                 self.codec.codebooks[stem, k] = centres
-                nearest = _nearest(rest, centres)
-                sizes = torch.bincount(nearest, minlength=len(centres)).to(centres)
+                chosen = nearest(rest, centres)
+                sizes = torch.bincount(chosen, minlength=len(centres)).to(centres)
                 self.sizes[stem, k] = sizes / sizes.mean()
-                rest = rest - centres[nearest]
+                rest = rest - centres[chosen]
         self.sums = self.codec.codebooks * self.sizes[..., None]
 
     @torch.no_grad()
@@ -407,25 +408,3 @@ def _schedule(phase: str, progress: float) -> float:
         return min(1.0, (progress + 0.002) / 0.05)
     warm = min(1.0, (progress + 0.002) / 0.02) if phase == "decoder" else 1.0
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def _nearest(points: Tensor, centres: Tensor) -> Tensor:
-    return (points @ centres.T - 0.5 * centres.square().sum(1)).argmax(1)
-
-
-def _k_means(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    order = torch.randperm(len(points), generator=generator)[:20_000]
-    points = points[order.to(points.device)]
-    if len(points) < count:
-        raise HouseError(f"k-means needs at least {count} latents, got {len(points)}")
-    centres = points[:count].clone()
-    for _ in range(10):
-        nearest = _nearest(points, centres)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        sizes = torch.bincount(nearest, minlength=count).to(sums)
-        occupied = sizes > 0
-        centres[occupied] = sums[occupied] / sizes[occupied, None]
-        if not bool(occupied.all()):
-            spare = torch.randperm(len(points), generator=generator)[: int((~occupied).sum())]
-            centres[~occupied] = points[spare.to(points.device)]
-    return centres
