@@ -96,6 +96,9 @@ def _blocks(dim: int, layers: int, expansion: int, kernel: int) -> nn.Sequential
 COMPRESSION = 0.3
 """Latents carry a frame's level to the power `1 - COMPRESSION`, so that soft frames count too."""
 
+_COSINE_SCALE = 0.3  # brings the coefficients to about unit scale
+_QUIET_NOISE = -6.0  # natural log of the noise before training
+
 _LEVEL = 4.0
 """Brings latents of music at usual levels to about unit scale."""
 
@@ -148,7 +151,9 @@ class EnvelopeEncoder(nn.Module):
     """(batch, 1, samples) -> (batch, envelope_dim, frames), from log magnitudes alone.
 
     A frame is seen through one window of four hops (12.5 Hz apart: bass notes are told apart) and
-    two of one hop each (onsets are placed within the frame).
+    two of one hop each (onsets are placed within the frame). A latent is a linear image of these
+    log magnitudes, which starts as their lowest cosine coefficients, plus what the network makes
+    of the frame and its neighbours.
     """
 
     LONG_BANDS, SHORT_BANDS = 144, 40
@@ -173,6 +178,11 @@ class EnvelopeEncoder(nn.Module):
         self.blocks = _blocks(config.dim, config.envelope_layers, config.expansion, config.kernel)
         self.out_norm = nn.LayerNorm(config.dim)
         self.project = nn.Linear(config.dim, config.envelope_dim)
+        self.shortcut = nn.Linear(self.features_dim, config.envelope_dim, bias=False)
+        with torch.no_grad():
+            self.shortcut.weight.copy_(_cosine_basis(long_bands, short_bands, config.envelope_dim))
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
 
     def features(self, x: Tensor) -> Tensor:
         """Log magnitudes at about unit scale, (batch, 1, samples) -> (batch, frames, features)."""
@@ -187,8 +197,9 @@ class EnvelopeEncoder(nn.Module):
         return torch.cat([long, short.reshape(len(short), count, -1)], dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.blocks(self.norm(self.embed(self.features(x))))
-        latent: Tensor = self.project(self.out_norm(hidden)).transpose(1, 2)
+        features = self.features(x)
+        hidden = self.out_norm(self.blocks(self.norm(self.embed(features))))
+        latent: Tensor = (self.shortcut(features) + self.project(hidden)).transpose(1, 2)
         return latent
 
 
@@ -202,9 +213,10 @@ def _log_magnitude(frames: Tensor, mel: Tensor) -> Tensor:
 class Decoder(nn.Module):
     """Two latents -> (batch, 1, frames * hop), by overlap-add of two-hop frames.
 
-    Each frame is a linear image of its waveform latent (at first the inverse of the encoder's) plus
-    a complex spectrum times a gain per band: the gain carries the wide dynamic range, so that the
-    network's output works at unit scale.
+    A frame is the sum of three: a linear image of its waveform latent (at first the inverse of the
+    encoder's); a complex spectrum times a gain per band, which carries the wide dynamic range, so
+    that the network's output works at unit scale; and noise times a gain per band, for what no code
+    can follow. The noise is the same whenever a sound is decoded.
     """
 
     window: Tensor
@@ -223,20 +235,27 @@ class Decoder(nn.Module):
         self.out_norm = nn.LayerNorm(config.dim)
         self.spectrum = nn.Linear(config.dim, 2 * (self.hop + 1))
         self.gain = nn.Linear(config.dim, config.bands)
+        self.noise_gain = nn.Linear(config.dim, config.bands)
         nn.init.constant_(self.gain.bias, -2.0)
+        nn.init.constant_(self.noise_gain.bias, _QUIET_NOISE)
         nn.init.zeros_(self.spectrum.weight)
         nn.init.zeros_(self.spectrum.bias)
+        self.levels = nn.Linear(config.envelope_dim, 2 * config.bands, bias=False)
+        nn.init.zeros_(self.levels.weight)
         self.shortcut = nn.Linear(config.latent_dim, 2 * self.hop, bias=False)
         with torch.no_grad():
             self.shortcut.weight.copy_(_mdct_basis(self.hop, config.latent_dim).T)
 
-    def forward(self, envelope: Tensor, waveform: Tensor) -> Tensor:
+    def forward(self, envelope: Tensor, waveform: Tensor, noise_seed: int = 0) -> Tensor:
         both = torch.cat([envelope, waveform], dim=1).transpose(1, 2)
-        hidden = self.norm(self.embed(both))
-        hidden = self.out_norm(self.blocks(hidden))
+        hidden = self.out_norm(self.blocks(self.norm(self.embed(both))))
         real, imag = self.spectrum(hidden).float().chunk(2, dim=-1)
-        gain = self.gain(hidden).float().clamp(-12, 4).exp()[..., self.band_of_bin]
-        frames = torch.fft.irfft(torch.complex(real * gain, imag * gain), norm="ortho")
+        levels, noise_levels = self.levels(envelope.transpose(1, 2)).chunk(2, dim=-1)
+        gain = self._per_bin(self.gain(hidden) + levels)
+        noise = self._noise(both.shape[1], noise_seed).to(gain)
+        noise = noise * self._per_bin(self.noise_gain(hidden) + noise_levels)[..., None]
+        spectrum = torch.complex(real * gain + noise[..., 0], imag * gain + noise[..., 1])
+        frames = torch.fft.irfft(spectrum, norm="ortho")
         linear = waveform.transpose(1, 2).float() / _LEVEL
         power = linear.square().sum(-1, keepdim=True) + 1e-12
         linear = linear * power ** (COMPRESSION / (1 - COMPRESSION) / 2)
@@ -248,6 +267,15 @@ class Decoder(nn.Module):
         half = self.hop // 2
         return summed.reshape(batch, 1, -1)[..., half : half + count * self.hop]
 
+    def _per_bin(self, gains: Tensor) -> Tensor:
+        """Natural logs of gains of bands -> gains of frequency bins."""
+        return gains.float().clamp(-12, 4).exp()[..., self.band_of_bin]
+
+    def _noise(self, frames: int, seed: int) -> Tensor:
+        """Real and imaginary parts of white noise, (frames, bins, 2), always on the CPU."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(frames, self.hop + 1, 2, generator=generator)
+
 
 def _sine_window(length: int) -> Tensor:
     return torch.sin(torch.pi * (torch.arange(length) + 0.5) / length)
@@ -258,6 +286,27 @@ def _mdct_basis(hop: int, count: int) -> Tensor:
     n = torch.arange(2 * hop, dtype=torch.float64) + 0.5 + hop / 2
     k = torch.arange(count, dtype=torch.float64)[:, None] + 0.5
     return (math.sqrt(2 / hop) * torch.cos(torch.pi / hop * n * k)).float()
+
+
+def _cosine_basis(long_bands: int, short_bands: int, count: int) -> Tensor:
+    """The lowest cosines over a long spectrum, and over sum and difference of two short ones.
+
+    (count, long_bands + 2 * short_bands); three quarters of them belong to the long spectrum.
+    """
+    kinds = count - 2 * (count // 8), count // 8
+    long, short = (
+        torch.cos(torch.pi / bands * (torch.arange(bands) + 0.5) * torch.arange(kept)[:, None])
+        * math.sqrt(2 / bands)
+        for bands, kept in zip((long_bands, short_bands), kinds, strict=True)
+    )
+    rows = [
+        torch.cat([long, torch.zeros(len(long), 2 * short_bands)], dim=1),
+        *(
+            torch.cat([torch.zeros(len(short), long_bands), short, sign * short], dim=1)
+            for sign in (1, -1)
+        ),
+    ]
+    return _COSINE_SCALE * torch.cat(rows)
 
 
 def _band_of_bin(bins: int, bands: int) -> Tensor:

@@ -211,7 +211,7 @@ class BenchCodecTraining:
         if self.position >= config.warmup_steps:
             latents, commit = self._quantize(latents)
         with self._autocast():
-            y = codec.decoder(*latents)
+            y = codec.decoder(*latents, noise_seed=1 + self.position)
             read = self.reader(latents[0])
         with torch.no_grad():
             spectrum = codec.envelope_encoder.features(x)
