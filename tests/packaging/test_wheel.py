@@ -155,11 +155,9 @@ def test_the_watermark_commands(lean):
 
 def test_the_bench_finds_its_list_and_says_what_is_left_out(lean):
     words = ("--clips", "1", "--seconds", "3", "--decoys", "10", "--out", "report")
-    done = lean.run("watermark", "bench", "--only", "codec round trip", *words, code=2)
-    assert "house codec round trip needs audiocraft" in done.stderr
-    done = lean.run("watermark", "bench", "--only", "clean", *words)
+    done = lean.run("watermark", "bench", "--only", "codec round trip", *words)
     assert "bench.png needs matplotlib" in done.stderr
-    assert (lean.work / "report/bench.json").exists()
+    assert "house codec round trip" in (lean.work / "report/bench.json").read_text()
 
 
 def test_tags_and_verdicts_need_no_extra(lean):

@@ -1,1 +1,1 @@
-"""The codec of the house model's second design, kept as an attack of the seal's bench."""
+"""A small neural codec, made to be an attack of the seal's bench: network, training, export."""
