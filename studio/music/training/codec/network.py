@@ -355,10 +355,12 @@ class BenchCodec(nn.Module):
         envelope, waveform = self.latents(x)
         return torch.cat([self.envelope.encode(envelope), self.waveform.encode(waveform)], dim=1)
 
+    def dequantize(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents of envelope and waveform as tokens tell them, (batch, dim, frames) each."""
+        first = self.config.envelope_codebooks
+        return self.envelope.decode(tokens[:, :first]), self.waveform.decode(tokens[:, first:])
+
     def decode(self, tokens: Tensor) -> Tensor:
         """The sound of whole frames, (batch, 1, frames * hop)."""
-        first = self.config.envelope_codebooks
-        sound: Tensor = self.decoder(
-            self.envelope.decode(tokens[:, :first]), self.waveform.decode(tokens[:, first:])
-        )
+        sound: Tensor = self.decoder(*self.dequantize(tokens))
         return sound

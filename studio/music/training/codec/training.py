@@ -1,8 +1,10 @@
-"""Trains the bench's codec: an auto-encoder first, then codes and networks together.
+"""Trains the bench's codec: auto-encoder, then codes and networks together, then the decoder.
 
 1. ``warmup`` - encoders and decoder without quantisers, until the latents mean something;
 2. ``joint`` - codes are placed by k-means on those latents, then learnt by moving averages while
-   the networks learn through them.
+   the networks learn through them;
+3. ``decoder`` - encoders and codes are frozen, so that the decoder learns from tokens that no
+   longer change.
 
 What a step does depends on the seed and its number alone; a resumed run goes on as if it had not
 stopped.
@@ -81,7 +83,9 @@ class BenchCodecTrainingConfig:
     revive_below: float = 0.05
     kmeans_vectors: int = 20_000
     warmup_steps: int = 60
-    joint_steps: int = 2400
+    joint_steps: int = 1900
+    decoder_steps: int = 1200
+    decoder_wave_weight: float = 0.05
     save_minutes: float = 3.0
     validation_segments: int = 16
 
@@ -91,8 +95,19 @@ class BenchCodecTrainingConfig:
         return read_profile(cls, path, profile, model=read_part(CodecConfig, path, "model"))
 
     @property
-    def steps(self) -> int:
+    def settled(self) -> int:
+        """The step from which tokens no longer change."""
         return self.warmup_steps + self.joint_steps
+
+    @property
+    def steps(self) -> int:
+        return self.settled + self.decoder_steps
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: one cosine until the tokens are settled, and one after."""
+        if step < self.settled:
+            return self.learning_rate * _schedule(step / self.settled)
+        return self.learning_rate * _schedule((step - self.settled) / self.decoder_steps)
 
 
 class SegmentSampler:
@@ -186,8 +201,10 @@ class BenchCodecTraining:
         config, step = self.config, self.position
         if step == config.warmup_steps:
             self._place_codes()
+        if step == config.settled:
+            self._settle()
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step / config.steps)
+            group["lr"] = config.rate(step)
         loss, figures = self._loss(self.sampler.batch(config.batch, (config.seed, step)))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
@@ -205,6 +222,8 @@ class BenchCodecTraining:
     def _loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         config, codec = self.config, self.codec
         x = x.to(self.device)
+        if self.position >= config.settled:
+            return self._decoder_loss(x)
         with self._autocast():
             latents = codec.latents(x)
         commit = x.new_zeros(())
@@ -231,11 +250,36 @@ class BenchCodecTraining:
             "commit": commit.item(),
         }
 
+    def _decoder_loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        config, codec = self.config, self.codec
+        with torch.no_grad():
+            latents = codec.dequantize(codec.encode(x))
+        with self._autocast():
+            y = codec.decoder(*latents, noise_seed=1 + self.position)
+        wave, mel = waveform_error_db(y, x).mean(), self.mel(y, x)
+        loss = config.decoder_wave_weight * wave + config.mel_weight * mel
+        return loss, {"wave_db": -wave.item(), "mel": mel.item()}
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Take the averaged weights; round what tokens depend on to the precision of the file."""
+        codec = self.codec
+        for name, value in codec.named_parameters():
+            value.copy_(self.averaged[name])
+        for encoder in (codec.envelope_encoder, codec.waveform_encoder):
+            for value in encoder.parameters():
+                value.copy_(value.half().float())
+        for quantizer in (codec.envelope, codec.waveform):
+            quantizer.codebooks.copy_(quantizer.codebooks.half().float())
+        for name, value in codec.named_parameters():
+            self.averaged[name].copy_(value)
+        self.optimizer.state.clear()
+
     def _quantize(self, latents: Sequence[Tensor]) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Quantised latents, whose gradient passes straight through, and what they miss."""
         config, step = self.config, self.position
         generator = None
-        if step % config.revive_every == 0 and step < 0.8 * config.steps:
+        if step % config.revive_every == 0 and step < 0.8 * config.settled:
             generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         out: list[Tensor] = []
         commit = latents[0].new_zeros(())
