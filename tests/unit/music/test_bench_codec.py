@@ -66,9 +66,20 @@ def test_level_passes_unchanged_through_the_companded_latents():
     t = torch.arange(16000) / 16000
     tone = torch.sin(2 * torch.pi * 300 * t)[None, None]
     with torch.no_grad():
+        codec.decoder.noise_gain.bias.fill_(-12.0)
         for gain in (0.01, 0.5):
             out = codec.decoder(*codec.latents(gain * tone))[..., 800:-800]
             assert out.square().mean().sqrt() == pytest.approx(gain * 0.5**0.5, rel=0.05)
+
+
+def test_the_decoders_noise_is_the_same_every_time():
+    codec = BenchCodec(SMALL)
+    with torch.no_grad():
+        codec.decoder.noise_gain.bias.fill_(-2.0)
+        latents = codec.latents(torch.zeros(1, 1, 16000))
+        one, same, other = (codec.decoder(*latents, noise_seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert (one - other).abs().mean() > 0.01
 
 
 def test_a_shape_that_cannot_be_is_refused():
