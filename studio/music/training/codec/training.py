@@ -143,7 +143,7 @@ class SegmentSampler:
         for row in range(count):
             sound = self._segment(rng)
             if rng.random() < self.mixed:
-                sound = (sound + self._segment(rng)) / 2
+                sound = np.float32(0.5) * (sound + self._segment(rng))
             out[row, 0] = sound * 10 ** (-self.quieter_db * rng.random() / 20)
         return torch.from_numpy(out)
 
