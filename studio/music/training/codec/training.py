@@ -70,7 +70,8 @@ class BenchCodecTrainingConfig:
     segment_s: float = 1.5
     mixed: float = 0.3
     quieter_db: float = 12.0
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1e-3
+    decoder_rate: float = 3e-4
     weight_decay: float = 0.01
     clip: float = 1.0
     wave_weight: float = 0.1
@@ -107,7 +108,7 @@ class BenchCodecTrainingConfig:
         """Learning rate of a step: one cosine until the tokens are settled, and one after."""
         if step < self.settled:
             return self.learning_rate * _schedule(step / self.settled)
-        return self.learning_rate * _schedule((step - self.settled) / self.decoder_steps)
+        return self.decoder_rate * _schedule((step - self.settled) / self.decoder_steps)
 
 
 class SegmentSampler:
