@@ -32,6 +32,7 @@ from studio.cli.generation.stems import score, stems
 from studio.cli.models.benchmark import models_bench
 from studio.cli.models.training import house
 from studio.cli.output import FAILED, NEGATIVE, UNREADABLE, WRONG_USAGE, emit
+from studio.cli.verification.calibrate_reader import calibrate_reader
 from studio.cli.verification.case import case
 from studio.cli.verification.credentials import credentials, receipt
 from studio.cli.verification.verify import scan, verify
@@ -134,6 +135,7 @@ cli.add_command(scan)
 cli.add_command(verify)
 cli.add_command(watch)
 cli.add_command(case)
+cli.add_command(calibrate_reader)
 cli.add_command(audit)
 cli.add_command(init)
 cli.add_command(backup)

@@ -6,17 +6,19 @@ In ``studio.yaml``::
       other_readers: [studio.verification.audioseal_reader:open_reader]
 
 ``$AUDIOSEAL_CONFIG`` names a file like ``configs/watermark/hub.yaml``, with the paths of the two
-checkpoints. ``calibration.json`` beside it (``threshold``, ``alarms``, ``clips``, ``duration_s``,
-of :func:`studio.verification.other_marks.calibrate`) makes the score more than a hint. Anybody can
-mark with the public pair: a mark that it finds says nothing about who put it there.
+checkpoints. ``calibration.json`` beside it, which `studio calibrate-reader` writes, makes the score
+more than a hint; one of other weights is left aside. Anybody can mark with the public pair: a mark
+that it finds says nothing about who put it there.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studio.core.errors import ConfigError
 from studio.verification.other_marks import MarkCalibration, MarkFinding
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from watermark.models.base import SealModel
 
 __all__ = ["AudioSealReader", "open_reader"]
+
+_logger = logging.getLogger(__name__)
 
 
 class AudioSealReader:
@@ -64,6 +68,19 @@ def open_reader() -> AudioSealReader:
         model = load_seal_model(SealModelConfig.load(named))
         beside = Path(named).with_name("calibration.json")
         kept = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
-        return AudioSealReader(model, None if kept is None else MarkCalibration(**kept))
-    except (SealModelError, OSError, ValueError, TypeError) as exc:
+        return AudioSealReader(model, None if kept is None else _calibration(kept, model.id))
+    except (SealModelError, OSError, ValueError, TypeError, LookupError) as exc:
         raise ConfigError(f"the reader of AudioSeal cannot be opened: {exc}") from exc
+
+
+def _calibration(kept: dict[str, Any], model_id: str) -> MarkCalibration | None:
+    """The calibration in a file; None where it was made with other weights."""
+    if kept.get("version", model_id) != model_id:
+        _logger.warning(
+            "the calibration of the reader of AudioSeal is of %s, not of the weights %s; run "
+            "`studio calibrate-reader` again",
+            kept["version"],
+            model_id,
+        )
+        return None
+    return MarkCalibration(**{field.name: kept[field.name] for field in fields(MarkCalibration)})

@@ -125,6 +125,10 @@ class FileExaminer:
         named = source if isinstance(source, bytes) else Path(source)
         return compare(self._studio.releases(), named, report, bounds)
 
+    def upload_limits(self) -> DecodeLimits:
+        """What is decoded of a file from outside at most."""
+        return self._verifier.upload_limits()
+
     @cached_property
     def _readers(self) -> tuple[MarkReader, ...]:
         return load_readers(self._studio.config.verify.other_readers)

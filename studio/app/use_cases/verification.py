@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from studio.accounts.permissions import Permission
 from studio.app.use_cases.base import UseCases, requires
 from studio.app.use_cases.rights import sees_record, without_original
-from studio.core.errors import HostRefusedError, UsageError
+from studio.core.errors import ConfigError, HostRefusedError, UsageError
 from studio.verification.holding import HeldFile, HeldFiles
+from studio.verification.other_marks import load_readers
+from studio.verification.suspect import sha256_of
 
 if TYPE_CHECKING:
     from studio.app.container import Container
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from studio.app.watching.store import WatchStore
     from studio.app.watching.webhook import Webhook
     from studio.provenance.credentials.inspector import CredentialFinding
+    from studio.verification.reader_calibration import ReaderCalibration
     from studio.verification.report import VerifyReport
-    from watermark.audio.waveform import DecodeLimits
+    from watermark.audio.waveform import DecodeLimits, Waveform
 
 __all__ = ["Verification"]
 
@@ -171,6 +174,52 @@ class Verification(UseCases):
         path = studio.paths.keys / "webhook.secret"
         secret, new = own_secret(path)
         return Webhook(target, allowed, secret), path if new else None
+
+    @requires(Permission.ADMINISTER)
+    def calibrate_reader(
+        self,
+        studio: Container,
+        name: str,
+        files: Iterable[Path],
+        *,
+        duration_s: float,
+        target: float = 0.01,
+        threshold: float | None = None,
+        left_out: Callable[[Path, str], None] = lambda _path, _why: None,
+    ) -> ReaderCalibration:
+        """Calibrate a reader of others' marks on unmarked music, a clip from each file's middle.
+
+        ``name`` is the reader as ``verify.other_readers`` names it; ``left_out`` is told of files
+        that are too short or cannot be read. Raises :class:`UsageError` where there is no such
+        reader, or too little music.
+        """
+        from studio.verification.reader_calibration import calibrate_reader
+        from watermark.audio.waveform import read
+        from watermark.errors import AudioError
+
+        try:
+            (reader,) = load_readers([name])
+        except ConfigError as exc:  # the caller named it, no configuration
+            raise UsageError(str(exc).removeprefix("verify.other_readers: ")) from exc
+        limits = studio.examiner().upload_limits()
+
+        def clips() -> Iterator[tuple[str, Waveform]]:
+            for file in files:
+                try:
+                    sound = read(file, limits)
+                    digest = sha256_of(file, limits.max_bytes)
+                except (AudioError, OSError) as exc:
+                    left_out(file, str(exc))
+                    continue
+                if sound.duration_s < duration_s or not digest:
+                    left_out(file, f"it is shorter than {duration_s:g} s")
+                    continue
+                start_s = (sound.duration_s - duration_s) / 2
+                yield digest, sound.slice(start_s, start_s + duration_s)
+
+        return calibrate_reader(
+            reader, clips(), duration_s=duration_s, target=target, threshold=threshold
+        )
 
     @requires(Permission.VERIFY)
     def seal_model(self, studio: Container) -> str:
