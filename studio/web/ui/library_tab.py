@@ -16,7 +16,7 @@ from studio.web.ui.templating import draw
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
     from studio.app.outputs.library import Listed
-    from studio.web.ui.create.desk import TakesDesk
+    from studio.web.ui.create.takes_list import TakesList
 
 __all__ = ["LibraryTab"]
 
@@ -26,11 +26,11 @@ _MOST_TEXT = 200  # characters
 
 
 class LibraryTab:
-    """Builds the tab inside the current ``gr.Blocks``; ``desk`` is the list of the Create tab."""
+    """Builds the tab inside the current ``gr.Blocks``; ``takes`` is the list of the Create tab."""
 
-    def __init__(self, gateway: Gateway, desk: TakesDesk) -> None:
+    def __init__(self, gateway: Gateway, takes: TakesList) -> None:
         self._gateway = gateway
-        self._desk = desk
+        self._takes = takes
         self.board = gr.HTML(
             value={},
             html_template=draw("library.html", "board", _VIEWS.items()),
@@ -38,10 +38,10 @@ class LibraryTab:
             elem_id="library",
         )
         self.board.submit(self._on_search, self.board, self.board, **PRIVATE)
-        desk.shelf.submit(
+        takes.shelf.submit(
             self._on_shelf,
-            desk.shelf,
-            [self.board, desk.board],
+            takes.shelf,
+            [self.board, takes.board],
             trigger_mode="multiple",
             **PRIVATE,
         )
@@ -67,8 +67,8 @@ class LibraryTab:
         found = self._found(query, request) | {"problem": problem}
         if not caller(request).may(Permission.GENERATE):
             return {self.board: found}
-        takes = {"takes": self._desk.latest(request), "discarded": True, "bar": problem or None}
-        return {self.board: found, self._desk.board: takes}
+        takes = {"takes": self._takes.latest(request), "discarded": True, "bar": problem or None}
+        return {self.board: found, self._takes.board: takes}
 
     def _found(self, query: Any, request: gr.Request) -> dict[str, Any]:
         actor = caller(request)
@@ -82,7 +82,7 @@ class LibraryTab:
         look = outputs.whole_library if everybody and asked.get("all") is True else outputs.library
         listed = look(text, view=str(view), limit=_SHOWN + 1)
         return {
-            "rows": [self._desk.row(each, request) for each in listed[:_SHOWN]],
+            "rows": [self._takes.row(each, request) for each in listed[:_SHOWN]],
             "note": _note(listed, text),
             "everybody": everybody,
         }

@@ -63,7 +63,7 @@ def build_page(
             with gr.Tab("Create", id="create"):
                 create = CreateTab(gateway, download_tokens, making)
             with gr.Tab("Library", id="library"):
-                LibraryTab(gateway, create.desk)
+                LibraryTab(gateway, create.takes_list)
             with gr.Tab("Verify", id="verify"):
                 verify = VerifyTab(gateway, examinations)
             with gr.Tab("Consent", id="consent") as consent_tab:

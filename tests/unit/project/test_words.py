@@ -18,6 +18,7 @@ NAMES = {
     "_LOOK_S": "_POLL_S",
     "acting": "session",
     "ahead_of": "queue_position_of",
+    "TakesDesk": "TakesList",
     "common_misses": "common_false_negatives",
     "forebears": "ancestors",
     "misses": "false_negatives",

@@ -67,10 +67,9 @@ def press_generate(
     session = options.pop("session", "one")
     asked = {"use": "noncommercial", "territory": "WORLD", "model": "house", "format": "wav"}
     use, territory, model, format = (asked | options).values()
-    return tab._on_generate(
-        genre, "", "", "", use, territory, model, 2.0, 3.0, seed, locked, count, format, *typed, "",
-        request(session),
-    )  # fmt: skip
+    scope = (genre, "", "", "", use, territory, model)
+    rest = (2.0, 3.0, seed, locked, count, format, *typed, "")
+    return tab._on_generate(request(session), *scope, *rest)
 
 
 def last(states):
@@ -82,7 +81,7 @@ def last(states):
 
 
 def panels(tab, seen):
-    return [job["html"] for job in seen[tab.desk.board]["jobs"]]
+    return [job["html"] for job in seen[tab.takes_list.board]["jobs"]]
 
 
 # -- choices --------------------------------------------------------------------------------------
@@ -163,13 +162,13 @@ def test_after_a_restart_the_form_is_that_of_the_latest_output(tab, studio):
 def test_generate_ends_with_the_output_in_the_list(tab, studio):
     seen = last(press_generate(tab))
     (release,) = studio.made.values()
-    (take,) = seen[tab.desk.board]["takes"]
+    (take,) = seen[tab.takes_list.board]["takes"]
     assert take["id"] == release.output_id
     assert release.seal_id in take["html"]
     link = f'href="http://studio.test:7860/outputs/{release.output_id}/audio?claim='
     assert link in take["html"]
-    assert seen[tab.desk.board]["jobs"] == []
-    assert seen[tab.desk.board]["bar"].startswith("Ready")
+    assert seen[tab.takes_list.board]["jobs"] == []
+    assert seen[tab.takes_list.board]["bar"].startswith("Ready")
     assert seen[tab.parent]["value"] == release.output_id
 
 
@@ -201,7 +200,7 @@ def test_the_same_request_again_gives_the_output_there_is(tab, studio):
 def test_takes_have_seeds_that_follow_each_other_and_each_is_a_request(tab, studio):
     seen = last(press_generate(tab, seed=5, count=3))
     assert [asked.seed for asked in studio.requests] == [5, 6, 7]
-    assert len(seen[tab.desk.board]["takes"]) == 3
+    assert len(seen[tab.takes_list.board]["takes"]) == 3
 
 
 @pytest.mark.parametrize("count", [0, 99, -3])
@@ -258,7 +257,7 @@ def test_a_hostile_command_makes_nothing(tab, studio, command):
 def test_repeats_are_counted_before_the_limit(tab, studio, monkeypatch):
     monkeypatch.setattr(studio.quotas(), "near_duplicates", lambda account: 12)
     seen = last(press_generate(tab))
-    assert "12 of 20 repeats" in seen[tab.desk.board]["bar"]
+    assert "12 of 20 repeats" in seen[tab.takes_list.board]["bar"]
 
 
 @pytest.mark.parametrize("seed", [-5, None, 2**31, 1.5])
@@ -275,8 +274,8 @@ def test_a_refused_title_is_told_beside_its_field_and_takes_nothing_away(tab, st
     seen = last(press_generate(tab, typed=("for The Beatles", "", []), seed=4))
     assert "field-note" in seen[tab.title_note]
     assert len(studio.requests) == 1
-    assert tab.desk.board not in seen, "the list with its player stays as it is"
-    assert first[tab.desk.board]["takes"]
+    assert tab.takes_list.board not in seen, "the list with its player stays as it is"
+    assert first[tab.takes_list.board]["takes"]
 
 
 def test_choosing_among_outputs_is_offered_when_there_are_some(tab):
@@ -309,7 +308,7 @@ def test_a_job_lives_on_when_its_page_is_closed_and_shows_on_the_next(tab, studi
     states.close()  # the browser goes away
     seen = last(tab._on_load(request("another page")))
     (release,) = studio.made.values()
-    assert [take["id"] for take in seen[tab.desk.board]["takes"]] == [release.output_id]
+    assert [take["id"] for take in seen[tab.takes_list.board]["takes"]] == [release.output_id]
 
 
 def test_a_page_opened_meanwhile_sees_the_work_and_can_stop_it(tab, studio, making):
@@ -318,7 +317,7 @@ def test_a_page_opened_meanwhile_sees_the_work_and_can_stop_it(tab, studio, maki
     next(states)
     other = tab._on_load(request("another page"))
     next(other)
-    (job,) = next(other)[tab.desk.board]["jobs"]
+    (job,) = next(other)[tab.takes_list.board]["jobs"]
     assert job["live"]
     seen = last(tab._on_command({"cancel": job["id"]}, request("a third page")))
     assert studio.stopped.is_set()
@@ -331,11 +330,11 @@ def test_a_command_on_a_page_that_is_watched_says_something(tab, studio, making)
     studio.takes_s = 30.0
     states = press_generate(tab)
     next(states)
-    (job,) = next(states)[tab.desk.board]["jobs"]
+    (job,) = next(states)[tab.takes_list.board]["jobs"]
     answer = list(tab._on_command({"cancel": job["id"]}, request("one")))
     assert answer, "Gradio would empty the seed and all else that a command can change"
     assert tab.seed not in last(answer)
-    assert tab.desk.board not in last(answer), "the first watch shows it"
+    assert tab.takes_list.board not in last(answer), "the first watch shows it"
     last(states)
 
 
@@ -343,7 +342,7 @@ def test_the_take_that_is_being_made_can_be_heard_and_no_other(tab, studio, maki
     studio.takes_s = 0.7
     told = []
     for state in press_generate(tab, count=2):
-        if board := state.get(tab.desk.board):
+        if board := state.get(tab.takes_list.board):
             told += [board | {"preview": job["preview"]} for job in board["jobs"]]
     job = told[0]["jobs"][0]["id"]
     for board in told:
@@ -363,9 +362,9 @@ def test_what_stops_is_heard_no_more(tab, studio, making):
     studio.takes_s = 30.0
     states = press_generate(tab)
     next(states)
-    (job,) = next(states)[tab.desk.board]["jobs"]
+    (job,) = next(states)[tab.takes_list.board]["jobs"]
     making.cancel(session_of(None))
-    boards = [state[tab.desk.board] for state in states if tab.desk.board in state]
+    boards = [state[tab.takes_list.board] for state in states if tab.takes_list.board in state]
     ends = [row for board in boards for row in board["jobs"] if row["state"] != "working"]
     assert ends
     assert not any(row["preview"] for row in ends)
@@ -380,7 +379,7 @@ def test_one_account_neither_sees_nor_stops_anothers_work(tab, studio, making):
     eve = request("eve's page", Actor("eve", "eve", Role.ARTIST))
     studio.takes_s = 30.0
     seen = last(tab._on_command({"cancel": job.id}, eve))
-    assert seen[tab.desk.board]["jobs"] == []
+    assert seen[tab.takes_list.board]["jobs"] == []
     assert job.state.live
     making.cancel(local)
 
@@ -485,7 +484,7 @@ def test_a_session_watches_once(making):
 
 def test_the_bar_is_plain_text_for_the_script(tab, studio):
     seen = last(press_generate(tab))
-    assert json.loads(json.dumps(seen[tab.desk.board])) == seen[tab.desk.board]
+    assert json.loads(json.dumps(seen[tab.takes_list.board])) == seen[tab.takes_list.board]
 
 
 def test_clicks_that_decide_about_consent_are_answered_in_their_order_and_none_is_lost(tab):

@@ -25,7 +25,7 @@ def studio(tmp_path):
 def tab(studio, tmp_path):
     import gradio as gr
 
-    from studio.web.ui.create.desk import TakesDesk
+    from studio.web.ui.create.takes_list import TakesList
     from studio.web.ui.library_tab import LibraryTab
 
     with JobRunner(running=1, waiting=3) as runner:
@@ -34,7 +34,7 @@ def tab(studio, tmp_path):
         async def build():
             with gr.Blocks(analytics_enabled=False):
                 gateway = Gateway(studio)
-                return LibraryTab(gateway, TakesDesk(gateway, DownloadTokens(), making))
+                return LibraryTab(gateway, TakesList(gateway, DownloadTokens(), making))
 
         yield asyncio.run(build())
 

@@ -221,11 +221,8 @@ def accounts_tab(studio):
 
 
 def press_generate(tab, actor):
-    states = tab._on_generate(
-        "genre/jazz", "", "", "", "noncommercial", "WORLD", "house", 2.0, 3.0, 3, True, 1, "wav",
-        "", "", [], "",
-        request(actor),
-    )  # fmt: skip
+    scope = ("genre/jazz", "", "", "", "noncommercial", "WORLD", "house")
+    states = tab._on_generate(request(actor), *scope, 2.0, 3.0, 3, True, 1, "wav", "", "", [], "")
     return last(states)
 
 
@@ -237,7 +234,7 @@ def last(states):
 
 
 def listed(tab, seen):
-    return [take["id"] for take in seen.get(tab.desk.board, {}).get("takes", [])]
+    return [take["id"] for take in seen.get(tab.takes_list.board, {}).get("takes", [])]
 
 
 @pytest.mark.parametrize("role", [Role.VERIFIER, Role.REGISTRAR])

@@ -42,7 +42,7 @@ def making(monkeypatch):
 
 
 def test_no_preview_is_offered_where_workers_make_the_music(making):
-    from studio.web.ui.create.desk import _job
+    from studio.web.ui.create.takes_list import _job
 
     assert not making.can_preview
     row = _job(MadeJob("9f2c", "ada", "jazz, 10 s", 10.0, "house", 0.0))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from studio.core.errors import NameRefusedError, UsageError
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 from studio.generation.takes import MOST_TAKES
 from studio.web.ui.create.tag_choices import chosen_tags
 
-__all__ = ["Choice", "chosen", "kept", "roll", "title_refusal"]
+__all__ = ["Choice", "GenerateForm", "chosen", "kept", "roll", "title_refusal"]
 
 _SEEDS = 2**31  # seeds offered; small enough to be read out, large enough not to repeat
 
@@ -37,6 +39,35 @@ class Choice(NamedTuple):
     def tags(self) -> list[str]:
         """The tags that are chosen."""
         return chosen_tags((self.genre, self.mood, self.lead, self.tempo))
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateForm:
+    """What the form holds when Generate is pressed.
+
+    Args:
+        duration_s: None where its field is empty.
+        title: None where the panel of titles and notes was never opened; so are note and human.
+        locked: whether the seed is kept.
+    """
+
+    choice: Choice
+    duration_s: float | None
+    guidance: float | None
+    seed: float | None
+    locked: bool
+    takes: int
+    format: str
+    title: str | None
+    note: str | None
+    human: list[str] | None
+    sheet: str | None
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> GenerateForm:
+        """The form from the values of its parts, in the order in which the event has them."""
+        scope = len(Choice._fields)
+        return cls(Choice(*values[:scope]), *values[scope:])
 
 
 def title_refusal(catalog: Catalog, title: str | None) -> NameRefusedError | None:

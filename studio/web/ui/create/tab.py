@@ -23,13 +23,12 @@ from studio.web.jobs.making import PageJobs
 from studio.web.ui.callers import caller, payer, session_of
 from studio.web.ui.components import IN_TURN, PRIVATE, log_failure
 from studio.web.ui.create import view as views
-from studio.web.ui.create.desk import TakesDesk
 from studio.web.ui.create.form import contributions, model_choices
 from studio.web.ui.create.further import lead_choices, takes_lead, wish_of, wish_of_release
-from studio.web.ui.create.inputs import chosen, kept, roll, title_refusal
+from studio.web.ui.create.inputs import GenerateForm, chosen, kept, roll, title_refusal
 from studio.web.ui.create.scope import ScopeEvents, State
 from studio.web.ui.create.sheet import sheet_text
-from studio.web.ui.create.tag_choices import chosen_tags
+from studio.web.ui.create.takes_list import TakesList
 
 if TYPE_CHECKING:
     from studio.app.gateway import Gateway
@@ -59,7 +58,7 @@ class CreateTab(ScopeEvents):
             with gr.Column(scale=5, min_width=320):
                 self.build_answer()
                 self.notice = gr.HTML()
-                self.desk = TakesDesk(gateway, download_tokens, making)
+                self.takes_list = TakesList(gateway, download_tokens, making)
                 self.build_further()
         self.build_bar(can_preview=making.can_preview)
         self._connect()
@@ -128,7 +127,7 @@ class CreateTab(ScopeEvents):
             self.human,
             self.further,
             self.parent,
-            self.desk.board,
+            self.takes_list.board,
         ]
         for button, handler, inputs in (
             (
@@ -160,16 +159,16 @@ class CreateTab(ScopeEvents):
                 concurrency_limit=None,  # the runner bounds the work and says so in words
                 **PRIVATE,
             )
-        self.desk.settings.submit(
+        self.takes_list.settings.submit(
             self._on_settings,
-            self.desk.settings,
+            self.takes_list.settings,
             [*self._restorable, self.sheet.text, self.notice],
             **IN_TURN,
         )
         self._watched = watched
-        self.desk.commands.submit(
+        self.takes_list.commands.submit(
             self._on_command,
-            self.desk.commands,
+            self.takes_list.commands,
             watched,
             trigger_mode="multiple",
             concurrency_limit=None,
@@ -208,28 +207,10 @@ class CreateTab(ScopeEvents):
         """The title is looked at as soon as it is left, beside its field."""
         return views.field_note(title_refusal(self._catalog, title))
 
-    def _on_generate(
-        self,
-        genre: str,
-        mood: str,
-        lead: str,
-        tempo: str,
-        use: str,
-        territory: str,
-        model: str,
-        duration: float | None,
-        guidance: float | None,
-        seed: float | None,
-        locked: bool,
-        count: int,
-        format: str,
-        title: str | None,  # None: the panel was never opened
-        note: str | None,
-        human: list[str] | None,
-        sheet: str | None,
-        request: gr.Request,
-    ) -> Iterator[State]:
-        refused = title_refusal(self._catalog, title)
+    # Gradio puts the request in by its position; after it come the values of the form, in order.
+    def _on_generate(self, request: gr.Request, *values: Any) -> Iterator[State]:
+        form = GenerateForm.of(values)
+        refused = title_refusal(self._catalog, form.title)
         if refused is not None:
             yield {
                 self.title_note: views.field_note(refused),
@@ -239,29 +220,30 @@ class CreateTab(ScopeEvents):
         drawn: dict[str, int] = {}
 
         def work(session: Session) -> Prepared | Release:
-            drawn["seed"] = kept(seed) if locked else roll()
-            lines = sheet_text(sheet) if session.catalog.performs_scores(model) else None
+            drawn["seed"] = kept(form.seed) if form.locked else roll()
+            performs = session.catalog.performs_scores(form.choice.model)
+            lines = sheet_text(form.sheet) if performs else None
             asked = session.generation.request(
-                chosen_tags((genre, mood, lead, tempo)),
-                duration_s=None if lines and fixes_form(lines) else duration,
+                form.choice.tags,
+                duration_s=None if lines and fixes_form(lines) else form.duration_s,
                 sheet=lines,
                 seed=drawn["seed"],
-                guidance=guidance,
-                use=use,
-                territory=territory,
-                model=model,
-                format=format,
-                title=(title or "").strip() or None,
-                note=(note or "").strip() or None,
-                human=human or (),
+                guidance=form.guidance,
+                use=form.choice.use,
+                territory=form.choice.territory,
+                model=form.choice.model,
+                format=form.format,
+                title=(form.title or "").strip() or None,
+                note=(form.note or "").strip() or None,
+                human=form.human or (),
             )
             if (
-                locked
-                and count == 1
+                form.locked
+                and form.takes == 1
                 and (earlier := session.generation.existing(asked)) is not None
             ):
                 return earlier
-            return asked, Order.create(asked, min(max(1, int(count)), MOST_TAKES))
+            return asked, Order.create(asked, min(max(1, int(form.takes)), MOST_TAKES))
 
         for state in self._make(work, request):
             yield state | ({self.seed: drawn["seed"]} if drawn else {})
@@ -378,8 +360,8 @@ class CreateTab(ScopeEvents):
 
     def _watch(self, request: gr.Request) -> Iterator[State]:
         """The list of jobs and outputs, as long as there is something to see."""
-        for board, outputs in self.desk.watch(request):
-            state: State = {self.desk.board: board}
+        for board, outputs in self.takes_list.watch(request):
+            state: State = {self.takes_list.board: board}
             if outputs is not None:
                 state |= {
                     self.further: gr.update(visible=bool(outputs)),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from studio.web.http.download_tokens import DownloadTokens
     from studio.web.jobs.making import PageJobs
 
-__all__ = ["TakesDesk"]
+__all__ = ["TakesList"]
 
 _LISTED = 12  # latest outputs
 
@@ -39,7 +39,7 @@ def _script_value(name: str) -> gr.HTML:
     )
 
 
-class TakesDesk:
+class TakesList:
     """Builds the list inside the current ``gr.Blocks`` and says what it shows."""
 
     def __init__(self, gateway: Gateway, download_tokens: DownloadTokens, making: PageJobs) -> None:
