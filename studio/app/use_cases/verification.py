@@ -197,11 +197,11 @@ class Verification(UseCases):
         from watermark.audio.waveform import read
         from watermark.errors import AudioError
 
+        limits = studio.examiner().upload_limits()
         try:
             (reader,) = load_readers([name])
         except ConfigError as exc:  # the caller named it, no configuration
             raise UsageError(str(exc).removeprefix("verify.other_readers: ")) from exc
-        limits = studio.examiner().upload_limits()
 
         def clips() -> Iterator[tuple[str, Waveform]]:
             for file in files:
