@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["preview_response", "wav_header"]
 
-_POLL_S = 0.1
+_POLL_S = 0.03
 _ASK_S = 2.0  # how often it is asked whether the listener still may
 _OVER = "this request has ended, and its preview with it; an output that was released is there"
 

@@ -78,8 +78,11 @@ PERFORMER_NAME = "performer.safetensors"
 DESIGN = 3
 """What a card of these weights says under ``design``; earlier ones say nothing."""
 
-_WINDOWS = (50, 50, 100, 200)
-"""Frames of the first windows; the last one is the length of all others."""
+_WINDOWS = (70, 50, 80, 200)
+"""Frames of the first windows; the last one is the length of all others.
+
+The first one is long enough for a preview to begin with 0.7 s of sealed music.
+"""
 
 _CHUNK = 250
 """Frames whose condition is computed at a time, always the same ones."""

@@ -2,7 +2,7 @@
 // It is to the player what an <audio> element is, as far as the player asks. There is no file in it that
 // a browser could save; what is dropped is gone.
 (() => {
-    const HEAD = 44, PIECE_S = 0.5, AHEAD_S = 3, ENOUGH_S = 1, FADE_S = 0.01, BLOCK_S = 0.05, LIKELY_RATE = 48_000;
+    const HEAD = 44, PIECE_S = 0.5, AHEAD_S = 3, ENOUGH_S = 0.7, FADE_S = 0.01, BLOCK_S = 0.05, LIKELY_RATE = 48_000;
     const sleep = seconds => new Promise(done => setTimeout(done, seconds * 1000));
     let context = null;  // one for the page, of the stream's rate: pieces then join without a seam
     const contextOf = rate => {
