@@ -396,7 +396,7 @@ class Generation(UseCases):
         preview: Preview | None = None,
         attempt: Attempt | None = None,
     ) -> Release:
-        """The one way to the pipeline: within the quota, and looked at for near-duplicates."""
+        """The one way to the pipeline: within the quota, and checked for near-duplicates."""
         with nullcontext() if preview is None else preview.until_released():
             return self._made(studio, request, derivation, progress, cancel, preview, attempt)
 
