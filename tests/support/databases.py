@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import pwd
@@ -23,8 +24,27 @@ import pytest
 
 from studio.core.db.database import Database
 from studio.provenance.ledger.log import Ledger
+from watermark.util.files import create_file
 
 _numbers = itertools.count()
+
+
+@functools.cache
+def _newest() -> bytes:
+    with tempfile.TemporaryDirectory(prefix="newest-") as folder:
+        file = Path(folder) / "ledger.db"
+        Database.open(file).close()
+        return file.read_bytes()
+
+
+def place_database(file: Path) -> None:
+    """An empty SQLite database of the newest schema, made by the migrations once a session.
+
+    Nothing is done where the file is there already, or the database is a server's.
+    """
+    if not file.exists() and "STUDIO_DATABASE_URL" not in os.environ:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        create_file(file, _newest())
 
 
 def postgresql_bin() -> Path | None:

@@ -16,6 +16,7 @@ from studio.core.paths import StudioPaths, shipped_configs
 from studio.music.models.config import ModelInfo
 from studio.provenance.sealer import Sealer
 from tests.support.consent import file_of, revocation, sign_shipped
+from tests.support.databases import place_database
 from tests.support.seals import TonalSeal
 from watermark.audio.waveform import Waveform
 from watermark.models.base import SealModel
@@ -81,10 +82,13 @@ def make_studio(
     seal: SealModel | None = None,
     generator: PlainGenerator | None = None,
     isolate: bool = False,
+    home: bool = True,
 ) -> Container:
     """A studio with its own home and its own copy of the configuration, in ``folder``.
 
-    Suspect files are decoded in this process, which is quicker, unless ``isolate`` is given.
+    Suspect files are decoded in this process, which is quicker, unless ``isolate`` is given. Its
+    home is there with an empty database, which saves each test the migrations, unless ``home`` is
+    false.
     """
     configs = folder / "configs"
     if not configs.exists():
@@ -94,7 +98,11 @@ def make_studio(
         sign_shipped(configs / "consent")
         for part in ("models", "names", "rates"):
             shutil.copytree(CONFIGS / part, configs / part)
-    studio = open_container(paths=StudioPaths(home=folder / "home", configs=configs))
+    paths = StudioPaths(home=folder / "home", configs=configs)
+    if home and not paths.home.exists():
+        paths.create()
+        place_database(paths.ledger)
+    studio = open_container(paths=paths)
     if not isolate:
         studio.trust_uploads()
     # Studio builds its parts on first use and keeps them under these names.

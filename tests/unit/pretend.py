@@ -37,6 +37,7 @@ from studio.provenance.release import (
     title_of,
 )
 from studio.verification.report import Verdict, VerifyReport
+from tests.support.databases import place_database
 from watermark.audio.waveform import Waveform
 
 
@@ -52,6 +53,7 @@ class PretendStudio(Container):
         paths = resolve_paths(home=home, environ={})
         super().__init__(paths, load_config(paths.configs / "studio.yaml"))
         paths.create()
+        place_database(paths.ledger)
         self.takes_s = takes_s
         self.failure: BaseException | None = None
         self.failing_seeds: dict[int | None, BaseException] = {}

@@ -99,7 +99,7 @@ def test_the_lock_keeps_other_threads_out_and_lets_its_own_in(tmp_path):
 @pytest.mark.slow
 def test_four_first_starts_at_once_all_work(tmp_path):
     """On one new home: keys, documents, database and certificate are made by one of them."""
-    with make_studio(tmp_path):  # the configuration only: nothing of the home is made yet
+    with make_studio(tmp_path, home=False):  # the configuration only
         pass
     environment = {
         **os.environ,
