@@ -81,6 +81,11 @@ def test_outputs(client, session, outputs):
     same(asked(client, f"/outputs/{first.output_id}/renditions"), offers)
     public = {"output_id": first.output_id, "public": True}
     same(client.put(f"/api/v1/outputs/{first.output_id}/publication"), public)
+    share = client.put(f"/api/v1/outputs/{first.output_id}/share")
+    link = session.outputs.sharing(first.output_id)
+    shared = {"output_id": first.output_id, "shared": True}
+    shared |= {"url": link.url(session.config.server.address), "path": link.path}
+    same(share, shared | {"entry": link.entry_index})
 
 
 def test_tags_models_and_decisions(client, session):

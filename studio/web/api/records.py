@@ -34,6 +34,7 @@ __all__ = [
     "RenditionOffer",
     "RevocationEffect",
     "SecurityEventRecord",
+    "ShareRecord",
     "SheetRecord",
     "TagRecord",
 ]
@@ -76,6 +77,16 @@ class Publication(_Record):
 
     output_id: str
     public: bool
+
+
+class ShareRecord(_Record):
+    """The link by which an output is shared; null where it is not."""
+
+    output_id: str
+    shared: bool
+    url: str | None
+    path: str | None = Field(description="relative to the address that the caller uses")
+    entry: int | None = Field(description="of the ledger, which recorded it")
 
 
 class Ancestor(_Record):

@@ -11,7 +11,7 @@ from studio.app.outputs.sharing import Share
 from studio.app.session import Session
 from studio.reports.record import record_of
 from studio.web.api.lookup import of_output
-from studio.web.api.records import OutputRecord, Publication
+from studio.web.api.records import OutputRecord, Publication, ShareRecord
 from studio.web.api.schemas import MEDIA_TYPES, content
 from studio.web.api.strict_route import StrictRoute
 
@@ -105,30 +105,29 @@ def output_routes(session_of: Callable[..., Session]) -> APIRouter:
         return Publication(output_id=output_id, public=False)
 
     @router.get("/outputs/{output_id}/share", tags=["outputs"])
-    def shared(mine: Mine, output_id: str) -> dict[str, Any]:
+    def shared(mine: Mine, output_id: str) -> ShareRecord:
         """The link by which my output is shared, or null."""
-        return _share_json(mine, of_output(output_id, mine.outputs.sharing))
+        return _share_record(mine, of_output(output_id, mine.outputs.sharing))
 
     @router.put("/outputs/{output_id}/share", tags=["outputs"])
-    def share(mine: Mine, output_id: str) -> dict[str, Any]:
+    def share(mine: Mine, output_id: str) -> ShareRecord:
         """Make a link that shows my output to whoever holds it, without an account; recorded."""
-        return _share_json(mine, of_output(output_id, mine.outputs.share))
+        return _share_record(mine, of_output(output_id, mine.outputs.share))
 
     @router.delete("/outputs/{output_id}/share", tags=["outputs"])
-    def unshare(mine: Mine, output_id: str) -> dict[str, Any]:
+    def unshare(mine: Mine, output_id: str) -> ShareRecord:
         """Withdraw the link; shared again, the output gets another one."""
         ended = of_output(output_id, lambda id_: mine.outputs.share(id_, shared=False))
-        return _share_json(mine, ended)
+        return _share_record(mine, ended)
 
     return router
 
 
-def _share_json(mine: Session, share: Share) -> dict[str, Any]:
-    """How an output is shared; ``path`` is relative to the address that the caller uses."""
-    return {
-        "output_id": share.output_id,
-        "shared": share.path is not None,
-        "url": share.url(mine.config.server.address),
-        "path": share.path,
-        "entry": share.entry_index,
-    }
+def _share_record(mine: Session, share: Share) -> ShareRecord:
+    return ShareRecord(
+        output_id=share.output_id,
+        shared=share.path is not None,
+        url=share.url(mine.config.server.address),
+        path=share.path,
+        entry=share.entry_index,
+    )
