@@ -67,7 +67,7 @@ class VerifyTab:
                 with gr.Row():
                     self.stop = gr.Button("Cancel", variant="stop", visible=False)
                     self.clear = gr.Button("Clear the list", visible=False)
-                gr.HTML(draw("verify.html", "what_is_kept"))
+                gr.HTML(draw("verify.html", "what_is_kept", bool(gateway.config.verify.urls)))
             with gr.Column(scale=8, min_width=320):
                 self.board = gr.HTML(
                     value={"rows": []},
