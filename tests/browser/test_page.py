@@ -180,6 +180,7 @@ def test_a_territory_is_typed_by_name_or_code(visit):
         panel.get_by_text(found.partition(" ")[0].lower()).first.wait_for()
     field.click()
     visit.page.keyboard.type("Worldwide")
+    visit.page.get_by_role("option", name="Worldwide").wait_for()
     visit.page.keyboard.press("Enter")
     visit.page.get_by_text("noncommercial use, worldwide").wait_for()
 
