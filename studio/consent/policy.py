@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
 from studio.consent.registry import ConsentRegistry
 from studio.consent.types import (
@@ -39,7 +40,7 @@ from studio.consent.types import (
 )
 from studio.core.errors import UsageError
 
-__all__ = ["ConsentPolicy"]
+__all__ = ["ConsentPolicy", "recorded_decision"]
 
 
 class ConsentPolicy:
@@ -206,4 +207,31 @@ def _refused(
         reason=reason,
         explanation=explanation,
         examine_all=examine_all,
+    )
+
+
+def recorded_decision(body: Mapping[str, Any], registry: ConsentRegistry) -> Decision:
+    """A decision that permitted something, as the ledger has it, with its grants and holders.
+
+    Nothing is decided anew: what consent says today is :meth:`ConsentPolicy.decide`'s answer.
+
+    Raises:
+        KeyError: a grant or holder that the registry does not know.
+    """
+    return Decision(
+        use=body["use"],
+        territory=body["territory"],
+        model=body["model"],
+        at=datetime.fromisoformat(body["at"]),
+        tags=tuple(
+            TagDecision(
+                tag["tag"],
+                True,
+                registry.grants[tag["grant"]],
+                registry.holders[tag["holder"]],
+                None,
+                "",
+            )
+            for tag in body["tags"]
+        ),
     )

@@ -98,28 +98,6 @@ def test_a_stem_is_recognised_as_that_stem_of_that_output(made, stem):
     assert report.c2pa["issued_here"]
 
 
-def test_stems_that_were_made_are_kept_as_one_archive(made):
-    had = as_owner(made.studio).renditions.make
-    first = had(made.release.output_id, "stems")
-    recorded = events(made.studio)
-    again = had(made.release.output_id, "stems")
-    assert (again.content, again.entry_index) == (first.content, first.entry_index)
-    assert events(made.studio) == recorded
-    assert first.file_name == "calm-jazz-stems.zip"
-    with zipfile.ZipFile(io.BytesIO(first.content)) as archive:
-        assert len(archive.namelist()) == 5
-        report = as_owner(made.studio).verification.verify(
-            archive.read(f"{made.release.title} - drums.wav"), record=False
-        )
-    assert (report.release.output_id, report.stem) == (made.release.output_id, "drums")
-
-    # A sound that the ledger does not know is not handed out as a stem.
-    kept = made.studio.paths.renditions / f"{made.release.output_id}.stems.wav.zip"
-    with zipfile.ZipFile(kept, "a") as archive:
-        archive.writestr("other.wav", b"RIFF")
-    assert as_owner(made.studio).renditions.ready(made.release.output_id, "stems") is None
-
-
 def test_the_mix_is_still_the_mix(made):
     report = as_owner(made.studio).verification.verify(made.release.path, record=False)
     assert (report.verdict, report.stem) == (Verdict.SEALED, None)
@@ -410,3 +388,26 @@ def test_a_model_without_scores_refuses_stems_before_it_makes_music(tmp_path, mo
     assert refused.exit_code == 2
     assert "plays from no score" in refused.stderr
     assert not (tmp_path / "stems").exists()
+
+
+def test_stems_that_were_made_are_kept_as_one_archive(made):
+    """The last here: it records the stems again, and those before count them."""
+    had = as_owner(made.studio).renditions.make
+    first = had(made.release.output_id, "stems")
+    recorded = events(made.studio)
+    again = had(made.release.output_id, "stems")
+    assert (again.content, again.entry_index) == (first.content, first.entry_index)
+    assert events(made.studio) == recorded
+    assert first.file_name == "calm-jazz-stems.zip"
+    with zipfile.ZipFile(io.BytesIO(first.content)) as archive:
+        assert len(archive.namelist()) == 5
+        report = as_owner(made.studio).verification.verify(
+            archive.read(f"{made.release.title} - drums.wav"), record=False
+        )
+    assert (report.release.output_id, report.stem) == (made.release.output_id, "drums")
+
+    # A sound that the ledger does not know is not handed out as a stem.
+    kept = made.studio.paths.renditions / f"{made.release.output_id}.stems.wav.zip"
+    with zipfile.ZipFile(kept, "a") as archive:
+        archive.writestr("other.wav", b"RIFF")
+    assert as_owner(made.studio).renditions.ready(made.release.output_id, "stems") is None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.consent import Decision
-from studio.consent.types import TagDecision
+from studio.consent.policy import recorded_decision
 from studio.core.config import OutputFormat
 from studio.core.errors import LedgerError, RenditionUnavailableError, SealingError
 from studio.generation.progress import OnProgress, Run, Stage
@@ -221,26 +221,8 @@ def _decision_of(release: Release, registry: ConsentRegistry) -> Decision:
 
     Raises :class:`LedgerError` where consent does not know them.
     """
-    body = release.decision
     try:
-        tags = tuple(
-            TagDecision(
-                tag["tag"],
-                True,
-                registry.grants[tag["grant"]],
-                registry.holders[tag["holder"]],
-                None,
-                "",
-            )
-            for tag in body["tags"]
-        )
-        return Decision(
-            use=body["use"],
-            territory=body["territory"],
-            model=body["model"],
-            at=datetime.fromisoformat(body["at"]),
-            tags=tags,
-        )
+        return recorded_decision(release.decision, registry)
     except KeyError as exc:
         raise LedgerError(
             f"a grant behind output {release.output_id} is not on record; "

@@ -92,7 +92,7 @@ def test_a_receipt_names_the_configured_address_whatever_the_request_says(studio
     monkeypatch.setattr(
         "studio.reports.receipt.render", lambda *_, url, **__: printed.append(url) or b"<p>"
     )
-    monkeypatch.setattr("studio.app.use_cases.outputs._proof", lambda *_: {})
+    monkeypatch.setattr("studio.app.outputs.receipts.proof_of", lambda *_: {})
     client = client_of(studio)
     token = studio.accounts().sign_in("root", PASSWORD, address="x").token
     release = as_owner(studio).generation.create(
