@@ -26,15 +26,14 @@ from ipaddress import IPv6Address, ip_address, ip_network
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SimilarQuestions", "network_of"]
+__all__ = ["ALIKE", "SimilarQuestions", "network_of"]
 
 _HOUR_S = 3600.0
 _FUNCTIONS = 256
-_ALIKE = 0.02
-"""Share of equal numbers from which two sketches are of nearly the same sound. Of 16 house pieces
-of 10 s (docs/examples, 29 November 2026) the least under one change was .63 (MP3), .45 (noise 30 dB
-below), .18 (20 dB), .11 (half a word's shift), .05 (speed 1.003), .02 (noise 10 dB); the largest of
-different pieces 0. A speed changed by 1 % is another sound to it."""
+ALIKE = 0.02
+"""Share of equal numbers from which two sketches are of nearly the same sound: what one change
+leaves, and what different pieces have, is measured in docs/public-detector.md. A speed changed by
+1 % is another sound to it."""
 
 _REMEMBERED = 5_000  # questions; the oldest are forgotten first (5 MB)
 
@@ -59,12 +58,12 @@ class SimilarQuestions:
         heard = np.unique(words[words != 0])
         if not len(heard):  # silence: there is nothing to learn from the answer
             return 0.0
-        sketch = self._sketch(heard)
+        sketch = self.sketch(heard)
         now = self._clock()
         with self._lock:
             kept = self._at > now - _HOUR_S
             self._sketches, self._at = self._sketches[kept], self._at[kept]
-            alike = (self._sketches == sketch).mean(axis=1) >= _ALIKE
+            alike = (self._sketches == sketch).mean(axis=1) >= ALIKE
             times = np.sort(self._at[alike])
             if len(times) >= self._per_hour:
                 return float(times[-self._per_hour] + _HOUR_S - now)
@@ -72,7 +71,7 @@ class SimilarQuestions:
             self._at = np.append(self._at, now)[-_REMEMBERED:]
         return 0.0
 
-    def _sketch(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    def sketch(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """The least value of each function over the words, uint32 ``(256,)``."""
         wide = words.astype(np.uint64)
         pairs = zip(self._factors, self._terms, strict=True)
