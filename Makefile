@@ -29,7 +29,7 @@ studio: $(READY) ## set up and serve the page on http://127.0.0.1:7860
 
 # A process more than there are cores, since many tests wait, four at most, and one thread in each;
 # all tests of a file run in one process.
-PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo $$((n + 1)) || echo 4) --dist loadfile
+PARALLEL := -n $(shell n=$$(OMP_NUM_THREADS= nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo $$((n + 1)) || echo 4) --dist loadfile
 
 test: $(READY) ## set up and run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
