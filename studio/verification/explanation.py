@@ -39,7 +39,7 @@ TOO_QUIET_PEAK = 0.01
 
 _TWINS = (
     "Works of one maker on the same chords can agree so far by content alone: of pairs of house "
-    "renders with the same tags, 9 in 600 did."
+    "renders with the same tags, 8 in 600 did."
 )
 
 
