@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.browser.test_page import finished, generate, keep
+from tests.browser.test_page import keep, make
 from tests.support.accounts import PASSWORD
 
 pytestmark = pytest.mark.needs("chromium")
@@ -62,8 +62,7 @@ def test_an_artist_keeps_her_outputs_and_another_cannot_fetch_them(sign_in):
     ada.get_by_text("All 4 tags are granted").wait_for()
     ada.get_by_label("number input for Duration").fill("5")
     ada.get_by_label("number input for Duration").press("Tab")
-    generate(ada)
-    finished(ada)
+    make(ada)
     link = ada.get_by_role("link", name=re.compile("^Download")).first.get_attribute("href")
     assert ada.request.get(link).ok
     ada.reload()

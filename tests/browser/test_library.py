@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.browser.test_page import choose, finished, generate, keep
+from tests.browser.test_page import choose, keep, make
 from watermark.audio.waveform import read
 
 pytestmark = pytest.mark.needs("chromium")
@@ -20,8 +20,7 @@ def library(served, browser):
     page.get_by_role("region", name="Consent for your choice").wait_for()
     choose(page, "Genre", "tango")
     page.get_by_text("tags are granted").wait_for()
-    generate(page)
-    finished(page)
+    make(page)
     page.get_by_role("tab", name="Library").click()
     page.locator("#library details.take").first.wait_for()
     yield page

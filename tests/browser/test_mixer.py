@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.test_accessibility import complaints
-from tests.browser.test_page import choose, finished, generate
+from tests.browser.test_page import choose, make
 from tests.browser.test_takes import until
 
 pytestmark = pytest.mark.needs("chromium")
@@ -32,9 +32,8 @@ def page(served, browser, asked):
     page.get_by_role("region", name="Consent for your choice").wait_for()
     choose(page, "Genre", "jazz")
     page.get_by_text("tags are granted").wait_for()
-    generate(page)
+    make(page)
     page.locator("details.take[open] studio-mixer").wait_for(timeout=180_000)
-    finished(page)
     mixer(page).locator("summary").click()
     yield page
     page.close()

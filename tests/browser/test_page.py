@@ -36,6 +36,13 @@ def generate(page):
     page.get_by_role("button", name="Generate").click()
 
 
+def make(page):
+    """Generate, and wait until it is there; before, the bar may say so of an earlier output."""
+    generate(page)
+    page.locator("#bar-state", has_text="Generating").wait_for(timeout=60_000)
+    finished(page)
+
+
 def finished(page):
     """Wait until the output is there; the real model takes a few seconds."""
     page.locator("#bar-state", has_text="Ready").wait_for(timeout=180_000)
@@ -63,8 +70,7 @@ def made(served, browser, artifacts, tmp_path_factory) -> Path:
     for kind, name in {"Genre": "bossa nova", "Mood": "calm", "Lead instrument": "piano"}.items():
         choose(page, kind, name)
     page.get_by_label("Seed", exact=True).fill("7")
-    generate(page)
-    finished(page)
+    make(page)
     assert page.get_by_label("Keep this seed").is_checked(), "a seed that is typed is meant"
     page.locator("details.take[open] canvas.wave[data-drawn]").wait_for()
     time.sleep(0.5)  # the waveform is drawn

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from tests.browser.test_page import choose, finished, generate
+from tests.browser.test_page import choose, finished, make
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -20,8 +20,7 @@ def page(served, browser):
     page.get_by_role("region", name="Consent for your choice").wait_for()
     choose(page, "Genre", "jazz")
     page.get_by_text("tags are granted").wait_for()
-    generate(page)
-    finished(page)
+    make(page)
     yield page
     page.close()
 
