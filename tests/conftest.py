@@ -29,6 +29,13 @@ _PARTS = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a server or a browser is not of the quick tests: starting it takes longest."""
+    for item in items:
+        if any(mark.args for mark in item.iter_markers("needs")):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for part in mark.args:

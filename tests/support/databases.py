@@ -156,6 +156,8 @@ def database_location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | 
 @pytest.fixture
 def database(database_location: Path | str) -> Iterator[Database]:
     """An empty database with its tables, of either kind."""
+    if isinstance(database_location, Path):
+        place_database(database_location)
     database = Database.open(database_location)
     yield database
     database.close()
@@ -164,6 +166,8 @@ def database(database_location: Path | str) -> Iterator[Database]:
 @pytest.fixture
 def ledger(tmp_path: Path, database_location: Path | str) -> Iterator[Ledger]:
     """An empty ledger in a database of either kind."""
+    if isinstance(database_location, Path):
+        place_database(database_location)
     ledger = Ledger.open(database_location, outputs=tmp_path)
     yield ledger
     ledger.close()

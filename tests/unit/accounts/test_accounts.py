@@ -188,6 +188,7 @@ def test_a_refused_change_leaves_neither_entry_nor_row(accounts, ledger, root):
 # -- sessions -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_token_leads_to_its_actor_until_it_is_given_back(accounts, root):
     session = accounts.sign_in("Root", PASSWORD, address=HERE)
     actor = accounts.actor_of(session.token)

@@ -170,6 +170,7 @@ def test_a_download_in_parts_is_one_download(log, clock):
     assert len(log.events()) == 3
 
 
+@pytest.mark.slow
 def test_the_oldest_events_go_and_each_chain_by_itself(database, clock, ledger):
     log = SecurityLog(database, SecurityLogConfig(keep_events=50, keep_days=400), clock)
     ledger.beside_append(log.mirror)

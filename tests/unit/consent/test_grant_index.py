@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ def registries(draw) -> ConsentRegistry:
     return ConsentRegistry(HOLDERS, grants, revocations)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     registries(),

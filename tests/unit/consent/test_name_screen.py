@@ -50,6 +50,7 @@ def test_the_second_table_which_changed_no_rule(screen):
     assert (result.wrongly_refused, result.to_allow) == (2, 163)
 
 
+@pytest.mark.slow
 def test_every_title_the_studio_makes_itself_passes(screen):
     tags = vocabulary()
     for genre in tags.of_kind("genre"):

@@ -194,6 +194,7 @@ questions = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(registries(), questions, instants, st.data())
 def test_adding_a_revocation_never_permits_more(registry, question, when, data):
@@ -209,6 +210,7 @@ def test_adding_a_revocation_never_permits_more(registry, question, when, data):
         assert old.granted or not new.granted
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(registries(), questions, st.randoms(use_true_random=False))
 def test_the_order_of_grants_and_revocations_does_not_matter(registry, question, shuffler):
@@ -219,6 +221,7 @@ def test_the_order_of_grants_and_revocations_does_not_matter(registry, question,
     assert policy(*shuffled, revocations=reversed_).decide(TAGS, **question) == first
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(registries(), questions, grants("extra"))
 def test_a_demonstration_grant_never_changes_what_is_permitted(registry, question, extra):
@@ -230,6 +233,7 @@ def test_a_demonstration_grant_never_changes_what_is_permitted(registry, questio
     assert after.grants == before.grants
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(registries(), questions, st.lists(st.text(max_size=12), max_size=3))
 def test_decide_is_total_and_every_answer_is_explained(registry, question, words):
@@ -251,6 +255,7 @@ def test_decide_is_total_and_every_answer_is_explained(registry, question, words
             assert not any(r.grant == g.id and r.at <= question["at"] for r in revocations)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     registries(),

@@ -53,6 +53,7 @@ def test_the_newest_migration_is_the_head_of_alembic():
     assert database._newest_revision() == ScriptDirectory.from_config(config).get_current_head()
 
 
+@pytest.mark.slow
 def test_a_database_of_the_newest_schema_is_opened_without_alembic(tmp_path):
     Database.open(tmp_path / "x.db").close()
     probe = (

@@ -28,6 +28,7 @@ def lm():
     return benchmark.musicgen_shape(**TINY).lm
 
 
+@pytest.mark.slow
 def test_both_decoders_are_timed_on_the_same_tokens(tmp_path):
     checkpoint = load_checkpoint(tiny_hub_model(tmp_path), offline=True)
     times = compare_decoders(checkpoint, "a waltz", model="tiny", music_s=1.0, runs=2)
@@ -40,6 +41,7 @@ def test_both_decoders_are_timed_on_the_same_tokens(tmp_path):
     assert data["model"] == "tiny"
 
 
+@pytest.mark.slow
 def test_a_shape_is_the_same_for_a_seed_and_of_full_rank():
     first, again = (benchmark.musicgen_shape(**TINY).lm for _ in range(2))
     other = benchmark.musicgen_shape(**TINY, seed=1).lm
@@ -79,6 +81,7 @@ def test_audiocraft_is_put_at_a_length_of_context(lm):
         variant.close()
 
 
+@pytest.mark.slow
 def test_every_variant_is_timed_and_lossy_ones_are_compared(lm):
     report = time_steps(lm, model="tiny", contexts=(0, 9), repeats=1, gate_steps=20)
     assert [row.name for row in report.variants] == list(steps.VARIANTS)
@@ -112,6 +115,7 @@ def test_memory_is_that_of_another_process(monkeypatch):
     assert found["peak_mb"] >= found["resident_mb"] > 50
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_and_json(monkeypatch, lm):
     monkeypatch.setattr(benchmark, "SHAPES", {"musicgen-small": TINY})
     options = ["--no-memory", "--repeats", "1", "--context", "4", "--gate-steps", "8"]

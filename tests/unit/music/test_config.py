@@ -97,6 +97,7 @@ def test_a_path_is_relative_to_its_file(tmp_path):
     assert load_model_configs(tmp_path)["a/b"].path == (tmp_path.parent / "weights").resolve()
 
 
+@pytest.mark.slow
 def test_a_house_model_is_described_by_its_card(tmp_path):
     info = describe(tiny_house_model(tmp_path))
     card = json.loads((tmp_path / "card.json").read_text())

@@ -53,6 +53,7 @@ def test_a_planted_copy_is_found_and_fresh_music_is_not():
     assert index.longest(copy, 500) == 60
 
 
+@pytest.mark.slow
 def test_classifier_hears_what_was_trained_and_chance_is_chance():
     rng = np.random.default_rng(0)
     clips, tags = [], []

@@ -48,6 +48,7 @@ def test_it_is_described_as_stereo_at_48_khz_for_up_to_ten_minutes(config):
     assert info.tags == frozenset(house_tags())
 
 
+@pytest.mark.slow
 def test_the_same_request_gives_the_same_stereo_music(generator, config, tags):
     first = generator.generate(tags, duration_s=3.21, seed=4)
     again = MusicGenerator(config).generate(tags, duration_s=3.21, seed=4)
@@ -57,6 +58,7 @@ def test_the_same_request_gives_the_same_stereo_music(generator, config, tags):
     assert not np.array_equal(first.samples, other.samples)
 
 
+@pytest.mark.slow
 def test_requests_at_a_time_make_what_each_makes_alone(generator, config, tags):
     lengths = [3.21, 4.0, 3.21, 5.5, 3.0]
     alone = [
@@ -72,6 +74,7 @@ def test_requests_at_a_time_make_what_each_makes_alone(generator, config, tags):
             assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_performance_has_four_stems_that_add_up_to_the_mix(generator, tags):
     score = generator.score(tags, seed=4, duration_s=3)
     played = generator.perform(tags, score, seed=9)
@@ -91,6 +94,7 @@ def test_a_score_of_tags_that_were_not_asked_for_is_refused(generator, tags):
         generator.generate(tags, duration_s=4, seed=4, score=score)
 
 
+@pytest.mark.slow
 def test_it_takes_neither_a_recording_to_go_on_from_nor_guidance(generator, tags):
     music = generator.generate(tags, duration_s=3, seed=1)
     for options in ({"prompt": music}, {"guidance": 3.0}):

@@ -10,6 +10,7 @@ from watermark.audio.waveform import Waveform
 from watermark.evaluation.clips import synthetic_clips
 
 
+@pytest.mark.slow
 def test_only_pieces_of_a_group_are_compared_and_copies_are_found():
     one, other = (clip.waveform for clip in synthetic_clips(count=2, seconds=10.5))
     noise = 0.001 * np.random.default_rng(0).standard_normal(one.samples.shape)

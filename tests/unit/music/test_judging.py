@@ -39,6 +39,7 @@ def judge():
     return judge
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_is_heard_and_something_else_is_not(judge):
     requests = fresh_requests(TAGS, per_genre=8, seed=2)
     real = [sound(request) for request in requests]
@@ -58,6 +59,7 @@ def test_what_was_asked_for_is_heard_and_something_else_is_not(judge):
         assert wrong[kind]["performance"] < 0.3
 
 
+@pytest.mark.slow
 def test_the_distance_grows_with_the_difference(judge):
     requests = fresh_requests(TAGS, per_genre=8, seed=3)
     real = [sound(request) for request in requests]

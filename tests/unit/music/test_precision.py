@@ -93,6 +93,7 @@ def test_rows_over_fp16_weights_are_summed_alike_whatever_stands_beside_them():
     assert [packed(torch.ones(n, 128)).shape[0] for n in range(1, 20)] == [*range(1, 20)]
 
 
+@pytest.mark.slow
 def test_exact_reads_fp16_only_where_no_weight_is_rounded(monkeypatch, checkpoint):
     offered = []
     monkeypatch.setattr(kernels, "fastest", lambda usable, _: offered.append(usable) or usable[-1])

@@ -182,6 +182,7 @@ def test_tables_come_back_from_their_file(tmp_path):
         InstrumentTables.load(tmp_path / "t.npz")
 
 
+@pytest.mark.slow
 def test_a_window_equals_the_whole():
     codec, piece = small_codec(), score()
     tokens = torch.randint(512, (4, 2, piece.frames), generator=torch.Generator().manual_seed(1))

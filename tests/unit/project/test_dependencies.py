@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -57,6 +58,7 @@ def undeclared(package: str, known: set[str]) -> set[tuple[str, str]]:
     return {(file, name) for file, name in imports(package) if name not in ours | known}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared():
     known = BASE | BESIDE | set().union(*OPTIONAL.values())
     assert undeclared("studio", known) == set()

@@ -48,6 +48,7 @@ def modules() -> list[Path]:
     return [path for path in found if path.name != TEMPLATES]
 
 
+@pytest.mark.slow
 def test_no_module_makes_html_by_hand():
     found = [
         f"{path.relative_to(ROOT)}:{line}: {what}"

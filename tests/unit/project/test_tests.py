@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[2]
 CLOCKS = {"monotonic", "perf_counter", "process_time", "time", "thread_time"}
 
@@ -61,6 +63,7 @@ def short_limits(source: str) -> Iterator[int]:
             yield node.lineno
 
 
+@pytest.mark.slow
 def test_no_test_fails_because_the_machine_is_busy():
     found = [
         f"{path.relative_to(TESTS)}:{line}"

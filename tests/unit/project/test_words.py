@@ -8,6 +8,8 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 NAMES = {
@@ -52,6 +54,7 @@ def found_in(source: str) -> Iterator[tuple[int, str]]:
                     yield token.start[0], f"{phrase}: say {instead}"
 
 
+@pytest.mark.slow
 def test_no_replaced_word_comes_back():
     found = [
         f"{path.relative_to(ROOT)}:{line} {word}"

@@ -39,6 +39,7 @@ def notes(folder):
     return sorted(path.name for path in folder.glob("checkpoint-*.txt"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_written_to_both_folders_with_the_public_key(ledger, tmp_path):
     fill(ledger)
     second = tmp_path / "elsewhere" / "deeper"

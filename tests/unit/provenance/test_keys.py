@@ -87,6 +87,7 @@ def test_a_key_put_there_by_hand_gets_on_record(folder, ledger):
     assert [entry.kind for entry in ledger.entries()] == ["key-rotation"]
 
 
+@pytest.mark.slow
 def test_outputs_of_every_epoch_are_recognised_after_a_rotation(tmp_path):
     with make_studio(tmp_path, generator=PlainGenerator()) as studio:
         first = as_owner(studio).generation.create(
@@ -220,6 +221,7 @@ def test_a_full_disk_during_a_rotation_leaves_the_old_key(folder, ledger, monkey
     assert (after[0].current, after[1]) == (before[0].current, before[1])
 
 
+@pytest.mark.slow
 def test_a_running_studio_follows_a_rotation(tmp_path):
     """It answered 500 to proofs and receipts: "not signed by the key that was given"."""
     with make_studio(tmp_path, generator=PlainGenerator()) as running:

@@ -246,6 +246,7 @@ _release = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_release, max_size=12), st.sampled_from(["0.01", "0.000001", "0.0003"]))
 @settings(max_examples=120, deadline=None)
 def test_all_holders_together_are_the_ledger_to_the_entry(releases, quantum):

@@ -13,6 +13,7 @@ from watermark.audio.waveform import Waveform
 JUDGED = ("the output itself", "the same, twice as strong", "other music alone")
 
 
+@pytest.mark.slow
 def test_ours_a_copied_seal_and_other_music_are_told_apart():
     clips = [music(seed, 8.0) for seed in (1, 2)]
     result = measure(clips, TonalSeal(), {what: MADE[what] for what in JUDGED})

@@ -97,6 +97,7 @@ class TestRoundTrip:
         assert lag == 100, "the decoded file is shifted"
         assert error < (1e-6 if format in ("wav", "flac") else 0.5)
 
+    @pytest.mark.slow
     def test_bit_rate_is_obeyed(self):
         sound = music(5.0, 44_100)
         sizes = [len(encode(sound, "mp3", bitrate=b)) for b in (64_000, 128_000, 320_000)]
@@ -258,6 +259,7 @@ class TestHostile:
         with pytest.raises(UnreadableAudioError):
             read(data)
 
+    @pytest.mark.slow
     def test_a_flac_bomb_stops_at_the_limit(self):
         """An hour of silence in some kilobytes: only what the limit allows is ever decoded."""
         buffer = io.BytesIO()

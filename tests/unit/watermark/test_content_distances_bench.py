@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.bench.content_distances import distances, measure, text_of
 from watermark.audio.waveform import Waveform
@@ -10,6 +11,7 @@ from watermark.evaluation.clips import synthetic_clips
 from watermark.fingerprint.haitsma_kalker import fingerprint
 
 
+@pytest.mark.slow
 def test_unrelated_music_is_far_and_a_copy_is_near():
     one, other = (clip.waveform for clip in synthetic_clips(count=2, seconds=21.0))
     rows = measure([one, other], stretches=2)

@@ -43,6 +43,7 @@ def test_shape_rate_and_every_channel_gets_the_same_mark(untrained, rate, channe
         assert 15 < 10 * np.log10(ratio) < 45
 
 
+@pytest.mark.slow
 def test_streaming_in_any_blocks_equals_the_whole(untrained):
     carrier = music(47.3, 22_050, 2)
     whole = embed(carrier, SEAL, KEY, model=untrained)

@@ -211,6 +211,7 @@ class TestLarge:
             assert quick.seal_id == seal(100 + n)
             assert quick.offset_s == n
 
+    @pytest.mark.slow
     def test_thorough_finds_what_the_index_misses(self):
         codebook = book(3000)
         missed = 0
@@ -231,6 +232,7 @@ class TestLarge:
         assert by_index.chance_bound == pytest.approx(by_all.chance_bound, rel=1e-2)
         assert by_index.searched == by_all.searched
 
+    @pytest.mark.slow
     def test_an_excerpt_within_an_hour(self):
         """Memory stays bounded, and words far apart in the file vote apart."""
         noise = np.random.default_rng(1).standard_normal((3600, 16))

@@ -146,6 +146,7 @@ def hub_files(tmp_path_factory) -> SealModelConfig:
 hub_states: dict[SealModelConfig, dict] = {}
 
 
+@pytest.mark.slow
 def test_the_hub_layout_loads_with_its_weight_norm_folded(hub_files):
     import torch
 
@@ -157,6 +158,7 @@ def test_the_hub_layout_loads_with_its_weight_norm_folded(hub_files):
             torch.testing.assert_close(ours.state_dict()[key], value)
 
 
+@pytest.mark.slow
 def test_the_hub_pair_marks_and_reads_through_the_same_interface(hub_files):
     model = load_seal_model(hub_files)
     carrier = music(2.2, 22_050, 2)
@@ -171,6 +173,7 @@ def test_the_hub_pair_marks_and_reads_through_the_same_interface(hub_files):
     assert found.false_positive_rate is None
 
 
+@pytest.mark.slow
 def test_the_hub_generator_agrees_with_the_package(hub_files):
     """One message throughout: what the package's own forward gives."""
     import torch

@@ -47,6 +47,7 @@ def studio(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -73,6 +74,7 @@ def test_only_configured_names_answer(studio, host, status):
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_trusted_proxy_does_not_bring_in_another_name_either(studio):
     client = client_of(studio)
     for name, status in (("studio.example", 401), ("evil.example", 421)):
@@ -80,6 +82,7 @@ def test_a_trusted_proxy_does_not_bring_in_another_name_either(studio):
         assert answer.status_code == status
 
 
+@pytest.mark.slow
 def test_without_a_list_any_name_answers_and_none_is_printed(tmp_path):
     studio = studio_with(tmp_path)
     client = client_of(studio)
@@ -87,6 +90,7 @@ def test_without_a_list_any_name_answers_and_none_is_printed(tmp_path):
     assert studio.config.server.address == "http://127.0.0.1:7860/"
 
 
+@pytest.mark.slow
 def test_a_receipt_names_the_configured_address_whatever_the_request_says(studio, monkeypatch):
     printed = []
     monkeypatch.setattr(
@@ -132,6 +136,7 @@ def test_an_operator_is_told_what_cannot_be_meant():
 # -- other sites ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_route_lets_another_site_read_it(studio):
     client = client_of(studio)
     token = studio.accounts().sign_in("root", PASSWORD, address="x").token
@@ -162,6 +167,7 @@ def sign_in(client, **headers):
     return answer
 
 
+@pytest.mark.slow
 def test_over_tls_the_cookie_is_bound_to_the_host(studio):
     client = client_of(studio, url="http://studio.example")
     answer = sign_in(client, **{"X-Forwarded-Proto": "https"})
@@ -173,6 +179,7 @@ def test_over_tls_the_cookie_is_bound_to_the_host(studio):
     assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
 
+@pytest.mark.slow
 def test_without_tls_nothing_claims_there_is(studio):
     answer = sign_in(client_of(studio, url="http://studio.example"))
     assert answer.headers["set-cookie"].startswith(f"{COOKIE}=")
@@ -183,6 +190,7 @@ def test_without_tls_nothing_claims_there_is(studio):
     assert "strict-transport-security" not in answer.headers
 
 
+@pytest.mark.slow
 def test_a_cookie_that_a_neighbour_could_have_set_does_not_count_over_tls(studio):
     token = studio.accounts().sign_in("ada", PASSWORD, address="x", kind="page").token
     client = client_of(studio)
@@ -192,6 +200,7 @@ def test_a_cookie_that_a_neighbour_could_have_set_does_not_count_over_tls(studio
     assert Role(answer.json()["role"]) is Role.ARTIST
 
 
+@pytest.mark.slow
 def test_signing_out_takes_the_cookie_back(studio):
     client = client_of(studio)
     sign_in(client)

@@ -77,6 +77,7 @@ def routes_of(app, prefix=""):
             yield from routes_of(inner, prefix + below)
 
 
+@pytest.mark.slow
 def test_no_route_reads_more_than_its_limit_whoever_asks(app, studio, callers):
     found = {
         (method, path.replace("{", "").replace("}", "").replace(":path", ""))

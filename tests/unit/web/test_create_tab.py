@@ -128,6 +128,7 @@ def test_the_first_click_can_make_music(tab, studio):
     assert as_owner(studio).catalog.decide(chosen).allowed
 
 
+@pytest.mark.slow
 def test_without_a_tag_the_button_is_off(tab):
     scope = ("noncommercial", "WORLD", "house")
     off = tab._on_choice(request(), "", "", "", "", *scope)
@@ -203,6 +204,7 @@ def test_takes_have_seeds_that_follow_each_other_and_each_is_a_request(tab, stud
     assert len(seen[tab.takes_list.board]["takes"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 99, -3])
 def test_a_hostile_number_of_takes_is_bounded(tab, studio, count):
     last(press_generate(tab, count=count))
@@ -254,6 +256,7 @@ def test_a_hostile_command_makes_nothing(tab, studio, command):
     assert not studio.requests
 
 
+@pytest.mark.slow
 def test_repeats_are_counted_before_the_limit(tab, studio, monkeypatch):
     monkeypatch.setattr(studio.quotas(), "near_duplicates", lambda account: 12)
     seen = last(press_generate(tab))
@@ -358,6 +361,7 @@ def test_the_take_that_is_being_made_can_be_heard_and_no_other(tab, studio, maki
     assert any(board["preview"]["begun"] for board in told if board["preview"])
 
 
+@pytest.mark.slow
 def test_what_stops_is_heard_no_more(tab, studio, making):
     studio.takes_s = 30.0
     states = press_generate(tab)

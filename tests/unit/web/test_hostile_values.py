@@ -170,6 +170,7 @@ def test_titles_in_the_scripts_people_write_are_accepted(studio, title):
     studio.name_screen().check(title, what="title")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Gradio prints a traceback where a warning is an error
 def test_malformed_events_of_the_page_do_not_fill_the_log(studio, caplog, capfd, monkeypatch):
     monkeypatch.setattr(rate_limit, "_TRACEBACKS", RateLimiter(per_minute=3))

@@ -99,6 +99,7 @@ def wait_for(what, seconds=20.0):
     return False
 
 
+@pytest.mark.slow
 def test_page_and_rest_layer_share_the_limit_of_an_account(studio, url):
     at_a_time = studio.config.accounts.jobs_at_a_time
     with signed_in(url, Role.ARTIST) as client:
@@ -112,6 +113,7 @@ def test_page_and_rest_layer_share_the_limit_of_an_account(studio, url):
     assert len(studio.requests) <= at_a_time, "the page's request never began"
 
 
+@pytest.mark.slow
 def test_music_goes_on_when_the_page_is_closed_and_the_next_page_shows_it(studio, url):
     session = secrets.token_hex(5)
     with signed_in(url, Role.ARTIST) as client:
@@ -123,6 +125,7 @@ def test_music_goes_on_when_the_page_is_closed_and_the_next_page_shows_it(studio
         assert wait_for(lambda: studio.made)
 
 
+@pytest.mark.slow
 def test_an_examination_is_given_up_when_the_client_leaves(studio, url):
     started, ended = threading.Event(), threading.Event()
 
@@ -145,6 +148,7 @@ def test_an_examination_is_given_up_when_the_client_leaves(studio, url):
     assert wait_for(lambda: not any(studio.paths.uploads.iterdir()))
 
 
+@pytest.mark.slow
 def test_one_account_does_not_fill_the_desk(studio, url):
     at_a_time = studio.config.accounts.checks_at_a_time
     studio.takes_s = 20.0
@@ -169,6 +173,7 @@ def test_one_account_does_not_fill_the_desk(studio, url):
         assert sorted(answers) == [200] * at_a_time + [429, 429]
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_disabled_account_end(studio, url):
     with signed_in(url, Role.ARTIST) as client, signed_in(url, Role.ADMINISTRATOR) as root:
         other, token = bearer(root, Role.ADMINISTRATOR), bearer(client)

@@ -173,6 +173,7 @@ class TestReadiness:
 
 
 class TestMetrics:
+    @pytest.mark.slow
     def test_stages_verdicts_and_requests_are_counted(self, client, studio):
         made(client)
         output = as_owner(studio).outputs.recent(1)[0]
@@ -184,6 +185,7 @@ class TestMetrics:
         assert 'studio_http_request_seconds_count{method="POST",status="202"} 1.0' in text
         assert output.output_id not in text
 
+    @pytest.mark.slow
     def test_a_refusal_is_counted_once(self, client):
         made(client, tags=["genre/choral"])
         assert client.get("/api/v1/jobs/none").status_code == 404

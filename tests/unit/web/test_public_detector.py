@@ -135,6 +135,7 @@ class TestAnswers:
         assert set(map(type, segment.values())) == {int}
         assert abs(segment["start_s"] - 6) <= 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("what", "grade", "reason"),
         [
@@ -179,6 +180,7 @@ def _never():
 class TestOutsider:
     """Somebody who asks again and again, and looks at everything that comes back."""
 
+    @pytest.mark.slow
     def test_many_questions_leave_nothing_behind_and_give_nothing_away(
         self, clients, studio, made, tmp_path, unrelated
     ):
@@ -245,6 +247,7 @@ class TestOutsider:
         assert client.get("/detect", headers=headers).status_code == 404
         assert client.post(API, content=b"x", headers=headers).status_code == 404
 
+    @pytest.mark.slow
     def test_another_sites_page_cannot_ask_for_its_visitors(self, clients, unrelated):
         answer = clients().post(API, content=unrelated, headers={"Sec-Fetch-Site": "cross-site"})
         assert answer.status_code == 403
@@ -302,6 +305,7 @@ class TestBounds:
         other = clients("192.0.2.77", api=client.api)
         assert other.post(API, content=unrelated).json()["grade"] == "nothing-found"
 
+    @pytest.mark.slow
     def test_nearly_the_same_sound_is_counted_together_from_any_address(
         self, clients, made, tmp_path, unrelated
     ):

@@ -46,6 +46,7 @@ def ended(client, answer) -> dict:
 
 
 class TestDescription:
+    @pytest.mark.slow
     def test_it_is_valid_openapi_and_says_how_to_sign_in(self, client):
         described = client.get("/api/v1/openapi.json").json()
         validate(described)
@@ -152,6 +153,7 @@ class TestDerivations:
         assert client.get("/api/v1/jobs").json() == []
 
 
+@pytest.mark.slow
 def test_a_verdict_is_answered_as_page_or_table(client, made):
     content = made.path.read_bytes()
     page = client.post("/api/v1/verifications?name=a<b>.wav&report=html", content=content)

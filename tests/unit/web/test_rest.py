@@ -182,6 +182,7 @@ def test_nobody_gets_in_without_signing_in(client, tokens, method, path):
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", list(Role))
 def test_each_role_has_its_routes_and_no_others(client, studio, tokens, role):
     release = Session(
@@ -270,6 +271,7 @@ def test_the_pages_own_routes_ask_for_the_owner_too(client, studio, tokens):
 # -- jobs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_job_tells_how_it_stands_and_ends_with_an_output(client, studio, tokens):
     studio.takes_s = 0.3
     order = {"tags": ["genre/jazz"], "duration_s": 3.0, "seed": 7}
@@ -311,6 +313,7 @@ def test_a_wrong_number_of_takes_is_refused(client, tokens, takes):
     assert send(client, "POST", "/jobs", order, tokens[A]).status_code == 422
 
 
+@pytest.mark.slow
 def test_a_preview_is_streamed_to_its_owner_until_the_output_is_there(client, studio, tokens):
     studio.takes_s = 1.0
     order = {"tags": ["genre/jazz"], "duration_s": 3.0, "preview": True}
@@ -410,6 +413,7 @@ def test_a_request_of_another_shape_is_malformed(client, tokens, body):
     assert "in the style" not in answer.text
 
 
+@pytest.mark.slow
 def test_an_upload_is_bounded_and_gone_afterwards(client, studio, tokens):
     seen = []
 
@@ -635,6 +639,7 @@ def test_a_full_disk_is_told_in_the_same_shape(client, tokens, studio, monkeypat
     assert "secret" not in answer.text
 
 
+@pytest.mark.slow
 def test_head_is_answered_where_get_is(client, tokens, studio):
     output_id = made_by(client, tokens)
     for path in ("/healthz", "/api/v1/me", f"/api/v1/outputs/{output_id}/audio"):
@@ -660,6 +665,7 @@ def test_a_lead_sheet_is_checked_and_the_bar_is_named(client, tokens):
     assert send(client, "POST", "/sheets", {"sheet": ["x"]}, tokens[A]).status_code == 422
 
 
+@pytest.mark.slow
 def test_the_chart_of_an_output_is_its_owners(client, tokens):
     mine, others = made_by(client, tokens), made_by(client, tokens, ROOT)
     chart = send(client, "GET", f"/outputs/{mine}/sheet", headers=tokens[A]).json()

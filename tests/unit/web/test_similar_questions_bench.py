@@ -10,6 +10,7 @@ from tests.bench.similar_questions import compared, expected, measure, share, te
 from watermark.evaluation.clips import synthetic_clips
 
 
+@pytest.mark.slow
 def test_changed_pieces_are_counted_and_different_ones_are_not():
     pieces = [clip.waveform for clip in synthetic_clips(count=2, seconds=8.0)]
     result = measure(pieces, seconds=4.0, stretches=2, seed=0)

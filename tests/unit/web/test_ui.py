@@ -482,6 +482,7 @@ def test_the_json_report_says_with_what_and_when_it_was_made(report):
 # -- the served page ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_page_names_no_outside_host_it_would_load_from(studio):
     from starlette.testclient import TestClient
 
@@ -499,6 +500,7 @@ def test_the_page_names_no_outside_host_it_would_load_from(studio):
         assert info["named_endpoints"] == {}, "the page's events are no API"
 
 
+@pytest.mark.slow
 def test_importing_the_faces_brings_no_page_library():
     import subprocess
     import sys
