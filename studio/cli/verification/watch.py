@@ -35,9 +35,7 @@ _MIB = 1 << 20
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--case", "case_name", metavar="REF", help="Put the files into the case REF or ID.")
-@click.option(
-    "--once", is_flag=True, help="Examine what is complete now and end: for cron and tests."
-)
+@click.option("--once", is_flag=True, help="Examine what is complete now, and end: for cron.")
 @click.option(
     "--settle",
     "settle_s",

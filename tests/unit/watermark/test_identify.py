@@ -20,6 +20,7 @@ from watermark.coding.message import SealId, SealKey, messages
 from watermark.errors import CodebookError
 
 KEY = SealKey(1, bytes(32))
+identify_module = sys.modules["watermark.coding.identify"]
 search_module = sys.modules["watermark.coding.search"]
 
 
@@ -274,12 +275,18 @@ class TestPlaced:
 
     def test_looks_at_few_seals(self, by_index, monkeypatch):
         """Not one alignment is compared with all."""
-        monkeypatch.setattr(search_module, "search_all", None)  # not called
+        compared = []
+        for module in (search_module, identify_module):
+            monkeypatch.setattr(module, "search_all", lambda *_: compared.append(1))
         codebook = book(3000, seconds=30)
         found = identify(soft(100, 3, 10, noise=0.8), codebook, key=KEY, second=3)
         assert (found.seal_id, found.offset_s) == (seal(100), 3)
         noise = np.random.default_rng(1).standard_normal((10, 16))
         assert identify(noise, codebook, key=KEY, second=3) is None
+        assert not compared
+        monkeypatch.setattr(search_module, "_POSSIBLE", 0.0)  # the control: too many everywhere
+        identify(noise, codebook, key=KEY, second=3)
+        assert compared
 
     def test_seconds_that_nobody_read_do_not_count(self, by_index):
         logits = soft(100, 3, 12, noise=0.3)
