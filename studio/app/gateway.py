@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from studio.core.db.database import Database
     from studio.core.db.limits import SharedBuckets, SharedPlaces
     from studio.core.paths import StudioPaths
+    from studio.generation.preview_pieces import PreviewPieces
     from studio.generation.releasing.staging import RecoveryReport
     from studio.verification.suspect import SuspectAudio
 
@@ -168,6 +169,12 @@ class Gateway:
     def job_standing(self) -> tuple[int, int]:
         """How many jobs of the shared line run, and how many wait."""
         return container_of(self).job_queue().standing()
+
+    def preview_pieces(self) -> PreviewPieces:
+        """The sealed music that workers let be heard; for whoever found the job to be theirs."""
+        from studio.generation.preview_pieces import PreviewPieces
+
+        return PreviewPieces(container_of(self).database())
 
     def shared_buckets(self, scope: str, per_minute: float) -> SharedBuckets:
         """A limit for each caller over all servers of the database."""

@@ -4,6 +4,9 @@
 
     claim → make each take → release it with a note that the take is made → say that it is done
 
+A job that shall be heard while it is made sends its sealed music on as it comes
+(:mod:`studio.generation.preview_pieces`).
+
 While it works it renews its claim. Where it cannot (the process was killed, stopped, or lost the
 database), another worker takes the job over and makes the takes that were not released. What this
 worker still tries to release then is refused in the database, so nothing is released twice.
@@ -27,8 +30,9 @@ from studio.core.errors import (
     LedgerError,
     StudioError,
 )
-from studio.generation.attempts import LeaseLostError
-from studio.generation.job_queue import FAULT, Claim, JobQueue, TakeAttempt
+from studio.generation.attempts import Claim, LeaseLostError
+from studio.generation.job_queue import FAULT, JobQueue, TakeAttempt
+from studio.generation.preview_pieces import CarriedPreview, PreviewPieces
 from studio.generation.releasing.staging import complete_interrupted
 from studio.generation.takes import Take
 from watermark.errors import WatermarkError
@@ -67,6 +71,7 @@ class Worker:
         self.worker_id = secrets.token_hex(8)
         self._studio = studio
         self._queue: JobQueue = studio.job_queue()
+        self._pieces = PreviewPieces(studio.database())
         self._models = tuple(models)
         self._jobs = jobs
         self._grace_s = grace_s
@@ -172,8 +177,19 @@ class Worker:
         if not attempts:
             return None
         making = Session(self._studio, self._actor(claim)).generation
+        previews = (
+            tuple(CarriedPreview(self._pieces, claim, take) for take in range(order.takes))
+            if claim.preview
+            else ()
+        )
         return _lost_take(
-            making.carry_out(order, progress=held.hear, cancel=held.cancel, attempts=attempts)
+            making.carry_out(
+                order,
+                progress=held.hear,
+                cancel=held.cancel,
+                previews=previews,
+                attempts=attempts,
+            )
         )
 
     def _actor(self, claim: Claim) -> Actor:

@@ -1,7 +1,8 @@
-"""One try at one take of a job, by a worker that may lose the job to another one."""
+"""A job that a worker holds, and one try at one of its takes; it may lose both to another one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from studio.core.errors import StudioError
@@ -9,11 +10,26 @@ from studio.core.errors import StudioError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Attempt", "LeaseLostError"]
+    from studio.generation.orders import Order
+
+__all__ = ["Attempt", "Claim", "LeaseLostError"]
 
 
 class LeaseLostError(StudioError):
     """The job is another worker's by now; nothing was released by this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker holds."""
+
+    job_id: str
+    token: str
+    account_id: str | None
+    attempts: int
+    order: Order
+    released: tuple[tuple[int, str], ...]  # takes that an earlier worker released
+    preview: bool = False  # it can be heard while it is made
 
 
 class Attempt(Protocol):

@@ -23,15 +23,16 @@ from sqlalchemy.exc import IntegrityError
 from studio.core.db.database import Database
 from studio.core.db.tables.jobs import job, job_output, job_worker
 from studio.core.errors import BusyError, NotYoursError, TooManyRequestsError
-from studio.generation.attempts import LeaseLostError
+from studio.generation.attempts import Claim, LeaseLostError
 from studio.generation.orders import Order
+from studio.generation.preview_pieces import forget_pieces, heard_takes, sweep_pieces
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
     from studio.generation.progress import Progress
 
-__all__ = ["FAULT", "Claim", "Ended", "JobQueue", "JobRow", "Origin", "TakeAttempt"]
+__all__ = ["FAULT", "Ended", "JobQueue", "JobRow", "Origin", "TakeAttempt"]
 
 Origin = Literal["rest", "page"]
 Ended = Literal["done", "failed", "cancelled"]
@@ -53,6 +54,9 @@ class JobRow:
         queue_position: jobs of the line that begin before it does; 0 once it runs.
         fraction: of the whole, 0 to 1.
         outputs: (take, output id) of what was released, in the order of the takes.
+        preview: whether it can be heard while it is made.
+        heard: the takes of which there is something to hear.
+        attempts: how many workers have begun it.
         error: class of the error that ended it, or :data:`FAULT`.
         age_s: since it was ordered.
     """
@@ -74,23 +78,14 @@ class JobRow:
     age_s: float
     queue_position: int
     outputs: tuple[tuple[int, str], ...]
+    preview: bool = False
+    heard: tuple[int, ...] = ()
+    attempts: int = 0
 
     @property
     def live(self) -> bool:
         """Whether it has not ended."""
         return self.state in _LIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job that this worker holds."""
-
-    job_id: str
-    token: str
-    account_id: str | None
-    attempts: int
-    order: Order
-    released: tuple[tuple[int, str], ...]  # takes that an earlier worker released
 
 
 class JobQueue:
@@ -127,8 +122,9 @@ class JobQueue:
         origin: Origin,
         label: str,
         per_account: int,
+        preview: bool = False,
     ) -> str:
-        """Put an order in line; its job's id.
+        """Put an order in line; its job's id. ``preview``: it can be heard while it is made.
 
         Raises :class:`BusyError` when the line is full, :class:`TooManyRequestsError` when the
         payer's part of it is.
@@ -168,6 +164,7 @@ class JobQueue:
                     fraction=0.0,
                     text="",
                     created_at=now,
+                    preview=preview,
                 )
             )
         return job_id
@@ -234,6 +231,7 @@ class JobQueue:
                     worker_id=worker_id, models=json.dumps(list(models)), seen_at=now
                 )
             )
+            sweep_pieces(connection, now)
 
     def leave(self, worker_id: str) -> None:
         """Say that a worker ends."""
@@ -267,6 +265,7 @@ class JobQueue:
                 if row is None:
                     return None
                 this = job.c.number == row["number"]
+                forget_pieces(connection, row["job_id"])  # of a worker that was killed
                 if row["attempts"] >= self._attempts:
                     self._end(
                         connection,
@@ -302,6 +301,7 @@ class JobQueue:
                 row["attempts"] + 1,
                 Order.from_text(row["body"]),
                 released,
+                bool(row["preview"]),
             )
 
     def renew(self, claim: Claim, progress: Progress | None) -> bool:
@@ -359,12 +359,16 @@ class JobQueue:
             rows = connection.execute(select(job).where(*where).order_by(job.c.number)).mappings()
             found = list(rows)
             outputs = _outputs(connection, [row["job_id"] for row in found])
+            heard = heard_takes(connection, [row["job_id"] for row in found if row["claim"]])
             before = sorted(
                 connection.scalars(select(job.c.number).where(job.c.state.in_(_LIVE)))
                 if any(row["state"] == "waiting" for row in found)
                 else ()
             )
-        return [_job_row(row, now, before, outputs.get(row["job_id"], ())) for row in found]
+        return [
+            _job_row(row, now, before, outputs.get(row["job_id"], ()), heard.get(row["job_id"], ()))
+            for row in found
+        ]
 
     def _forget_old(self, connection: Connection, now: float) -> None:
         old = select(job.c.job_id).where(job.c.ended_at < now - _KEPT_S)
@@ -439,7 +443,11 @@ def _outputs(
 
 
 def _job_row(
-    row: RowMapping, now: float, live: Sequence[int], outputs: tuple[tuple[int, str], ...]
+    row: RowMapping,
+    now: float,
+    live: Sequence[int],
+    outputs: tuple[tuple[int, str], ...],
+    heard: tuple[int, ...],
 ) -> JobRow:
     waits = row["state"] == "waiting"
     return JobRow(
@@ -460,4 +468,7 @@ def _job_row(
         age_s=max(0.0, now - float(row["created_at"])),
         queue_position=sum(number < row["number"] for number in live) if waits else 0,
         outputs=outputs,
+        preview=bool(row["preview"]),
+        heard=heard,
+        attempts=int(row["attempts"]),
     )

@@ -1,9 +1,10 @@
 """A preview of an output being generated: watermarked, never a file.
 
 The pipeline feeds a preview after consent is decided and the seal id reserved; windows of music are
-sealed as they come, in a thread of the preview's own. Its sound is in memory alone. When the
-request has ended, nobody new can begin to listen: the output has a file then, or nothing was
-released, and in that case those who listen are cut off.
+sealed as they come, in a thread of the preview's own. Its sound is in memory alone, or is carried
+from a worker to a server (:mod:`studio.generation.preview_pieces`). When the request has ended,
+nobody new can begin to listen: the output has a file then, or nothing was released, and in that
+case those who listen are cut off.
 
 >>> preview = Preview()
 >>> with preview.sealed_by(lambda windows: windows):
@@ -22,6 +23,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 
@@ -29,12 +31,31 @@ from studio.core.errors import StudioError
 from watermark.audio.waveform import Waveform
 from watermark.errors import WatermarkError
 
-__all__ = ["Listener", "Preview", "Seal"]
+__all__ = ["Hearable", "Listener", "Preview", "Seal"]
 
 Seal = Callable[[Iterator[Waveform]], Iterator[Waveform]]
 """Seals a piece that comes in windows."""
 
 _logger = logging.getLogger(__name__)
+
+
+class Hearable(Protocol):
+    """What can be listened to while it is made."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is something to hear; rate and channels are known then."""
+
+    @property
+    def rate(self) -> int:
+        """Samples a second."""
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+
+    def listen(self) -> Listener | None:
+        """A listener from the beginning; None once the request has ended."""
 
 
 class Preview:
@@ -45,7 +66,7 @@ class Preview:
     """
 
     def __init__(self) -> None:
-        self.rate = self.channels = 0  # known with the first window
+        self.rate, self.channels = 0, 0  # known with the first window
         self._windows: queue.SimpleQueue[Waveform | None] = queue.SimpleQueue()
         self._sound: _Sound | None = _Sound()
 
@@ -89,18 +110,28 @@ class Preview:
                 sound.content.clear()
             sound.ended = True
 
-    def _work(self, seal: Seal) -> None:
+    def keep(self, rate: int, channels: int, sealed: bytes) -> None:
+        """The next sealed samples, as a listener reads them."""
         sound = self._sound
-        assert sound is not None  # closed after the block
+        if sound is not None:
+            self.rate, self.channels = rate, channels
+            sound.content += sealed
+
+    def complete(self) -> None:
+        """All of the music is there."""
+        if self._sound is not None:
+            self._sound.ended = True
+
+    def _work(self, seal: Seal) -> None:
         try:
             for window in seal(iter(self._windows.get, None)):
-                self.channels, self.rate = window.samples.shape[0], window.rate
                 scaled = np.clip(np.rint(window.samples * 32767), -32768, 32767)
-                sound.content += np.ascontiguousarray(scaled.T, "<i2").tobytes()
+                sealed = np.ascontiguousarray(scaled.T, "<i2").tobytes()
+                self.keep(window.rate, window.samples.shape[0], sealed)
         except (StudioError, WatermarkError) as exc:  # the pipeline meets it, too, and says so
             _logger.info("no preview: %s", exc)
         finally:
-            sound.ended = True
+            self.complete()
 
     # -- the side of the listener ------------------------------------------------------------------
 

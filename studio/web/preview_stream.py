@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from studio.core.errors import OutputGoneError, StudioError
 
 if TYPE_CHECKING:
-    from studio.generation.preview import Listener, Preview
+    from studio.generation.preview import Hearable, Listener
 
 __all__ = ["preview_response", "wav_header"]
 
@@ -31,7 +31,7 @@ _OVER = "this request has ended, and its preview with it; an output that was rel
 
 async def preview_response(
     request: Request,
-    preview: Preview,
+    preview: Hearable,
     *,
     ended: Callable[[], bool],
     may_listen: Callable[[], bool],

@@ -34,7 +34,7 @@ from studio.web.cases.examining import CaseFiles
 from studio.web.cases.pages import case_page_routes
 from studio.web.http.download_tokens import DownloadTokens
 from studio.web.jobs.examinations import Examinations
-from studio.web.jobs.making import Making
+from studio.web.jobs.making import Making, PageJobs
 from studio.web.jobs.queue import JobRunner
 from studio.web.jobs.shared import SharedMaking
 from studio.web.metrics import Metrics
@@ -151,6 +151,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         long.close()
         public.close()
         api.state.fetching.close()
+        api.state.previews.close()
         examinations.kept.close()
         rules.uploads.close()
 
@@ -177,12 +178,16 @@ def create_app(gateway: Gateway) -> FastAPI:
         api.router.routes.append(mcp.route())
     examinations = Examinations(checking, long, rules.uploads)
     api.include_router(verify_routes(gateway, examinations))
-    here = None if shared else Making(making, gateway.paths.home / "page-jobs.json")
-    api.include_router(making_routes(gateway, here))
+    asked: PageJobs = (
+        SharedMaking(api.state.previews)
+        if shared
+        else Making(making, gateway.paths.home / "page-jobs.json")
+    )
+    api.include_router(making_routes(gateway, asked))
     page = build_page(
         gateway,
         download_tokens,
-        making=here or SharedMaking(),
+        making=asked,
         examinations=examinations,
         discard=rules.uploads.discard,
     )

@@ -29,6 +29,7 @@ from studio.generation.progress import Stage
 from tests.support.accounts import add_one_of_each, with_cheap_passwords
 from tests.support.seals import SilentSeal, TonalSeal
 from tests.support.studios import (
+    InWindows,
     PlainGenerator,
     as_owner,
     events,
@@ -480,22 +481,6 @@ def test_when_the_ledger_cannot_be_written_nothing_is_released(studio, monkeypat
 
 
 # -- previews --------------------------------------------------------------------------------------
-
-
-class InWindows(PlainGenerator):
-    """Says what it makes in windows of a second; ``heard`` is called after each."""
-
-    def __init__(self, heard=lambda: None) -> None:
-        super().__init__()
-        self.heard = heard
-
-    def generate(self, tags, *, duration_s, seed, on_window, **options):
-        made = super().generate(tags, duration_s=duration_s, seed=seed, **options)
-        if on_window is not None:
-            for first in range(0, made.samples.shape[1], made.rate):
-                on_window(Waveform(made.samples[:, first : first + made.rate], made.rate))
-                self.heard()
-        return made
 
 
 def test_a_preview_carries_the_seal_of_the_output_and_ends_with_its_release(tmp_path):

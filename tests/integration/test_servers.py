@@ -5,15 +5,23 @@ from __future__ import annotations
 import signal
 import sys
 import textwrap
+import threading
 import time
+import urllib.error
+import urllib.request
 
+import numpy as np
 import pytest
 
 from studio.app.gateway import Gateway
 from studio.core.errors import ConfigError
 from studio.web.supervisor import Supervisor
 from tests.robustness import kill_servers
+from tests.support.shared import Process, call
 from tests.support.studios import PlainGenerator, make_studio
+from watermark.audio.waveform import Waveform
+from watermark.coding.identify import Codebook, CodebookEntry
+from watermark.coding.message import SealId
 
 
 @pytest.mark.needs("postgresql")
@@ -32,6 +40,67 @@ def test_a_file_is_no_database_for_several_servers(tmp_path):
         for refused in (lambda: Gateway(studio).share_jobs(2), lambda: Gateway(studio).worker()):
             with pytest.raises(ConfigError, match="postgresql://"):
                 refused()
+
+
+def heard_at(port, job_id, sound):
+    """Listen to a job's preview until it ends; 404 where there is none."""
+    url = f"http://127.0.0.1:{port}/api/v1/jobs/{job_id}/preview"
+    try:
+        with urllib.request.urlopen(url, timeout=120) as answer:
+            sound[port] = answer.read()
+    except urllib.error.HTTPError as exc:
+        sound[port] = exc.code
+
+
+@pytest.mark.needs("postgresql")
+def test_what_a_worker_makes_is_heard_sealed_at_every_server(tmp_path, postgresql_url, monkeypatch):
+    monkeypatch.setenv("STUDIO_DATABASE_URL", postgresql_url)
+    with make_studio(tmp_path, generator=PlainGenerator()) as studio:
+        studio.consent_service()
+        ports = [kill_servers.free_port(), kill_servers.free_port()]
+        processes = [Process(tmp_path, port, {}) for port in (*ports, None)]
+        try:
+            for process in processes:
+                process.await_ready()
+            body = {"tags": ["genre/jazz"], "duration_s": 6.0, "seed": 5}
+            sound = {}
+            asked = [
+                call(ports[0], "POST", "/api/v1/jobs", {**body, "preview": preview})[1]["id"]
+                for preview in (True, False)
+            ]
+            listening = [
+                threading.Thread(target=heard_at, args=(port, asked[0], sound)) for port in ports
+            ]
+            for thread in listening:
+                thread.start()
+            for thread in listening:
+                thread.join()
+            quiet = {}
+            heard_at(ports[1], asked[1], quiet)
+            assert quiet == {ports[1]: 404}, "no preview of this one was asked for"
+            job = call(ports[1], "GET", f"/api/v1/jobs/{asked[0]}")[1]
+            while job["state"] == "running":
+                time.sleep(0.2)
+                job = call(ports[1], "GET", f"/api/v1/jobs/{asked[0]}")[1]
+        finally:
+            for process in processes:
+                process.process.kill()
+                process.process.wait()
+        assert sound[ports[0]] == sound[ports[1]]
+        samples = np.frombuffer(sound[ports[0]][44:], "<i2").astype(np.float32) / 32767
+        heard = Waveform(samples[None], 16_000)
+        assert heard.duration_s == 6.0
+        release = studio.ledger().release(job["output_id"])
+        key = studio.seal_keys().of(release.seal["epoch"])
+        codebook = Codebook([CodebookEntry(SealId.parse(release.seal_id), key, 6.0)])
+        found = studio.sealer().read(heard, codebook).identification
+        assert found is not None and found.seal_id.hex == release.seal_id
+        plain = PlainGenerator().generate(
+            (), duration_s=6.0, seed=5, progress=lambda *_: None, cancel=threading.Event()
+        )
+        assert studio.sealer().read(plain, codebook).identification is None, (
+            "else the test is blind"
+        )
 
 
 @pytest.mark.needs("postgresql")

@@ -79,6 +79,7 @@ class Load:
             number += 1
             takes = 2 if number % 3 == 0 else 1
             body = {"tags": ["genre/jazz"], "duration_s": 3.0, "seed": 10 * number, "takes": takes}
+            body["preview"] = number % 2 == 0
             for port in (self._ports[number % 2], self._ports[1 - number % 2]):
                 try:
                     status, answer = call(port, "POST", "/api/v1/jobs", body)
@@ -176,7 +177,7 @@ def _await_end(ports: list[int], load: Load, tally: Tally) -> None:
 def _check(folder: Path, load: Load, tally: Tally) -> None:
     from sqlalchemy import select
 
-    from studio.core.db.tables.jobs import job, job_output
+    from studio.core.db.tables.jobs import job, job_output, preview_piece
     from studio.generation.releasing.staging import complete_interrupted
 
     with make_studio(folder, generator=PlainGenerator()) as studio:
@@ -184,6 +185,7 @@ def _check(folder: Path, load: Load, tally: Tally) -> None:
         with studio.database().reading() as connection:
             jobs = connection.execute(select(job)).all()
             rows = connection.execute(select(job_output)).all()
+            heard = set(connection.scalars(select(preview_piece.c.job_id)))
         releases = {release.output_id: release for release in studio.ledger().releases()}
         tally.outputs = len(releases)
         tally.begun_again = sum(each.attempts > 1 for each in jobs)
@@ -194,6 +196,8 @@ def _check(folder: Path, load: Load, tally: Tally) -> None:
         made = sum(row.job_id in whole for row in rows)
         if made != (asked := sum(each.takes for each in jobs if each.job_id in whole)):
             tally.broken.append(f"{asked} takes, {made} releases")
+        if kept := heard - {each.job_id for each in jobs if each.state == "done"}:
+            tally.broken.append(f"previews that were not taken back: {kept}")
         if lost := set(load.accepted) - {each.job_id for each in jobs}:
             tally.broken.append(f"jobs without a trace: {lost}")
         for release in releases.values():

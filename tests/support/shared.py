@@ -97,10 +97,10 @@ def call(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]
 def main() -> None:
     """Be a server or a worker until told to end."""
     from studio.app.gateway import Gateway
-    from tests.support.studios import PlainGenerator, make_studio
+    from tests.support.studios import InWindows, make_studio
 
     folder, role = Path(sys.argv[1]), sys.argv[2]
-    with make_studio(folder, generator=PlainGenerator()) as studio:
+    with make_studio(folder, generator=InWindows()) as studio:
         gateway = Gateway(studio)
         if role == "web":
             from studio.web.server import serve

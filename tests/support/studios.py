@@ -76,6 +76,22 @@ class PlainGenerator:
         return self._waveform or music(seed, duration_s)
 
 
+class InWindows(PlainGenerator):
+    """Says what it makes in windows of a second; ``heard`` is called after each."""
+
+    def __init__(self, heard=lambda: None) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def generate(self, tags, *, duration_s, seed, on_window, **options):
+        made = super().generate(tags, duration_s=duration_s, seed=seed, **options)
+        if on_window is not None:
+            for first in range(0, made.samples.shape[1], made.rate):
+                on_window(Waveform(made.samples[:, first : first + made.rate], made.rate))
+                self.heard()
+        return made
+
+
 def make_studio(
     folder: Path,
     *,

@@ -38,6 +38,7 @@ from studio.app.operation.backup_manifest import (
 )
 from studio.app.operation.record_audit import record_faults
 from studio.core.db.database import Database
+from studio.core.db.tables.jobs import PASSING
 from studio.core.errors import LedgerError, ProofError, UsageError
 from studio.provenance.ledger.checkpoints.checkpoint import Checkpoint
 from studio.provenance.ledger.log import Ledger
@@ -188,7 +189,7 @@ def _export(database: Database, path: Path) -> None:
         return
     copy = Database.open(path)
     try:
-        copy_rows(database, copy)
+        copy_rows(database, copy, PASSING)
     finally:
         copy.close()
 

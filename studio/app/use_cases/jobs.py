@@ -20,11 +20,19 @@ class Jobs(UseCases):
 
     @requires(Permission.GENERATE)
     def submit(
-        self, studio: Container, order: Order, *, payer: str, origin: Origin, label: str
+        self,
+        studio: Container,
+        order: Order,
+        *,
+        payer: str,
+        origin: Origin,
+        label: str,
+        preview: bool = False,
     ) -> JobRow:
         """Put an order in line, that :meth:`Generation.check` or its like has let through.
 
         ``payer`` is whose limits it counts against; ``label`` holds nothing that was typed.
+        ``preview``: it can be heard while it is made.
 
         Raises :class:`BusyError` and :class:`TooManyRequestsError`.
         """
@@ -36,6 +44,7 @@ class Jobs(UseCases):
             origin=origin,
             label=label,
             per_account=studio.config.accounts.jobs_at_a_time,
+            preview=preview,
         )
         return studio.job_queue().find(job_id, account)
 

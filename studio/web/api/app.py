@@ -38,6 +38,7 @@ from studio.web.errors import allow_head, answer_of, one_shape
 from studio.web.http.download_tokens import DownloadTokens
 from studio.web.http.uploads import Budget, Uploads
 from studio.web.jobs.long_checks import Checks
+from studio.web.jobs.preview_feeds import PreviewFeeds
 from studio.web.jobs.queue import JobRunner
 from studio.web.metrics import CONTENT_TYPE_LATEST, Metrics
 from studio.web.middleware.access_log import AccessLog, RequestRecord
@@ -112,7 +113,9 @@ def create_api(
     app.add_middleware(AccessLog, on_end=count, proxies=gateway.config.server.trusted_proxies)
     app.state.fetching = JobRunner(running=1, waiting=3)  # of models; closed by the server
     app.state.checks = checks = Checks(limits, uploads, checking, long or checking)
-    app.mount("/api/v1", create_v1(gateway, checks, making=making, fetching=app.state.fetching))
+    app.state.previews = feeds = PreviewFeeds(gateway.preview_pieces)
+    v1 = create_v1(gateway, checks, making=making, fetching=app.state.fetching, feeds=feeds)
+    app.mount("/api/v1", v1)
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:

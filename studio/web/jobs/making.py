@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.core.errors import GenerationCancelledError, StudioError
 from studio.generation.orders import Order
-from studio.generation.preview import Preview
+from studio.generation.preview import Hearable, Preview
 from studio.web.jobs.examinations import owner_key
 from studio.web.jobs.queue import Job, JobRunner, Moment
 from studio.web.jobs.watching import watch
@@ -87,6 +87,8 @@ class MadeJob:
         label: what was asked for, in a few words; nothing that a person typed.
         seconds: of music asked for, all takes together.
         output_ids: the outputs that were released so far, one a take.
+        by_take: the same with a place for each take; None: in their order.
+        attempt: how many times it was begun, by one worker after another.
         failure: the error, or the reference of a fault of ours in the log.
     """
 
@@ -100,12 +102,19 @@ class MadeJob:
     output_ids: tuple[str, ...] = ()
     failure: BaseException | str | None = None
     ended: JobState | None = None
-    previews: tuple[Preview, ...] = ()  # of the takes, in the order of their outputs
+    previews: tuple[Hearable, ...] = ()  # of the takes
+    by_take: tuple[str | None, ...] | None = None
+    attempt: int = 1
+
+    @property
+    def released(self) -> tuple[str | None, ...]:
+        """The output of each take, None while it has none; takes at the end may be left out."""
+        return self.output_ids if self.by_take is None else self.by_take
 
     @property
     def take(self) -> int:
-        """Which take is being made, counted from 1; each is released before the next begins."""
-        return len(self.output_ids) + 1
+        """The first take that is not released, counted from 1."""
+        return next((n for n, each in enumerate((*self.released, None), 1) if each is None), 1)
 
     @property
     def state(self) -> JobState:
@@ -120,10 +129,6 @@ class MadeJob:
 class PageJobs(Protocol):
     """The requests for music of the page: of this process, or of all that share a database."""
 
-    @property
-    def can_preview(self) -> bool:
-        """Whether music can be heard while it is made."""
-
     def add(self, session: Session, label: str, order: Order, *, account: str) -> MadeJob:
         """Put an order in line; ``account`` pays for it."""
 
@@ -132,6 +137,9 @@ class PageJobs(Protocol):
 
     def dismiss(self, session: Session, id_: str | None = None) -> None:
         """Tell no more what became of a job, or of any."""
+
+    def find(self, session: Session, id_: str) -> MadeJob | None:
+        """The account's job of that id; None where it has none."""
 
     def watch(self, session: Session, page: str) -> Iterator[list[MadeJob]]:
         """The account's jobs now, and again as they go on, until none is in line."""
@@ -142,8 +150,6 @@ class PageJobs(Protocol):
 
 class Making:
     """The jobs of every account of this process. Safe to share between threads."""
-
-    can_preview = True
 
     def __init__(self, runner: JobRunner, record: Path) -> None:
         self._runner = runner
@@ -189,8 +195,9 @@ class Making:
         with self._lock:
             return [job for job in self._jobs if job.owner == owner]
 
-    def find(self, owner: str, id_: str) -> MadeJob | None:
+    def find(self, session: Session, id_: str) -> MadeJob | None:
         """The account's job of that id; None where it has none."""
+        owner = owner_key(session.actor)
         with self._lock:
             return next((job for job in self._jobs if (job.owner, job.id) == (owner, id_)), None)
 

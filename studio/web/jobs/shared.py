@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from studio.core import errors
-from studio.core.errors import StudioError, UsageError
+from studio.core.errors import NotYoursError, StudioError
 from studio.generation.job_queue import FAULT
 from studio.generation.progress import Progress, Stage
 from studio.web.jobs.making import JobState, MadeJob
+from studio.web.jobs.preview_feeds import PreviewFeeds, previews_of
 from studio.web.jobs.queue import Moment
 from studio.web.jobs.store import failure_json
 
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
     from studio.app.session import Session
     from studio.generation.job_queue import JobRow
     from studio.generation.orders import Order
-    from studio.generation.preview import Preview
+    from studio.generation.preview import Hearable, Preview
 
-__all__ = ["NO_PREVIEW", "SharedJobs", "SharedMaking"]
+__all__ = ["SharedJobs", "SharedMaking"]
 
 _POLL_S = 0.7  # how often a page that watches is told
-NO_PREVIEW = "here workers make the music, and it cannot be heard before it is released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,15 @@ class _SubmittedJob:
     """A job of the shared line, as the REST layer tells it."""
 
     row: JobRow
+    feeds: PreviewFeeds
 
     @property
     def id(self) -> str:
         return self.row.job_id
 
     @property
-    def previews(self) -> tuple[Preview, ...]:
-        return ()
+    def previews(self) -> tuple[Hearable, ...]:
+        return previews_of(self.feeds, self.row)
 
     @property
     def ended(self) -> bool:
@@ -71,35 +72,36 @@ class _SubmittedJob:
 class SharedJobs:
     """The requests of the REST layer; see :class:`studio.web.jobs.store.Jobs`."""
 
+    def __init__(self, feeds: PreviewFeeds) -> None:
+        self._feeds = feeds
+
     def submit(
         self, session: Session, order: Order, *, account: str, previews: tuple[Preview, ...] = ()
     ) -> _SubmittedJob:
-        """Put a request in line. Raises :class:`UsageError` where a preview was asked for."""
-        if previews:
-            raise UsageError(f"{NO_PREVIEW}; leave out `preview`")
-        return _SubmittedJob(
-            session.jobs.submit(order, payer=account, origin="rest", label=_label(order))
+        """Put a request in line. ``previews`` say only that it shall be heard: workers make it."""
+        row = session.jobs.submit(
+            order, payer=account, origin="rest", label=_label(order), preview=bool(previews)
         )
+        return _SubmittedJob(row, self._feeds)
 
     def find(self, session: Session, id_: str) -> _SubmittedJob:
         """The actor's own job of that id. Raises :class:`NotYoursError`."""
-        return _SubmittedJob(session.jobs.find(id_))
+        return _SubmittedJob(session.jobs.find(id_), self._feeds)
 
     def of(self, session: Session) -> list[_SubmittedJob]:
         """The actor's jobs, newest first."""
-        return [_SubmittedJob(row) for row in reversed(session.jobs.of("rest"))]
+        return [_SubmittedJob(row, self._feeds) for row in reversed(session.jobs.of("rest"))]
 
     def cancel(self, session: Session, id_: str) -> _SubmittedJob:
         """Stop the actor's own job. Raises :class:`NotYoursError`."""
-        return _SubmittedJob(session.jobs.stop(id_))
+        return _SubmittedJob(session.jobs.stop(id_), self._feeds)
 
 
 class SharedMaking:
     """The page's view of the shared line; the methods of :class:`studio.web.jobs.making.Making`."""
 
-    can_preview = False
-
-    def __init__(self) -> None:
+    def __init__(self, feeds: PreviewFeeds) -> None:
+        self._feeds = feeds
         self._lock = threading.Lock()
         self._watchers: set[str] = set()
 
@@ -108,11 +110,20 @@ class SharedMaking:
         for row in session.jobs.of("page"):  # a new request replaces what was told of others
             if not row.live:
                 session.jobs.dismiss(row.job_id)
-        return _made(session.jobs.submit(order, payer=account, origin="page", label=label))
+        row = session.jobs.submit(order, payer=account, origin="page", label=label, preview=True)
+        return _made(row, self._feeds)
 
     def of(self, session: Session) -> list[MadeJob]:
         """The account's jobs, oldest first."""
-        return [_made(row) for row in session.jobs.of("page")]
+        return [_made(row, self._feeds) for row in session.jobs.of("page")]
+
+    def find(self, session: Session, id_: str) -> MadeJob | None:
+        """The account's job of that id; None where it has none."""
+        try:
+            row = session.jobs.find(id_)
+        except NotYoursError:
+            return None
+        return _made(row, self._feeds) if row.origin == "page" else None
 
     def cancel(self, session: Session, id_: str | None = None) -> None:
         """Stop one job of the account, or all of them."""
@@ -176,7 +187,7 @@ class _RowJob:
         return Moment(row.queue_position, progress, row.age_s, row.stop)
 
 
-def _made(row: JobRow) -> MadeJob:
+def _made(row: JobRow, feeds: PreviewFeeds) -> MadeJob:
     ended = {
         "done": JobState.DONE,
         "failed": JobState.FAILED,
@@ -185,6 +196,7 @@ def _made(row: JobRow) -> MadeJob:
     failure: BaseException | str | None = None
     if row.error is not None and row.state == "failed":
         failure = row.error_text if row.error == FAULT else _error_of(row)
+    released = dict(row.outputs)
     return MadeJob(
         id=row.job_id,
         owner=row.account_id or "",
@@ -196,6 +208,9 @@ def _made(row: JobRow) -> MadeJob:
         output_ids=tuple(output_id for _, output_id in row.outputs),
         failure=failure,
         ended=ended.get(row.state),
+        previews=previews_of(feeds, row),
+        by_take=tuple(released.get(take) for take in range(row.takes)),
+        attempt=max(1, row.attempts),
     )
 
 

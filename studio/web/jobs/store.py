@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from studio.accounts.permissions import Actor
     from studio.app.session import Session
     from studio.generation.orders import Order
-    from studio.generation.preview import Preview
+    from studio.generation.preview import Hearable, Preview
 
 __all__ = ["JobStore", "Jobs", "StoredJob", "SubmittedJob", "failure_json"]
 
@@ -35,7 +35,7 @@ class SubmittedJob(Protocol):
         """The job's id."""
 
     @property
-    def previews(self) -> tuple[Preview, ...]:
+    def previews(self) -> tuple[Hearable, ...]:
         """The previews of the job's takes, where they were asked for."""
 
     @property

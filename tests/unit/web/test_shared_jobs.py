@@ -11,9 +11,9 @@ from studio.generation.preview import Preview
 from studio.generation.progress import Progress, Stage
 from studio.web.jobs import shared
 from studio.web.jobs.making import MadeJob
+from studio.web.jobs.preview_feeds import PreviewFeeds
 from studio.web.jobs.queue import Moment
 from studio.web.jobs.shared import SharedMaking
-from studio.web.ui.templating import draw
 
 SESSION = None  # the lists below do not ask whose jobs they are
 
@@ -31,7 +31,7 @@ def job(live: bool):
 def making(monkeypatch):
     """Jobs as ``making.lists`` says, one list a look; the last one stays."""
     monkeypatch.setattr(shared, "_POLL_S", 0.0)
-    making = SharedMaking()
+    making = SharedMaking(PreviewFeeds(lambda: None))
     making.lists = [[]]
     monkeypatch.setattr(
         making,
@@ -41,18 +41,21 @@ def making(monkeypatch):
     return making
 
 
-def test_no_preview_is_offered_where_workers_make_the_music(making):
+def test_a_preview_is_offered_of_the_take_that_is_being_made():
     from studio.web.ui.create.takes_list import _job
 
-    assert not making.can_preview
     row = _job(MadeJob("9f2c", "ada", "jazz, 10 s", 10.0, "house", 0.0))
     assert (row["state"], row["preview"]) == ("waiting", None)
     working = MadeJob("9f2c", "ada", "jazz, 10 s", 10.0, "house", 0.0, job=AtWork())
     assert (_job(working)["state"], _job(working)["preview"]) == ("working", None)
     heard = replace(working, previews=(Preview(),))
-    assert _job(heard)["preview"]["url"] == "making/9f2c/preview?take=1", "else the test is blind"
-    assert "Play at once" not in draw("create/board.html", "bar_state", can_preview=False)
-    assert "Play at once" in draw("create/board.html", "bar_state", can_preview=True)
+    assert _job(heard)["preview"]["url"] == "making/9f2c/preview?take=1"
+    again = replace(heard, attempt=2)
+    assert _job(again)["preview"]["url"] == "making/9f2c/preview?take=1&attempt=2"
+    second = replace(heard, previews=(Preview(), Preview()), by_take=(None, "00aa"))
+    assert _job(second)["preview"]["take"] == 1, "the second take was released before the first"
+    last = replace(second, by_take=("00aa", None))
+    assert _job(last)["preview"]["take"] == 2
 
 
 def test_a_watch_ends_when_nothing_is_in_line(making):

@@ -8,13 +8,36 @@ records a release, and so says for certain what was released for a job. Times ar
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    false,
+)
 
 from studio.core.db.tables.ledger import metadata
 
-__all__ = ["TRANSIENT", "job", "job_output", "job_worker", "rate_bucket", "shared_place"]
+__all__ = [
+    "PASSING",
+    "TRANSIENT",
+    "job",
+    "job_output",
+    "job_worker",
+    "preview_piece",
+    "rate_bucket",
+    "shared_place",
+]
 
-TRANSIENT = ("job", "job_output", "job_worker", "rate_bucket", "shared_place")
+PASSING = ("preview_piece",)
+"""Tables that no backup holds: what is in them is of use for minutes."""
+
+TRANSIENT = ("job", "job_output", "job_worker", "rate_bucket", "shared_place", *PASSING)
 """Tables that a backup does not bring back: what stood in line is asked for anew."""
 
 job = Table(
@@ -43,6 +66,7 @@ job = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("ended_at", Float),
+    Column("preview", Boolean, nullable=False, server_default=false()),  # heard while it is made
 )
 """One request for music, from its order to an hour after its end."""
 
@@ -63,6 +87,20 @@ job_worker = Table(
     Column("seen_at", Float, nullable=False),
 )
 """Workers that live, for /readyz and for telling that nobody makes music."""
+
+preview_piece = Table(
+    "preview_piece",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("take", Integer, primary_key=True, autoincrement=False),
+    Column("claim", String(32), primary_key=True),  # of the worker that makes it
+    Column("number", Integer, primary_key=True, autoincrement=False),  # from 0
+    Column("rate", Integer, nullable=False),  # Hz
+    Column("channels", Integer, nullable=False),
+    Column("samples", LargeBinary, nullable=False),  # sealed, 16 bit, interleaved; empty: the end
+    Column("at", Float, nullable=False),
+)
+"""Sealed music of a job at work, until it is released or not; not in PostgreSQL's log."""
 
 rate_bucket = Table(
     "rate_bucket",

@@ -38,6 +38,7 @@ from studio.web.cases.examining import CaseFiles
 from studio.web.cases.rest import case_rest_routes
 from studio.web.errors import allow_head, one_shape
 from studio.web.jobs.long_checks import Checks
+from studio.web.jobs.preview_feeds import PreviewFeeds
 from studio.web.jobs.queue import JobRunner, TooManyRequestsError
 from studio.web.jobs.shared import SharedJobs
 from studio.web.jobs.store import Jobs, JobStore
@@ -56,6 +57,7 @@ def create_v1(
     *,
     making: JobRunner,
     fetching: JobRunner,
+    feeds: PreviewFeeds,
 ) -> FastAPI:
     """The application to mount at ``/api/v1``, behind authentication."""
     limits = gateway.config.accounts
@@ -69,7 +71,7 @@ def create_v1(
     app.router.route_class = StrictRoute
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # as FastAPI's docs have it
     one_shape(app)
-    queue: Jobs = SharedJobs() if gateway.config.server.workers else JobStore(making)
+    queue: Jobs = SharedJobs(feeds) if gateway.config.server.workers else JobStore(making)
     rate_limiter = limiter_of(gateway, "rest", limits.requests_per_minute)
 
     def bounded(request: Request) -> Actor | None:

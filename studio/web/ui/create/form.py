@@ -189,7 +189,7 @@ class CreateForm:
             )
             self.extend = gr.Button("Extend", size="md", min_width=100, elem_id="extend")
 
-    def build_bar(self, *, can_preview: bool) -> None:
+    def build_bar(self) -> None:
         """What stays in sight: seed, what is going on, and the button."""
         with gr.Row(elem_id="bar", equal_height=False):
             self.generate = gr.Button(
@@ -202,7 +202,7 @@ class CreateForm:
                 label="Keep this seed", elem_id="lock", min_width=120, scale=0, container=False
             )
             with gr.Column(min_width=160, scale=1, elem_id="bar-words"):
-                gr.HTML(draw("create/board.html", "bar_state", can_preview=can_preview))
+                gr.HTML(draw("create/board.html", "bar_state"))
                 self.cost = gr.HTML()
 
 

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
 from studio.accounts.permissions import Permission
 from studio.core.errors import OutputGoneError
 from studio.generation.takes import MOST_TAKES
-from studio.web.jobs.examinations import owner_key
-from studio.web.jobs.making import Making
-from studio.web.jobs.shared import NO_PREVIEW
+from studio.web.jobs.making import PageJobs
 from studio.web.middleware.auth import actor_of, still_admitted
 from studio.web.preview_stream import preview_response
 
@@ -21,17 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["making_routes", "preview_path"]
 
 
-def preview_path(job_id: str, take: int) -> str:
+def preview_path(job_id: str, take: int, attempt: int = 1) -> str:
     """The path of a take's preview below the studio's root; ``take`` counts from 1.
 
-    >>> preview_path("9f2c00a1b2c3d4e5", 2)
-    'making/9f2c00a1b2c3d4e5/preview?take=2'
+    ``attempt`` names it anew where a worker was lost and another one begins again.
+
+    >>> preview_path("9f2c00a1b2c3d4e5", 2), preview_path("9f2c00a1b2c3d4e5", 2, 3)
+    ('making/9f2c00a1b2c3d4e5/preview?take=2', 'making/9f2c00a1b2c3d4e5/preview?take=2&attempt=3')
     """
-    return f"making/{job_id}/preview?take={take}"
+    again = f"&attempt={attempt}" if attempt > 1 else ""
+    return f"making/{job_id}/preview?take={take}{again}"
 
 
-def making_routes(gateway: "Gateway", making: Making | None) -> APIRouter:
-    """The route, for the account whose request it is; ``making`` is None where workers make it."""
+def making_routes(gateway: "Gateway", making: PageJobs) -> APIRouter:
+    """The route, for the account whose request it is."""
     router = APIRouter()
 
     @router.get("/making/{job_id}/preview", response_class=StreamingResponse)
@@ -39,12 +41,13 @@ def making_routes(gateway: "Gateway", making: Making | None) -> APIRouter:
         request: Request,
         job_id: str,
         take: Annotated[int, Query(ge=1, le=MOST_TAKES)] = 1,
+        attempt: Annotated[int, Query(ge=1)] = 1,
     ) -> StreamingResponse:
         actor = actor_of(request.scope)
-        if actor is not None and making is None:
-            raise HTTPException(404, NO_PREVIEW)
-        made = None if actor is None or making is None else making.find(owner_key(actor), job_id)
-        if made is None or take > len(made.previews):
+        made = None
+        if actor is not None:
+            made = await run_in_threadpool(making.find, gateway.session(actor), job_id)
+        if made is None or take > len(made.previews) or attempt > made.attempt:
             raise HTTPException(404, "no such request, or not yours")
         try:
             return await preview_response(

@@ -60,7 +60,7 @@ class CreateTab(ScopeEvents):
                 self.notice = gr.HTML()
                 self.takes_list = TakesList(gateway, download_tokens, making)
                 self.build_further()
-        self.build_bar(can_preview=making.can_preview)
+        self.build_bar()
         self._connect()
 
     # -- events -------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ class TakesList:
             board = {
                 "jobs": [_job(job) for job in jobs if job.state is not JobState.DONE],
                 "takes": rows,
-                "released": {job.id: list(job.output_ids) for job in jobs},
+                "released": {job.id: list(job.released) for job in jobs},
                 "bar": _bar(jobs, self._repeats(request) if takes is not None else None),
             }
             yield board, takes
@@ -111,7 +111,7 @@ def _preview(made: MadeJob) -> dict[str, Any] | None:
     count = len(made.previews)
     take = f", take {made.take} of {count}" if count > 1 else ""
     return {
-        "url": preview_path(made.id, made.take),
+        "url": preview_path(made.id, made.take, made.attempt),
         "take": made.take,
         "title": f"{made.label}{take}",
         "seconds": made.seconds / count,
