@@ -1,0 +1,1 @@
+"""A catalogue of real lengths: making it, scanning it with kills, and what a million files take."""
