@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from studio.app.worker import Worker
     from studio.core.config import ServerConfig, StudioConfig
     from studio.core.db.database import Database
-    from studio.core.db.limits import SharedBuckets, SharedPlaces
+    from studio.core.db.limits import SharedBuckets, SharedBytes, SharedPlaces, SharedSounds
     from studio.core.paths import StudioPaths
     from studio.generation.preview_pieces import PreviewPieces
     from studio.generation.releasing.staging import RecoveryReport
@@ -187,6 +187,18 @@ class Gateway:
         from studio.core.db.limits import SharedPlaces
 
         return SharedPlaces(container_of(self).database(), scope, most, hold_s)
+
+    def shared_bytes(self, scope: str, *, held: int, hourly: int) -> SharedBytes:
+        """Bytes that each caller may upload over all servers of the database."""
+        from studio.core.db.limits import SharedBytes
+
+        return SharedBytes(container_of(self).database(), scope, held=held, hourly=hourly)
+
+    def shared_sounds(self) -> SharedSounds:
+        """Sketches of the sounds that the public asked about at all servers of the database."""
+        from studio.core.db.limits import SharedSounds
+
+        return SharedSounds(container_of(self).database())
 
     def worker(
         self, models: Sequence[str] = (), *, jobs: int = 1, device: str = "cpu", grace_s: float = 60

@@ -56,6 +56,7 @@ __all__ = ["create_app", "serve", "server_settings", "supervise"]
 _logger = logging.getLogger(__name__)
 
 _LONG_EXAMINATION_S = 7200.0  # of one of them
+_RENDITION_S = 1800.0  # of stems and the like, which servers make where workers make the music
 
 
 def _runners(gateway: Gateway) -> tuple[JobRunner, JobRunner, JobRunner]:
@@ -77,6 +78,7 @@ def _runners(gateway: Gateway) -> tuple[JobRunner, JobRunner, JobRunner]:
         waiting=16 - MOST_TAKES,
         per_account=accounts.jobs_at_a_time,
         may=partial(may, Permission.GENERATE),
+        admit=_admission(gateway, "making", accounts.jobs_at_a_time, _RENDITION_S),
     )
     checking = JobRunner(
         running=2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -124,10 +125,46 @@ def test_checkpoints_are_signed_by_the_leader_over_what_others_append(
         assert other.checkpointer().check().checkpoint.size >= other.ledger().size() - every
 
 
+LEADER = """
+import sys, time
+from studio.core.db.database import Database
+print(Database.open(sys.argv[1]).leads("checkpoints"), flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.needs("postgresql")
+def test_when_the_process_that_signs_checkpoints_is_killed_another_one_signs(
+    tmp_path, postgresql_url, monkeypatch
+):
+    monkeypatch.setenv("STUDIO_DATABASE_URL", postgresql_url)
+    leader = subprocess.Popen(
+        [sys.executable, "-c", LEADER, postgresql_url], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert leader.stdout.readline() == "True\n"
+        with make_studio(tmp_path) as other:
+            assert other.checkpointer().check() is None
+            other.ledger().append("refusal", {"why": "by a process that does not lead"})
+            other.checkpointer().look()
+            assert other.checkpointer().check() is None, "else the test is blind"
+            leader.send_signal(signal.SIGKILL)
+            leader.wait(60)
+            end = time.monotonic() + 300
+            while not other.database().leads("checkpoints"):
+                if time.monotonic() > end:
+                    raise TimeoutError("nobody leads")
+                time.sleep(0.05)
+            other.checkpointer().look()
+            assert other.checkpointer().check().checkpoint.size == other.ledger().size()
+    finally:
+        leader.kill()
+        leader.wait()
+        leader.stdout.close()
+
+
 def supervised(tmp_path, body):
     """A supervisor over two processes, as a process of its own."""
-    import subprocess
-
     script = tmp_path / "supervise.py"
     script.write_text(
         textwrap.dedent(

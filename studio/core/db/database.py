@@ -34,6 +34,7 @@ from studio.core.home import is_read_only, locked
 from watermark.util.files import create_file
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy import URL, Connection, Engine
 
 __all__ = ["Database", "location_of"]
@@ -299,13 +300,11 @@ class Database:
         if self._is_newest():
             return
         from alembic import command
-        from alembic.config import Config
         from alembic.runtime.migration import MigrationContext
         from alembic.script import ScriptDirectory
         from alembic.util import CommandError
 
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
+        config = _alembic()
         head = ScriptDirectory.from_config(config).get_current_head()
         with self._engine.connect() as connection:
             if MigrationContext.configure(connection).get_current_revision() == head:
@@ -322,9 +321,18 @@ class Database:
             connection.commit()
 
 
+def _alembic() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("recursive_version_locations", "true")
+    return config
+
+
 def _newest_revision() -> str:
     """The last of the migrations, whose files are named ``r0001_ledger.py`` and so on."""
-    return max(path.name[1:5] for path in (_MIGRATIONS / "versions").glob("r????_*.py"))
+    return max(path.name[1:5] for path in (_MIGRATIONS / "versions").rglob("r????_*.py"))
 
 
 def _make_file(file: Path) -> None:

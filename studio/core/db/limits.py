@@ -1,4 +1,4 @@
-"""Limits that hold over every server of one database: requests a minute, work at a time.
+"""Limits that hold over every server of one database: requests, work at a time, bytes, sounds.
 
 Each server asks the database before it begins, so that two servers do not grant twice what one may.
 What a server held when it ended in any way is given back by time.
@@ -20,16 +20,25 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from sqlalchemy import case, delete, func, literal, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studio.core.db.database import Database
-from studio.core.db.tables.jobs import rate_bucket, shared_place
+from studio.core.db.tables.jobs import asked_sound, rate_bucket, shared_place, upload_size
 
-__all__ = ["SharedBuckets", "SharedPlaces"]
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["SharedBuckets", "SharedBytes", "SharedPlaces", "SharedSounds", "SoundTurn"]
 
 _ODDS = 500  # of so many calls one clears away what is full or over
+_HOUR_S = 3600.0
+_HELD_S = 3 * _HOUR_S  # longest that a file waits and is examined; else its server was killed
+_SOUNDS_LOCK = 0x53_4F_55_4E_44  # "SOUND": one question at a time is compared and remembered
 
 
 class SharedBuckets:
@@ -113,11 +122,7 @@ class SharedPlaces:
         """A place, to be given back; None where all are taken."""
         subject, place = _digest(caller), secrets.token_hex(16)
         with self._database.sharing(durable=False) as connection:
-            if self._database.dialect == "postgresql":  # two servers must not count at once
-                lock = int.from_bytes(
-                    hashlib.sha256(f"{self._scope} {subject}".encode()).digest()[:7]
-                )
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+            _alone(self._database, connection, self._scope, subject)
             now = self._database.now_s(connection)
             connection.execute(delete(shared_place).where(shared_place.c.until < now))
             taken = connection.scalar(
@@ -138,6 +143,119 @@ class SharedPlaces:
         """End a place."""
         with self._database.sharing(durable=False) as connection:
             connection.execute(delete(shared_place).where(shared_place.c.place_id == place))
+
+
+class SharedBytes:
+    """Bytes that each caller may upload, over all servers.
+
+    Args:
+        database: which all servers share.
+        scope: names the limit, 32 characters at most.
+        held: bytes of one caller on disk at a time.
+        hourly: bytes of one caller within an hour, deleted since or not.
+    """
+
+    def __init__(self, database: Database, scope: str, *, held: int, hourly: int) -> None:
+        self._database = database
+        self._scope = scope
+        self._held = held
+        self._hourly = hourly
+
+    def charge(self, caller: str, upload_id: str, more: int) -> tuple[str, float] | None:
+        """Count more bytes of an upload; None, or which limit they would pass and the wait (s).
+
+        The limit is ``held`` or ``hourly``; nothing is counted then. Raises :class:`LedgerError`.
+        """
+        subject = _digest(caller)
+        mine = (upload_size.c.scope == self._scope) & (upload_size.c.subject == subject)
+        size = func.coalesce(func.sum(upload_size.c.size), 0)
+        with self._database.sharing(durable=False) as connection:
+            _alone(self._database, connection, self._scope, subject)
+            now = self._database.now_s(connection)
+            lapsed = upload_size.c.at < now - _HELD_S
+            everybody = secrets.randbelow(_ODDS) == 0
+            connection.execute(delete(upload_size).where(lapsed if everybody else mine & lapsed))
+            held = connection.scalar(select(size).where(mine, upload_size.c.held))
+            if int(held or 0) + more > self._held:
+                return "held", 60.0
+            lately = mine & (upload_size.c.at > now - _HOUR_S)
+            spent, oldest = connection.execute(
+                select(size, func.min(upload_size.c.at)).where(lately)
+            ).one()
+            if int(spent) + more > self._hourly:
+                return "hourly", _HOUR_S if oldest is None else oldest + _HOUR_S - now
+            this = upload_size.c.upload_id == upload_id
+            grown = connection.execute(
+                upload_size.update().where(this).values(size=upload_size.c.size + more, at=now)
+            )
+            if not grown.rowcount:
+                connection.execute(
+                    upload_size.insert().values(
+                        upload_id=upload_id,
+                        scope=self._scope,
+                        subject=subject,
+                        size=more,
+                        held=True,
+                        at=now,
+                    )
+                )
+        return None
+
+    def let_go(self, upload_id: str) -> None:
+        """The file of an upload is deleted; its bytes count within the hour all the same."""
+        with self._database.sharing(durable=False) as connection:
+            connection.execute(
+                upload_size.update().where(upload_size.c.upload_id == upload_id).values(held=False)
+            )
+
+
+class SoundTurn:
+    """One question's turn: nobody else's is compared or remembered until it ends."""
+
+    def __init__(self, connection: Connection, now: float) -> None:
+        self.now = now
+        self._connection = connection
+
+    def since(self, number: int) -> list[tuple[int, float, bytes]]:
+        """(number, when, sketch) of the last hour's questions after ``number``, in order."""
+        query = (
+            select(asked_sound)
+            .where(asked_sound.c.number > number, asked_sound.c.at > self.now - _HOUR_S)
+            .order_by(asked_sound.c.number)
+        )
+        return [
+            (int(row.number), float(row.at), bytes(row.sketch))
+            for row in self._connection.execute(query)
+        ]
+
+    def add(self, sketch: bytes) -> int:
+        """Remember a question; its number."""
+        statement = asked_sound.insert().values(sketch=sketch, at=self.now)
+        return int(self._connection.scalar(statement.returning(asked_sound.c.number)) or 0)
+
+
+class SharedSounds:
+    """Sketches of the sounds that were asked about within the hour, at whatever server."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def turn(self) -> Iterator[SoundTurn]:
+        """The next question's turn. Raises :class:`LedgerError`."""
+        with self._database.sharing(durable=False) as connection:
+            if self._database.dialect == "postgresql":  # so numbers are in the order of commits
+                connection.execute(text("SELECT pg_advisory_xact_lock(:l)"), {"l": _SOUNDS_LOCK})
+            now = self._database.now_s(connection)
+            connection.execute(delete(asked_sound).where(asked_sound.c.at < now - _HOUR_S))
+            yield SoundTurn(connection, now)
+
+
+def _alone(database: Database, connection: Connection, scope: str, subject: str) -> None:
+    """Two servers do not count for one caller at a time, until the transaction ends."""
+    if database.dialect == "postgresql":
+        lock = int.from_bytes(hashlib.sha256(f"{scope} {subject}".encode()).digest()[:7])
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
 
 
 def _digest(caller: str) -> str:

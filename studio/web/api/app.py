@@ -36,7 +36,7 @@ from studio.web.api.routes.v1 import create_v1
 from studio.web.api.schemas import MEDIA_TYPES, OUTPUT_ID
 from studio.web.errors import allow_head, answer_of, one_shape
 from studio.web.http.download_tokens import DownloadTokens
-from studio.web.http.uploads import Budget, Uploads
+from studio.web.http.uploads import Budget, uploads_of
 from studio.web.jobs.long_checks import Checks
 from studio.web.jobs.preview_feeds import PreviewFeeds
 from studio.web.jobs.queue import JobRunner
@@ -84,8 +84,9 @@ def create_api(
     )
     one_shape(app)
     limits = gateway.config.uploads
-    uploads = Uploads(
-        gateway.paths.uploads,
+    uploads = uploads_of(
+        gateway,
+        "uploads",
         Budget(max_bytes=limits.max_bytes, held=limits.held_bytes, hourly=limits.hourly_bytes),
     )
     app.state.page_rules = rules = PageRules(

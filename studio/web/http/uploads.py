@@ -25,11 +25,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
-from studio.core.errors import StudioError, UsageError
+from studio.core.errors import LedgerError, StudioError, UsageError
+
+if TYPE_CHECKING:
+    from studio.app.gateway import Gateway
+    from studio.core.db.limits import SharedBytes
 
 __all__ = [
     "Budget",
@@ -41,9 +45,11 @@ __all__ = [
     "receive",
     "receive_file",
     "receive_one",
+    "uploads_of",
 ]
 
 _LIVE_S = 600.0  # an upload nobody asked about is deleted after so long
+_LEFT_S = 24 * 3600.0  # where other servers use the folder: for so long one may wait
 _HOUR_S = 3600.0
 _NAME_BYTES = 120  # of the file's own name that are kept
 
@@ -103,23 +109,34 @@ class Upload:
 
 
 class Uploads:
-    """The folder of uploads and whose each of them is. Safe to share between threads."""
+    """The folder of uploads and whose each of them is. Safe to share between threads.
+
+    ``shared`` counts the bytes over all servers, which use the same folder.
+    """
 
     def __init__(
-        self, folder: Path, budget: Budget, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path,
+        budget: Budget,
+        clock: Callable[[], float] = time.monotonic,
+        shared: SharedBytes | None = None,
     ) -> None:
         self.folder = folder
         self.budget = budget
         self._clock = clock
+        self._shared = shared
         self._lock = threading.Lock()
         self._held: dict[Path, Upload] = {}
         self._spent: dict[str, deque[tuple[float, int]]] = {}  # account -> (when, bytes)
 
     def prepare(self) -> None:
-        """Make the folder, for this user alone, and delete what an earlier process left there."""
+        """Make the folder, for this user alone, and delete what an earlier process left there.
+
+        What may be a living server's stays: a long recording waits and is examined for hours.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
-        since = time.time() - _LIVE_S
+        since = time.time() - (_LIVE_S if self._shared is None else _LEFT_S)
         for left in self.folder.iterdir():
             with contextlib.suppress(OSError):
                 if left.lstat().st_mtime < since:
@@ -151,24 +168,25 @@ class Uploads:
             raise UploadTooLargeError(
                 f"a file may have at most {budget.max_bytes} bytes ({budget.max_bytes >> 20} MiB)"
             )
+        if self._shared is not None:
+            passed = self._shared.charge(upload.account, upload.path.parent.name, more)
+            if passed is not None:
+                raise _over(*passed)
+            upload.size += more
+            return
         with self._lock:
             held = sum(each.size for each in self._held.values() if each.account == upload.account)
             if held + more > budget.held:
-                raise UploadBudgetError(
-                    "too many of your files wait to be examined; try again in a few minutes", 60.0
-                )
+                raise _over("held", 60.0)
             spent = self._spent.setdefault(upload.account, deque())
             while spent and spent[0][0] <= now - _HOUR_S:
                 spent.popleft()
             if sum(size for _, size in spent) + more > budget.hourly:
-                raise UploadBudgetError(
-                    "you have uploaded as much as an account may within an hour",
-                    spent[0][0] + _HOUR_S - now if spent else _HOUR_S,
-                )
+                raise _over("hourly", spent[0][0] + _HOUR_S - now if spent else _HOUR_S)
+            upload.size += more
             if spent and spent[-1][0] == now:
                 more += spent.pop()[1]
             spent.append((now, more))
-            upload.size += more
 
     def belongs_to(self, owner: str, path: str | Path) -> bool:
         """Whether ``path`` is an upload of this caller, letter for letter."""
@@ -195,6 +213,9 @@ class Uploads:
             known = self._held.pop(path, None)
         if known is not None:
             _remove(path.parent)
+            if self._shared is not None and known.size:
+                with contextlib.suppress(LedgerError):  # it lapses
+                    self._shared.let_go(path.parent.name)
 
     def sweep(self) -> None:
         """Delete what nobody asked about for a while."""
@@ -210,6 +231,25 @@ class Uploads:
             paths = list(self._held)
         for path in paths:
             self.discard(path)
+
+
+def _over(limit: str, wait_s: float) -> UploadBudgetError:
+    texts = {
+        "held": "too many of your files wait to be examined; try again in a few minutes",
+        "hourly": "you have uploaded as much as an account may within an hour",
+    }
+    return UploadBudgetError(texts[limit], wait_s)
+
+
+def uploads_of(gateway: Gateway, scope: str, budget: Budget) -> Uploads:
+    """The studio's uploads, counted over all servers where there are several.
+
+    ``scope`` names the limit, 32 characters at most.
+    """
+    shared = None
+    if gateway.config.server.workers:
+        shared = gateway.shared_bytes(scope, held=budget.held, hourly=budget.hourly)
+    return Uploads(gateway.paths.uploads, budget, shared=shared)
 
 
 def file_name(name: str) -> str:

@@ -12,17 +12,26 @@ place will be free, by how long the latest examinations took.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
+from starlette.concurrency import run_in_threadpool
+
+from studio.core.errors import LedgerError
 from studio.web.jobs.queue import BusyError, TooManyRequestsError
 
-__all__ = ["FullLineError", "Line"]
+if TYPE_CHECKING:
+    from studio.core.db.limits import SharedPlaces
+
+__all__ = ["FullLineError", "Line", "SharedShare"]
 
 _FIRST_GUESS_S = 5.0  # for an examination, before there was any
+_TAKEN = "your other questions are still in line; let one of them end first"
 _WEIGHT = 0.2  # of the latest in the running mean
 
 
@@ -55,10 +64,7 @@ class Line:
         """Hold a place. Raises :class:`FullLineError` and :class:`TooManyRequestsError`."""
         with self._lock:
             if self._taken[address] >= self._per_address:
-                raise TooManyRequestsError(
-                    "your other questions are still in line; let one of them end first",
-                    self._mean_s,
-                )
+                raise TooManyRequestsError(_TAKEN, self._mean_s)
             if self._taken.total() >= self._places:
                 raise FullLineError(
                     "the detector is busy: as many questions as it takes are in line",
@@ -81,3 +87,22 @@ class Line:
             took = time.monotonic() - began
             with self._lock:
                 self._mean_s += _WEIGHT * (took - self._mean_s)
+
+
+class SharedShare:
+    """An address's part of the lines of all servers that share a database."""
+
+    def __init__(self, places: SharedPlaces) -> None:
+        self._places = places
+
+    @contextlib.asynccontextmanager
+    async def place(self, address: str) -> AsyncIterator[None]:
+        """Hold a place. Raises :class:`TooManyRequestsError` and :class:`LedgerError`."""
+        place = await run_in_threadpool(self._places.take, address)
+        if place is None:
+            raise TooManyRequestsError(_TAKEN, _FIRST_GUESS_S)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(LedgerError):  # it lapses
+                await asyncio.shield(run_in_threadpool(self._places.give_back, place))

@@ -17,6 +17,7 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from studio.app.examination.public_detection import PublicAnswer
 from studio.core.errors import DecodingRefusedError, StudioError, UsageError
 from studio.web.errors import answer_of
-from studio.web.http.uploads import Budget, Uploads, WrongBodyError, receive_one
+from studio.web.http.uploads import Budget, WrongBodyError, receive_one, uploads_of
 from studio.web.jobs.queue import JobRunner, TooLongError, TooManyRequestsError, stoppable
 from studio.web.jobs.waiting import while_connected
 from studio.web.middleware.access_log import record_in
 from studio.web.middleware.auth import address_of
 from studio.web.middleware.rate_limit import limiter_of
 from studio.web.public.limits import SimilarQuestions, network_of
-from studio.web.public.line import Line
+from studio.web.public.line import Line, SharedShare
 from studio.web.public.pages import Pages, sheet
 
 if TYPE_CHECKING:
@@ -54,16 +55,37 @@ def public_line(gateway: "Gateway") -> JobRunner:
     return JobRunner(running=1, waiting=config.waiting, longest_s=config.examination_s)
 
 
+def _similar(gateway: "Gateway") -> SimilarQuestions:
+    """What counts questions about nearly the same sound: here, or at all servers."""
+    per_hour = gateway.config.public_detector.near_identical_per_hour
+    if not gateway.config.server.workers:
+        return SimilarQuestions(per_hour)
+    return SimilarQuestions(
+        per_hour, secret=gateway.shared_secret(), everywhere=gateway.shared_sounds()
+    )
+
+
+def _share(gateway: "Gateway") -> Callable[[str], AbstractAsyncContextManager[None]]:
+    """What holds an address's part of the lines of all servers; nothing where there is one."""
+    config = gateway.config.public_detector
+    if not gateway.config.server.workers:
+        return lambda _address: nullcontext()
+    longest_s = config.upload_s + (2 + config.waiting) * config.examination_s
+    return SharedShare(gateway.shared_places("public", config.per_address, longest_s)).place
+
+
 def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
     """The routes of the module."""
     router = APIRouter()
     config = gateway.config.public_detector
     pages = Pages(config)
     limiter = limiter_of(gateway, "public", config.requests_per_minute)
-    similar = SimilarQuestions(config.near_identical_per_hour)
+    similar = _similar(gateway)
     line = Line(places=1 + config.waiting, per_address=config.per_address)
-    uploads = Uploads(
-        gateway.paths.uploads,
+    elsewhere = _share(gateway)
+    uploads = uploads_of(
+        gateway,
+        "public uploads",
         Budget(
             max_bytes=config.max_bytes,
             held=config.per_address * config.max_bytes,
@@ -82,29 +104,33 @@ def public_routes(gateway: "Gateway", runner: JobRunner) -> APIRouter:
         if wait_s := await limiter.ask(address):
             raise TooManyRequestsError("too many questions from your address", wait_s)
         with line.place(address):
-            try:
-                async with asyncio.timeout(config.upload_s):
-                    upload = await receive_one(
-                        uploads,
-                        "public",
-                        "recording",
-                        request.headers.get("content-type", ""),
-                        request.stream(),
-                        account=address,
-                    )
-            except TimeoutError:
-                raise UsageError(
-                    f"the file was not here within {config.upload_s:g} s; send a shorter piece"
-                ) from None
-            try:
-                if upload.size == 0:
-                    raise UsageError(_NO_FILE)
-                job = runner.submit(
-                    lambda report, cancel: examine(upload.path, report, cancel), account=address
+            async with elsewhere(address):
+                return await taken_in(request, address)
+
+    async def taken_in(request: Request, address: str) -> PublicAnswer:
+        try:
+            async with asyncio.timeout(config.upload_s):
+                upload = await receive_one(
+                    uploads,
+                    "public",
+                    "recording",
+                    request.headers.get("content-type", ""),
+                    request.stream(),
+                    account=address,
                 )
-                return await while_connected(request, job)
-            finally:
-                uploads.discard(upload.path)
+        except TimeoutError:
+            raise UsageError(
+                f"the file was not here within {config.upload_s:g} s; send a shorter piece"
+            ) from None
+        try:
+            if upload.size == 0:
+                raise UsageError(_NO_FILE)
+            job = runner.submit(
+                lambda report, cancel: examine(upload.path, report, cancel), account=address
+            )
+            return await while_connected(request, job)
+        finally:
+            uploads.discard(upload.path)
 
     def examine(
         path: Path, report: Callable[[object], None], cancel: threading.Event

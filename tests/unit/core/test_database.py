@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
@@ -48,9 +47,8 @@ def test_a_sqlite_url_is_the_file(tmp_path):
 
 
 def test_the_newest_migration_is_the_head_of_alembic():
-    config = Config()
-    config.set_main_option("script_location", str(database._MIGRATIONS))
-    assert database._newest_revision() == ScriptDirectory.from_config(config).get_current_head()
+    scripts = ScriptDirectory.from_config(database._alembic())
+    assert database._newest_revision() == scripts.get_current_head()
 
 
 @pytest.mark.slow

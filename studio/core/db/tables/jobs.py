@@ -26,18 +26,28 @@ from studio.core.db.tables.ledger import metadata
 __all__ = [
     "PASSING",
     "TRANSIENT",
+    "asked_sound",
     "job",
     "job_output",
     "job_worker",
     "preview_piece",
     "rate_bucket",
     "shared_place",
+    "upload_size",
 ]
 
-PASSING = ("preview_piece",)
+PASSING = ("preview_piece", "asked_sound")
 """Tables that no backup holds: what is in them is of use for minutes."""
 
-TRANSIENT = ("job", "job_output", "job_worker", "rate_bucket", "shared_place", *PASSING)
+TRANSIENT = (
+    "job",
+    "job_output",
+    "job_worker",
+    "rate_bucket",
+    "shared_place",
+    "upload_size",
+    *PASSING,
+)
 """Tables that a backup does not bring back: what stood in line is asked for anew."""
 
 job = Table(
@@ -122,3 +132,24 @@ shared_place = Table(
     Column("until", Float, nullable=False),  # the place of a server that was killed ends then
 )
 """Work that a caller has going on some server."""
+
+upload_size = Table(
+    "upload_size",
+    metadata,
+    Column("upload_id", String(32), primary_key=True),  # random
+    Column("scope", String(32), nullable=False),
+    Column("subject", String(64), nullable=False, index=True),  # SHA-256 of whom it counts
+    Column("size", BigInteger, nullable=False),  # bytes so far
+    Column("held", Boolean, nullable=False),  # its file is on disk
+    Column("at", Float, nullable=False),  # of the latest byte
+)
+"""Bytes that a caller has uploaded, at whatever server; see studio.core.db.limits."""
+
+asked_sound = Table(
+    "asked_sound",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("sketch", LargeBinary, nullable=False),  # of studio.web.public.limits
+    Column("at", Float, nullable=False, index=True),
+)
+"""Questions of the last hour to the public detector; no sound can be made of a sketch."""

@@ -1,1 +1,1 @@
-"""One module per revision of the schema, oldest first by number."""
+"""One module per revision of the schema, oldest first by number, also in folders."""
