@@ -153,7 +153,7 @@ class WordIndex:
     Memory: 4 bytes per seal and second, and 256 kB a second.
 
     >>> index = WordIndex(np.array([[7, 9, 7], [9, 7, 7]], np.uint16))  # of 3 seals, 2 s each
-    >>> index.places(np.array([7]))[0].tolist(), index.seals(np.array([7, 9]), 1).tolist()
+    >>> index.places(np.array([7]))[0].tolist(), index.seals(np.array([7, 9]), 1)[0].tolist()
     ([0, 2, 4, 5], [1, 2, 0])
     """
 
@@ -178,12 +178,14 @@ class WordIndex:
         at = words * self._length + second
         return int((self._starts[at + 1] - self._starts[at]).sum(dtype=np.int64))
 
-    def seals(self, words: NDArray[np.integer], second: int) -> NDArray[np.int64]:
-        """The seals that have one of the words in that second, word by word."""
+    def seals(
+        self, words: NDArray[np.integer], second: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The seals that have one of the words in that second, word by word, and how many each."""
         at = words * self._length + second
-        places, _ = self._between(self._starts[at], self._starts[at + 1])
+        places, counts = self._between(self._starts[at], self._starts[at + 1])
         places -= second * self._count
-        return places
+        return places, counts
 
     def _between(
         self, starts: NDArray[np.uint32], stops: NDArray[np.uint32]

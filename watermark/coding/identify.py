@@ -25,9 +25,10 @@ bound always counts all that could have been chosen.
 Where the seal is scrambled, the scramble has told already which key it is, where its seconds begin,
 and their place modulo 8 s (:mod:`watermark.coding.scramble`): ``key`` and ``second`` leave one
 alignment in a hundred, and scores are looked up in a table of all words. A large codebook is then
-searched without a miss and without looking at most of it: whoever reaches the score that the bound
-asks for reaches, in at least one second, that share of the second's highest score, and the index
-lists the seals whose word in that second does. Only where these are many (long or damaged
+searched without a miss and without looking at most of it: every second gets a quota of the score
+that the bound asks for, whoever reaches that score reaches the quota of at least one second, and
+the index lists the seals whose word in that second does. These are followed through the other
+seconds for as long as they keep up with the quotas. Only where they are many (long or damaged
 stretches) the likeliest words vote, and all seals are compared.
 
 >>> from watermark.coding.message import SealId, SealKey, messages

@@ -35,7 +35,6 @@ _PRODUCT = 2**17  # numbers in a matrix product: blocks of seals that stay in th
 _VOTING_S = 256  # seconds of the file whose words vote together, to bound the memory
 _POSSIBLE = 0.1  # share of a registry's scores above which its seals are not looked at one by one
 _LOOKUP = 2**15  # seals whose scores are looked up together
-_BUCKETS = 2**19  # that votes are counted in
 _DIRECT = 10**8  # scores that are looked up rather than asking the index
 _LIKELY_BITS = 4  # the index looks up the 2**4 likeliest words of every second
 _LIKELY_BITS_PLACED = 6  # where the place modulo the scramble's period is known
@@ -215,20 +214,18 @@ def _search_placed(
     for phase in phases:
         tables = [_word_scores(row) for row in phase.weights]
         norms = _norms(phase, group.length)
-        for offset, norm in zip(phase.offsets(group.length), norms, strict=True):
-            first, last = phase.overlap(group.length, offset)
-            weights = phase.weights[first:last]
-            need = _least_score(weights, most) * norm
-            seals = _possible(group, tables[first:last], weights, offset + first, need)
-            if seals is None:
+        offsets = phase.offsets(group.length)
+        spans = [phase.overlap(group.length, offset) for offset in offsets]
+        needs = _least_scores(phase, spans, norms, most)
+        for offset, (first, last), norm, need in zip(offsets, spans, norms, needs, strict=True):
+            found = _reaching(
+                group, tables[first:last], phase.weights[first:last], offset + first, need
+            )
+            if found is None:
                 left.append(phase)
                 best = better(best, _search_index(group, [phase]))
                 break
-            if not len(seals):
-                continue
-            seals, total = _reaching(
-                group, tables[first:last], weights, offset + first, need, seals
-            )
+            seals, total = found
             if not len(seals):
                 continue
             at = int(np.argmax(total))
@@ -244,65 +241,71 @@ def _reaching(
     weights: NDArray[np.float32],
     begin: int,
     need: float,
-    seals: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Those of the seals that score ``need`` in the seconds from ``begin``, and their scores.
+) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """The seals that score ``need`` in the seconds from ``begin``, with repeats, and their scores.
 
-    Seals are dropped as soon as the seconds to come cannot bring them there.
+    None where too many have to be looked at. Each second has a quota, and the quotas are ``need``
+    in all. Of the seconds, put in a ring, there is one from which a seal that scores ``need`` keeps
+    up with the quotas: in the first second alone, in the first two together, and so on (Qin and
+    Xiao, "Pigeonring", PVLDB 12(2), 2018). So each second gives the seals that have its quota, and
+    these are followed round the ring for as long as they keep up: most fall behind at once.
     """
-    highest = np.abs(weights.astype(np.float64)).sum(axis=1)
-    to_come = float(highest.sum())
-    total = np.zeros(len(seals), np.float32)
-    for t in np.argsort(-highest):
-        total += tables[t].take(group.words[begin + t].take(seals))
-        to_come -= float(highest[t])
-        reach = total >= need - to_come - _ROUNDING * abs(need)
-        if not reach.all():
-            seals, total = seals[reach], total[reach]
-    return seals, total
+    sizes = np.sqrt(np.square(weights, dtype=np.float64).sum(axis=1))
+    highest = float(np.abs(weights).sum(dtype=np.float64))
+    need -= _ROUNDING * highest
+    if need > highest or not highest:
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    if need <= 0:
+        return None
+    ring: list[int] = np.flatnonzero(sizes).tolist()
+    quotas = need / sizes.sum() * sizes  # chance has it equally often in every second, about
+    asked = [np.flatnonzero(tables[t] >= quotas[t]) for t in ring]
+    count = sum(group.index.counts(w, begin + t) for w, t in zip(asked, ring, strict=True))
+    if count > _POSSIBLE * len(group) * len(tables):
+        return None
+    found = []
+    for start, (first, words) in enumerate(zip(ring, asked, strict=True)):
+        seals, counts = group.index.seals(words, begin + first)
+        total, quota = np.repeat(tables[first][words], counts), quotas[first]
+        for t in (*ring[start + 1 :], *ring[:start]):
+            if not len(seals):
+                break
+            # Every word has a place in the table, as every seal has: "clip" only spares a check.
+            theirs = group.words[begin + t].take(seals, mode="clip")
+            total += tables[t].take(theirs, mode="clip")
+            quota += quotas[t]
+            kept = np.flatnonzero(total >= quota)
+            seals, total = seals[kept], total[kept]
+        found.append((seals, total))
+    return np.concatenate([s for s, _ in found]), np.concatenate([s for _, s in found])
 
 
-def _possible(
-    group: SealGroup,
-    tables: list[NDArray[np.float32]],
-    weights: NDArray[np.float32],
-    begin: int,
-    need: float,
-) -> NDArray[np.int64] | None:
-    """Seals that may score ``need`` in the seconds from ``begin``, with repeats; None: too many."""
-    highest = np.abs(weights.astype(np.float64)).sum(axis=1)
-    share = need / highest.sum() if highest.any() else math.inf
-    if share > 1 + _ROUNDING:
-        return np.empty(0, np.int64)
-    asked, count = [], 0
-    for t, (table, high) in enumerate(zip(tables, highest, strict=True)):
-        if high == 0:
-            continue
-        words = np.flatnonzero(table >= (share - _ROUNDING) * high)
-        count += group.index.counts(words, begin + t)
-        if count > _POSSIBLE * len(group) * len(tables):
-            return None
-        asked.append((words, begin + t))
-    return np.concatenate([group.index.seals(words, second) for words, second in asked])
+def _least_scores(
+    phase: Phase, spans: list[tuple[int, int]], norms: NDArray[np.float64], most: float
+) -> list[float]:
+    """The least scores, z times norm, whose :func:`chance_tail` is at most ``most``, or less.
 
-
-def _least_score(weights: NDArray[np.float32], most: float) -> float:
-    """The least z whose :func:`chance_tail` is at most ``most``, or a little less."""
+    One for each of the spans (rows from, to), whose weights have these norms.
+    """
     if most >= 1:
-        return -math.inf
-    w = np.abs(weights.astype(np.float64).reshape(-1))
-    norm = math.sqrt(float(w @ w))
-    if norm == 0:
-        return math.inf
-    w = w[w > 0] / norm
-    # The bound holds for any t: exp(sum(log cosh(t w)) - t z) <= most where z is at least this.
-    t = np.geomspace(1.0, 1e4, 200)
-    log_cosh = sum(
-        (t[:, None] * part + np.log1p(np.exp(-2 * t[:, None] * part))).sum(axis=1)
-        for part in np.array_split(w, -(-w.size // 4096))
-    ) - w.size * math.log(2)
-    least = float(np.min((log_cosh - math.log(most)) / t))
-    return (1 - _ROUNDING) * min(least, math.sqrt(-2 * math.log(most)))
+        return [-math.inf] * len(spans)
+    there = norms[np.isfinite(norms)]  # infinite where nothing was read
+    if not len(there):
+        return [math.inf] * len(spans)
+    # The bound holds for any t: exp(sum(log cosh(t w)) - t score) <= most where score is at least
+    # this. Those t that chance_tail asks for any of the norms, in steps of 5 %.
+    low, high = 1 / there.max(), 1e4 / there.min()
+    t = np.geomspace(low, high, math.ceil(math.log(high / low) / 0.05) + 1)
+    sums = np.zeros((len(phase.weights) + 1, len(t)))  # over the rows before each
+    for row, weights in enumerate(np.abs(phase.weights.astype(np.float64))):
+        grown = np.outer(t, weights)
+        sums[row + 1] = (grown + np.log1p(np.exp(-2 * grown)) - math.log(2)).sum(axis=1)
+    np.cumsum(sums, axis=0, out=sums)
+    least = []
+    for (first, last), norm in zip(spans, norms, strict=True):
+        chernoff = float(np.min((sums[last] - sums[first] - math.log(most)) / t))
+        least.append((1 - _ROUNDING) * min(chernoff, norm * math.sqrt(-2 * math.log(most))))
+    return least
 
 
 def _word_scores(row: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -366,12 +369,13 @@ def _scores(
 ) -> NDArray[np.float64]:
     """What each seal scores at its offset."""
     total = np.zeros(len(seals))
-    for t, row in enumerate(phase.weights):
-        second = offsets + t
-        inside = np.flatnonzero((second >= 0) & (second < group.length))
-        if len(inside):
-            words = group.words[second[inside], seals[inside]]
-            total[inside] += bits_of(words) @ row
+    step = max(1, _PRODUCT // (BITS * len(seals)))
+    for begin in range(0, len(phase.weights), step):
+        rows = phase.weights[begin : begin + step]
+        second = offsets + (begin + np.arange(len(rows)))[:, None]  # (rows, seals)
+        inside = (second >= 0) & (second < group.length)
+        words = group.words[np.where(inside, second, 0), seals]
+        total += (np.einsum("tsb,tb->ts", bits_of(words), rows) * inside).sum(axis=0)
     return total
 
 
@@ -381,32 +385,30 @@ def _voted(group: SealGroup, phase: Phase, first_row: int) -> NDArray[np.int64]:
     doubtful = _LIKELY_BITS if phase.second is None else _LIKELY_BITS_PLACED
     step = span.step
     rows = phase.weights[first_row : first_row + _VOTING_S]
-    words = [_likely_words(row, doubtful) for row in rows]
+    read = np.flatnonzero(rows.any(axis=1))
+    words = _likely_words(rows[read], doubtful)
     # A place is second * seals + seal: only the second's place in the file is taken off.
-    moved = [first_row + t + span[0] for t, likely in enumerate(words) for _ in likely]
-    cast, counts = group.index.places(np.array([w for row in words for w in row], np.int64))
-    cast -= np.repeat(np.array(moved, np.int64) * seals, counts)
-    cast = cast[(cast >= 0) & (cast < ((len(span) - 1) * step + 1) * seals)]
+    moved = np.repeat(first_row + read + span[0], words.shape[1])
+    cast, counts = group.index.places(words.reshape(-1))
+    cast -= np.repeat(moved * seals, counts)
+    stop = ((len(span) - 1) * step + 1) * seals
+    cast = cast[(cast >= 0) & (cast < stop)]
     if step > 1:
         late, seal = np.divmod(cast, seals)
         cast = (late // step * seals + seal)[late % step == 0]
-    # Most have one vote; a table of buckets drops these without a sort.
-    bucket = cast & (_BUCKETS - 1)
-    cast = np.sort(cast[np.bincount(bucket, minlength=_BUCKETS)[bucket] > 1])
-    return np.unique(cast[1:][cast[1:] == cast[:-1]])
+    if stop < 2**32:  # sorted twice as fast
+        cast = cast.astype(np.uint32)
+    cast.sort()
+    return np.unique(cast[1:][cast[1:] == cast[:-1]]).astype(np.int64)
 
 
-def _likely_words(row: NDArray[np.float32], count: int) -> list[int]:
-    """The words that fit the logits ``(16,)`` best: the hard one, its least sure bits flipped.
+def _likely_words(rows: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """The words that fit logits ``(rows, 16)`` best: int64 ``(rows, 2**count)``.
 
-    None for a second that was not read.
+    The hard ones, with their least sure bits flipped.
     """
-    if not row.any():
-        return []
     values = 1 << np.arange(BITS - 1, -1, -1)
-    hard = int(values[row > 0].sum())
-    doubtful = values[np.argsort(np.abs(row))[:count]]
-    flips = np.zeros(1, np.int64)
-    for value in doubtful:
-        flips = np.concatenate([flips, flips ^ int(value)])
-    return [hard ^ int(flip) for flip in flips]
+    words = ((rows > 0) @ values)[:, None]
+    for value in values[np.argsort(np.abs(rows), axis=1)[:, :count]].T:
+        words = np.concatenate([words, words ^ value[:, None]], axis=1)
+    return words

@@ -273,6 +273,31 @@ class TestPlaced:
                 assert one.chance_bound == pytest.approx(other.chance_bound, rel=1e-2)
         assert any(by_all) == (noise < 3.0)
 
+    def test_misses_nothing_that_chance_brings_to_the_limit(self, monkeypatch):
+        """Nothing is sealed; at a lenient bound some wrong seals just reach it, in every way."""
+        codebook = book(2000, seconds=12)
+        noises = [np.random.default_rng(n).exponential(size=(5, 16)) for n in range(60)]
+        for n, noise in enumerate(noises):
+            noise *= np.random.default_rng(100 + n).choice([-1, 1], noise.shape)
+            noise[n % 5] *= 0.0 if n % 3 else 0.3
+
+        def named() -> list[tuple[SealId, float] | None]:
+            found = [
+                identify(x, codebook, key=KEY, second=n % 8, max_chance=0.9, thorough=False)
+                for n, x in enumerate(noises)
+            ]
+            return [one and (one.seal_id, one.offset_s) for one in found]
+
+        by_all = named()
+        assert 0 < sum(map(bool, by_all)) < len(noises)
+        monkeypatch.setattr(search_module, "_PLACED_INDEX_FROM", 100)
+        monkeypatch.setattr(search_module, "_POSSIBLE", 1.0)  # no matter how many are looked at
+        # Where the index names one that comparing all does not, another has the higher score at
+        # an alignment of fewer seconds, which proves less.
+        assert all(one == other for one, other in zip(by_all, named(), strict=True) if one)
+        monkeypatch.setattr(search_module, "_ROUNDING", -0.1)  # the control: quotas too high
+        assert any(one and not other for one, other in zip(by_all, named(), strict=True))
+
     def test_looks_at_few_seals(self, by_index, monkeypatch):
         """Not one alignment is compared with all."""
         compared = []
