@@ -8,7 +8,10 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -44,6 +47,35 @@ def studio(tmp_path):
     return studio
 
 
+@contextmanager
+def nginx(folder, text, port):
+    """nginx with that text, once it listens on the port."""
+    folders = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"daemon off; pid {folder}/pid; error_log {folder}/error.log;\nevents {{}}\n"
+        f"http {{ access_log off;\n{folders}{text}}}\n"
+    )
+    command = [NGINX, "-p", str(folder), "-c", str(config), "-e", f"{folder}/error.log"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            if process.poll() is not None:
+                pytest.fail((folder / "error.log").read_text())
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 @pytest.fixture
 def ports(studio, tmp_path):
     """Ports for http and https of nginx in front of the studio."""
@@ -58,30 +90,8 @@ def ports(studio, tmp_path):
         text = text.replace("http://127.0.0.1:7860", url)
         text = text.replace("listen 80;", f"listen 127.0.0.1:{plain};")
         text = text.replace("listen 443 ", f"listen 127.0.0.1:{secure} ")
-        folders = "".join(
-            f"{kind}_temp_path {tmp_path}/{kind};\n"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        config = tmp_path / "nginx.conf"
-        config.write_text(
-            f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;\nevents {{}}\n"
-            f"http {{ access_log off;\n{folders}{text}}}\n"
-        )
-        command = [NGINX, "-p", str(tmp_path), "-c", str(config), "-e", f"{tmp_path}/error.log"]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            for _ in range(200):
-                if process.poll() is not None:
-                    pytest.fail((tmp_path / "error.log").read_text())
-                try:
-                    socket.create_connection(("127.0.0.1", secure)).close()
-                    break
-                except OSError:
-                    time.sleep(0.05)
+        with nginx(tmp_path, text, secure):
             yield plain, secure
-        finally:
-            process.terminate()
-            process.wait(20)
 
 
 def client_of(port, host=HOST):
@@ -130,6 +140,51 @@ def test_the_events_of_the_page_are_not_held_back(studio, ports):
         assert generate(client, "abc123").status_code == 200
         with client.stream("GET", "/gradio_api/queue/data?session_hash=abc123") as stream:
             assert any("Generating" in part for part in stream.iter_text())
+
+
+class Named(BaseHTTPRequestHandler):
+    """Answers with the port of its server."""
+
+    def do_GET(self):
+        body = str(self.server.server_port).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Nothing."""
+
+
+def answered_by(port, cookie=None):
+    headers = {} if cookie is None else {"Cookie": f"theme=dark; {SECURE_COOKIE}={cookie}; a=b"}
+    return httpx.get(f"http://127.0.0.1:{port}/", headers=headers, timeout=30).text
+
+
+def test_one_sign_in_is_sent_to_one_of_several_servers_and_to_another_when_that_is_away(tmp_path):
+    if NGINX is None:
+        pytest.skip("needs nginx")
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Named) for _ in range(2)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    text, port = block("nginx-sticky"), free_port()
+    for number, server in enumerate(servers):
+        text = text.replace(f"127.0.0.1:{7860 + number};", f"127.0.0.1:{server.server_port};")
+    text += f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://studio; }} }}\n"
+    try:
+        with nginx(tmp_path, text, port):
+            by_cookie = {cookie: answered_by(port, cookie) for cookie in map(str, range(20))}
+            assert len(set(by_cookie.values())) == 2
+            assert all(answered_by(port, each) == by_cookie[each] for each in by_cookie)
+            assert len({answered_by(port) for _ in range(10)}) == 1
+            servers[0].shutdown()
+            servers[0].server_close()
+            rest = str(servers[1].server_port)
+            assert {answered_by(port, each) for each in by_cookie} == {rest}
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
 
 
 def test_the_unit_is_one(tmp_path):
