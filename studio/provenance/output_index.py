@@ -4,19 +4,26 @@ An output is a key of the index, and so is each of its recorded stems
 (:func:`~studio.provenance.renditions.part_key`).
 
 Both follow the ledger; a reading never misses an output released before. The fingerprint index is
-kept on disk beside it and only grows by what is new. It is a copy: the note in it names the last
-entry it holds by index and tree head, and where the ledger does not agree it is made again.
+kept on disk beside it and only grows by what is new. Of each recording it keeps what a search
+needs; the few fingerprints that are compared whole are read from the database. Its note names an
+output's entry, by index and tree head, up to which it holds all outputs. Where the ledger does not
+agree, or the index is of an earlier version, it is made again.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
+from studio.core.db.tables.ledger import output
+from studio.core.db.tables.renditions import rendition
 from studio.core.errors import LedgerError
-from studio.provenance.renditions import RenditionStore, part_key
+from studio.provenance.renditions import RenditionStore, part_key, split_key
 from watermark.coding.identify import Codebook, CodebookEntry
 from watermark.coding.message import SealId
 from watermark.errors import FingerprintError
@@ -25,9 +32,11 @@ from watermark.fingerprint.index import FingerprintIndex
 
 if TYPE_CHECKING:
     from studio.provenance.keys import KeyRing
-    from studio.provenance.ledger.log import Ledger, StoredOutput
+    from studio.provenance.ledger.log import Ledger
 
 __all__ = ["OutputIndex"]
+
+_PAGE = 20_000  # outputs taken in at a time: 200 MB of memory, and what a broken-off run loses
 
 
 class OutputIndex:
@@ -43,6 +52,7 @@ class OutputIndex:
         self._lock = threading.Lock()
         self._last = -1  # index of the newest release taken in
         self._last_part = -1  # index of the newest entry of stems taken in
+        self._held = -1  # the index on disk held every output up to this entry
         self._renditions = RenditionStore(ledger)
         self._parts: dict[str, list[str]] = {}  # keys of an output's stems
         self.codebook = Codebook()
@@ -63,13 +73,8 @@ class OutputIndex:
                 self.index = self._open()
                 self._opened = True
             before = self._last, self._last_part
-            for entry_index, stored in self._ledger.outputs(after=self._last):
-                key = self._keys.of(stored.epoch)
-                seal_id = SealId.parse(stored.seal_id)
-                self.codebook.add([CodebookEntry(seal_id, key, stored.duration_s)])
-                if stored.output_id not in self.index:
-                    self.index.add(stored.output_id, _fingerprint(stored))
-                self._last = entry_index
+            while self._take_page():
+                self._save()
             for entry_index, row in self._renditions.sounding(after=self._last_part):
                 name = part_key(row.output_id, row.part)
                 # Made again, a stem sounds the same: one fingerprint of it is enough.
@@ -77,37 +82,71 @@ class OutputIndex:
                 if name not in known:
                     known.append(name)
                 if name not in self.index:
-                    self.index.add(name, _print_of(name, row.fingerprint or b""))
+                    self.index.add(name, _print_of(name, row.fingerprint))
                 self._last_part = entry_index
             if (self._last, self._last_part) != before:
                 self._save()
+
+    def _take_page(self) -> bool:
+        """Take in the next outputs; whether there may be more."""
+        count = 0
+        for entry_index, stored in self._ledger.outputs(after=self._last, most=_PAGE):
+            key = self._keys.of(stored.epoch)
+            seal_id = SealId.parse(stored.seal_id)
+            self.codebook.add([CodebookEntry(seal_id, key, stored.duration_s)])
+            if entry_index > self._held and stored.output_id not in self.index:
+                self.index.add(stored.output_id, _print_of(stored.output_id, stored.fingerprint))
+            self._last = entry_index
+            count += 1
+        return count == _PAGE
 
     def _open(self) -> FingerprintIndex:
         """The index on disk if it is of this very ledger, or an empty one."""
         if self._folder is None:
             return FingerprintIndex()
         with suppress(FingerprintError):
-            index = FingerprintIndex(self._folder)
+            index = FingerprintIndex(self._folder, store=self._stored)
             last, _, head = index.note.partition(" ")
             entry = self._ledger.entry(int(last)) if last.isdigit() else None
             if entry is not None and entry.tree_head.hex() == head:
+                self._held = entry.index
                 return index
-        return FingerprintIndex(self._folder, fresh=True)
+            if not len(index):
+                return index  # begun by another process just now
+        try:
+            return FingerprintIndex(self._folder, fresh=True, store=self._stored)
+        except OSError:
+            # Where nothing can be written the index lives in memory, and the next run makes it.
+            return FingerprintIndex()
 
     def _save(self) -> None:
-        entry = self._ledger.entry(max(self._last, self._last_part))
-        # Where nothing can be written the index lives in memory, and the next run makes it again.
-        with suppress(OSError):
+        entry = self._ledger.entry(self._last)
+        # What could not be written lives in memory until the next time.
+        with suppress(OSError, FingerprintError):
             self.index.save("" if entry is None else f"{entry.index} {entry.tree_head.hex()}")
 
+    def _stored(self, keys: Sequence[str]) -> dict[str, Fingerprint]:
+        """The fingerprints of some recordings, from the database."""
+        ids = {split_key(key)[0] for key in keys}
+        mixes = select(output.c.output_id, output.c.fingerprint).where(output.c.output_id.in_(ids))
+        stems = (
+            select(rendition.c.output_id, rendition.c.part, rendition.c.fingerprint)
+            .where(rendition.c.output_id.in_(ids), rendition.c.fingerprint.is_not(None))
+            .order_by(rendition.c.entry_idx)
+        )
+        found: dict[str, bytes] = {}
+        with self._ledger.database.reading() as connection:
+            for row in connection.execute(mixes):
+                found[row.output_id] = row.fingerprint
+            if any(split_key(key)[1] for key in keys):
+                for output_id, part, content in connection.execute(stems):
+                    found.setdefault(part_key(output_id, part), content)
+        return {key: _print_of(key, found.get(key)) for key in keys}
 
-def _fingerprint(stored: StoredOutput) -> Fingerprint:
-    return _print_of(stored.output_id, stored.fingerprint)
 
-
-def _print_of(key: str, content: bytes) -> Fingerprint:
+def _print_of(key: str, content: bytes | None) -> Fingerprint:
     try:
-        return Fingerprint.from_bytes(content)
+        return Fingerprint.from_bytes(content or b"")
     except FingerprintError as exc:
         raise LedgerError(
             f"the fingerprint of output {key} is damaged; run `studio ledger verify`"

@@ -13,6 +13,7 @@ from studio.cli.main import cli
 from studio.provenance.output_index import OutputIndex
 from tests.support.studios import PlainGenerator, as_owner, make_studio, music
 from watermark.audio.waveform import read, write
+from watermark.errors import FingerprintError
 from watermark.fingerprint.index import FingerprintIndex
 
 TAGS = ["genre/jazz", "mood/calm"]
@@ -134,7 +135,45 @@ def test_an_index_of_another_ledger_or_a_damaged_one_is_made_again(desk):
         assert "somebody else's" not in registry_of(opened).index
         (folder / "index.json").write_text("{")
         assert desk.release.output_id in registry_of(opened).index
-        assert desk.release.output_id in FingerprintIndex(folder)
+        assert desk.release.output_id in FingerprintIndex(folder, store=lambda _keys: {})
+
+
+def test_an_index_of_version_1_is_made_again_from_the_ledger(desk):
+    """Nobody has to do anything after an update; the old files are deleted."""
+    with desk.opened() as opened:
+        registry_of(opened)
+        folder = opened.paths.fingerprints
+        new = json.loads((folder / "index.json").read_text())
+        old = folder / "part-00112233445566aa"
+        old.mkdir()
+        (old / "flat.npy").write_bytes(b"")
+        body = {"version": 1, "note": new["note"], "parts": [old.name]}
+        (folder / "index.json").write_text(json.dumps(body))
+        registry = registry_of(opened)
+        query = registry.index.reference(desk.release.output_id).between(1.0, 7.0)
+        found = registry.index.search(query)[0]
+        assert (found.key, found.distance) == (desk.release.output_id, 0.0)
+        assert json.loads((folder / "index.json").read_text())["version"] == 2
+        assert not old.exists()
+
+
+def test_words_are_read_from_the_database_not_the_index(desk):
+    """The folder holds no whole fingerprint; a print that the database lost is no silent miss."""
+    with desk.opened() as opened:
+        registry_of(opened)
+        registry = registry_of(opened)  # from disk
+        assert list(opened.paths.fingerprints.glob("part-*/places.npy"))
+        assert not list(opened.paths.fingerprints.glob("part-*/words.npy"))
+        (stored,) = [s for _, s in opened.ledger().outputs()]
+        reference = registry.index.reference(desk.release.output_id)
+        assert reference.to_bytes() == stored.fingerprint
+        asked: list[list[str]] = []
+        index = FingerprintIndex(
+            opened.paths.fingerprints, store=lambda keys: asked.append(list(keys)) or {}
+        )
+        with pytest.raises(FingerprintError, match="not in the store"):
+            index.search(reference)
+        assert asked == [[desk.release.output_id]]
 
 
 def test_without_a_place_to_write_the_index_lives_in_memory(desk, tmp_path):

@@ -69,7 +69,7 @@ WORDS_PER_SECOND = _RATE / _HOP
 FRAME_S = _FRAME / _RATE
 
 _MAGIC = b"HKF1"
-_DOUBTFUL = 4  # bits of a word that a search may turn
+_DOUBTFUL = 6  # bits of a word that a search may turn: four found 8 % less of 3 s as Opus 24k
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +79,7 @@ class Fingerprint:
     Attributes:
         words: uint32 ``(frames,)``; 0 stands for silence, which is compared with nothing.
         duration_s: seconds of audio they were made from.
-        doubtful: uint8 ``(frames, 4)``: the bits of each word that were closest to being the other
+        doubtful: uint8 ``(frames, 6)``: the bits of each word that were closest to being the other
             value, most doubtful first (bit 0 is the least significant). A search tries both values
             of them. They are not stored; None where they are not known.
     """

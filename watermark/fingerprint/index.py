@@ -1,15 +1,19 @@
-"""An inverted index of fingerprints for a hundred thousand recordings.
+"""An inverted index of fingerprints for a million recordings.
 
-Every word of every track stands in a sorted list with its place. The words of a query vote for
-alignments (track and offset), and the alignments of most votes are compared bit by bit. After a
-coarse codec few words survive whole, so if that finds nothing, the most doubtful bits of each word
-are tried both ways, and for a query that does not know them, all words one bit away.
+Half of the words of every track stand in a sorted list with their places
+(:mod:`watermark.fingerprint.postings`). The words of a query vote for alignments (track and
+offset). Alignments on which a few words of the track, kept beside the list, differ too much are
+left out; those that remain are compared bit by bit with the track's own words. After a coarse
+codec few words survive whole, so if that finds nothing, the most doubtful bits of each word are
+tried both ways, and for a query that does not know them, all words one bit away.
 
-With a folder the index is kept on disk and mapped, not loaded: opening it costs nothing, adding
-writes a small new part, and parts of like size are merged as they come together. A part is there
-whole or not at all; the list of parts changes in one step.
+With a folder the index is kept on disk and mapped, not loaded: opening it costs nothing, processes
+share its pages, adding writes a small new part, and parts of like size are merged as they come
+together. A part is there whole or not at all; the list of parts changes in one step. Many processes
+may read and write one folder: writers take turns, and each takes in what the others wrote.
 
-12 bytes a word: about 16 kB for 30 s of music.
+A track of 30 s takes 3.7 kB where its words can be asked for elsewhere (``store``), and 9 kB
+where they are kept here, too.
 
 >>> import numpy as np
 >>> rng = np.random.default_rng(0)
@@ -25,281 +29,302 @@ whole or not at all; the list of parts changes in one step.
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import shutil
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.errors import FingerprintError
 from watermark.fingerprint.haitsma_kalker import Fingerprint, FingerprintMatch, compare
-from watermark.util.files import replacing
+from watermark.fingerprint.merging import merged, remove
+from watermark.fingerprint.postings import MOST_PLACES, Line, Part
+from watermark.util.files import locked, replacing
 
-__all__ = ["FingerprintIndex"]
+__all__ = ["FingerprintIndex", "Store"]
+
+Store = Callable[[Sequence[str]], Mapping[str, Fingerprint]]
+"""Gives the fingerprints of some keys that were registered."""
 
 _MAX_POSTINGS = 2_000  # a word standing in more places than this tells nothing (held notes)
 _MAX_NEARBY = 200  # the same for a word that was guessed
-_CANDIDATES = 12  # alignments of most votes that are compared bit by bit
-_LIST = "index.json"
-_VERSION = 1
+_CANDIDATES = 24  # tracks that are compared bit by bit
+_PER_TRACK = 3  # alignments of one track that are
+_FEW = 1 << 18  # words (200 tracks of 30 s): parts smaller than this are merged at once
+_LIST, _LOCK = "index.json", "index.lock"
+_VERSION = 2
 
 
 class FingerprintIndex:
-    """The registered recordings, by key.
+    """The registered recordings, by key. Threads may share it.
 
     Args:
         folder: where the index is kept between runs; None keeps it in memory.
         fresh: begin with nothing, whatever the folder holds.
+        store: where fingerprints are kept anyway. A folder then does without them, and the few
+            that a search compares are asked for, all at once.
 
     Raises:
-        FingerprintError: the folder holds an index of another version, or a damaged one. It can be
-            deleted: an index is made from fingerprints that are stored elsewhere.
+        FingerprintError: the folder holds an index of another version, a damaged one, or one that
+            needs a store. It can be deleted: an index is made from fingerprints that are stored
+            elsewhere.
+        OSError: a fresh index cannot be begun in the folder.
     """
 
-    def __init__(self, folder: Path | None = None, *, fresh: bool = False) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, fresh: bool = False, store: Store | None = None
+    ) -> None:
         self._folder = folder
-        self._parts: list[_Part] = []
+        self._store = store
+        self._lock = threading.Lock()  # of what follows
         self._new: dict[str, Fingerprint] = {}  # in no part yet
-        self._where: dict[str, tuple[_Part, int]] = {}
+        self._loose: list[Part] = []  # in memory, with their words
+        self._listed = _Listed()  # on disk
+        self._saving = threading.Lock()
         self.note = ""
         """A word of the owner's that is kept with the parts, and changes in the same step."""
-        if folder is not None and not fresh:
-            self._open(folder)
+        if folder is None:
+            return
+        if fresh:
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder / _LOCK):
+                self._listed = _Listed(secrets.token_hex(8))
+                _write(folder, self._listed, self.note)
+        else:
+            self._listed, self.note = _read(folder) or (self._listed, "")
+            if store is None and not all(part.has_words for part in self._listed.parts):
+                raise FingerprintError(f"the fingerprint index {folder.name} needs a store")
 
     def __len__(self) -> int:
-        return len(self._where) + len(self._new)
+        with self._lock:
+            return sum(map(len, self._all())) + len(self._new)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._where or key in self._new
+        with self._lock:
+            return key in self._new or self._find(key) is not None
 
     def add(self, key: str, reference: Fingerprint) -> None:
-        """Register a recording; on disk after :meth:`save`."""
-        self._new[key] = reference
+        """Register a recording; on disk after :meth:`save`. A known key stays what it is."""
+        with self._lock:
+            if self._find(key) is None:
+                self._new.setdefault(key, reference)
 
     def reference(self, key: str) -> Fingerprint:
         """What was registered under a key. Raises :class:`KeyError`."""
-        self._settle()
-        part, number = self._where[key]
-        return part.fingerprint(number)
+        with self._lock:
+            if key in self._new:
+                return self._new[key]
+            found = self._find(key)
+        if found is None:
+            raise KeyError(key)
+        return self._words([found])[key]
 
     def save(self, note: str = "") -> None:
-        """Keep what was added since, with a note, in one step. Raises :class:`OSError`."""
-        self._settle()
-        self.note = note
-        if self._folder is None:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for part in self._parts:
-            part.write(self._folder)
-        body = {"version": _VERSION, "note": note, "parts": [part.name for part in self._parts]}
-        with replacing(self._folder / _LIST) as file:
-            file.write(json.dumps(body).encode())
-        kept = {part.name for part in self._parts}
-        for path in self._folder.glob("part-*"):
-            if path.name not in kept:  # merged, or of a run that broke off
-                shutil.rmtree(path, ignore_errors=True)
+        """Keep what was added since, with a note, in one step.
+
+        Waits while another process writes, and takes in what it wrote. If another process has begun
+        the folder afresh meanwhile, nothing is written, and this index goes on in memory.
+
+        Raises:
+            OSError: it cannot be written. Nothing is lost; it may be tried again.
+            FingerprintError: what another process wrote is damaged.
+        """
+        with self._saving:
+            with self._lock:
+                self._settle()
+                self.note = note
+                loose = list(self._loose)
+            if self._folder is None:
+                return
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with locked(self._folder / _LOCK):
+                listed = self._written(self._folder, loose, note)
+            with self._lock:
+                if listed is not None:
+                    self._listed = listed
+                    self._loose = [part for part in self._loose if part not in loose]
 
     def search(self, query: Fingerprint, limit: int = 5) -> list[FingerprintMatch]:
         """The matches (see :data:`~watermark.fingerprint.haitsma_kalker.MATCH_DISTANCE`), nearest
         first.
 
-        One per key.
+        One per key. Raises what the store raises.
         """
-        self._settle()
+        with self._lock:
+            self._settle()
+            parts = self._all()
         at = np.arange(len(query.words))
-        found = self._compare_best(query, query.words, at, _MAX_POSTINGS)
+        found = self._compare_best(parts, query, query.words, at, _MAX_POSTINGS)
         if not found:
             words, at = _nearby(query)
-            found = self._compare_best(query, words, at, _MAX_NEARBY)
+            found = self._compare_best(parts, query, words, at, _MAX_NEARBY)
         return sorted(found, key=lambda item: item.distance)[:limit]
 
     def _compare_best(
-        self, query: Fingerprint, words: NDArray[np.uint32], at: NDArray[np.int64], most: int
+        self,
+        parts: Iterable[Part],
+        query: Fingerprint,
+        words: NDArray[np.uint32],
+        at: NDArray[np.int64],
+        most: int,
     ) -> list[FingerprintMatch]:
         found: dict[str, FingerprintMatch] = {}
         # In order, neighbouring words lie near each other in the sorted lists: fewer cache misses.
         order = np.argsort(words, kind="stable")
         words, at = words[order], at[order]
-        for part in self._parts:
-            for track, offset in part.votes(words, at, most, len(query.words)):
+        lines = [line for part in parts for line in part.lines(query.words, words, at, most)]
+        best = _best(lines)
+        references = self._words(list(best))
+        for (part, track), offsets in best.items():
+            key = part.key(track)
+            for offset in offsets:
                 for near in (offset - 1, offset, offset + 1):
-                    result = compare(query.words, part.track(track), near)
+                    result = compare(query.words, references[key].words, near)
                     if result is None or not result.is_match:
                         continue
-                    key = part.keys[track]
                     if key not in found or result.distance < found[key].distance:
                         found[key] = replace(result, key=key)
         return list(found.values())
+
+    def _words(self, tracks: Sequence[tuple[Part, int]]) -> dict[str, Fingerprint]:
+        """The fingerprints of some tracks, by key; the store is asked once, or not at all."""
+        found = {
+            part.key(track): part.fingerprint(track) for part, track in tracks if part.has_words
+        }
+        missing = [part.key(track) for part, track in tracks if not part.has_words]
+        if missing and self._store is not None:
+            found |= self._store(missing)
+        for key in missing:
+            if key not in found:
+                raise FingerprintError(f"the fingerprint of {key} is not in the store")
+        return found
+
+    # -- parts; the lock is held --------------------------------------------------------------
+
+    def _all(self) -> list[Part]:
+        return [*self._listed.parts, *self._loose]
+
+    def _find(self, key: str) -> tuple[Part, int] | None:
+        for part in self._all():
+            track = part.number(key)
+            if track is not None:
+                return part, track
+        return None
 
     def _settle(self) -> None:
         """Sort what was added since, and merge parts of like size."""
         if not self._new:
             return
-        self._take(_Part.of(list(self._new.items())))
+        self._loose.append(Part.of(self._new))
         self._new = {}
-        while len(self._parts) > 1 and self._parts[-2].size < 2 * self._parts[-1].size:
-            last, before = self._parts.pop(), self._parts.pop()
-            self._take(_Part.merged(before, last))
+        last = _like(self._loose)
+        if len(last) > 1:
+            self._loose[-len(last) :] = [merged(last, None, words=True)]
 
-    def _take(self, part: _Part) -> None:
-        self._parts.append(part)
-        self._where |= {key: (part, number) for number, key in enumerate(part.keys)}
+    # -- on disk; the folder's lock is held ---------------------------------------------------
 
-    def _open(self, folder: Path) -> None:
+    def _written(self, folder: Path, loose: Sequence[Part], note: str) -> _Listed | None:
+        """The parts on disk with those in memory; None if they cannot be joined."""
+        before, theirs = self._listed, _read(folder, known=self._listed.parts)
+        if theirs is None and before.origin is None:
+            now = _Listed(secrets.token_hex(8))
+        elif theirs is not None and before.origin in (None, theirs[0].origin):
+            now, _ = theirs
+        else:
+            return None
+        parts = list(now.parts)
+        tracks = {
+            key: track
+            for part in loose
+            for key, track in part.tracks()
+            if all(other.number(key) is None for other in parts)
+        }
+        if tracks:
+            last = _like([*parts, Part.of(tracks)])
+            if len(last) > 1:
+                del parts[1 - len(last) :]
+            words = self._store is None and all(part.has_words for part in last)
+            parts.append(merged(last, folder, words=words))
+        now = _Listed(now.origin, tuple(parts))
+        _write(folder, now, note)
+        return now
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The parts on disk. The origin tells an index from one that was begun afresh."""
+
+    origin: str | None = None
+    parts: tuple[Part, ...] = ()
+
+
+def _read(folder: Path, known: Iterable[Part] = ()) -> tuple[_Listed, str] | None:
+    """The parts in a folder, and the note; None if there is no index.
+
+    Raises :class:`FingerprintError`.
+    """
+    mapped = {part.name: part for part in known}
+    content = None
+    while True:
+        before = content
         try:
-            body = json.loads((folder / _LIST).read_bytes())
+            content = (folder / _LIST).read_bytes()
+            body = json.loads(content)
         except FileNotFoundError:
-            return
+            return None
         except (OSError, ValueError) as exc:
             raise FingerprintError(f"the fingerprint index {folder.name} is damaged") from exc
         if not isinstance(body, dict) or body.get("version") != _VERSION:
             raise FingerprintError(f"the fingerprint index {folder.name} is of another version")
         try:
-            for name in body["parts"]:
-                self._take(_Part.read(folder / Path(name).name))
-            self.note = str(body["note"])
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as exc:
+            names = [Path(name).name for name in body["parts"]]
+            parts = [mapped.get(name) or Part.read(folder / name) for name in names]
+            return _Listed(str(body["origin"]), tuple(parts)), str(body["note"])
+        except FileNotFoundError as exc:
+            # A writer has merged these parts since the list was read: there is another list.
+            if content == before:
+                raise FingerprintError(f"the fingerprint index {folder.name} is damaged") from exc
+        except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as exc:
             raise FingerprintError(f"the fingerprint index {folder.name} is damaged") from exc
 
 
-@dataclass(eq=False)
-class _Part:
-    """Some tracks' words, sorted, with the place of each.
+def _write(folder: Path, listed: _Listed, note: str) -> None:
+    """Replace the list of parts, and delete what it does not name."""
+    names = [part.name for part in listed.parts]
+    body = {"version": _VERSION, "origin": listed.origin, "note": note, "parts": names}
+    with replacing(folder / _LIST) as file:
+        file.write(json.dumps(body).encode())
+    for path in folder.glob("part-*"):
+        if path.name not in names:  # merged, or of a run that broke off
+            remove(path)
 
-    Attributes:
-        name: of its folder.
-        keys: of the tracks.
-        seconds: how long each is.
-        flat: the words of all tracks, one after the other.
-        starts: where each begins in ``flat``, and the end.
-        words, places: the words in order, and where in ``flat`` each stands; silence is left out.
-        written: whether it is on disk.
-    """
 
-    name: str
-    keys: list[str]
-    seconds: NDArray[np.float64]
-    flat: NDArray[np.uint32]
-    starts: NDArray[np.int64]
-    words: NDArray[np.uint32]
-    places: NDArray[Any]
-    written: bool = False
+def _like(parts: Sequence[Part]) -> list[Part]:
+    """The last part, and those before it that are not much larger: to be merged."""
+    taken = [parts[-1]]
+    size = parts[-1].size
+    for part in reversed(parts[:-1]):
+        if part.size >= max(2 * size, _FEW) or part.size + size >= MOST_PLACES:
+            break
+        taken.insert(0, part)
+        size += part.size
+    return taken
 
-    @property
-    def size(self) -> int:
-        return len(self.flat)
 
-    @classmethod
-    def of(cls, tracks: list[tuple[str, Fingerprint]]) -> _Part:
-        lengths = [len(reference.words) for _, reference in tracks]
-        flat = np.concatenate([reference.words for _, reference in tracks])
-        seconds = np.array([reference.duration_s for _, reference in tracks])
-        starts = np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))])
-        return cls._sorted([key for key, _ in tracks], seconds, flat, starts)
-
-    @classmethod
-    def merged(cls, one: _Part, other: _Part) -> _Part:
-        return cls._sorted(
-            one.keys + other.keys,
-            np.concatenate([one.seconds, other.seconds]),
-            np.concatenate([one.flat, other.flat]),
-            np.concatenate([one.starts, other.starts[1:] + one.size]),
-        )
-
-    @classmethod
-    def _sorted(
-        cls,
-        keys: list[str],
-        seconds: NDArray[np.float64],
-        flat: NDArray[np.uint32],
-        starts: NDArray[np.int64],
-    ) -> _Part:
-        order = np.argsort(flat, kind="stable")
-        order = order[np.searchsorted(flat, 1, sorter=order) :]
-        places = order.astype(np.uint32 if len(flat) < 2**32 else np.int64)
-        name = f"part-{secrets.token_hex(8)}"
-        return cls(name, keys, seconds, flat, starts, flat[order], places)
-
-    def write(self, folder: Path) -> None:
-        if self.written:
-            return
-        temporary = folder / f"{self.name}.new"
-        temporary.mkdir()
-        for name in ("seconds", "flat", "starts", "words", "places"):
-            np.save(temporary / f"{name}.npy", getattr(self, name), allow_pickle=False)
-        (temporary / "keys.json").write_text(json.dumps(self.keys), encoding="utf-8")
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.rename(folder / self.name)
-        self.written = True
-
-    @classmethod
-    def read(cls, path: Path) -> _Part:
-        """Mapped from disk. Raises :class:`OSError` or :class:`ValueError`."""
-
-        def mapped(name: str) -> Any:
-            return np.asarray(np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
-
-        keys = json.loads((path / "keys.json").read_text(encoding="utf-8"))
-        part = cls(
-            path.name,
-            keys,
-            np.array(mapped("seconds")),
-            mapped("flat"),
-            np.array(mapped("starts")),
-            mapped("words"),
-            mapped("places"),
-            written=True,
-        )
-        if len(part.starts) != len(keys) + 1 or part.starts[-1] != len(part.flat):
-            raise ValueError("the parts of an index do not fit together")
-        return part
-
-    def track(self, number: int) -> NDArray[np.uint32]:
-        return self.flat[self.starts[number] : self.starts[number + 1]]
-
-    def fingerprint(self, number: int) -> Fingerprint:
-        return Fingerprint(np.array(self.track(number)), float(self.seconds[number]))
-
-    def votes(
-        self, words: NDArray[np.uint32], at: NDArray[np.int64], most: int, length: int
-    ) -> list[tuple[int, int]]:
-        """(track, offset in words) of the alignments most agree on; ``words[i]`` is at ``at[i]``.
-
-        An alignment is where the query's first word falls among all tracks' words. What votes for a
-        query that begins before its track may lie in the track before: both are candidates.
-        """
-        low = np.searchsorted(self.words, words, "left")
-        here = (low < len(self.words)) & (words != 0)
-        here[here] = self.words[low[here]] == words[here]
-        words, at, low = words[here], at[here], low[here]
-        count = np.searchsorted(self.words, words, "right") - low
-        count[count > most] = 0
-        where = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
-        lines = self.places[where].astype(np.int64) - np.repeat(at, count)
-        if not len(lines):
-            return []
-        lines.sort()
-        edges = np.flatnonzero(np.diff(lines, prepend=lines[0] - 1))
-        counts = np.diff(edges, append=len(lines))
-        if len(counts) > _CANDIDATES:
-            top = np.argpartition(-counts, _CANDIDATES)[:_CANDIDATES]
-        else:
-            top = np.arange(len(counts))
-        found = []
-        for line in lines[edges[top]]:
-            first = int(np.searchsorted(self.starts, line, "right")) - 1
-            last = int(np.searchsorted(self.starts, line + length, "left"))
-            found += [
-                (track, int(line - self.starts[track]))
-                for track in range(max(0, first), min(last, len(self.keys)))
-            ]
-        return found
+def _best(lines: Iterable[Line]) -> dict[tuple[Part, int], list[int]]:
+    """The tracks that agree best, and where."""
+    best: dict[tuple[Part, int], list[int]] = {}
+    for line in sorted(lines, key=lambda line: (line.distance, -line.votes)):
+        track = line.part, line.track
+        if track not in best and len(best) == _CANDIDATES:
+            continue
+        offsets = best.setdefault(track, [])
+        if len(offsets) < _PER_TRACK:
+            offsets.append(line.offset)
+    return best
 
 
 def _nearby(query: Fingerprint) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -308,7 +333,7 @@ def _nearby(query: Fingerprint) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     if query.doubtful is None:
         turned = words ^ (one << np.arange(32, dtype=np.uint32))
     else:
-        bits = one << query.doubtful.astype(np.uint32)  # (words, 4)
+        bits = one << query.doubtful.astype(np.uint32)  # (words, 6)
         choices = np.arange(1, 2 ** bits.shape[1])[:, None] >> np.arange(bits.shape[1]) & 1
         turned = words ^ (bits @ choices.T.astype(np.uint32)).astype(np.uint32)
     turned[query.words == 0] = 0

@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["PRIVATE", "create_file", "replacing", "sweep", "sync_folder", "write_file"]
+__all__ = ["PRIVATE", "create_file", "locked", "replacing", "sweep", "sync_folder", "write_file"]
 
 PRIVATE = 0o600  # rights of a file that is its owner's alone
 
@@ -99,6 +99,23 @@ def replacing(
         ):
             exc.filename = os.fspath(path)
         raise
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the lock of a file, which is made if need be; one process at a time can. Waits for it.
+
+    The file stays: whoever deleted it would let two processes in.
+
+    Raises:
+        OSError: the file cannot be opened or made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        _lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _named(error: OSError, path: str | os.PathLike[str]) -> OSError:

@@ -75,6 +75,9 @@ class StoredOutput:
     fingerprint: bytes
 
 
+_Indexed = tuple[int, StoredOutput]
+
+
 class Ledger:
     """Append, look up, audit. One object may be shared by threads; many processes by database."""
 
@@ -447,27 +450,24 @@ class Ledger:
         with self._database.reading() as connection:
             return int(connection.scalar(select(func.count()).select_from(output)) or 0)
 
-    def outputs(self, *, after: int = -1) -> Iterator[tuple[int, StoredOutput]]:
+    def outputs(self, *, after: int = -1, most: int | None = None) -> Iterator[_Indexed]:
         """Outputs whose entry index is above ``after``, with that index, in order."""
         query = (
             select(ledger_entry, output.c.fingerprint)
             .join(output, output.c.entry_idx == ledger_entry.c.idx)
             .where(ledger_entry.c.idx > after)
             .order_by(ledger_entry.c.idx)
+            .limit(most)
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         for row in rows:
             body = entry_of(row).body
+            seal, seconds = body["seal"], body["audio"]["duration_s"]
+            output_id = OutputId(body["output_id"])
             yield (
                 row.idx,
-                StoredOutput(
-                    output_id=OutputId(body["output_id"]),
-                    seal_id=body["seal"]["id"],
-                    epoch=body["seal"]["epoch"],
-                    duration_s=body["audio"]["duration_s"],
-                    fingerprint=row.fingerprint,
-                ),
+                StoredOutput(output_id, seal["id"], seal["epoch"], seconds, row.fingerprint),
             )
 
     # -- proving --------------------------------------------------------------------------------

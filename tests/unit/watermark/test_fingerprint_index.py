@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from watermark.evaluation.bench import synthetic_clips
 from watermark.fingerprint.haitsma_kalker import Fingerprint, Fingerprinter, fingerprint
 from watermark.fingerprint.index import FingerprintIndex
 from watermark.fingerprint.matching import OVERLAID_DISTANCE, agreeing, distance_at, stretches
+from watermark.fingerprint.merging import merged
+from watermark.fingerprint.postings import Part
 
 
 def words(seed: int, seconds: float) -> np.ndarray:
@@ -59,23 +63,23 @@ def test_the_bits_that_a_codec_turns_are_the_doubtful_ones(clip):
 def test_an_index_is_there_again_and_grows_without_being_written_anew(tmp_path):
     folder = tmp_path / "index"
     index = FingerprintIndex(folder)
-    for n in range(40):
+    for n in range(250):
         index.add(f"t{n}", track(n))
     index.save("first")
     (first,) = [path for path in folder.iterdir() if path.is_dir()]
     again = FingerprintIndex(folder)
-    assert (len(again), again.note) == (40, "first")
-    again.add("new", track(99))
+    assert (len(again), again.note) == (250, "first")
+    again.add("new", track(999))
     again.save("second")
-    assert first.exists(), "forty tracks are not written again for one"
+    assert first.exists(), "250 tracks are not written again for one"
     third = FingerprintIndex(folder)
-    assert len(third) == 41
-    assert third.search(track(99).between(5, 11))[0].key == "new"
+    assert len(third) == 251
+    assert third.search(track(999).between(5, 11))[0].key == "new"
     found = third.search(track(7).between(10, 16))
     assert (found[0].key, round(found[0].offset_s)) == ("t7", 10)
     np.testing.assert_array_equal(third.reference("t3").words, track(3).words)
     assert "t3" in third
-    assert "t41" not in third
+    assert "t250" not in third
 
 
 def test_parts_of_like_size_are_merged_so_that_there_are_few(tmp_path):
@@ -97,10 +101,157 @@ def test_a_damaged_index_says_so(tmp_path, damage):
     elif damage == "version":
         (tmp_path / "index.json").write_text('{"version": 99}')
     else:
-        next(tmp_path.glob("part-*/flat.npy")).write_bytes(b"")
+        next(tmp_path.glob("part-*/tails.npy")).write_bytes(b"")
     with pytest.raises(FingerprintError):
         FingerprintIndex(tmp_path)
     assert len(FingerprintIndex(tmp_path, fresh=True)) == 0
+
+
+def test_with_a_store_the_folder_does_without_words_and_answers_the_same(tmp_path):
+    tracks = {f"t{n}": track(n) for n in range(30)}
+    asked: list[list[str]] = []
+
+    def store(keys):
+        asked.append(list(keys))
+        return {key: tracks[key] for key in keys}
+
+    lean, whole = FingerprintIndex(tmp_path / "a", store=store), FingerprintIndex(tmp_path / "b")
+    for key, reference in tracks.items():
+        lean.add(key, reference)
+        whole.add(key, reference)
+    lean.save()
+    whole.save()
+    assert not list((tmp_path / "a").glob("part-*/words.npy"))
+    assert list((tmp_path / "b").glob("part-*/words.npy"))
+    query = Fingerprint(noisy(track(7).between(10, 16).words, 0.1), 6.0)
+    found = FingerprintIndex(tmp_path / "a", store=store).search(query)
+    assert found == FingerprintIndex(tmp_path / "b").search(query)
+    assert found[0].key == "t7"
+    assert asked == [["t7"]], "one question, for the one track that is near"
+    assert FingerprintIndex(tmp_path / "a", store=store).search(track(77).between(0, 6)) == []
+    assert len(asked) == 1, "none for music that is near nothing"
+    with pytest.raises(FingerprintError, match="store"):
+        FingerprintIndex(tmp_path / "a")
+
+
+def test_two_writers_lose_nothing_and_write_nothing_twice(tmp_path):
+    one, other = FingerprintIndex(tmp_path), FingerprintIndex(tmp_path)
+    for n in range(12):
+        one.add(f"t{n}", track(n, 6.0))
+        other.add(f"t{n + 6}", track(n + 6, 6.0))
+        (one if n % 2 else other).save(str(n))
+    for index in (one, other, one):
+        index.save("end")
+    for index in (one, other, FingerprintIndex(tmp_path)):
+        assert len(index) == 18
+        assert {index.search(track(n, 6.0))[0].key for n in range(18)} == {
+            f"t{n}" for n in range(18)
+        }
+
+
+def test_a_reader_goes_on_while_parts_are_merged_under_it(tmp_path):
+    writer = FingerprintIndex(tmp_path)
+    writer.add("t0", track(0))
+    writer.save()
+    reader = FingerprintIndex(tmp_path)
+    for n in range(1, 9):
+        writer.add(f"t{n}", track(n))
+        writer.save()
+    assert reader.search(track(0).between(3, 9))[0].key == "t0"
+    assert reader.search(track(5).between(3, 9)) == []
+    assert FingerprintIndex(tmp_path).search(track(5).between(3, 9))[0].key == "t5"
+
+
+def test_a_list_that_changes_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    writer = FingerprintIndex(tmp_path)
+    writer.add("t0", track(0))
+    writer.save()
+    real = Part.read
+
+    def late(path):
+        monkeypatch.setattr(Part, "read", real)
+        writer.add("t1", track(1))
+        writer.save()  # merges the part that is about to be opened
+        return real(path)
+
+    monkeypatch.setattr(Part, "read", late)
+    assert len(FingerprintIndex(tmp_path)) == 2
+
+
+def test_an_index_begun_afresh_by_another_is_not_written_over(tmp_path):
+    old = FingerprintIndex(tmp_path)
+    old.add("t0", track(0))
+    old.save()
+    fresh = FingerprintIndex(tmp_path, fresh=True)
+    fresh.add("t1", track(1))
+    fresh.save()
+    old.add("t2", track(2))
+    old.save()
+    assert "t1" in FingerprintIndex(tmp_path)
+    assert len(FingerprintIndex(tmp_path)) == 1
+    assert {old.search(track(n))[0].key for n in (0, 2)} == {"t0", "t2"}, "in memory it goes on"
+
+
+def test_a_part_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    index = FingerprintIndex(tmp_path)
+    index.add("t0", track(0))
+    index.save("first")
+    index.add("t1", track(1))
+    monkeypatch.setattr("watermark.fingerprint.merging.put_keys", _full_disk)
+    with pytest.raises(OSError, match="full"):
+        index.save("second")
+    monkeypatch.undo()
+    assert len(list(tmp_path.glob("part-*"))) == 1
+    assert FingerprintIndex(tmp_path).note == "first"
+    index.save("third")
+    again = FingerprintIndex(tmp_path)
+    assert "t0" in again
+    assert "t1" in again
+
+
+def _full_disk(*_args):
+    raise OSError("full")
+
+
+@pytest.mark.parametrize("count", [1, 60, 260])
+def test_merged_parts_are_as_if_made_at_once(tmp_path, monkeypatch, count):
+    """Words, places and keys; in pieces of some words, from parts whose words are split unlike."""
+    monkeypatch.setattr("watermark.fingerprint.merging._CHUNK", 3_000)
+    tracks = {f"ä{n}": track(n, 1.0 + n % 7 * 6) for n in range(count)}
+    tracks["silent"] = Fingerprint(np.zeros(400, np.uint32), 9.3)
+    names = list(tracks)
+    whole = Part.of(tracks)
+    cut = max(1, len(names) // 9)
+    pieces = [Part.of({k: tracks[k] for k in group}) for group in (names[:cut], names[cut:])]
+    for made in (merged(pieces, None, words=True), merged(pieces, tmp_path, words=True)):
+        for name, values in whole.arrays.items():
+            np.testing.assert_array_equal(made.arrays[name], values, err_msg=name)
+        assert [key for key, _ in made.tracks()] == names
+        assert made.number(names[-2]) == len(names) - 2
+        assert made.number("unknown") is None
+
+
+def test_threads_share_an_index(tmp_path):
+    index = FingerprintIndex(tmp_path)
+    index.add("first", track(500, 8.0))
+    wrong: list[int] = []
+
+    def add(first):
+        for n in range(first, first + 20):
+            index.add(f"t{n}", track(n, 6.0))
+            if index.search(track(n, 6.0))[0].key != f"t{n}":
+                wrong.append(n)
+            if n % 5 == 0:
+                index.save(str(n))
+
+    threads = [threading.Thread(target=add, args=(first,)) for first in (0, 100, 200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    index.save("end")
+    assert wrong == []
+    assert len(index) == len(FingerprintIndex(tmp_path)) == 61
 
 
 # -- stretches -------------------------------------------------------------------------------------
