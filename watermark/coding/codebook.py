@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from watermark.coding.message import BITS, SealId, SealKey, message_words
 from watermark.errors import CodebookError
 
-__all__ = ["Codebook", "CodebookEntry", "SealGroup", "WordIndex"]
+__all__ = ["Codebook", "CodebookEntry", "SealGroup", "WordIndex", "bits_of"]
 
 # Seals are searched in groups of equal length. Lengths are rounded up to these, or to multiples of
 # the last: a sequence can be continued for ever, and seconds nobody sealed only widen the search.
 _LENGTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_SIGNS_KEPT = 2**22  # numbers; 16 MB for a group
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,17 @@ class CodebookEntry:
     seconds: float
 
 
+def bits_of(words: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """+-1 float32 ``(words, 16)``, most significant bit first."""
+    bits = np.unpackbits(words.astype(">u2", order="C").view(np.uint8)).reshape(*words.shape, BITS)
+    return bits.astype(np.float32) * 2 - 1
+
+
 class Codebook:
     """The registered seals, arranged for search; grows by :meth:`add`.
 
     Memory: 2 bytes per seal and second; with the index (made at the first search once there are
-    20,000 seals of a length) 6 bytes.
+    20,000 seals of a length) 6 bytes; up to 16 MB more for each small group that was searched.
 
     Args:
         entries: seals of any epochs and lengths.
@@ -121,6 +128,7 @@ class SealGroup:
         self._parts: list[NDArray[np.uint16]] = []
         self._words = np.empty((length, 0), np.uint16)
         self._index: WordIndex | None = None
+        self._signs: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,7 +138,7 @@ class SealGroup:
         raw = b"".join(seal_id.value for seal_id in ids)
         self.ids = np.concatenate([self.ids, np.frombuffer(raw, np.uint8).reshape(-1, 8)])
         self._parts.append(words.T)
-        self._index = None
+        self._index = self._signs = None
 
     @property
     def words(self) -> NDArray[np.uint16]:
@@ -139,6 +147,19 @@ class SealGroup:
             self._words = np.ascontiguousarray(np.concatenate([self._words, *self._parts], axis=1))
             self._parts = []
         return self._words
+
+    @property
+    def small(self) -> bool:
+        """Its :meth:`signs` are kept, so that comparing with all is quick."""
+        return self.length * len(self) * BITS <= _SIGNS_KEPT
+
+    def signs(self, start: int, stop: int) -> NDArray[np.float32]:
+        """The messages of some of the seals as +-1, ``(seals, length * 16)``."""
+        if not self.small:
+            return bits_of(self.words[:, start:stop].T).reshape(-1, self.length * BITS)
+        if self._signs is None:
+            self._signs = bits_of(self.words.T).reshape(len(self), -1)
+        return self._signs[start:stop]
 
     @property
     def index(self) -> WordIndex:

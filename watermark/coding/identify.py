@@ -205,13 +205,15 @@ def _match(
         hit, left = search(group, fitting[group], most)
         best = better(best, hit)
         unsure += [(group, left)] if left else []
-    if thorough and (best is None or _chance(best, searched) > MAX_CHANCE):
+    if thorough and unsure and (best is None or _chance(best, searched) > MAX_CHANCE):
         for group, phases in unsure:
             best = better(best, search_all(group, phases))
     if best is None:
         return None
     first, last = best.phase.overlap(best.group.length, best.offset)
     weights = best.phase.weights[first:last]
+    if max_chance < 1 and searched * _least_tail(weights, best.z) > max_chance:
+        return None
     agree = (weights > 0) == (signs(best, first, last) > 0)
     return Identification(
         seal_id=SealId(best.group.ids[best.seal].tobytes()),
@@ -249,6 +251,24 @@ def chance_tail(weights: NDArray[np.floating], z: float) -> float:
     heads = sum(np.log1p(np.exp(-2 * t[:, None] * block)).sum(axis=1) for block in blocks)
     chernoff = float(np.min(heads + t * slack)) - w.size * math.log(2)
     return math.exp(min(chernoff, -z * z / 2))
+
+
+def _least_tail(weights: NDArray[np.floating], z: float) -> float:
+    """A bound below :func:`chance_tail`, and quickly known.
+
+    ``log cosh(x) / x**2`` falls, so up to t = a / w_max the exponent is at least
+    ``k * t**2 / 2 - t * z`` with k from x = a, and that is never below ``-z**2 / (2 * k)``. The
+    exponent is convex and 0 at t = 0: where it is above 0 at t = a / w_max it is so from there on.
+    """
+    norm = float(np.linalg.norm(weights))
+    if z <= 0 or norm == 0:
+        return 1.0
+    needed = z * float(np.abs(weights).max()) / norm
+    for a in (0.5, 1.0, 1.5, 2.0, 3.0):
+        log_cosh = math.log(math.cosh(a))
+        if log_cosh / a >= needed:
+            return math.exp(-0.25 * (z * a) ** 2 / log_cosh)
+    return 0.0
 
 
 def _chance(hit: Hit, searched: int) -> float:

@@ -59,12 +59,15 @@ class Scramble:
         seconds: which of the 8 seconds a cell belongs to, (cells,).
         chips: which chip; the cells of a chip share their signs, (cells,).
         per_second: chips that a second may have; second k's begin at ``k * per_second``.
+        pairs: products of a cell's signs with those of the cell ``lag`` before it, 0 where that
+            belongs to another second or to the same chip; float32 (cells, lags * 16), lags from 1.
     """
 
     signs: NDArray[np.float32]
     seconds: NDArray[np.int64]
     chips: NDArray[np.int64]
     per_second: int
+    pairs: NDArray[np.float32]
 
     @classmethod
     def of(cls, key: SealKey, cell_seconds: NDArray[np.integer], chip_cells: int) -> Self:
@@ -82,7 +85,8 @@ class Scramble:
         words = np.stack([scramble_words(key, k, count) for k in range(SCRAMBLE_PERIOD_S)])
         bits = np.unpackbits(words.astype(">u2").view(np.uint8)).reshape(*words.shape, BITS)
         signs = 1 - 2 * bits[seconds, chip].astype(np.float32)
-        return cls(signs, seconds, seconds * count + chip, count)
+        chips = seconds * count + chip
+        return cls(signs, seconds, chips, count, _pairs(signs, seconds, chips))
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -100,6 +104,15 @@ class Place:
 
     cell: int
     excess: float
+
+    @property
+    def least_chance(self) -> float:
+        """A bound below what :func:`chance` can be at this place, and quickly known.
+
+        The deviation that ``excess`` is counted in is at most ``sqrt(2 tr G**2)``, and
+        ``-log(1 - x) >= x + x**2 / 2`` in Chernoff's bound.
+        """
+        return math.exp(-0.5 * max(0.0, self.excess) ** 2)
 
 
 def limited(bits: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -122,19 +135,22 @@ def places(
         most: how many.
     """
     dense = _dense(index, bits)  # (cells, 16)
-    cells = len(dense)
-    if not cells:
+    if not len(dense):
         return []
-    sums, at_second, at_chip = _sums(dense, scramble)
-    plain = np.concatenate([np.zeros((1, BITS)), np.cumsum(dense, axis=0, dtype=np.float64)])
-    rows = np.take_along_axis(sums, np.broadcast_to(at_second, (BITS, *at_second.shape)), axis=2)
-    energy = np.square(np.diff(rows, axis=2)).sum(axis=(0, 2), dtype=np.float64)  # (period,)
-    chips = np.square(np.diff(plain[at_chip], axis=1))  # (period, chips, 16)
-    # Expectation, and (roughly: as if all chips of a second were alike) deviation without a seal.
-    expected = chips.sum(axis=(1, 2))
-    per_second = chips.sum(axis=1) / max(1, at_second.shape[1] - 1)
-    deviation = np.sqrt(2 * np.square(per_second).sum(axis=1) * max(1, at_second.shape[1] - 1))
-    excess = (energy - expected) / np.maximum(deviation, 1e-9)
+    # The energy of a second, less that of its chips, is twice the products of cells of different
+    # chips: products of cells so many apart, with the signs of both.
+    period = len(scramble)
+    products = _by_period(_products(dense, scramble), period)  # (period, lags * 16)
+    met = scramble.pairs @ products.T  # (cell of the period, cell of the stretch modulo period)
+    turned = np.arange(period)
+    above = 2 * met[(turned[:, None] + turned) % period, turned].sum(axis=1, dtype=np.float64)
+    # Deviation without a seal, roughly: as if all chips of a second were alike.
+    starts = np.flatnonzero(np.diff(scramble.seconds, prepend=-1))
+    ends = np.arange(period + len(dense))
+    seconds = int(np.isin(ends % period, starts).sum()) + 1  # that may begin at any of the places
+    per_second = _chip_energy(dense, scramble) / seconds  # (period, 16)
+    deviation = np.sqrt(2 * np.square(per_second).sum(axis=1) * seconds)
+    excess = above / np.maximum(deviation, 1e-9)
     order = np.argsort(-excess, kind="stable")[:most]
     return [Place(int(cell), float(excess[cell])) for cell in order]
 
@@ -178,27 +194,27 @@ def follow(
     cells, period = len(dense), len(scramble)
     if not cells:
         return np.zeros(0, np.int64)
-    sums, at_second, at_chip = _sums(dense, scramble)
-    borders = [np.take_along_axis(b, _last_border(b, cells), axis=1) for b in (at_second, at_chip)]
-    second, chip = (np.broadcast_to(b, (BITS, period, cells)) for b in borders)
-    before = np.take_along_axis(sums, chip, axis=2) - np.take_along_axis(sums, second, axis=2)
-    gain = (np.diff(sums, axis=2) * before).sum(axis=0).T  # (cells, places)
+    products = scramble.pairs @ _products(dense, scramble).T  # (cell of the period, cells)
+    place, cell = np.arange(period), np.arange(cells)
+    # What each cell adds to the energy at each place, by its products with earlier ones.
+    gain = products[(place + cell[:, None]) % period, cell[:, None]].astype(np.float64)
     cost = _JUMP * max(float(gain.std()), 1e-9)
-    came = np.empty((cells, period), np.int64)
-    total = np.zeros(period)
-    stay = np.arange(period)
-    for c in range(cells):
-        jump = int(total.argmax())
-        better = total[jump] - cost > total
-        came[c] = np.where(better, jump, stay)
-        total = np.where(better, total[jump] - cost, total) + gain[c]
-    place = np.empty(cells, np.int64)
-    place[-1] = int(total.argmax())
-    for c in range(cells - 1, 0, -1):
-        place[c - 1] = came[c, place[c]]
+    totals = np.empty((cells, period))  # of the best path that ends there
+    totals[0] = gain[0]
+    for c in range(1, cells):
+        last, total = totals[c - 1], totals[c]
+        np.maximum(last, last.max() - cost, out=total)
+        total += gain[c]
+    path = np.empty(cells, np.int64)
+    at = path[-1] = int(totals[-1].argmax())
+    jumps = totals.argmax(axis=1)
+    for c in range(cells - 2, -1, -1):
+        if totals[c, jumps[c]] - cost > totals[c, at]:
+            at = int(jumps[c])
+        path[c] = at
     half = period // 2
-    moves = (np.diff(place) + half) % period - half
-    absolute = place[0] + np.arange(cells) + np.concatenate([[0], np.cumsum(moves)])
+    moves = (np.diff(path) + half) % period - half
+    absolute = path[0] + np.arange(cells) + np.concatenate([[0], np.cumsum(moves)])
     return np.asarray(absolute[np.asarray(index)])
 
 
@@ -231,37 +247,47 @@ def _dense(index: NDArray[np.integer], bits: NDArray[np.floating]) -> NDArray[np
     return rows
 
 
-def _sums(
-    dense: NDArray[np.float32], scramble: Scramble
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Running sums with the scramble undone at every place, (16, period, cells + 1), and the cells
-    where a second, and where a chip, begins there, (period, …)."""
-    cells, period = len(dense), len(scramble)
-    turns = -(-(period + cells) // period) + 1
-    signs = np.tile(scramble.signs.T, turns)  # (16, …)
-    windows = np.lib.stride_tricks.sliding_window_view(signs, cells, axis=1)[:, :period]
-    sums = np.zeros((BITS, period, cells + 1), np.float32)
-    np.cumsum(windows * dense.T[:, None], axis=2, out=sums[:, :, 1:])
-    labels = (np.tile(scramble.seconds, turns), np.tile(scramble.chips, turns))
-    at_second, at_chip = (_borders(label, period, cells) for label in labels)
-    return sums, at_second, at_chip
+def _pairs(
+    signs: NDArray[np.float32], seconds: NDArray[np.int64], chips: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """:attr:`Scramble.pairs`."""
+    longest = int(np.bincount(seconds).max())
+    pairs = np.zeros((len(signs), longest - 1, BITS), np.float32)
+    for lag in range(1, longest):
+        met = (seconds[lag:] == seconds[:-lag]) & (chips[lag:] != chips[:-lag])
+        pairs[lag:, lag - 1] = signs[lag:] * signs[:-lag] * met[:, None]
+    return pairs.reshape(len(signs), -1)
 
 
-def _last_border(borders: NDArray[np.int64], cells: int) -> NDArray[np.int64]:
-    """Which of a place's borders each cell comes after, (period, cells)."""
-    marks = np.zeros((len(borders), cells + 1), np.int64)
-    np.put_along_axis(marks, borders[:, 1:], 1, axis=1)
-    return np.cumsum(marks[:, :cells], axis=1)
+def _products(dense: NDArray[np.float32], scramble: Scramble) -> NDArray[np.float32]:
+    """Each cell's soft bits times those so many cells before, as :attr:`Scramble.pairs` has them:
+    (cells, lags * 16)."""
+    lags = scramble.pairs.shape[1] // BITS
+    products = np.zeros((len(dense), lags, BITS), np.float32)
+    for lag in range(1, min(lags, len(dense) - 1) + 1):
+        np.multiply(dense[lag:], dense[:-lag], out=products[lag:, lag - 1])
+    return products.reshape(len(dense), -1)
 
 
-def _borders(labels: NDArray[np.int64], period: int, cells: int) -> NDArray[np.int64]:
-    """Where the label changes within ``cells`` from each of ``period`` places, (period, count):
-    0 first, then the changes, then the end as often as it takes."""
-    change = np.flatnonzero(np.diff(labels)) + 1
-    place = np.arange(period)[:, None]
-    first = np.searchsorted(change, place, "right")
-    width = int(np.searchsorted(change, period + cells) - first[0, 0]) + 1
-    at = np.minimum(first + np.arange(width), len(change) - 1)
-    inner = np.minimum(change[at] - place, cells)
-    ends = np.full((period, 1), cells)
-    return np.concatenate([np.zeros((period, 1), np.int64), inner, ends], axis=1)
+def _by_period(rows: NDArray[np.floating], period: int) -> NDArray[np.floating]:
+    """The sums of the rows that are whole periods apart, (period, …)."""
+    padded = np.zeros((-(-len(rows) // period) * period, *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    return np.asarray(padded.reshape(-1, period, *rows.shape[1:]).sum(axis=0))
+
+
+def _chip_energy(dense: NDArray[np.float32], scramble: Scramble) -> NDArray[np.float64]:
+    """The energy of the chips' sums at every place, bit by bit: (period, 16)."""
+    period = len(scramble)
+    starts = np.flatnonzero(np.diff(scramble.chips, prepend=-1))
+    lengths = np.diff(starts, append=period)
+    energy = np.zeros((period, BITS))
+    for length in np.unique(lengths):
+        # The chips that begin at each cell, and before the first, as far as they are there.
+        sums = np.zeros((len(dense) + length - 1, BITS))
+        for late in range(length):
+            sums[late : late + len(dense)] += dense
+        by_begin = np.roll(_by_period(np.square(sums), period), 1 - length, axis=0)
+        begins = (starts[lengths == length] - np.arange(period)[:, None]) % period
+        energy += by_begin[begins].sum(axis=1)
+    return energy

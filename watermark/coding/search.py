@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.coding.codebook import SealGroup
+from watermark.coding.codebook import SealGroup, bits_of
 from watermark.coding.message import BITS, SCRAMBLE_PERIOD_S
 from watermark.errors import CodebookError
 
@@ -32,6 +32,7 @@ MIN_OVERLAP_S = 2
 _INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
 _PLACED_INDEX_FROM = 2**16  # the same, where the place in the scramble is known
 _PRODUCT = 2**17  # numbers in a matrix product: blocks of seals that stay in the cache
+_PRODUCT_S = 16  # seconds of the seals in a product
 _VOTING_S = 256  # seconds of the file whose words vote together, to bound the memory
 _POSSIBLE = 0.1  # share of a registry's scores above which its seals are not looked at one by one
 _LOOKUP = 2**15  # seals whose scores are looked up together
@@ -84,12 +85,6 @@ def signs(hit: Hit, first: int, last: int) -> NDArray[np.float32]:
     """+-1 ``(last - first, 16)``: what the hit's seal predicts for file seconds first to last."""
     words = hit.group.words[hit.offset + first : hit.offset + last, hit.seal]
     return bits_of(words).reshape(-1, BITS)
-
-
-def bits_of(words: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """+-1 float32 ``(words, 16)``, most significant bit first."""
-    bits = np.unpackbits(words.astype(">u2").view(np.uint8)).reshape(*words.shape, BITS)
-    return bits.astype(np.float32) * 2 - 1
 
 
 def better(one: Hit | None, other: Hit | None) -> Hit | None:
@@ -174,7 +169,7 @@ def _direct(group: SealGroup, phases: list[Phase]) -> bool:
 
 def search_all(group: SealGroup, phases: list[Phase]) -> Hit | None:
     """Score every alignment."""
-    if all(phase.second is not None for phase in phases):
+    if not group.small and all(phase.second is not None for phase in phases):
         return _search_tables(group, phases)
     return _search_products(group, phases)
 
@@ -316,32 +311,37 @@ def _word_scores(row: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _search_products(group: SealGroup, phases: list[Phase]) -> Hit | None:
-    """Products (seconds of the file) x (second k of a block of seals)."""
-    stacked = np.concatenate([phase.weights for phase in phases])
+    """Many alignments: products of the file at every offset with some seconds of the seals."""
     offsets = [phase.offsets(group.length) for phase in phases]
-    norms = [_norms(phase, group.length) for phase in phases]
+    norms = [_norms(phase, group.length).astype(np.float32) for phase in phases]
+    pads = [np.pad(phase.weights, ((_PRODUCT_S, _PRODUCT_S), (0, 0))) for phase in phases]
+    first_row = np.cumsum([0, *map(len, offsets)])
     best: Hit | None = None
-    block = max(64, _PRODUCT // len(stacked))
+    block = max(64, _PRODUCT // int(first_row[-1]))
+    # (places, seconds * 16) for each span of the seals: the rows that have a part in it.
+    parts = []
+    for begin in range(0, group.length, _PRODUCT_S):
+        count = min(_PRODUCT_S, group.length - begin)
+        at, rows = [], []
+        for place, span, pad in zip(first_row, offsets, pads, strict=False):
+            # File second t meets sequence second begin + k at offset begin + k - t.
+            starts = begin - np.asarray(span)
+            there = np.flatnonzero((starts > -count) & (starts < len(pad) - 2 * _PRODUCT_S))
+            seconds = starts[there, None] + _PRODUCT_S + np.arange(count)
+            rows.append(pad[seconds].reshape(len(there), -1))
+            at.append(place + there)
+        parts.append((begin, np.concatenate(at), np.concatenate(rows)))
     for start in range(0, len(group), block):
-        words = group.words[:, start : start + block]
-        sums = [np.zeros((len(r), words.shape[1]), np.float32) for r in offsets]
-        for k in range(group.length):
-            product = stacked @ bits_of(words[k]).T  # (all phases' seconds, seals)
-            row = 0
-            for phase, span, total in zip(phases, offsets, sums, strict=True):
-                rows = len(phase.weights)
-                # File second t meets sequence second k at offset k - t.
-                low, high = max(0, k - span[-1]), min(rows, k - span[0] + 1)
-                if low < high:
-                    into = k - span[0] - np.arange(low, high)
-                    total[into] += product[row + low : row + high]
-                row += rows
-        for phase, span, total, norm in zip(phases, offsets, sums, norms, strict=True):
-            z = total / norm[:, None].astype(np.float32)
-            at = int(np.argmax(z))
-            place, seal = divmod(at, z.shape[1])
-            if best is None or z.flat[at] > best.z:
-                best = Hit(float(z.flat[at]), group, start + seal, span[place], phase)
+        signs = group.signs(start, start + block)
+        total = np.zeros((int(first_row[-1]), len(signs)), np.float32)
+        for begin, at, rows in parts:
+            total[at] += rows @ signs[:, begin * BITS : begin * BITS + rows.shape[1]].T
+        total /= np.concatenate(norms)[:, None]
+        row, seal = divmod(int(np.argmax(total)), total.shape[1])
+        if best is None or total[row, seal] > best.z:
+            number = int(np.searchsorted(first_row, row, "right")) - 1
+            offset = offsets[number][row - int(first_row[number])]
+            best = Hit(float(total[row, seal]), group, start + seal, offset, phases[number])
     return best
 
 

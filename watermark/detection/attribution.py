@@ -284,7 +284,9 @@ def _scrambled(
     for number, (span, plain, spliced) in enumerate(_rounds(reading, scrambles, spans)):
         named: tuple[Identification, _Candidate] | None = None
         for candidate in [*spliced, *plain]:
-            bound = min(1.0, candidate.chance() * tries)
+            bound = 1.0
+            if candidate.place.least_chance * tries <= MAX_CHANCE:
+                bound = min(1.0, candidate.chance() * tries)
             if bound <= min(MAX_CHANCE, evidence.chance_bound if evidence else 1.0):
                 evidence = KeyedEvidence(candidate.key.epoch, bound, *span)
             if likeliest is None or candidate.place.excess > likeliest.place.excess:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -348,3 +349,42 @@ def test_a_short_seal_is_named_where_it_has_seconds(start):
     found = identify(soft(0, start, 12 - start, noise=0.1), book(1, 12.0), key=KEY, second=start)
     assert found is not None
     assert found.offset_s == start
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hop_s", "second"),
+    [(3, 1.0, None), (20, 1.0, 5), (40, 1.0, None), (40, 1.0, 5), (20, 0.25, None)],
+)
+@pytest.mark.parametrize("kept", [0, 2**22])
+def test_products_score_every_alignment(monkeypatch, seconds, hop_s, second, kept):
+    """Against the definition of z, seal by seal and offset by offset."""
+    monkeypatch.setattr("watermark.coding.codebook._SIGNS_KEPT", kept)
+    logits = np.random.default_rng(seconds).standard_normal((round(seconds / hop_s), 16))
+    (group,) = book(70, seconds=20).groups
+    phases = [replace(p, second=second) for p in search_module.phases_of(logits, hop_s, hop_s)]
+    best = search_module.search_all(group, phases)
+    everywhere = []
+    for phase in phases:
+        for offset in phase.offsets(group.length):
+            first, last = phase.overlap(group.length, offset)
+            weights = phase.weights[first:last]
+            for n in range(len(group)):
+                expected = messages(KEY, seal(n), last - first, offset + first) * 2.0 - 1.0
+                z = float((weights * expected).sum() / np.linalg.norm(weights))
+                everywhere.append((z, n, offset, phase.start_s))
+    z, n, offset, start_s = max(everywhere)
+    assert (best.seal, best.offset, best.phase.start_s) == (n, offset, start_s)
+    assert best.z == pytest.approx(z, rel=1e-5)
+
+
+def test_the_quick_bound_is_below_the_chance_and_near_it():
+    rng = np.random.default_rng(0)
+    for count in (1, 16, 160, 960):
+        weights = rng.standard_normal(count)
+        weights = np.clip(weights, *np.array([-2, 2]) * np.median(np.abs(weights)))
+        most = float(np.abs(weights).sum() / np.linalg.norm(weights))
+        for z in np.linspace(-1, most, 50):
+            least = identify_module._least_tail(weights, float(z))
+            assert least <= chance_tail(weights, float(z)) * (1 + 1e-9)
+    # Chance's best among a thousand, in 10 s, is known for chance at once.
+    assert identify_module._least_tail(rng.uniform(-1, 1, 160), 4.0) > 1e-7

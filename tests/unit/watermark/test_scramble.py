@@ -100,6 +100,32 @@ def test_noise_is_not_followed_anywhere():
     assert np.sum(np.diff(followed) != 1) <= 2
 
 
+@pytest.mark.parametrize("cells", [3, 60, 250])
+def test_a_place_stands_out_by_the_products_of_its_chips(cells):
+    """Against the energies, second by second and chip by chip, of each place in turn."""
+    scramble = scramble_of(KEY)
+    bits = noisy(written(KEY, SealId(b"whatever"), 41, cells), 2.0)
+    for place in places(np.arange(cells), bits, scramble, most=100):
+        at = (place.cell + np.arange(cells)) % 100
+        turn = (place.cell + np.arange(cells)) // 100
+        undone = bits * scramble.signs[at]
+        energy = chips = 0.0
+        for second in set(zip(turn, scramble.seconds[at], strict=True)):
+            of_it = (turn == second[0]) & (scramble.seconds[at] == second[1])
+            energy += np.square(undone[of_it].sum(axis=0)).sum()
+            for chip in set(scramble.chips[at][of_it]):
+                chips += np.square(undone[of_it & (scramble.chips[at] == chip)].sum(axis=0)).sum()
+        assert np.sign(energy - chips) == np.sign(place.excess) or abs(place.excess) < 1e-5
+        assert place.least_chance <= chance(np.arange(cells), bits, scramble, place.cell) * 1.000001
+
+
+def test_the_quick_bound_passes_what_the_exact_one_names():
+    cells = np.arange(CELLS)
+    best = places(cells, noisy(written(KEY, SealId(b"whatever"), 41), 1.0), scramble_of(KEY))[0]
+    nothing = places(cells, noisy(np.zeros((CELLS, 16)), 1.0), scramble_of(KEY))[0]
+    assert best.least_chance < 1e-12 < 1e-9 < nothing.least_chance
+
+
 def test_another_key_sees_nothing():
     bits = noisy(written(KEY, SealId(bytes(8)), 40), 1.0)
     scramble, index = scramble_of(STRANGER), np.arange(CELLS)
