@@ -322,20 +322,20 @@ def _search_products(group: SealGroup, phases: list[Phase]) -> Hit | None:
     parts = []
     for begin in range(0, group.length, _PRODUCT_S):
         count = min(_PRODUCT_S, group.length - begin)
-        at, rows = [], []
+        at, windows = [], []
         for place, span, pad in zip(first_row, offsets, pads, strict=False):
             # File second t meets sequence second begin + k at offset begin + k - t.
             starts = begin - np.asarray(span)
             there = np.flatnonzero((starts > -count) & (starts < len(pad) - 2 * _PRODUCT_S))
             seconds = starts[there, None] + _PRODUCT_S + np.arange(count)
-            rows.append(pad[seconds].reshape(len(there), -1))
+            windows.append(pad[seconds].reshape(len(there), -1))
             at.append(place + there)
-        parts.append((begin, np.concatenate(at), np.concatenate(rows)))
+        parts.append((begin, np.concatenate(at), np.concatenate(windows)))
     for start in range(0, len(group), block):
         signs = group.signs(start, start + block)
         total = np.zeros((int(first_row[-1]), len(signs)), np.float32)
-        for begin, at, rows in parts:
-            total[at] += rows @ signs[:, begin * BITS : begin * BITS + rows.shape[1]].T
+        for begin, places, rows in parts:
+            total[places] += rows @ signs[:, begin * BITS : begin * BITS + rows.shape[1]].T
         total /= np.concatenate(norms)[:, None]
         row, seal = divmod(int(np.argmax(total)), total.shape[1])
         if best is None or total[row, seal] > best.z:
