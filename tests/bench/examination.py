@@ -116,17 +116,14 @@ def stages(model: Any) -> Iterator[Clock]:
 
 def by_stage(work: Callable[[], None], model: Any, repeats: int) -> tuple[float, Counter[str]]:
     """Processor seconds of the quickest repeat, whole and by stage."""
-    best: tuple[float, Counter[str]] | None = None
+    found = []
     for _ in range(repeats):
         with stages(model) as clock:
             begin = time.process_time()
             with clock.stage("other"):
                 work()
-            whole = time.process_time() - begin
-        if best is None or whole < best[0]:
-            best = whole, clock.spent
-    assert best is not None
-    return best
+            found.append((time.process_time() - begin, clock.spent))
+    return min(found, key=lambda one: one[0])
 
 
 def least(work: Callable[[], None], repeats: int) -> float:
