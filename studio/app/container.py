@@ -63,6 +63,7 @@ class Container:
     def __init__(self, paths: StudioPaths, config: StudioConfig) -> None:
         self.paths = paths
         self.config = config
+        self.seal_device = "cpu"
         self._lock = threading.RLock()
 
     # -- consent ------------------------------------------------------------------------------
@@ -382,7 +383,7 @@ class Container:
     def _sealer(self) -> Sealer:
         from studio.provenance.sealer import Sealer
 
-        return Sealer.load(self.config.seal.model)
+        return Sealer.load(self.config.seal.model, self.seal_device)
 
     @cached_property
     def _pipeline(self) -> Pipeline:

@@ -268,14 +268,16 @@ def _require_server(database: Database) -> None:
         )
 
 
-def open_gateway(*, trust_uploads: bool = False) -> Gateway:
+def open_gateway(*, trust_uploads: bool = False, seal_device: str = "cpu") -> Gateway:
     """The studio of ``$STUDIO_HOME`` and ``$STUDIO_CONFIGS``. Raises :class:`ConfigError`.
 
-    ``trust_uploads`` decodes in this process: faster, for files whose origin is known.
+    ``trust_uploads`` decodes in this process: faster, for files whose origin is known. The seal
+    model works on ``seal_device``, a device of PyTorch.
     """
     from studio.app.container import open_container
 
     container = open_container()
+    container.seal_device = seal_device
     if trust_uploads:
         container.trust_uploads()
     return Gateway(container)

@@ -47,13 +47,13 @@ class Sealer:
         self._model = model
 
     @classmethod
-    def load(cls, name: str) -> Sealer:
-        """The pair of that name. Raises :class:`ModelError`."""
+    def load(cls, name: str, device: str = "cpu") -> Sealer:
+        """The pair of that name, on a device of PyTorch. Raises :class:`ModelError`."""
         from watermark.errors import SealModelError
         from watermark.models.loading import load_seal_model
 
         try:
-            return cls(load_seal_model(name))
+            return cls(load_seal_model(name, device=device))
         except SealModelError as exc:
             raise ModelError(f"the seal model {name!r} cannot be used: {exc}") from exc
 

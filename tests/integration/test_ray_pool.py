@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tests.support.ray_work import cluster, start, start_badly
+from tests.support.ray_work import cluster, seen, start, start_badly
 from watermark.batch.pool import Failure
 from watermark.batch.ray_pool import RayOptions, on_ray
 from watermark.errors import ScanError
@@ -23,8 +23,8 @@ def machines():
 
 @pytest.fixture
 def run(machines):
-    def run(items, work=start, *, workers=0, retries=2, timeout_s=None):
-        options = RayOptions(machines.address, workers, retries)
+    def run(items, work=start, *, workers=0, retries=2, timeout_s=None, num_gpus=0.0):
+        options = RayOptions(machines.address, workers, retries, num_gpus)
         return list(on_ray(items, work, options, timeout_s=timeout_s))
 
     return run
@@ -102,6 +102,18 @@ def test_a_machine_that_joins_later_is_used(machines, run):
     joined = []
     assert len(run(taken())) == 9
     machines.remove_node(joined[0])
+
+
+@pytest.mark.parametrize(("share", "most"), [(1.0, 1), (0.5, 2), (0.4, 2)])
+def test_workers_that_need_a_gpu_stand_where_there_is_one(machines, run, share, most):
+    """Ray counts the GPU that this machine only claims to have."""
+    with_gpu = machines.add_node(num_cpus=4, num_gpus=1)
+    given = run(["seen"] * 12, seen, num_gpus=share)
+    machines.remove_node(with_gpu)
+    processes, gpus = zip(*(answer for _, answer in given), strict=True)
+    assert set(gpus) == {"0"}
+    assert len(set(processes)) == most
+    assert {gpu for _, (_, gpu) in run(["seen"] * 4, seen)} == {""}  # who asks for none sees none
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "somewhere", "http://localhost", "a:99999"])

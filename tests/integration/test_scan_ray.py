@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import time
 import pyarrow.dataset
 import pytest
 
+from tests.support.ray_work import cluster
 from tests.support.s3 import object_store
 from tests.unit.seal_carriers import music
 from watermark.audio.waveform import write
@@ -123,6 +125,40 @@ from watermark.cli.main import main
 sys.argv[0] = "watermark"
 main()
 """
+
+
+def test_a_worker_whose_machine_has_no_cuda_says_what_to_do(catalogue, tmp_path):
+    """Ray counts a GPU here that PyTorch does not find."""
+    with cluster(0) as machines:
+        machines.add_node(num_cpus=1, num_gpus=1)
+        gpu = ("--ray-address", machines.address, "--num-gpus", "0.5")
+        done = scan(catalogue / "music", *gpu, "--out", tmp_path / "r.jsonl")
+    assert done.returncode == 2
+    assert f"{socket.gethostname()} has no GPU that PyTorch" in done.stderr
+    assert "--num-gpus 0" in done.stderr
+    assert "workers use the device cuda and reserve 0.5 GPUs each" in done.stderr
+
+
+def test_a_machine_without_gpus_is_told(catalogue, tmp_path):
+    gpu = ("--engine", "ray", "--jobs", "1", "--num-gpus", "1")
+    done = scan(catalogue / "music", *gpu, "--out", tmp_path / "r.jsonl")
+    assert done.returncode == 2
+    assert "--num-gpus 1: Ray finds 0 GPUs on this machine" in done.stderr
+    assert "logs" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--num-gpus", "1"), "add --engine ray"),
+        (("--num-gpus", "1.5", "--engine", "ray"), "a whole number of them"),
+        (("--num-gpus", "-1", "--engine", "ray"), "not in the range"),
+    ],
+)
+def test_numbers_of_gpus_that_cannot_be_are_refused(tmp_path, options, told):
+    done = scan("music", *options, "--out", tmp_path / "r.jsonl")
+    assert done.returncode == 2
+    assert told in done.stderr
 
 
 def test_memory_addresses_are_refused(tmp_path):

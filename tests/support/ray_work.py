@@ -12,7 +12,7 @@ from typing import Any
 
 from watermark.batch.pool import Failure, Report
 
-__all__ = ["cluster", "start", "start_badly"]
+__all__ = ["cluster", "seen", "start", "start_badly"]
 
 
 def start() -> Callable[[str, Report], str | Failure]:
@@ -37,6 +37,16 @@ def start() -> Callable[[str, Report], str | Failure]:
         if what == "where":
             return os.environ.get(argument, "")
         return item.upper()
+
+    return work
+
+
+def seen() -> Callable[[str, Report], tuple[int, str]]:
+    """In a worker: its process, and the GPUs that Ray lets it see."""
+
+    def work(_item: str, _report: Report) -> tuple[int, str]:
+        time.sleep(0.3)  # so that every worker gets some
+        return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
     return work
 

@@ -64,11 +64,18 @@ class RayOptions:
         workers: at most so many at a time; 0: one a processor core of the cluster, also of machines
             that join later.
         retries: how often an item is tried again after its worker died or its machine failed it.
+        num_gpus: GPUs that each worker reserves: a part of one (0.25), or whole ones; 0: none.
     """
 
     address: str | None = None
     workers: int = 0
     retries: int = 2
+    num_gpus: float = 0.0
+
+    @property
+    def device(self) -> str:
+        """The device of PyTorch on which workers are to work."""
+        return "cuda" if self.num_gpus else "cpu"
 
 
 def on_ray(
@@ -155,9 +162,15 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
             options.address,
         )
     try:
+        if own and ray.cluster_resources().get("GPU", 0) < options.num_gpus:
+            raise _NoGpuError(
+                f"--num-gpus {options.num_gpus:g}: Ray finds "
+                f"{ray.cluster_resources().get('GPU', 0):g} GPUs on this machine; name a cluster "
+                "that has some with --ray-address, or leave --num-gpus out"
+            )
         yield ray
     except ScanError as exc:
-        if folder is None:
+        if folder is None or isinstance(exc, _NoGpuError):
             raise
         kept, folder = folder, None
         raise ScanError(f"{exc}; Ray's logs are in {kept}") from exc
@@ -170,6 +183,10 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
                 shutil.rmtree(folder, ignore_errors=True)
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
+
+
+class _NoGpuError(ScanError):
+    """A cluster of this machine's own cannot have what was asked for; its logs say no more."""
 
 
 def _check_address(address: str) -> None:
@@ -239,7 +256,9 @@ class _Pool:
         self._options = options
         self._timeout_s = timeout_s
         self._start = ray.put(start)
-        self._remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
+        self._remote = ray.remote(
+            num_cpus=1, num_gpus=options.num_gpus, max_restarts=0, max_task_retries=0
+        )(Worker)
         self._environment = {name: os.environ[name] for name in CARRIED if name in os.environ}
         self._busy: dict[Any, _Held] = {}  # by the reference of what the actor is to answer
         self._idle: list[_Held] = []
@@ -284,12 +303,24 @@ class _Pool:
         now = time.monotonic()
         if now - self._looked > _GROW_S:
             self._looked = now
-            cores = int(self._ray.cluster_resources().get("CPU", 0))
-            self._target = self._options.workers or max(1, cores)
+            self._target = self._options.workers or max(1, self._places())
         while wanted and len(self._busy) + len(self._idle) < self._target:
             actor = self._remote.remote(str(Path.cwd()), self._environment)
             held = _Held(actor)
             self._busy[actor.start.remote(self._start)] = held
+
+    def _places(self) -> int:
+        """Workers for which the cluster has room, by cores and, where they need some, GPUs.
+
+        Ray puts each worker's share on one GPU, so a GPU has room for whole workers only.
+        """
+        there = self._ray.cluster_resources()
+        cores = int(there.get("CPU", 0))
+        share = self._options.num_gpus
+        if not share:
+            return cores
+        gpus = there.get("GPU", 0)
+        return min(cores, int(gpus / share) if share >= 1 else int(gpus) * int(1 / share + 1e-9))
 
     def _hand(self, held: _Held, task: _Task) -> None:
         held.task, held.since = task, time.monotonic()
@@ -348,11 +379,14 @@ class _Pool:
         if working or self._told or time.monotonic() - self._ready_at < _PLACE_S:
             return
         self._told = True
-        free = self._ray.available_resources().get("CPU", 0)
+        free = self._ray.available_resources()
         _logger.warning(
-            "no worker has started for %.0f s; the cluster has %.0f processor cores free",
+            "no worker has started for %.0f s; the cluster has %.0f processor cores and %g GPUs "
+            "free, and a worker needs 1 and %g",
             _PLACE_S,
-            free,
+            free.get("CPU", 0),
+            free.get("GPU", 0),
+            self._options.num_gpus,
         )
 
     def _kill(self, held: _Held) -> None:

@@ -184,11 +184,11 @@ def describe_identity(named: Identification) -> str:
     )
 
 
-def load_model(name: str) -> SealModel:
-    """The seal model that ``--model`` names."""
+def load_model(name: str, device: str = "cpu") -> SealModel:
+    """The seal model that ``--model`` names, working on a device of PyTorch."""
     from watermark.models.loading import load_seal_model
 
-    return load_seal_model(model_config(name))
+    return load_seal_model(model_config(name), device=device)
 
 
 def model_config(name: str) -> str | SealModelConfig:

@@ -303,7 +303,7 @@ def scan(
 
     code = run_scan(
         paths_of(files, files_from, skip),
-        partial(_start, model, ids, key_files, isolated=not in_process),
+        partial(_start, model, ids, key_files, isolated=not in_process, device=settings.ray.device),
         record_of,
         settings,
         reader=reader,
@@ -320,13 +320,14 @@ def _start(
     *,
     isolated: bool,
     speed_search: bool = False,
+    device: str = "cpu",
 ) -> Callable[[str, Report], Detection | AudioError]:
     """What a worker does with a file; loads weights and registry. Unreadable is an answer."""
     from watermark.audio.waveform import STREAM_LIMITS
     from watermark.detection.detect import detect as detect_seal
 
     codebook = codebook_of(ids, key_files) if ids else None
-    networks = common.load_model(model)
+    networks = common.load_model(model, device)
     limits = replace(STREAM_LIMITS, isolated=isolated)
 
     def work(file: str, report: Report) -> Detection | AudioError:

@@ -75,6 +75,7 @@ def scan_options(command: _Command) -> _Command:
         engine: Literal["local", "ray"],
         ray_address: str | None,
         retries: int,
+        num_gpus: float,
         dataset: Path | None,
         summary: Path | None,
         timeout_s: float,
@@ -85,7 +86,11 @@ def scan_options(command: _Command) -> _Command:
     ) -> Any:
         if engine == "local" and ray_address is not None:
             engine = "ray"
-        ray = RayOptions(address=ray_address, workers=jobs, retries=retries)
+        if num_gpus and engine == "local":
+            raise click.UsageError("--num-gpus is for Ray's workers: add --engine ray")
+        if num_gpus > 1 and num_gpus % 1:
+            raise click.UsageError("--num-gpus is a part of one GPU, or a whole number of them")
+        ray = RayOptions(ray_address, jobs, retries, num_gpus)
         settings = ScanSettings(out, dataset, summary, engine, jobs, timeout_s, retry, ray)
         return command(*arguments, settings=settings, **others)
 
@@ -97,6 +102,14 @@ def scan_options(command: _Command) -> _Command:
             default=2,
             show_default=True,
             help="With Ray: how often a file is tried again after its worker died.",
+        ),
+        click.option(
+            "--num-gpus",
+            type=Number(min=0),
+            default=0.0,
+            metavar="NUMBER",
+            help="With Ray: GPUs that each worker reserves and works on, like 1 or 0.25. Without, "
+            "workers work on the processor.",
         ),
         click.option(
             "--ray-address",
@@ -237,6 +250,12 @@ def _engine(
 ) -> Generator[tuple[str, _Answer | Failure]]:
     fetch_first = partial(fetching, start)
     if settings.engine == "ray":
+        if settings.ray.num_gpus:
+            click.echo(
+                f"workers use the device {settings.ray.device} and reserve "
+                f"{settings.ray.num_gpus:g} GPUs each",
+                err=True,
+            )
         return on_ray(_anywhere(files), fetch_first, settings.ray, timeout_s=settings.timeout_s)
     return in_order(
         files,

@@ -44,7 +44,14 @@ _UNPICKLING = (
 class _HubModel(SealModel):
     """Meta's AudioSeal pair: waveform networks with a hop of 320 samples."""
 
-    def __init__(self, generator: Any, detector: Any, digest: str, record: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        generator: Any,
+        detector: Any,
+        digest: str,
+        record: dict[str, Any],
+        device: str = "cpu",
+    ) -> None:
         self.name, self.digest, self.id = "hub", digest, f"hub-{digest[:12]}"
         self.record = record
         self.strength_db, self.max_strength = 0.0, 1.6
@@ -53,7 +60,9 @@ class _HubModel(SealModel):
         self.alignments = (0,)  # trained at random offsets
         self.polarity_sensitive = True
         self.calibration = None
-        self._generator, self._detector = generator.eval(), detector.eval()
+        self._device = device
+        self._generator = generator.eval().to(device)
+        self._detector = detector.eval().to(device)
 
     def mark(
         self, samples: NDArray[np.float32], messages: NDArray[np.uint8], strength: float
@@ -61,14 +70,14 @@ class _HubModel(SealModel):
         import torch
 
         with torch.inference_mode():
-            x = torch.from_numpy(samples)[None, None]
+            x = torch.from_numpy(samples)[None, None].to(self._device)
             hidden = self._generator.encoder.model(x)  # (1, dimension, cells)
             table = self._generator.msg_processor.msg_processor.weight
             zero, one = table[0::2], table[1::2]
-            rows = torch.from_numpy(messages).to(table.dtype)[: hidden.shape[-1]]
+            rows = torch.from_numpy(messages).to(table)[: hidden.shape[-1]]
             aux = zero.sum(0) + rows @ (one - zero)  # (cells, dimension)
             out = self._generator.decoder.model(hidden + aux.T[None])[0, 0, : len(samples)]
-        return np.asarray(strength * out.numpy(), dtype=np.float32)
+        return np.asarray(strength * out.cpu().numpy(), dtype=np.float32)
 
     def read(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         import torch
@@ -76,14 +85,14 @@ class _HubModel(SealModel):
         cells = len(samples) // self.cell_samples
         with torch.inference_mode():
             encoder, last = self._detector.detector[0], self._detector.detector[1]
-            hidden = encoder.model(torch.from_numpy(samples)[None, None])
+            hidden = encoder.model(torch.from_numpy(samples)[None, None].to(self._device))
             expand = encoder.reverse_convolution  # the mean over a cell's samples, see spectral.py
             wide = expand.weight.mean(-1).T @ hidden + expand.bias[:, None]
             out = last(wide)[0, :, :cells]
-        return (out[1:2] - out[0:1]).numpy(), out[2:].T[None].numpy()
+        return (out[1:2] - out[0:1]).cpu().numpy(), out[2:].T[None].cpu().numpy()
 
 
-def load_hub(config: SealModelConfig) -> SealModel:
+def load_hub(config: SealModelConfig, device: str = "cpu") -> SealModel:
     """The pair a configuration of kind ``hub`` names; raises :class:`SealModelError`."""
     from omegaconf import OmegaConf
 
@@ -115,7 +124,7 @@ def load_hub(config: SealModelConfig) -> SealModel:
         "detector": {"file": Path(config.detector).name, "sha256": detector_sha},
         "revision": config.revision,
     }
-    return _HubModel(generator, detector, digest, record)
+    return _HubModel(generator, detector, digest, record, device)
 
 
 def _hub_state(

@@ -202,7 +202,13 @@ class _HouseModel(SealModel):
     """The spectral networks of :mod:`watermark.models.networks`."""
 
     def __init__(
-        self, generator: Any, detector: Any, name: str, digest: str, record: dict[str, Any]
+        self,
+        generator: Any,
+        detector: Any,
+        name: str,
+        digest: str,
+        record: dict[str, Any],
+        device: str = "cpu",
     ) -> None:
         from watermark.models.networks import CELL_SAMPLES, HOP
 
@@ -219,8 +225,11 @@ class _HouseModel(SealModel):
         self.polarity_sensitive = False
         calibration = record.get("calibration")
         self.calibration = Calibration.from_dict(calibration) if calibration else None
-        self._generator, self._detector = generator.eval(), detector.eval()
-        self._folded = self._detector.folded()
+        weight, bias = detector.folded()
+        self._folded = weight.to(device), bias.to(device)
+        self._device = device
+        self._generator = generator.eval().to(device)
+        self._detector = detector.eval().to(device)
 
     def mark(
         self, samples: NDArray[np.float32], messages: NDArray[np.uint8], strength: float
@@ -229,11 +238,14 @@ class _HouseModel(SealModel):
 
         with torch.inference_mode():
             # One frame more than the cells hold is centred on the last sample: repeat its message.
-            rows = torch.from_numpy(np.concatenate([messages, messages[-1:]]))[None]
+            rows = torch.from_numpy(np.concatenate([messages, messages[-1:]]))[None].to(
+                self._device
+            )
             cells = -(-(len(samples) // 160 + 1) // 8)
             depth_db = self.strength_db - 20 * float(np.log10(strength))
-            out = self._generator(torch.from_numpy(samples)[None], rows[:, :cells], depth_db)
-        return np.asarray(out[0].numpy(), dtype=np.float32)
+            host = torch.from_numpy(samples)[None].to(self._device)
+            out = self._generator(host, rows[:, :cells], depth_db)
+        return np.asarray(out[0].cpu().numpy(), dtype=np.float32)
 
     def read(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self._read(samples, (0, 80))
@@ -253,7 +265,7 @@ class _HouseModel(SealModel):
         pilots, bits = [], []
         spectrum = self._detector.spectrum
         with torch.inference_mode():
-            x = torch.from_numpy(samples)[None]
+            x = torch.from_numpy(samples)[None].to(self._device)
             for start in starts:
                 features = spectrum.features(spectrum.log_energy(spectrum.stft(x[:, start:])))
                 pilot, bit = self._detector.shifted(features, self._folded)
@@ -261,8 +273,8 @@ class _HouseModel(SealModel):
                 bits.append(bit[:, :cells])
             # Shift k of a grid begins 160 k samples after the grid: interleaved, they are in order.
             return (
-                torch.stack(pilots, 1).flatten(0, 1).numpy(),
-                torch.stack(bits, 1).flatten(0, 1).numpy(),
+                torch.stack(pilots, 1).flatten(0, 1).cpu().numpy(),
+                torch.stack(bits, 1).flatten(0, 1).cpu().numpy(),
             )
 
 
@@ -277,7 +289,7 @@ def require_model(model: object) -> None:
 # -- house ------------------------------------------------------------------------------------
 
 
-def load_house(config: SealModelConfig) -> SealModel:
+def load_house(config: SealModelConfig, device: str = "cpu") -> SealModel:
     """Load a house model. Raises as :func:`watermark.models.loading.load_seal_model` does."""
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -319,7 +331,7 @@ def load_house(config: SealModelConfig) -> SealModel:
         tensors = {key: value.float() for key, value in load(raw).items()}
         generator.net.load_state_dict(_part(tensors, "generator."))
         detector.net.load_state_dict(_part(tensors, "detector."))
-        return _HouseModel(generator, detector, str(record["name"]), digest, record)
+        return _HouseModel(generator, detector, str(record["name"]), digest, record, device)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise SealModelError(f"seal weights {path.name}: do not fit their record") from exc
 

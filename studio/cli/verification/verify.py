@@ -120,7 +120,7 @@ def verify(
     code, reports, stopped = DONE, [], False
     with open_as_caller(trust_uploads=in_process) as session:
         session.require(Permission.VERIFY)
-        start = _starter(session, jobs, record=not no_record, in_process=in_process)
+        start = _starter(session, record=not no_record, in_process=in_process, apart=jobs > 0)
         try:
             of_urls = _of_urls(session, urls, record=not no_record, in_process=in_process)
             for file, answer in chain(answers(paths, start, jobs=jobs), of_urls):
@@ -180,10 +180,11 @@ def scan(
             told = known.get("registered")  # None: it could not be read
             return stale and told is not None and told < count
 
-        apart = settings.jobs if settings.engine == "local" else 1
+        apart = settings.engine == "ray" or settings.jobs > 0
+        device = settings.ray.device
         code = run_scan(
             paths_of(files, files_from, skip),
-            _starter(session, apart, record=record, in_process=in_process),
+            _starter(session, record=record, in_process=in_process, apart=apart, device=device),
             _record_of,
             settings,
             reader=session.verification.seal_model(),
@@ -211,19 +212,21 @@ def _of_urls(
     return told(in_order(urls, lambda: work, jobs=0, progress=meter.read), meter)
 
 
-def _starter(session: Session, jobs: int, *, record: bool, in_process: bool) -> Callable[[], _Work]:
+def _starter(
+    session: Session, *, record: bool, in_process: bool, apart: bool, device: str = "cpu"
+) -> Callable[[], _Work]:
     """What starts the work: here on the studio that is open, or on one of each worker's own."""
-    if jobs:
-        return partial(_start, record, in_process)
+    if apart:
+        return partial(_start, record, in_process, device)
     return lambda: _work(session, record, in_process)
 
 
-def _start(record: bool, in_process: bool) -> _Work:
+def _start(record: bool, in_process: bool, device: str) -> _Work:
     """In a worker process. The caller's right was checked in the parent."""
     from studio.accounts.permissions import LOCAL_OWNER
     from studio.app.gateway import open_gateway
 
-    gateway = open_gateway(trust_uploads=in_process)
+    gateway = open_gateway(trust_uploads=in_process, seal_device=device)
     return _work(gateway.session(LOCAL_OWNER), record, in_process)
 
 

@@ -2,11 +2,15 @@
 
 import json
 import shutil
+import socket
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.unit.seal_carriers import music
 from watermark.coding.message import SealId, SealKey
@@ -171,6 +175,46 @@ def test_the_hub_pair_marks_and_reads_through_the_same_interface(hub_files):
     assert found.message_logits.shape == (2, 16)
     assert found.p_value is None  # nobody calibrated these weights
     assert found.false_positive_rate is None
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses what a GPU would refuse: an operation on tensors of two devices."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        name = str(function)
+        if "copy" not in name and "index" not in name:  # both may cross
+            tensors = [each for each in tree_leaves((arguments, named)) if torch.is_tensor(each)]
+            assert len({each.device for each in tensors if each.dim()}) <= 1, name
+        return function(*arguments, **(named or {}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["house", "hub"])
+def test_all_of_a_model_works_on_the_device_that_was_asked_for(kind, hub_files, monkeypatch):
+    """Tensors without content stand for a GPU's, where there is none."""
+    monkeypatch.setattr("watermark.models.loading._require", lambda _device: None)
+    monkeypatch.setattr(
+        torch.Tensor,
+        "cpu",
+        lambda tensor: torch.zeros(tensor.shape) if tensor.is_meta else tensor,
+    )
+    model = load_seal_model(kind if kind == "house" else hub_files, device="meta")
+    x = music(2.2, 16_000).samples[0]
+    cells = -(-len(x) // model.cell_samples)
+    with OneDevice():
+        pilot, bits = model.read(x)
+        mark = model.mark(x, np.zeros((cells, 16), np.uint8), 1.0)
+        assert bits.shape == (*pilot.shape, 16)
+        assert mark.shape == x.shape
+        model._detector.to_empty(device="cpu")
+        with pytest.raises(AssertionError):
+            model.read(x)
+
+
+def test_a_gpu_that_is_not_there_is_told_by_the_machines_name(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SealModelError, match=f"{socket.gethostname()} has no GPU that PyTorch"):
+        load_seal_model(device="cuda")
 
 
 @pytest.mark.slow
