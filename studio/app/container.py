@@ -353,7 +353,8 @@ class Container:
     def _registry(self) -> OutputIndex:
         from studio.provenance.output_index import OutputIndex
 
-        return OutputIndex(self.ledger(), self.seal_keys(), self.paths.fingerprints)
+        paths = self.paths
+        return OutputIndex(self.ledger(), self.seal_keys(), paths.fingerprints, paths.codebook)
 
     @cached_property
     def _publications(self) -> Publications:

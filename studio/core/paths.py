@@ -86,6 +86,11 @@ class StudioPaths:
         return self.home / "fingerprints"
 
     @property
+    def codebook(self) -> Path:
+        """The words of all seals, for this user alone; made again from the keys and the ledger."""
+        return self.home / "codebook"
+
+    @property
     def consent(self) -> Path:
         """Vocabulary, rights holders, grants and revocations."""
         return self.configs / "consent"
@@ -109,7 +114,7 @@ class StudioPaths:
         database = [self.ledger, *(self.home / f"ledger.db-{part}" for part in ("wal", "shm"))]
         folders = (
             *(self.keys, self.credentials, self.outputs, self.renditions, self.tmp),
-            *(self.checkpoints, self.fingerprints),
+            *(self.checkpoints, self.fingerprints, self.codebook),
         )
         try:
             make_private(self.home, folders, database)

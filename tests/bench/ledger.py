@@ -74,8 +74,8 @@ def bulk(database: Database, entries: int) -> None:
             head = head_from_nodes(index + 1, lambda *key: peaks[key])
             entry_rows.append((index, "verification", at.strftime(INSTANT), leaf, hash_, head))
         with database.writing() as connection:
-            _insert(connection, ledger_entry, entry_rows)
-            _insert(connection, ledger_node, node_rows)
+            insert(connection, ledger_entry, entry_rows)
+            insert(connection, ledger_node, node_rows)
 
 
 def _leaf(index: int, at: datetime) -> bytes:
@@ -90,7 +90,7 @@ def _leaf(index: int, at: datetime) -> bytes:
     return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _insert(connection: Connection, table: Table, rows: list[tuple]) -> None:
+def insert(connection: Connection, table: Table, rows: list[tuple]) -> None:
     """In the order of the table's columns, by the driver's own quickest way."""
     cursor = connection.connection.driver_connection.cursor()
     if connection.dialect.name == "postgresql":

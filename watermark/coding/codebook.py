@@ -8,12 +8,14 @@ product. Large groups also have an inverted index from words to places.
 >>> codebook = Codebook([CodebookEntry(SealId(bytes(8)), SealKey(1, bytes(32)), seconds=30)])
 >>> len(codebook), SealId(bytes(8)) in codebook, [group.length for group in codebook.groups]
 (1, True, [32])
+
+A codebook of many seals can be kept on disk: :mod:`watermark.coding.codebook_store`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,9 +67,20 @@ class Codebook:
     """
 
     def __init__(self, entries: Iterable[CodebookEntry] = ()) -> None:
-        self._groups: dict[tuple[SealKey, int], SealGroup] = {}
-        self._known: set[bytes] = set()
+        self._parts: dict[tuple[SealKey, int], tuple[SealGroup, ...]] = {}
+        self._known: set[bytes] = set()  # those that are in no kept group
         self.add(entries)
+
+    @classmethod
+    def of_groups(cls, groups: Iterable[SealGroup]) -> Codebook:
+        """A codebook of groups that are there; those that are kept are not added to."""
+        codebook = cls()
+        for group in groups:
+            at = group.key, group.length
+            codebook._parts[at] = (*codebook._parts.get(at, ()), group)
+            if not group.kept:
+                codebook._known |= {group.seal_id(place).value for place in range(len(group))}
+        return codebook
 
     @classmethod
     def of(cls, seals: Codebook | Iterable[CodebookEntry]) -> Codebook:
@@ -84,28 +97,47 @@ class Codebook:
                 raise CodebookError(f"{wanted}; one of these is of type {type(entry).__name__}")
         return cls(entries)
 
+    def use(self, groups: Iterable[SealGroup]) -> None:
+        """Hold the same seals in other groups."""
+        other = Codebook.of_groups(groups)
+        self._parts, self._known = other._parts, other._known
+
     def __len__(self) -> int:
-        return len(self._known)
+        kept = sum(len(group) for parts in self._parts.values() for group in parts if group.kept)
+        return kept + len(self._known)
 
     def __contains__(self, seal_id: object) -> bool:
-        return isinstance(seal_id, SealId) and seal_id.value in self._known
+        if not isinstance(seal_id, SealId):
+            return False
+        return seal_id.value in self._known or any(
+            group.find(seal_id) is not None
+            for parts in self._parts.values()
+            for group in parts
+            if group.kept
+        )
 
     @property
     def groups(self) -> tuple[SealGroup, ...]:
-        """The seals by sequence length, shortest first, and epoch."""
-        return tuple(sorted(self._groups.values(), key=lambda g: (g.length, g.key.epoch)))
+        """The seals by sequence length, shortest first, and epoch; of one kind, kept ones first."""
+        parts = sorted(self._parts.items(), key=lambda item: (item[0][1], item[0][0].epoch))
+        return tuple(group for _, groups in parts for group in groups)
+
+    @property
+    def kinds(self) -> Mapping[tuple[SealKey, int], Sequence[SealGroup]]:
+        """The groups by what their seals have in common: key and sequence length."""
+        return dict(self._parts)
 
     @property
     def keys(self) -> tuple[SealKey, ...]:
         """The keys of the seals registered, the newest epoch first."""
-        found = {key for key, _ in self._groups}
+        found = {key for key, _ in self._parts}
         return tuple(sorted(found, key=lambda key: key.epoch, reverse=True))
 
     def add(self, entries: Iterable[CodebookEntry]) -> None:
         """Register more seals; 1.6 us per second of each on one core."""
         fresh: dict[tuple[SealKey, int], list[tuple[CodebookEntry, NDArray[np.uint16]]]] = {}
         for entry in entries:
-            if entry.seal_id.value in self._known:
+            if entry.seal_id in self:
                 raise CodebookError(f"seal {entry.seal_id} is in the codebook twice")
             if not entry.seconds > 0:
                 raise CodebookError(f"seal {entry.seal_id} has no duration")
@@ -114,29 +146,65 @@ class Codebook:
             words = message_words(entry.key, entry.seal_id, length)
             fresh.setdefault((entry.key, length), []).append((entry, words))
         for (key, length), items in fresh.items():
-            group = self._groups.setdefault((key, length), SealGroup(key, length))
+            parts = self._parts.get((key, length), ())
+            if not parts or parts[-1].kept:
+                parts = self._parts[key, length] = (*parts, SealGroup(key, length))
             ids = [entry.seal_id for entry, _ in items]
-            group.extend(ids, np.stack([words for _, words in items]))
+            parts[-1].extend(ids, np.stack([words for _, words in items]))
 
 
 class SealGroup:
-    """Seals of one epoch and sequence length: their ids, and their words as (second, seal)."""
+    """Seals of one epoch and sequence length: their ids, and their words as (second, seal).
+
+    Attributes:
+        key, length: of the seals; the length in seconds.
+        ids: uint64 ``(seals,)``, each the 8 bytes of a seal id, most significant first.
+        kept: it lies on disk, its ids in order, and does not grow.
+    """
 
     def __init__(self, key: SealKey, length: int) -> None:
         self.key, self.length = key, length
-        self.ids = np.empty((0, 8), np.uint8)
+        self.ids = np.empty(0, np.uint64)
+        self.kept = False
         self._parts: list[NDArray[np.uint16]] = []
         self._words = np.empty((length, 0), np.uint16)
         self._index: WordIndex | None = None
         self._signs: NDArray[np.float32] | None = None
 
+    @classmethod
+    def of_arrays(
+        cls,
+        key: SealKey,
+        ids: NDArray[np.uint64],
+        words: NDArray[np.uint16],
+        index: WordIndex | None = None,
+    ) -> SealGroup:
+        """A group of ids and words, ``(length, seals)``; with an index it is kept."""
+        group = cls(key, len(words))
+        group.ids, group._words, group._index = ids, words, index
+        group.kept = index is not None
+        return group
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    def find(self, seal_id: SealId) -> int | None:
+        """The place of a seal, or None."""
+        wanted = np.uint64(int.from_bytes(seal_id.value, "big"))
+        if self.kept:
+            at = int(np.searchsorted(self.ids, wanted))
+            return at if at < len(self.ids) and self.ids[at] == wanted else None
+        found = np.flatnonzero(self.ids == wanted)
+        return int(found[0]) if len(found) else None
+
+    def seal_id(self, place: int) -> SealId:
+        """The id of the seal at a place."""
+        return SealId(int(self.ids[place]).to_bytes(8, "big"))
 
     def extend(self, ids: list[SealId], words: NDArray[np.uint16]) -> None:
         """Append seals with their words, ``(seals, length)``."""
         raw = b"".join(seal_id.value for seal_id in ids)
-        self.ids = np.concatenate([self.ids, np.frombuffer(raw, np.uint8).reshape(-1, 8)])
+        self.ids = np.concatenate([self.ids, np.frombuffer(raw, ">u8").astype(np.uint64)])
         self._parts.append(words.T)
         self._index = self._signs = None
 
@@ -188,6 +256,20 @@ class WordIndex:
             counts[:, second] = np.bincount(row, minlength=2**BITS)
         self._starts = np.zeros(counts.size + 1, np.uint32)
         np.cumsum(counts, out=self._starts[1:])
+
+    @classmethod
+    def of_arrays(
+        cls, length: int, count: int, places: NDArray[np.uint32], starts: NDArray[np.uint32]
+    ) -> WordIndex:
+        """An index of ``count`` seals of ``length`` seconds that was made before."""
+        index = cls.__new__(cls)
+        index._length, index._count, index._places, index._starts = length, count, places, starts
+        return index
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """All there is to keep: the places by word, and where those of a word and second begin."""
+        return self._places, self._starts
 
     def places(self, words: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The places of words, word by word and in order, and how many each has."""

@@ -191,6 +191,7 @@ def _match(
         raise CodebookError("the second of a window is that of windows of 1 s")
     phases = [replace(phase, second=second) for phase in phases_of(logits, hop_s, window_s)]
     groups = [group for group in codebook.groups if len(group) and key in (None, group.key)]
+    alike = {kind: sum(map(len, parts)) for kind, parts in codebook.kinds.items()}
     # What can be compared at all: a place in the scramble may leave a short seal no alignment.
     fitting = {group: [p for p in phases if p.offsets(group.length)] for group in groups}
     groups = [group for group in groups if fitting[group]]
@@ -202,7 +203,7 @@ def _match(
     most = max_chance / searched if max_chance < 1 else 1.0  # chance, at one alignment
     unsure = []  # large groups that were not compared whole
     for group in groups:
-        hit, left = search(group, fitting[group], most)
+        hit, left = search(group, fitting[group], most, alike[group.key, group.length])
         best = better(best, hit)
         unsure += [(group, left)] if left else []
     if thorough and unsure and (best is None or _chance(best, searched) > MAX_CHANCE):
@@ -216,7 +217,7 @@ def _match(
         return None
     agree = (weights > 0) == (signs(best, first, last) > 0)
     return Identification(
-        seal_id=SealId(best.group.ids[best.seal].tobytes()),
+        seal_id=best.group.seal_id(best.seal),
         epoch=best.group.key.epoch,
         score=best.z,
         chance_bound=_chance(best, searched),

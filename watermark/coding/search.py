@@ -30,6 +30,7 @@ __all__ = [
 MIN_OVERLAP_S = 2
 
 _INDEX_FROM = 20_000  # seals: below, the exhaustive search is as fast
+_FEW = 1_000  # seals of a group that are always compared one by one
 _PLACED_INDEX_FROM = 2**16  # the same, where the place in the scramble is known
 _PRODUCT = 2**17  # numbers in a matrix product: blocks of seals that stay in the cache
 _PRODUCT_S = 16  # seconds of the seals in a product
@@ -140,13 +141,16 @@ def _norms(phase: Phase, length: int) -> NDArray[np.float64]:
     return np.where(norms > 0, norms, np.inf)
 
 
-def search(group: SealGroup, phases: list[Phase], most: float) -> tuple[Hit | None, list[Phase]]:
+def search(
+    group: SealGroup, phases: list[Phase], most: float, alike: int
+) -> tuple[Hit | None, list[Phase]]:
     """The best alignment, in the way that is quickest for the group's size.
 
     Args:
         group: seals to look among.
         phases: of the file.
         most: chance at one alignment above which a seal need not be found.
+        alike: seals of this key and length in all groups; a part of many is searched as they are.
 
     Returns:
         The best that was found, and the phases in which a seal may have been missed:
@@ -154,7 +158,7 @@ def search(group: SealGroup, phases: list[Phase], most: float) -> tuple[Hit | No
     """
     if len(group) >= _PLACED_INDEX_FROM and all(phase.second is not None for phase in phases):
         return _search_placed(group, phases, most)
-    if len(group) >= _INDEX_FROM and not _direct(group, phases):
+    if len(group) >= _FEW and alike >= _INDEX_FROM and not _direct(group, phases):
         return _search_index(group, phases), phases
     return search_all(group, phases), []
 

@@ -394,11 +394,9 @@ def _refined(
 
 def _words(codebook: Codebook, found: Identification) -> NDArray[np.uint16] | None:
     """The registered sequence of the seal found, 16-bit words by second."""
-    wanted = np.frombuffer(found.seal_id.value, np.uint8)
     for group in codebook.groups:
-        at = np.flatnonzero((group.ids == wanted).all(axis=1))
-        if len(at) and group.key.epoch == found.epoch:
-            return np.ascontiguousarray(group.words[:, at[0]])
+        if group.key.epoch == found.epoch and (at := group.find(found.seal_id)) is not None:
+            return np.ascontiguousarray(group.words[:, at])
     return None
 
 

@@ -35,7 +35,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["PRIVATE", "create_file", "locked", "replacing", "sweep", "sync_folder", "write_file"]
+__all__ = [
+    "PRIVATE",
+    "create_file",
+    "locked",
+    "locked_if_free",
+    "replacing",
+    "sweep",
+    "sync_folder",
+    "write_file",
+]
 
 PRIVATE = 0o600  # rights of a file that is its owner's alone
 
@@ -114,6 +123,20 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         _lock(descriptor, wait=True)
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked_if_free(path: str | os.PathLike[str]) -> Iterator[bool]:
+    """As :func:`locked`, but no waiting: False where another process holds the lock.
+
+    Raises:
+        OSError: the file cannot be opened or made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    try:
+        yield _lock(descriptor, wait=False)
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,7 @@ import pytest
         "watermark.evaluation.bench",
         "watermark.evaluation.clips",
         "watermark.coding.codebook",
+        "watermark.coding.codebook_store",
         "watermark.fingerprint.matching",
         "watermark.audio.decoding",
         "watermark.detection.result",
