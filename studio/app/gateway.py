@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from studio.core.config import ServerConfig, StudioConfig
     from studio.core.db.database import Database
     from studio.core.db.limits import SharedBuckets, SharedBytes, SharedPlaces, SharedSounds
+    from studio.core.db.long_checks import CheckRecords
     from studio.core.paths import StudioPaths
     from studio.generation.preview_pieces import PreviewPieces
     from studio.generation.releasing.staging import RecoveryReport
@@ -175,6 +176,12 @@ class Gateway:
         from studio.generation.preview_pieces import PreviewPieces
 
         return PreviewPieces(container_of(self).database())
+
+    def check_records(self) -> CheckRecords:
+        """How long examinations stand, at whatever server; who calls sees to whose they are."""
+        from studio.core.db.long_checks import CheckRecords
+
+        return CheckRecords(container_of(self).database())
 
     def shared_buckets(self, scope: str, per_minute: float) -> SharedBuckets:
         """A limit for each caller over all servers of the database."""

@@ -148,6 +148,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         rules.uploads.prepare()
         async with nullcontext() if mcp is None else mcp.running():
             yield
+        api.state.checks.close()
         making.close()
         checking.close()
         long.close()

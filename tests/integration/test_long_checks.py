@@ -54,6 +54,7 @@ def client(studio, line):
         )
         api.include_router(case_page_routes(Gateway(studio), CaseFiles(api.state.checks)))
         yield TestClient(api, base_url=HOST, follow_redirects=False)
+        api.state.checks.close()
 
 
 @pytest.fixture
@@ -167,5 +168,83 @@ def test_the_page_of_a_case_shows_what_is_at_work(client, tokens, studio, ours, 
         page = client.get(path, headers=headers).text
         assert "&lt;long&gt;.wav" in page or "upload" in page
         assert "a long recording, queued" in page
+    finally:
+        go_on.set()
+
+
+@pytest.fixture
+def other(studio):
+    """A second server over the same database, which examines nothing of the first one's."""
+    with JobRunner(running=1, waiting=2) as making, JobRunner(running=1, waiting=2) as checking:
+        api = create_api(Gateway(studio), DownloadTokens(), making=making, checking=checking)
+        api.include_router(case_page_routes(Gateway(studio), CaseFiles(api.state.checks)))
+        yield TestClient(api, base_url=HOST, follow_redirects=False)
+        api.state.checks.close()
+
+
+@pytest.fixture(autouse=True)
+def _written_often(monkeypatch):
+    monkeypatch.setattr("studio.web.jobs.long_checks._WRITE_S", 0.02)
+
+
+def test_every_server_tells_how_a_job_stands_and_what_was_answered(client, other, tokens, ours):
+    headers = tokens["verifier"]
+    begun = client.post(
+        "/api/v1/verifications?name=long.wav", content=ours.read_bytes(), headers=headers
+    )
+    where = begun.headers["location"]
+    assert other.get(where, headers=headers).json()["name"] == "long.wav"
+    assert other.get(where, headers=tokens["administrator"]).status_code == 404
+    assert other.delete(where, headers=tokens["administrator"]).status_code == 404
+    answered = ended(other, where, headers)
+    assert answered["answer"]["verdict"] == "sealed"
+    here = client.get(where, headers=headers).json()
+    assert {**answered, "elapsed_s": 0} == {**here, "elapsed_s": 0}
+
+
+def test_a_job_is_stopped_from_another_server(client, other, tokens, ours, line):
+    go_on = threading.Event()
+    line.submit(lambda _report, _cancel: go_on.wait(300))  # the line is taken
+    try:
+        headers = tokens["verifier"]
+        begun = client.post("/api/v1/verifications", content=ours.read_bytes(), headers=headers)
+        where = begun.headers["location"]
+        assert other.get(where, headers=headers).json()["state"] == "queued"
+        assert other.delete(where, headers=headers).json()["state"] == "queued"
+        for each in (other, client):
+            assert ended(each, where, headers)["state"] == "cancelled"
+    finally:
+        go_on.set()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_job_whose_server_was_stopped_is_told_as_interrupted(
+    client, other, tokens, ours, line, studio, monkeypatch, killed
+):
+    go_on = threading.Event()
+    line.submit(lambda _report, _cancel: go_on.wait(300))
+    try:
+        headers = tokens["verifier"]
+        case = client.post("/api/v1/cases", json={"reference": "A", "title": "B"}, headers=headers)
+        path = f"/api/v1/cases/{case.json()['case_id']}/files?name=long.wav"
+        begun = client.post(path, content=ours.read_bytes(), headers=headers)
+        where = begun.headers["location"]
+        assert other.get(where, headers=headers).json()["state"] == "queued", "else it is blind"
+        database = studio.database()
+        now_s = database.now_s
+        if killed:
+            client.app.state.checks._closed.set()  # nothing more is written
+            client.app.state.checks._writer.join()
+            assert other.get(where, headers=headers).json()["state"] == "queued"
+            monkeypatch.setattr(database, "now_s", lambda connection: now_s(connection) + 31)
+        else:
+            client.app.state.checks.close()
+        state = other.get(where, headers=headers).json()
+        assert (state["state"], state["error"]["code"]) == ("failed", "interrupted")
+        assert "send the recording again" in state["error"]["message"]
+        page = other.get(f"/cases/{case.json()['case_id']}", headers=headers)
+        assert "send the recording again" in page.text
+        monkeypatch.setattr(database, "now_s", lambda connection: now_s(connection) + 25 * 3600)
+        assert other.get(where, headers=headers).status_code == 404
     finally:
         go_on.set()

@@ -113,7 +113,9 @@ def create_api(
 
     app.add_middleware(AccessLog, on_end=count, proxies=gateway.config.server.trusted_proxies)
     app.state.fetching = JobRunner(running=1, waiting=3)  # of models; closed by the server
-    app.state.checks = checks = Checks(limits, uploads, checking, long or checking)
+    app.state.checks = checks = Checks(
+        limits, uploads, checking, long or checking, gateway.check_records
+    )
     app.state.previews = feeds = PreviewFeeds(gateway.preview_pieces)
     v1 = create_v1(gateway, checks, making=making, fetching=app.state.fetching, feeds=feeds)
     app.mount("/api/v1", v1)

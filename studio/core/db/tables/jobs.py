@@ -30,6 +30,7 @@ __all__ = [
     "job",
     "job_output",
     "job_worker",
+    "long_check",
     "preview_piece",
     "rate_bucket",
     "shared_place",
@@ -46,6 +47,7 @@ TRANSIENT = (
     "rate_bucket",
     "shared_place",
     "upload_size",
+    "long_check",
     *PASSING,
 )
 """Tables that a backup does not bring back: what stood in line is asked for anew."""
@@ -153,3 +155,17 @@ asked_sound = Table(
     Column("at", Float, nullable=False, index=True),
 )
 """Questions of the last hour to the public detector; no sound can be made of a sketch."""
+
+long_check = Table(
+    "long_check",
+    metadata,
+    Column("check_id", String(32), primary_key=True),  # random
+    Column("account_id", String(32)),  # whose; None: the local owner
+    Column("case_id", String(64), index=True),
+    Column("name", String(300), nullable=False),  # of the file
+    Column("body", Text, nullable=False),  # what the REST layer tells of it (JSON)
+    Column("live", Boolean, nullable=False),  # it has not ended
+    Column("stop", Boolean, nullable=False),  # its owner asked to stop it
+    Column("seen_at", Float, nullable=False),
+)
+"""How long examinations stand, for a day; see studio.core.db.long_checks."""

@@ -122,12 +122,13 @@ def verification_routes(
     ) -> Any:
         """How my examination of a long recording stands, with the answer once there is one.
 
-        With `report`, an answer that is no file of a case is given as page or table. A job can be
-        asked for a day, and until the studio is restarted; its verdict stays in the ledger.
+        With `report`, an answer that is no file of a case is given as page or table, by the server
+        that examined it. A job can be asked for a day. A restart ends it, and its error says so
+        (`interrupted`); its verdict stays in the ledger.
         """
         mine.require(Permission.VERIFY)
         found = checks.find(actor, check_id)
-        if report is not None and found.state == "done":
+        if report is not None and found.state == "done" and isinstance(found, LongCheck):
             answer = found.job.result()
             if isinstance(answer, VerifyReport):
                 return _written(answer, report)
@@ -138,7 +139,7 @@ def verification_routes(
         """Stop my examination; it has ended when its state says so."""
         mine.require(Permission.VERIFY)
         found = checks.find(actor, check_id)
-        found.job.cancel()
+        found.cancel()
         return CheckState(**found.to_json(_shown))
 
     return router
