@@ -70,6 +70,7 @@ _CANCELS_FROM = 100.0  # the same, from which the mix is left aside
 _QUIET_PEAK = 0.1  # -20 dBFS: a file whose peak is below is read at a normal level too
 _NORMAL_PEAK = 0.5
 _RETIMED_S = 600.0  # of a file that is looked at for other speeds, to bound the memory
+_KEPT_BYTES = 2**27  # samples of a file that is read more than once: 6 minutes of stereo
 _UNCALIBRATED = 2.0  # contrast that unmarked music was never seen to reach
 _WINDOWS_S = (30.0, 10.0)  # looked at separately in files much longer than they are
 
@@ -158,7 +159,10 @@ def _detect_stream(
 
 
 class _File:
-    """A source that is decoded as often as it is read, and what the first reading tells of it."""
+    """A source that is read several times, and what the first reading tells of it.
+
+    Decoded once if its samples can be kept (128 MB), else as often as it is read.
+    """
 
     def __init__(
         self,
@@ -170,6 +174,7 @@ class _File:
         self._source, self._limits, self._progress = source, limits, progress
         self._info = info  # filled by the first reading
         self._first = True
+        self._kept: list[Waveform] | None = None  # the whole file
         self.channels = 1
         self.mixed = self.apart = 0.0  # energy of the mix, and of what the channels add to it
         self.peak = 0.0  # largest sample of any channel
@@ -189,16 +194,28 @@ class _File:
         return _NORMAL_PEAK / self.peak if self.is_quiet else 1.0
 
     def blocks(self) -> Iterator[Waveform]:
+        if self._kept is not None:
+            yield from self._kept
+            return
         first, self._first = self._first, False
         done = 0.0
+        kept: list[Waveform] = []
+        size = 0
         for block in _blocks(self._source, self._limits, self._info if first else None):
             if first:
                 self._measure(block)
             yield block
             done += block.duration_s
+            size += block.samples.nbytes
+            if size <= _KEPT_BYTES:
+                kept.append(block)
+            else:
+                kept.clear()
             if first and self._progress is not None:
                 whole = self._source.duration_s if isinstance(self._source, Waveform) else None
                 self._progress(done, whole)
+        if size <= _KEPT_BYTES:
+            self._kept = kept
 
     def _measure(self, block: Waveform) -> None:
         self.channels = block.channels

@@ -239,10 +239,11 @@ class CellReader:
         model = self._model
         if model.coarse_alignments is None:
             return _on_path(*model.read(host), model.alignments, model, inner)
-        coarse = _on_path(*model.read_coarse(host), model.coarse_alignments, model, inner)
+        logits = model.read_coarse(host)
+        coarse = _on_path(*logits, model.coarse_alignments, model, inner)
         if contrast(coarse[1], coarse[2]) < _REFINE_FROM:
             return coarse
-        return _on_path(*model.read(host), model.alignments, model, inner)
+        return _on_path(*model.read(host, logits), model.alignments, model, inner)
 
 
 def _on_path(

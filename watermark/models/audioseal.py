@@ -79,7 +79,11 @@ class _HubModel(SealModel):
             out = self._generator.decoder.model(hidden + aux.T[None])[0, 0, : len(samples)]
         return np.asarray(strength * out.cpu().numpy(), dtype=np.float32)
 
-    def read(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def read(
+        self,
+        samples: NDArray[np.float32],
+        coarse: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         import torch
 
         cells = len(samples) // self.cell_samples

@@ -167,8 +167,15 @@ class SealModel(ABC):
         return Scramble.of(key, self.cell_seconds(period), self.chip_cells)
 
     @abstractmethod
-    def read(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def read(
+        self,
+        samples: NDArray[np.float32],
+        coarse: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits of every whole cell of mono 16 kHz ``samples`` at every alignment.
+
+        ``coarse`` is what :meth:`read_coarse` said of the same samples, where it was asked: it is
+        not computed again.
 
         Cell c at alignment a covers ``[c * cell_samples + a, (c + 1) * cell_samples + a)``. All
         alignments have the same number of cells: those whole at the largest offset.
@@ -247,35 +254,35 @@ class _HouseModel(SealModel):
             out = self._generator(host, rows[:, :cells], depth_db)
         return np.asarray(out[0].cpu().numpy(), dtype=np.float32)
 
-    def read(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._read(samples, (0, 80))
+    def read(
+        self,
+        samples: NDArray[np.float32],
+        coarse: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        # The alignments between the coarse ones are those of frames that begin half a hop later.
+        late = self._read(samples, start=80)
+        pilots, bits = zip(coarse or self.read_coarse(samples), late, strict=True)
+        cells = late[0].shape[1]
+        return np.stack(pilots, 1).reshape(-1, cells), np.stack(bits, 1).reshape(-1, cells, 16)
 
     def read_coarse(
         self, samples: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._read(samples, (0,))
+        return self._read(samples, start=0)
 
     def _read(
-        self, samples: NDArray[np.float32], starts: tuple[int, ...]
+        self, samples: NDArray[np.float32], start: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """On frame grids that begin at ``starts`` (samples); each serves eight alignments."""
+        """On frames that begin at a sample; they serve eight alignments, a hop apart."""
         import torch
 
         cells = (len(samples) - self.alignments[-1]) // self.cell_samples
-        pilots, bits = [], []
         spectrum = self._detector.spectrum
         with torch.inference_mode():
-            x = torch.from_numpy(samples)[None].to(self._device)
-            for start in starts:
-                features = spectrum.features(spectrum.log_energy(spectrum.stft(x[:, start:])))
-                pilot, bit = self._detector.shifted(features, self._folded)
-                pilots.append(pilot[:, :cells])
-                bits.append(bit[:, :cells])
-            # Shift k of a grid begins 160 k samples after the grid: interleaved, they are in order.
-            return (
-                torch.stack(pilots, 1).flatten(0, 1).cpu().numpy(),
-                torch.stack(bits, 1).flatten(0, 1).cpu().numpy(),
-            )
+            x = torch.from_numpy(samples)[None, start:].to(self._device)
+            features = spectrum.features(spectrum.log_energy(spectrum.stft(x)))
+            pilot, bits = self._detector.shifted(features, self._folded)
+            return pilot[:, :cells].cpu().numpy(), bits[:, :cells].cpu().numpy()
 
 
 def require_model(model: object) -> None:

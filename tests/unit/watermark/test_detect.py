@@ -1,5 +1,7 @@
 """Seal and read back with the committed weights: found where it is, and only where it is."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from watermark.models.loading import load_seal_model
 pytestmark = pytest.mark.slow
 
 KEY = SealKey(epoch=1, secret=bytes(range(32)))
+detect_module = sys.modules["watermark.detection.detect"]
 IDS = [SealId(bytes([n]) * 8) for n in range(200)]
 SEAL = IDS[77]
 
@@ -149,6 +152,39 @@ def test_one_side_of_a_stereo_file(model, codebook):
     both = Waveform(np.concatenate([ours.samples, 2 * other.samples]), 32_000)
     found = detect(both, model=model, codebook=codebook)
     assert_ours(found)
+
+
+@pytest.mark.parametrize(("kept", "decoded"), [(2**27, 1), (20 * 32_000 * 2 * 4 - 1, 2)])
+def test_a_file_is_decoded_once_if_it_can_be_kept(model, codebook, monkeypatch, kept, decoded):
+    """Its mix and its sides are read; the answer is the same, decoded once or twice."""
+    quiet = Waveform(0.15 * music(20.0, 32_000, 1).samples, 32_000)
+    ours = embed(quiet, SEAL, KEY, model=model)
+    other = music(20.0, 32_000, 1, seed=99)
+    both = Waveform(
+        np.concatenate([ours.samples, 0.9 / np.abs(other.samples).max() * other.samples]), 32_000
+    )
+    times = []
+    real = detect_module.stream
+    monkeypatch.setattr(
+        detect_module, "stream", lambda *a, **named: times.append(1) or real(*a, **named)
+    )
+    monkeypatch.setattr(detect_module, "_KEPT_BYTES", kept)
+    found = detect(encode(both, "wav", subtype="FLOAT"), model=model, codebook=codebook)
+    assert_ours(found)
+    assert found.view != "mix"
+    assert found.score == pytest.approx(detect(both, model=model, codebook=codebook).score)
+    assert len(times) == decoded
+
+
+def test_what_was_read_coarsely_is_not_read_again(model, sealed):
+    samples = np.ascontiguousarray(sealed.mono().resample(16_000).samples[0])
+    coarse = model.read_coarse(samples)
+    whole = model.read(samples)
+    for given, computed, part in zip(model.read(samples, coarse), whole, coarse, strict=True):
+        np.testing.assert_array_equal(given, computed)
+        np.testing.assert_array_equal(computed[::2], part)
+    changed = (coarse[0] + 1, coarse[1])
+    assert np.abs(model.read(samples, changed)[0] - whole[0]).max() == pytest.approx(1, abs=1e-5)
 
 
 def test_segments_of_an_edit(model, codebook, carrier, sealed):
