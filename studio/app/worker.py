@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _logger = logging.getLogger(__name__)
-_IDLE_S = 0.5  # until a worker without a job looks again
+_IDLE_S = 0.2  # until a worker without a job looks again
 _RENEW_S = 1.0  # at most, so that a job that shall stop stops soon
 _SEEN_S = 15.0  # how often a worker says that it lives
 

@@ -37,7 +37,7 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 _KEPT_S = 60.0  # pieces of a job that has ended, for servers that have not read them yet
-_PIECE_S = 0.5  # of music in a piece; the first is written as soon as it is there
+_PIECE_S = 0.25  # of music in a piece; the first is written as soon as it is there
 _AT_ONCE = 32  # pieces that are read at a time
 
 

@@ -3,7 +3,8 @@
 ``python -m tests.bench.first_sound [--seconds 10 30 180] [--runs 5]``: a studio of its own with
 the house model loaded, Debian's chromium without a window, "Play at once" on. The first sound is
 when the first sample leaves for the loudspeaker, by the browser's clock and output latency; the
-release is when the output stands in the list. What falls short of the aim is printed last.
+release is when the output stands in the list. What falls short of the aim is printed last. With
+``--worker`` the music is made by ``studio worker``, beside a server on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import os
 import platform
 import shutil
 import statistics
+import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import _ARGUMENTS, _serving
+from tests.browser.conftest import _ARGUMENTS, Served, _command, _environment, _serving
+from tests.support.databases import Server
 
 AIM_S = 1.5
 """From the click to the first sound."""
@@ -62,6 +67,25 @@ def timed(page: Any, seconds: int) -> tuple[float, float]:
     return times["sound"] - times["click"], times["release"] - times["click"]
 
 
+@contextmanager
+def serving(folder: Path, *, worker: bool) -> Iterator[Served]:
+    """A studio that makes its music itself, or has a worker make it."""
+    with ExitStack() as stack:
+        if worker:
+            database = Server(fsync=True)
+            stack.callback(database.remove)
+            os.environ["STUDIO_DATABASE_URL"] = database.make_database()
+            os.environ["STUDIO_SERVER__WORKERS"] = "1"
+        served = stack.enter_context(_serving(folder))
+        if worker:
+            process = subprocess.Popen(
+                _command("worker", "--models", "house"), env=_environment(folder)
+            )
+            stack.callback(process.wait, 60)
+            stack.callback(process.terminate)
+        yield served
+
+
 def in_words(times: list[float]) -> str:
     """Median, least and most."""
     return f"{statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})"
@@ -72,11 +96,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 30, 180])
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--worker", action="store_true")
     arguments = parser.parse_args()
     found: dict[int, list[tuple[float, float]]] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
-        _serving(Path(folder)) as served,
+        serving(Path(folder), worker=arguments.worker) as served,
         sync_playwright() as playwright,
     ):
         chromium = playwright.chromium.launch(

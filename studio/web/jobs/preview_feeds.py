@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PreviewFeeds", "SharedPreview", "previews_of"]
 
 _logger = logging.getLogger(__name__)
-_POLL_S = 0.15  # how often it is asked for more
+_POLL_S = 0.1  # how often it is asked for more
 _MOST = 64  # takes of one server that are listened to
 _PATIENCE = 20  # times in a row that the database may fail before a preview ends
 
