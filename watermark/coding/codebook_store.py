@@ -61,6 +61,7 @@ __all__ = ["Codebook", "CodebookEntry", "CodebookStore"]
 _FORMAT = "watermark-codebook/1"
 _LIST, _LOCK = "codebook.json", "lock"
 _LARGE = 2**16  # seals of a part that has an index
+_APART = 8  # large parts are merged until each is so much larger than the next: a search asks all
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +218,11 @@ class CodebookStore:
         return part.group(self._key(part.epoch), np.asarray(content))
 
     def _merged(self, key: SealKey, parts: Sequence[SealGroup]) -> list[SealGroup]:
-        """Groups on disk in place of these: large ones, each twice as large as the next."""
+        """Groups on disk in place of these: the large ones, and at most one small one."""
         kept = [group for group in parts if group.kept]
         small = [group for group in parts if not group.kept]
         if sum(map(len, small)) >= _LARGE:
-            while kept and len(kept[-1]) < 2 * sum(map(len, small)):
+            while kept and len(kept[-1]) < _APART * sum(map(len, small)):
                 small.append(kept.pop())
         if small:
             kept.append(self._write_part(key, small))

@@ -46,6 +46,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,7 +192,6 @@ def _match(
         raise CodebookError("the second of a window is that of windows of 1 s")
     phases = [replace(phase, second=second) for phase in phases_of(logits, hop_s, window_s)]
     groups = [group for group in codebook.groups if len(group) and key in (None, group.key)]
-    alike = {kind: sum(map(len, parts)) for kind, parts in codebook.kinds.items()}
     # What can be compared at all: a place in the scramble may leave a short seal no alignment.
     fitting = {group: [p for p in phases if p.offsets(group.length)] for group in groups}
     groups = [group for group in groups if fitting[group]]
@@ -202,10 +202,11 @@ def _match(
     best: Hit | None = None
     most = max_chance / searched if max_chance < 1 else 1.0  # chance, at one alignment
     unsure = []  # large groups that were not compared whole
-    for group in groups:
-        hit, left = search(group, fitting[group], most, alike[group.key, group.length])
+    for _, parts in groupby(groups, key=lambda group: (group.length, group.key)):
+        alike = list(parts)
+        hit, left = search(alike, fitting[alike[0]], most)
         best = better(best, hit)
-        unsure += [(group, left)] if left else []
+        unsure += left
     if thorough and unsure and (best is None or _chance(best, searched) > MAX_CHANCE):
         for group, phases in unsure:
             best = better(best, search_all(group, phases))

@@ -6,6 +6,7 @@ What :mod:`watermark.coding.identify` asks, which says what a score is and how s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,25 +143,35 @@ def _norms(phase: Phase, length: int) -> NDArray[np.float64]:
 
 
 def search(
-    group: SealGroup, phases: list[Phase], most: float, alike: int
-) -> tuple[Hit | None, list[Phase]]:
-    """The best alignment, in the way that is quickest for the group's size.
+    groups: Sequence[SealGroup], phases: list[Phase], most: float
+) -> tuple[Hit | None, list[tuple[SealGroup, list[Phase]]]]:
+    """The best alignment, in the way that is quickest for the number of seals.
 
     Args:
-        group: seals to look among.
+        groups: seals to look among, all of one key and length.
         phases: of the file.
         most: chance at one alignment above which a seal need not be found.
-        alike: seals of this key and length in all groups; a part of many is searched as they are.
 
     Returns:
-        The best that was found, and the phases in which a seal may have been missed:
+        The best that was found, and the groups and phases in which a seal may have been missed:
         :func:`search_all` finds it.
     """
-    if len(group) >= _PLACED_INDEX_FROM and all(phase.second is not None for phase in phases):
-        return _search_placed(group, phases, most)
-    if len(group) >= _FEW and alike >= _INDEX_FROM and not _direct(group, phases):
-        return _search_index(group, phases), phases
-    return search_all(group, phases), []
+    best: Hit | None = None
+    left: list[tuple[SealGroup, list[Phase]]] = []
+    placed = all(phase.second is not None for phase in phases)
+    large = [group for group in groups if placed and len(group) >= _PLACED_INDEX_FROM]
+    if large:
+        best, left = _search_placed(large, phases, most)
+    many = sum(map(len, groups)) >= _INDEX_FROM
+    for group in groups:
+        if group in large:
+            continue
+        if many and len(group) >= _FEW and not _direct(group, phases):
+            best = better(best, _search_index(group, phases))
+            left.append((group, phases))
+        else:
+            best = better(best, search_all(group, phases))
+    return best, left
 
 
 def _direct(group: SealGroup, phases: list[Phase]) -> bool:
@@ -202,77 +213,107 @@ def _search_tables(group: SealGroup, phases: list[Phase]) -> Hit | None:
 
 
 def _search_placed(
-    group: SealGroup, phases: list[Phase], most: float
-) -> tuple[Hit | None, list[Phase]]:
+    groups: list[SealGroup], phases: list[Phase], most: float
+) -> tuple[Hit | None, list[tuple[SealGroup, list[Phase]]]]:
     """The best of the seals whose chance, at one alignment, is at most ``most``.
 
-    And the phases in which the likeliest words voted only: too many seals may reach it there.
+    And the groups and phases in which the likeliest words voted only: too many seals may reach it
+    there.
     """
     best: Hit | None = None
     left = []
+    length = groups[0].length
     for phase in phases:
         tables = [_word_scores(row) for row in phase.weights]
-        norms = _norms(phase, group.length)
-        offsets = phase.offsets(group.length)
-        spans = [phase.overlap(group.length, offset) for offset in offsets]
+        norms = _norms(phase, length)
+        offsets = phase.offsets(length)
+        spans = [phase.overlap(length, offset) for offset in offsets]
         needs = _least_scores(phase, spans, norms, most)
+        asked = groups
         for offset, (first, last), norm, need in zip(offsets, spans, norms, needs, strict=True):
-            found = _reaching(
-                group, tables[first:last], phase.weights[first:last], offset + first, need
-            )
-            if found is None:
-                left.append(phase)
-                best = better(best, _search_index(group, [phase]))
-                break
-            seals, total = found
-            if not len(seals):
-                continue
-            at = int(np.argmax(total))
-            z = float(total[at] / norm)
-            if best is None or z > best.z:
-                best = Hit(z, group, int(seals[at]), offset, phase)
+            steps = _steps(tables[first:last], phase.weights[first:last], offset + first, need)
+            too_many = []
+            for group in asked:
+                found = _reaching(group, steps)
+                if found is None:
+                    too_many.append(group)
+                    best = better(best, _search_index(group, [phase]))
+                    continue
+                seals, total = found
+                if not len(seals):
+                    continue
+                at = int(np.argmax(total))
+                z = float(total[at] / norm)
+                if best is None or z > best.z:
+                    best = Hit(z, group, int(seals[at]), offset, phase)
+            left += [(group, [phase]) for group in too_many]
+            asked = [group for group in asked if group not in too_many]
     return best, left
 
 
-def _reaching(
-    group: SealGroup,
-    tables: list[NDArray[np.float32]],
-    weights: NDArray[np.float32],
-    begin: int,
-    need: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-    """The seals that score ``need`` in the seconds from ``begin``, with repeats, and their scores.
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A second of the file at an alignment.
 
-    None where too many have to be looked at. Each second has a quota, and the quotas are ``need``
-    in all. Of the seconds, put in a ring, there is one from which a seal that scores ``need`` keeps
-    up with the quotas: in the first second alone, in the first two together, and so on (Qin and
-    Xiao, "Pigeonring", PVLDB 12(2), 2018). So each second gives the seals that have its quota, and
-    these are followed round the ring for as long as they keep up: most fall behind at once.
+    Attributes:
+        second: of the seals' sequences.
+        table: what each word scores.
+        quota: its part of the score that is needed; -inf where any seal may have the whole.
+        words: that reach the quota.
+    """
+
+    second: int
+    table: NDArray[np.float32]
+    quota: float
+    words: NDArray[np.int64]
+
+
+def _steps(
+    tables: list[NDArray[np.float32]], weights: NDArray[np.float32], begin: int, need: float
+) -> list[_Step]:
+    """The seconds from ``begin`` on with their quotas, which are ``need`` in all.
+
+    None where no seal scores so much. A second that was not read has no part.
     """
     sizes = np.sqrt(np.square(weights, dtype=np.float64).sum(axis=1))
     highest = float(np.abs(weights).sum(dtype=np.float64))
     need -= _ROUNDING * highest
-    if need > highest or not highest:
-        return np.empty(0, np.int64), np.empty(0, np.float32)
-    if need <= 0:
+    if need > highest:
+        return []
+    steps = []
+    for t in np.flatnonzero(sizes).tolist():
+        # Chance reaches such a quota equally often in every second, about.
+        quota = need * float(sizes[t] / sizes.sum())
+        words = np.flatnonzero(tables[t] >= quota)
+        steps.append(_Step(begin + t, tables[t], quota, words))
+    return steps
+
+
+def _reaching(
+    group: SealGroup, steps: list[_Step]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """The seals that score the sum of the quotas, with repeats, and their scores.
+
+    None where too many have to be looked at. Of the seconds, put in a ring, there is one from which
+    such a seal keeps up with the quotas: in the first second alone, in the first two together, and
+    so on (Qin and Xiao, "Pigeonring", PVLDB 12(2), 2018). So each second gives the seals that reach
+    its quota, and these are followed round the ring for as long as they keep up: most fall behind
+    at once.
+    """
+    count = sum(group.index.counts(step.words, step.second) for step in steps)
+    if count > _POSSIBLE * len(group) * len(steps):
         return None
-    ring: list[int] = np.flatnonzero(sizes).tolist()
-    quotas = need / sizes.sum() * sizes  # chance has it equally often in every second, about
-    asked = [np.flatnonzero(tables[t] >= quotas[t]) for t in ring]
-    count = sum(group.index.counts(w, begin + t) for w, t in zip(asked, ring, strict=True))
-    if count > _POSSIBLE * len(group) * len(tables):
-        return None
-    found = []
-    for start, (first, words) in enumerate(zip(ring, asked, strict=True)):
-        seals, counts = group.index.seals(words, begin + first)
-        total, quota = np.repeat(tables[first][words], counts), quotas[first]
-        for t in (*ring[start + 1 :], *ring[:start]):
+    found = [(np.empty(0, np.int64), np.empty(0, np.float32))]
+    for start, first in enumerate(steps):
+        seals, counts = group.index.seals(first.words, first.second)
+        total, quota = np.repeat(first.table[first.words], counts), first.quota
+        for step in (*steps[start + 1 :], *steps[:start]):
             if not len(seals):
                 break
             # Every word has a place in the table, as every seal has: "clip" only spares a check.
-            theirs = group.words[begin + t].take(seals, mode="clip")
-            total += tables[t].take(theirs, mode="clip")
-            quota += quotas[t]
+            theirs = group.words[step.second].take(seals, mode="clip")
+            total += step.table.take(theirs, mode="clip")
+            quota += step.quota
             kept = np.flatnonzero(total >= quota)
             seals, total = seals[kept], total[kept]
         found.append((seals, total))

@@ -10,7 +10,9 @@ seal is not registered: then nothing may be named. Which key it was made with is
 case and not in the other, where the registry's seals are another epoch's.
 
 The codebook's words are HMAC's for the clips' seals, and random for the others, which is what
-HMAC's are to whoever reads them; making a million by HMAC takes a minute and changes nothing.
+HMAC's are to whoever reads them; making a million by HMAC takes a minute and changes nothing. The
+codebook is kept in a temporary folder first, and asked as a process finds it there
+(:mod:`watermark.coding.codebook_store`).
 
 >>> from watermark.coding.message import SealKey
 >>> book = filled([CodebookEntry(SealId(bytes(8)), SealKey(1, bytes(32)), 30.0)], seals=500)
@@ -20,8 +22,10 @@ HMAC's are to whoever reads them; making a million by HMAC takes a minute and ch
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -29,6 +33,7 @@ import numpy as np
 
 from watermark.audio.waveform import Waveform, encode, read
 from watermark.coding.codebook import Codebook, CodebookEntry
+from watermark.coding.codebook_store import CodebookStore
 from watermark.coding.message import SealId, SealKey
 from watermark.detection.attribution import attribute
 
@@ -71,10 +76,32 @@ def main(
     for kind, own in (("registered", key), ("not registered", other)):
         begin = time.process_time()
         book = filled([CodebookEntry(i, own, _TRACK_S) for i in ids], seals=seals, seed=seed)
-        made_s = time.process_time() - begin
-        attribute(readings[0], model, book, ())  # puts the words in place
-        click.echo(f"{len(book.groups[0]):,} seals, made in {made_s:.1f} s")
-        click.echo(f"{kind:16}" + _asked(book, readings, ids, model, own == key))
+        click.echo(f"{seals:,} seals, made in {time.process_time() - begin:.1f} s")
+        with tempfile.TemporaryDirectory() as folder:
+            book = _kept(book, own, Path(folder) / "codebook")
+            attribute(readings[0], model, book, ())  # reads what is mapped
+            click.echo(f"{kind:16}" + _asked(book, readings, ids, model, own == key))
+
+
+def _kept(book: Codebook, key: SealKey, folder: Path) -> Codebook:
+    """The codebook as a process finds it on disk; says what keeping and opening it takes."""
+    begin = time.process_time()
+    CodebookStore(folder, lambda _epoch: key).save(book, "")
+    kept_s = time.process_time() - begin
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    before, begin = _own_memory(), time.process_time()
+    opened, _ = CodebookStore(folder, lambda _epoch: key).open()
+    click.echo(
+        f"kept on disk in {kept_s:.1f} s, {size:.0f} MB; opened in "
+        f"{time.process_time() - begin:.2f} s, {_own_memory() - before:.1f} MB of memory of its own"
+    )
+    return opened
+
+
+def _own_memory() -> float:
+    """MB of this process that it shares with no other."""
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) * 1024 / 1e6
 
 
 def filled(entries: Iterable[CodebookEntry], *, seals: int, seed: int = 0) -> Codebook:
