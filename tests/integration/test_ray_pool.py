@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 
@@ -114,6 +116,20 @@ def test_workers_that_need_a_gpu_stand_where_there_is_one(machines, run, share, 
     assert set(gpus) == {"0"}
     assert len(set(processes)) == most
     assert {gpu for _, (_, gpu) in run(["seen"] * 4, seen)} == {""}  # who asks for none sees none
+
+
+TWICE = """
+from tests.support.ray_work import start
+from watermark.batch.ray_pool import RayOptions, on_ray
+for run in ("first", "second"):
+    print(list(on_ray([run], start, RayOptions(workers=1))))
+"""
+
+
+def test_a_process_can_have_a_cluster_of_its_own_twice():
+    command = [sys.executable, "-c", TWICE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.stdout.splitlines() == ["[('first', 'FIRST')]", "[('second', 'SECOND')]"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "somewhere", "http://localhost", "a:99999"])

@@ -5,8 +5,8 @@ its models once. An actor that dies, or whose machine does, costs no answer: its
 another, and only an item that ends several workers is given up. Items are taken from their source
 as workers become free, so millions may wait there. Answers come in the order in which work ends.
 
-Ray's usage reports are switched off. A cluster that is started here asks for a token, made anew for
-each run, because its ports listen on every address of the machine.
+Ray's usage reports are switched off. A cluster that is started here asks for a token, made anew by
+each process, because its ports listen on every address of the machine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
@@ -118,7 +119,7 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if own:
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ["RAY_AUTH_TOKEN"] = _token()
     elif options.address is not None:
         _check_address(options.address)
     folder = tempfile.mkdtemp(prefix="ray-", dir=_SHORT) if own else None
@@ -187,6 +188,12 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
 
 class _NoGpuError(ScanError):
     """A cluster of this machine's own cannot have what was asked for; its logs say no more."""
+
+
+@cache
+def _token() -> str:
+    """Of the clusters that this process makes. One, since Ray reads it once in a process."""
+    return secrets.token_hex(32)
 
 
 def _check_address(address: str) -> None:

@@ -31,10 +31,12 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("make", help="make the files")
     making.add_argument("--files", type=int, default=10_000)
+    making.add_argument("--seconds", type=float, nargs=2, help="bounds; default: as in catalogues")
     making.add_argument("--audio", type=Path, required=True, metavar="FOLDER", help="of music")
     scanning = commands.add_parser("scan", help="scan the files")
     scanning.add_argument("--engine", choices=("local", "ray"), default="local")
     scanning.add_argument("--kills", type=int, default=0, help="kill -9 the command so often")
+    scanning.add_argument("--in-process", action="store_true", help="decode in the workers")
     scanning.add_argument("--name", help="of the run; default: the engine's")
     measuring = commands.add_parser("command", help="what the command does for so many rows")
     measuring.add_argument("--rows", type=int, default=1_000_000)
@@ -50,13 +52,19 @@ def main() -> None:
     if options.command == "make":
         began = time.monotonic()
         made = make(
-            options.audio, folder, files=options.files, seed=options.seed, jobs=options.jobs
+            options.audio,
+            folder,
+            files=options.files,
+            seed=options.seed,
+            jobs=options.jobs,
+            bounds=options.seconds,
         )
         print(described(folder, made))
         print(f"made in {time.monotonic() - began:,.0f} s")
     elif options.command == "scan":
         name = options.name or options.engine
         chosen = ["--engine", options.engine, "--jobs", str(options.jobs)]
+        chosen += ["--in-process"] * options.in_process
         for run in scan(folder, name, chosen, kills=options.kills, seed=options.seed):
             print(run, flush=True)
         print(tables(folder))

@@ -76,9 +76,11 @@ class _Piece:
     seal_id: str | None = None
 
 
-def lengths(count: int, seed: int) -> np.ndarray:
-    """Lengths of the files in seconds, log-normal within 15 s and 4 min."""
+def lengths(count: int, seed: int, bounds: Sequence[float] | None = None) -> np.ndarray:
+    """Lengths of the files in seconds: log-normal within 15 s and 4 min, or even within bounds."""
     rng = np.random.default_rng([seed, 1])
+    if bounds is not None:
+        return rng.uniform(*bounds, count)
     drawn = np.exp(rng.normal(np.log(_MEDIAN_S), _SPREAD, 8 * count + 100))
     return drawn[(drawn >= _SHORTEST_S) & (drawn <= _LONGEST_S)][:count]
 
@@ -89,7 +91,15 @@ def truth_of(folder: Path) -> dict[str, dict[str, Any]]:
     return {str(folder / row["file"]): row for row in rows}
 
 
-def make(audio: Path, folder: Path, *, files: int, seed: int, jobs: int) -> list[File]:
+def make(
+    audio: Path,
+    folder: Path,
+    *,
+    files: int,
+    seed: int,
+    jobs: int,
+    bounds: Sequence[float] | None = None,
+) -> list[File]:
     """Make what is missing of the catalogue; the same seed makes the same cuts.
 
     Args:
@@ -98,9 +108,12 @@ def make(audio: Path, folder: Path, *, files: int, seed: int, jobs: int) -> list
             of seals.
         files: how many.
         jobs: processes.
+        bounds: as for :func:`lengths`.
     """
     (folder / "pieces").mkdir(parents=True, exist_ok=True)
     plan, asked = folder / "plan.json", json.dumps({"files": files, "seed": seed})
+    if bounds is not None:
+        asked = json.dumps({"files": files, "seed": seed, "seconds": list(bounds)})
     if plan.exists() and plan.read_text() != asked:
         raise SystemExit(f"{folder} holds another catalogue: {plan.read_text()}")
     plan.write_text(asked)
@@ -108,7 +121,7 @@ def make(audio: Path, folder: Path, *, files: int, seed: int, jobs: int) -> list
         SealKey.create(1).save(folder / KEY)
     with ProcessPoolExecutor(jobs) as pool:
         pieces = _pieces(audio, folder, seed, pool)
-        planned = list(_plan(pieces, files, seed))
+        planned = list(_plan(pieces, lengths(files, seed, bounds), seed))
         work = partial(_make_one, folder, seed)
         for number, _ in enumerate(pool.map(work, planned, range(files), chunksize=8), 1):
             if number % 1000 == 0:
@@ -186,8 +199,9 @@ def _ffmpeg(*arguments: object) -> None:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _plan(pieces: Sequence[_Piece], files: int, seed: int) -> Iterator[File]:
+def _plan(pieces: Sequence[_Piece], long: np.ndarray, seed: int) -> Iterator[File]:
     rng = np.random.default_rng([seed, 3])
+    files = len(long)
     names, shares = list(_FORMATS), list(_FORMATS.values())
     broken = min(files // 2, max(_LEAST_BROKEN, round(_BROKEN * files)))
     sealed = round(_SEALED * files)
@@ -195,9 +209,7 @@ def _plan(pieces: Sequence[_Piece], files: int, seed: int) -> Iterator[File]:
     roles = ["broken"] * broken + ["sealed"] * sealed + ["again"] * again
     roles += ["cut"] * (files - len(roles))
     kinds = [_BROKEN_KINDS[n % len(_BROKEN_KINDS)] for n in range(broken)]
-    for number, (place, seconds) in enumerate(
-        zip(rng.permutation(files), lengths(files, seed), strict=True)
-    ):
+    for number, (place, seconds) in enumerate(zip(rng.permutation(files), long, strict=True)):
         role = roles[place]
         extension = str(rng.choice(names, p=shares))
         kind = "cut"

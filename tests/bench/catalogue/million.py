@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ MEASURED = "command.json"
 WHOLE = "scan: list, journal, dataset, page"
 HAND_LOCALLY, HAND_BY_RAY = "hand a file to a local worker", "hand a file to a Ray worker"
 _FOLDERS = 1_000
-_HANDED = 20_000  # items without work, for what handing one over takes
+_HANDED, _WARM = 5_500, 500  # items without work, for what handing one over takes
 _KEPT = ("file", "reader", "size", "mtime_ns")
 
 
@@ -61,7 +62,7 @@ def measure(folder: Path, *, rows: int) -> None:
     (folder / MEASURED).write_text(json.dumps(found, indent=1) + "\n")
 
 
-def _apart(work: Callable[[], int]) -> dict[str, float]:
+def _apart(work: Callable[[], int | Iterator[Any]]) -> dict[str, float]:
     """Run a part in a new process; what it takes, and the number of items it says."""
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
@@ -73,9 +74,13 @@ def _apart(work: Callable[[], int]) -> dict[str, float]:
     return figures
 
 
-def _figures(pipe: Any, work: Callable[[], int]) -> None:
+def _figures(pipe: Any, work: Callable[[], int | Iterator[Any]]) -> None:
     began, used = time.monotonic(), time.process_time()
     items = work()
+    if not isinstance(items, int):  # of a pool: workers have started after some items
+        deque(itertools.islice(items, _WARM), maxlen=0)
+        began, used = time.monotonic(), time.process_time()
+        items = sum(1 for _ in items)
     wall, cpu = time.monotonic() - began, time.process_time() - used
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     pipe.send({"items": items, "wall_s": wall, "cpu_s": cpu, "memory": memory})
@@ -142,9 +147,9 @@ def _same(file: str, _report: Report) -> str:
     return file
 
 
-def _hand_locally() -> int:
-    return sum(1 for _ in in_order(map(str, range(_HANDED)), _nothing, jobs=2))
+def _hand_locally() -> Iterator[Any]:
+    return in_order(map(str, range(_HANDED)), _nothing, jobs=2)
 
 
-def _hand_by_ray() -> int:
-    return sum(1 for _ in on_ray(map(str, range(_HANDED)), _nothing, RayOptions(workers=2)))
+def _hand_by_ray() -> Iterator[Any]:
+    return on_ray(map(str, range(_HANDED)), _nothing, RayOptions(workers=2))
