@@ -50,8 +50,9 @@ def report_of(folder: Path, name: str) -> Path:
 
 
 def runs_of(folder: Path, name: str) -> list[Run]:
-    path = folder / name / "runs.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
+    """The runs so far; one that is going on, or whose bench was stopped, is the last."""
+    paths = [folder / name / file for file in ("runs.jsonl", "running.json")]
+    lines = [line for path in paths if path.exists() for line in path.read_text().splitlines()]
     return [Run(**json.loads(line)) for line in lines]
 
 

@@ -19,7 +19,8 @@ _RUNS += ("audio seconds a core-second", "most memory, all", "of it the command"
 
 def tables(folder: Path) -> str:
     """Runs, verdicts and comparisons of every scan of the folder, in Markdown."""
-    names = sorted(path.parent.name for path in folder.glob("*/report.jsonl"))
+    named = sorted(path.parent.name for path in folder.glob("*/report.jsonl"))
+    names = [name for name in named if runs_of(folder, name)]
     parts = [machine()]
     parts.append(table(_RUNS, [_run(folder, name) for name in names]))
     parts += [_verdicts(folder, name) for name in names]
