@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 _UNKEPT = 4_096  # new seals from which the codebook is written: making so many takes 0.2 s
 
-_PAGE = 20_000  # outputs taken in at a time: 200 MB of memory, and what a broken-off run loses
+_PAGE = 10_000  # outputs taken in at a time: 400 MB of memory, and what a broken-off run loses
 
 
 class OutputIndex:

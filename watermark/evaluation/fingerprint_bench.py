@@ -1,10 +1,10 @@
 """Measure speed and accuracy of the fingerprint index.
 
 ``python -m watermark.evaluation.fingerprint_bench --audio DIR --tracks 100000`` takes every track
-of a folder, and fills the index up with tracks made of theirs: turned round in time and recoded by
-a mask of their own, so that words come as often as in real music and yet match nothing. Then it
-asks for excerpts of the real tracks, clean and after codecs, and for excerpts of tracks that were
-left out.
+of a folder, and fills the index up with tracks made of theirs
+(:class:`~watermark.evaluation.fingerprint_scale.Collection`). Then it asks for excerpts of the real
+tracks, clean and after codecs, and for excerpts of tracks that were left out. The words of the
+tracks are made again for each comparison, as a database would be asked for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 from watermark.audio.waveform import CHILD_LIMITS, AudioFormat, Waveform, encode, read, stream
 from watermark.batch.files import files_in
 from watermark.errors import AudioError
-from watermark.fingerprint.haitsma_kalker import Fingerprint, fingerprint
+from watermark.evaluation.fingerprint_scale import Collection, built, show_scale
+from watermark.fingerprint.haitsma_kalker import fingerprint
 from watermark.fingerprint.index import FingerprintIndex
 
 __all__ = ["main"]
@@ -34,7 +35,6 @@ _CODECS: tuple[tuple[str, AudioFormat | None, int], ...] = (
 )
 _LEAST_S, _MOST_S = 30.0, 60.0  # of a track that is used
 _STARTS_S = (3.3, 14.9)
-_BATCH = 10_000
 
 
 @click.command()
@@ -46,23 +46,45 @@ _BATCH = 10_000
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the index here, and use the one that is there.",
 )
-def main(audio: str, tracks: int, seconds: float, folder: Path | None) -> None:
+@click.option(
+    "--scale", is_flag=True, help="Also cold look-ups, memory, growth and several processes."
+)
+def main(audio: str, tracks: int, seconds: float, folder: Path | None, scale: bool) -> None:
     """Time the search for clips of --seconds among --tracks tracks of 30 s."""
     real = _load(audio)
     if len(real) < 3:
         raise click.UsageError(f"fewer than three tracks of {_LEAST_S:g} s in {Path(audio).name}")
     registered, unknown = real[: -len(real) // 4], real[-len(real) // 4 :]
+    collection = Collection([fingerprint(track) for track in registered])
+    note = f"{len(registered)} real and {tracks} made tracks"
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
-        index, built_s = _fill(place, registered, tracks)
+        if folder is None or FingerprintIndex(place, store=collection).note != note:
+            spent = built(place, collection, tracks, note)
+            click.echo(
+                f"built and written in {spent.processor_s:.0f} s of processor time "
+                f"({spent.wall_s:.0f} s of wall time), {spent.own_mb:,.0f} MB of memory at most "
+                f"({spent.mapped_mb:,.0f} MB with pages of files)"
+            )
         begin = time.perf_counter()
-        index = FingerprintIndex(place)
+        index = FingerprintIndex(place, store=collection)
         click.echo(
-            f"{len(index):,} tracks; built and written in {built_s:.0f} s; opened in "
-            f"{(time.perf_counter() - begin) * 1e3:.0f} ms; "
-            f"{sum(p.stat().st_size for p in place.rglob('*.npy')) / 1e6:,.0f} MB on disk"
+            f"{len(index):,} tracks; opened in {(time.perf_counter() - begin) * 1e3:.0f} ms; "
+            f"{sum(p.stat().st_size for p in place.rglob('*.npy')) / 1e6:,.0f} MB on disk in "
+            f"{len(list(place.glob('part-*')))} parts"
         )
         _ask(index, registered, unknown, seconds)
+        click.echo(
+            f"the words of {max(collection.asked, default=0)} tracks at most were asked for at "
+            f"once, {sum(collection.asked)} in all, in {len(collection.asked)} questions"
+        )
+        del index  # what is mapped stays in memory
+        if scale:
+            clips = (
+                [fingerprint(t.slice(start, start + seconds)) for t in some for start in _STARTS_S]
+                for some in (registered, unknown)
+            )
+            show_scale(place, collection, *clips)
 
 
 def _load(audio: str) -> list[Waveform]:
@@ -76,27 +98,6 @@ def _load(audio: str) -> list[Waveform]:
         if track.duration_s >= _LEAST_S:
             found.append(track)
     return found
-
-
-def _fill(
-    place: Path, registered: Sequence[Waveform], tracks: int
-) -> tuple[FingerprintIndex, float]:
-    rng = np.random.default_rng(0)
-    references = [fingerprint(track) for track in registered]
-    begin = time.perf_counter()
-    index, note = FingerprintIndex(place), f"{len(references)} real and {tracks} made tracks"
-    if index.note == note:
-        return index, 0.0
-    for n, reference in enumerate(references):
-        index.add(f"real {n}", reference)
-    for n in range(tracks):
-        words = references[n % len(references)].between(0, _LEAST_S).words
-        mask = np.uint32(rng.integers(1, 2**32))
-        index.add(f"made {n}", Fingerprint(np.roll(words, rng.integers(1290)) ^ mask, _LEAST_S))
-        if n % _BATCH == _BATCH - 1:
-            index.save()
-    index.save(note)
-    return index, time.perf_counter() - begin
 
 
 def _ask(

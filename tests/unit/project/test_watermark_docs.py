@@ -24,6 +24,7 @@ import pytest
         "watermark.errors",
         "watermark.fingerprint.haitsma_kalker",
         "watermark.fingerprint.index",
+        "watermark.fingerprint.postings",
         "watermark.coding.identify",
         "watermark.evaluation.identify_bench",
         "watermark.util.stats",

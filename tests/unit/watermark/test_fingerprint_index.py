@@ -134,6 +134,18 @@ def test_with_a_store_the_folder_does_without_words_and_answers_the_same(tmp_pat
         FingerprintIndex(tmp_path / "a")
 
 
+def test_what_was_searched_in_memory_is_written_whole(tmp_path):
+    """Parts in memory that are too unlike to be merged there are one part on disk."""
+    index = FingerprintIndex(tmp_path)
+    for n in (*range(250), 999):
+        index.add(f"t{n}", track(n))
+        if n in (249, 999):
+            assert index.search(track(n))[0].key == f"t{n}"  # makes a part
+    index.save()
+    assert len(FingerprintIndex(tmp_path)) == 251
+    assert len(list(tmp_path.glob("part-*"))) == 1
+
+
 def test_two_writers_lose_nothing_and_write_nothing_twice(tmp_path):
     one, other = FingerprintIndex(tmp_path), FingerprintIndex(tmp_path)
     for n in range(12):
