@@ -29,7 +29,7 @@ KEY = "k.key"
 @pytest.fixture
 def place(monkeypatch):
     """A folder with music, some of which may not be read, and a folder that may not be written."""
-    monkeypatch.setattr("watermark.cli.common.load_model", lambda _name: TonalSeal())
+    monkeypatch.setattr("watermark.cli.common.load_model", lambda _name, device="cpu": TonalSeal())
     with open_folder() as folder:
         for name in ("plain.wav", "shut.wav"):
             write(folder / name, music(4.0, 44_100, 1))

@@ -28,7 +28,7 @@ KEY = SealKey(1, b"k" * 32)
 @pytest.fixture(autouse=True)
 def tonal_model(monkeypatch):
     monkeypatch.delenv("WATERMARK_KEY_FILE", raising=False)
-    monkeypatch.setattr(watermark.cli.common, "load_model", lambda name: TonalSeal())
+    monkeypatch.setattr(watermark.cli.common, "load_model", lambda name, device="cpu": TonalSeal())
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def unhurried(*arguments):  # or all files are done before the interrupt comes
     return answer(*arguments)
 watermark.batch.pool.answer = unhurried
 from tests.support.seals import TonalSeal
-watermark.cli.common.load_model = lambda name: TonalSeal()
+watermark.cli.common.load_model = lambda name, device="cpu": TonalSeal()
 watermark.cli.main.main(sys.argv[1:])
 """
 
