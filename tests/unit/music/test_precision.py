@@ -69,8 +69,12 @@ def test_rows_in_int8_do_not_depend_on_the_rows_beside_them(kernel):
     packed = kernel(weight, None)
     together = packed(x)
     for start in range(0, 16, 2):
+        pair = together[start : start + 2]
         alone = packed(x[start : start + 2].contiguous())
-        assert torch.equal(together[start : start + 2], alone)
+        # One scale for all rows would be off by a hundredth and more; adding up in another order,
+        # as oneDNN does for many rows on processors with AMX, is off by rounding.
+        assert ((pair - alone).norm(dim=1) < 1e-6 * alone.norm(dim=1)).all()
+        assert torch.equal(pair, alone) or not kernels.keeps_rows_apart(kernel)
 
 
 def test_int8_is_as_near_with_7_bits_of_activation_as_with_8(monkeypatch):

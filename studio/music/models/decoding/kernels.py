@@ -6,8 +6,9 @@ own. A kernel takes rows ``(n, inputs)`` in fp32 and gives ``(n, outputs)`` in f
 
 int8: weights are rounded per output channel, activations per row at each step. Scaling each row
 by itself (torch's `quantize_dynamic` scales all rows alike) makes a row's result independent of
-the rows beside it, bit for bit, since the products are summed as whole numbers. Where the processor
-has no room for 8 bits of activation, they are multiplied as two numbers of 7 bits.
+the rows beside it but for rounding; :func:`keeps_rows_apart` tells whether it is so bit for bit on
+this processor (with oneDNN and AMX it is not). Where the processor has no room for 8 bits of
+activation, they are multiplied as two numbers of 7 bits.
 """
 
 from __future__ import annotations
