@@ -110,7 +110,9 @@ class TestEmbed:
         call("embed", folder / "song.wav", folder / "x.wav", "--seal-id", SEAL)
 
     def test_a_seal_that_cannot_be_read_back_is_not_handed_out(self, folder, monkeypatch):
-        monkeypatch.setattr(watermark.cli.common, "load_model", lambda name, device="cpu": SilentSeal())
+        monkeypatch.setattr(
+            watermark.cli.common, "load_model", lambda name, device="cpu": SilentSeal()
+        )
         result = embed(folder, "sealed.wav", code=1)
         assert "nothing was written" in result.stderr
         assert sorted(p.name for p in folder.iterdir()) == ["ids.txt", "key.json", "song.wav"]

@@ -129,10 +129,14 @@ def test_after_the_release_the_rest_is_heard_and_nobody_begins_anew(queue, datab
     listener = listener_at(servers[0], queue, job_id)
     claim = queue.claim(["house"])
     preview = CarriedPreview(PreviewPieces(database), claim, 0)
-    with preview.until_released():
-        made(preview)
-        finish(queue, database, claim)
     heard = bytearray()
+    with preview.until_released():
+        with preview.sealed_by(seal):
+            for window in windows(6):
+                preview.hear(window)
+                # Who has heard nothing when the file is released is not given the pieces any more.
+                until(lambda: heard.extend(listener.read()) or heard)
+        finish(queue, database, claim)
     until(lambda: heard.extend(listener.read()) or listener.ended)
     assert bytes(heard) == pcm(*seal(windows(6)))
     assert listener_at(servers[1], queue, job_id) is None
