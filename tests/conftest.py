@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes.util
+import functools
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,13 @@ def _own_origin():
 
     with calling(None, "this process"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forgotten_applications():
+    """FastAPI remembers what each endpoint is, and so every application of a process."""
+    yield
+    remembering = sys.modules.get("fastapi.dependencies.models")
+    for value in list(vars(remembering or object).values()):
+        if isinstance(value, functools._lru_cache_wrapper):
+            value.cache_clear()

@@ -106,10 +106,12 @@ def in_child(work: Callable[[Callable[[str], None]], None], *, kill_after: float
             os._exit(code)
     os.close(writer)
     said = b""
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
     end = None if kill_after is None else time.monotonic() + kill_after
     while True:
-        left = None if end is None else max(0.0, end - time.monotonic())
-        if not select.select([reader], [], [], left)[0]:
+        left = None if end is None else 1000 * max(0.0, end - time.monotonic())
+        if not poll.poll(left):
             os.kill(pid, signal.SIGKILL)
             end = None
         elif more := os.read(reader, 65536):

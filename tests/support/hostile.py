@@ -95,7 +95,7 @@ def liar():
 
     def work(request, file, answer):
         for message in request["messages"]:
-            answer(message.encode())
+            answer(message.encode(errors="surrogateescape"))
 
     return work
 

@@ -287,9 +287,10 @@ class _Child:
 
     def json(self) -> dict[str, Any]:
         """The next message, which must be a JSON object."""
+        message = self.message()
         try:
-            found = json.loads(self.message())
-        except ValueError as exc:
+            found = json.loads(message)
+        except (ValueError, RecursionError) as exc:
             raise self.improper() from exc
         if not isinstance(found, dict):
             raise self.improper()
@@ -302,12 +303,13 @@ class _Child:
     def _read(self, count: int) -> bytes:
         pipe = self._process.stdout
         assert pipe is not None
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
         parts = []
         while count > 0:
             since = time.monotonic()
-            ready, _, _ = select.select(
-                [pipe], [], [], max(0.0, self._limits.wall_s - self._waited)
-            )
+            # A large server has descriptors above 1,023, which select() refuses.
+            ready = poll.poll(1000 * max(0.0, self._limits.wall_s - self._waited))
             self._waited += time.monotonic() - since
             if not ready:
                 raise AudioTooLongError(

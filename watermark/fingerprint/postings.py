@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,7 @@ MOST_PLACES = 2**32
 _LINES = 4_000  # lines of most votes that are compared coarsely
 _COMPARED = 2_000_000  # coarse words compared for one part, at most
 _COARSE_DISTANCE = 0.40  # copies stayed below 0.30 in 1,734 queries of 3 to 10 s
+_MAPPED = 2**20  # bytes of a file from which on it is mapped
 _COARSE_LEAST = 6  # coarse words that must be shared to say that two recordings differ
 
 
@@ -128,14 +129,14 @@ class Part:
 
     @classmethod
     def read(cls, path: Path) -> Part:
-        """Mapped from disk. Raises :class:`OSError`, or :class:`ValueError` for a damaged one."""
+        """Mapped from disk where it is large, since a mapping holds an open file; else read.
+
+        Raises :class:`OSError`, or :class:`ValueError` for a damaged one.
+        """
         names = [*DTYPES, "tails"]
         if (path / "words.npy").exists():
             names += WHOLE
-        arrays = {
-            name: np.asarray(np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
-            for name in names
-        }
+        arrays = {name: _stored(path / f"{name}.npy") for name in names}
         check(arrays)
         return cls(path.name, arrays)
 
@@ -290,6 +291,11 @@ class Part:
         differing = np.where(inside, np.bitwise_count(ours ^ theirs), 0).sum(axis=1)
         count = inside.sum(axis=1)
         return differing / (32 * np.maximum(count, 1)), count >= _COARSE_LEAST
+
+
+def _stored(path: Path) -> NDArray[Any]:
+    mapped: Literal["r"] | None = "r" if path.stat().st_size >= _MAPPED else None
+    return np.asarray(np.load(path, mmap_mode=mapped, allow_pickle=False))
 
 
 def _bisect(

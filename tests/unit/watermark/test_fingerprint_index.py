@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,23 @@ def test_parts_of_like_size_are_merged_so_that_there_are_few(tmp_path):
         index.save(str(n))
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) <= 6
     assert {index.search(track(n, 5.0))[0].key for n in range(33)} == {f"t{n}" for n in range(33)}
+
+
+def test_only_a_large_index_holds_files_open(tmp_path):
+    def held(count: int) -> list[str]:
+        folder = tmp_path / str(count)
+        written = FingerprintIndex(folder)
+        for seed in range(count):
+            written.add(f"{seed}", track(seed, 600.0))
+        written.save("")
+        del written
+        opened = FingerprintIndex(folder)
+        names = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.exists()]
+        assert opened.search(track(0, 600.0))
+        return [name for name in names if name.startswith(str(folder))]
+
+    assert held(2) == []
+    assert any(name.endswith("places.npy") for name in held(30))
 
 
 @pytest.mark.parametrize("damage", ["list", "part", "version"])

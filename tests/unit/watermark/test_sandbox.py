@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import resource
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +42,24 @@ def test_a_file_by_path_and_more_than_one_message(tmp_path, noise):
     path = tmp_path / "long.wav"
     path.write_bytes(encode(long, "wav"))
     assert np.array_equal(read(path, ISOLATED).samples, read(path).samples)
+
+
+@pytest.fixture
+def many_descriptors():
+    """As in a large server: whatever is opened next gets a descriptor above 1,023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2_048 if hard == resource.RLIM_INFINITY else min(2_048, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    with ExitStack() as held:
+        while held.enter_context(open(os.devnull)).fileno() < 1_100:  # noqa: PTH123
+            pass
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_child_is_read_where_many_files_are_open(noise, many_descriptors):
+    data = encode(noise, "flac")
+    assert np.array_equal(read(data, ISOLATED).samples, read(data, LIMITS).samples)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +139,9 @@ def test_a_decoder_that_runs_wild_is_ended_with_a_plain_word(name, limits, error
         '{"channels": "many", "rate": 8000}',
         "[]",
         "no JSON",
+        "[" * 100_000,  # deeper than the parser goes
+        "9" * 5_000,  # a number with more digits than Python reads
+        "\udcff",  # not UTF-8
     ],
 )
 def test_what_a_decoder_claims_is_checked(monkeypatch, claim):
