@@ -1,4 +1,4 @@
-"""How near unrelated music comes to a piece at one fixed place, by fingerprint bits.
+"""How near recordings come to each other by fingerprint bits: the same ones, and others.
 
 ``python -m tests.bench.content_distances --audio DIR [--clips 30] [--stretches 6]``
 
@@ -6,6 +6,9 @@ Pieces are the folder's files in order of name that are long enough. Every stret
 compared with every other piece at each of its stretches' places, a little to either side, as a
 seal's place is looked at (:func:`watermark.fingerprint.matching.distance_at`). Counted is what
 would be taken for the same content under other sound, and what is too near to be called another.
+Then an excerpt of each piece is compared where it agrees best, as an examination without a seal
+does (:func:`watermark.fingerprint.haitsma_kalker.match`): after codecs with the piece itself, and
+as it is with every other piece.
 """
 
 from __future__ import annotations
@@ -13,15 +16,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tests.bench.output import machine, table
-from watermark.audio.waveform import Waveform
+from watermark.audio.waveform import AudioFormat, Waveform, encode, read
 from watermark.evaluation.clips import load_clips
-from watermark.fingerprint.haitsma_kalker import Fingerprint, fingerprint
+from watermark.fingerprint.haitsma_kalker import MATCH_DISTANCE, Fingerprint, fingerprint, match
 from watermark.fingerprint.matching import COPIED_DISTANCE, OVERLAID_DISTANCE, distance_at
 
 LENGTHS_S = (3.0, 6.0, 10.0)
@@ -30,6 +33,19 @@ EITHER_SIDE_S = (0.07, 0.1)
 
 STEP_S = 10.0
 """From one stretch of a piece to the next."""
+
+EXCERPT_S = 3.3
+"""Where an excerpt begins, which is not where a word begins."""
+
+CODECS: tuple[tuple[str, AudioFormat | None, int], ...] = (
+    ("unchanged", None, 0),
+    ("MP3 128k", "mp3", 128_000),
+    ("MP3 64k", "mp3", 64_000),
+    ("MP3 32k", "mp3", 32_000),
+    ("AAC 64k", "m4a", 64_000),
+    ("Opus 48k", "opus", 48_000),
+    ("Opus 24k", "opus", 24_000),
+)
 
 HEADER = (
     "stretch",
@@ -83,6 +99,66 @@ def measure(pieces: Sequence[Waveform], *, stretches: int) -> list[dict[str, Any
     return rows
 
 
+def at_best(pieces: Sequence[Waveform]) -> list[dict[str, Any]]:
+    """Excerpts of 10 s after each codec, and as they are; distances at the best alignment."""
+    prints = [fingerprint(piece) for piece in pieces]
+    excerpts = [piece.slice(EXCERPT_S, EXCERPT_S + 10.0) for piece in pieces]
+    rows = []
+    for name, kind, bitrate in CODECS:
+        heard = [
+            excerpt if kind is None else read(encode(excerpt, kind, bitrate=bitrate))
+            for excerpt in excerpts
+        ]
+        queries = [fingerprint(each) for each in heard]
+        rows.append(_row(f"the same, {name}", zip(queries, prints, strict=True)))
+    for seconds in (3.0, 10.0):
+        starts = (each.between(EXCERPT_S, EXCERPT_S + seconds) for each in prints)
+        pairs = itertools.product(enumerate(starts), enumerate(prints))
+        others = ((query, whole) for (a, query), (b, whole) in pairs if a != b)
+        rows.append(_row(f"others, {seconds:g} s", others))
+    return rows
+
+
+def _row(what: str, pairs: Iterable[tuple[Fingerprint, Fingerprint]]) -> dict[str, Any]:
+    found = np.array([each.distance for pair in pairs if (each := match(*pair)) is not None])
+    return {
+        "what": what,
+        "n": len(found),
+        "matching": int((found <= MATCH_DISTANCE).sum()),
+        "smallest": float(found.min()),
+        "p01": float(np.quantile(found, 0.01)),
+        "median": float(np.median(found)),
+        "largest": float(found.max()),
+    }
+
+
+BEST_HEADER = (
+    "recording",
+    "n",
+    f"at most {MATCH_DISTANCE:.0%}",
+    "smallest",
+    "1st percentile",
+    "median",
+    "largest",
+)
+
+
+def best_text_of(rows: Sequence[dict[str, Any]]) -> str:
+    """The table of :func:`at_best`."""
+    keys = ("smallest", "p01", "median", "largest")
+    return table(
+        BEST_HEADER,
+        [
+            [row["what"], f"{row['n']:,}", f"{row['matching']}", *(_short(row[k]) for k in keys)]
+            for row in rows
+        ],
+    )
+
+
+def _short(distance: float) -> str:
+    return f"{distance:.3f}".lstrip("0")
+
+
 def text_of(rows: Sequence[dict[str, Any]]) -> str:
     """The table."""
     return table(
@@ -94,7 +170,7 @@ def text_of(rows: Sequence[dict[str, Any]]) -> str:
                 f"{row['n']:,}",
                 f"{row['overlaid']}",
                 f"{row['not_another']}",
-                *(f"{row[key]:.3f}".lstrip("0") for key in ("smallest", "p01", "median")),
+                *(_short(row[key]) for key in ("smallest", "p01", "median")),
             ]
             for row in rows
         ],
@@ -112,14 +188,16 @@ def main() -> None:
     where = machine()
     length_s = STEP_S * options.stretches + 1.0
     clips, left_out = load_clips(options.audio, count=options.clips, seconds=length_s)
-    rows = measure([clip.waveform for clip in clips], stretches=options.stretches)
+    pieces = [clip.waveform for clip in clips]
+    rows, best = measure(pieces, stretches=options.stretches), at_best(pieces)
     names = [clip.name for clip in clips]
     if options.json:
-        result = {"machine": where, "files": names, "left_out": left_out, "rows": rows}
+        result = {"machine": where, "files": names, "left_out": left_out}
+        result |= {"rows": rows, "at_best": best}
         print(json.dumps(result, indent=2))
         return
     print(f"{where}\n{len(names)} pieces, {names[0]} to {names[-1]}\n")
-    print(text_of(rows))
+    print(f"{text_of(rows)}\n\n{best_text_of(best)}")
 
 
 if __name__ == "__main__":
