@@ -67,6 +67,7 @@ CELL_SAMPLES = CELL_FRAMES * HOP
 ENERGY_FLOOR = 1e-6  # of |X|^2: white noise at about -83 dBFS; keeps digital silence finite
 FEATURE_CLIP_DB = 24.0
 FEATURE_SCALE_DB = 6.0
+_SLOPE = 0.1  # of the networks' leaky rectifiers, for negative values
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,21 @@ class Spectrum(nn.Module):
         return self.istft(X * torch.expm1(per_bin), length)
 
 
+def _everywhere(x: Tensor, layer: nn.Conv1d, step: int) -> Tensor:
+    """A layer (with the package's padding) at every frame, its inputs ``step`` frames apart."""
+    size = layer.kernel_size[0]
+    left = (size - layer.stride[0] + 1) // 2
+    right = size - 1 - left
+    if left == right:
+        return F.conv1d(x, layer.weight, layer.bias, padding=left * step, dilation=step)
+    padded = F.pad(x, (left * step, right * step))
+    return F.conv1d(padded, layer.weight, layer.bias, dilation=step)
+
+
+def _bent(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, _SLOPE)
+
+
 def audioseal(module: str) -> Any:
     """A module of the audioseal package (which scripts its classes as it is imported)."""
     with warnings.catch_warnings():
@@ -230,7 +246,7 @@ def _seanet(config: NetworkConfig) -> Any:
         n_residual_layers=config.n_residual_layers,
         ratios=list(config.ratios),
         activation="LeakyReLU",
-        activation_params={"negative_slope": 0.1},
+        activation_params={"negative_slope": _SLOPE},
         norm="none",  # the package's weight_norm crashes on Python >= 3.10
         norm_params={},
         kernel_size=7,
@@ -355,28 +371,32 @@ class SpectralDetector(nn.Module):
     def shifted(self, features: Tensor, folded: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """What :meth:`cells` says of features (1, bands, T) from frame 0, 1, … 7 on, all at once.
 
-        A layer before a stride sees the same frames at every shift and is computed once; after a
-        stride of n there are n interleaved results. Half the work of eight calls. The layers' own
-        padding makes it differ from eight calls within the networks' reach of either end.
+        A layer with a stride of n is computed at every frame, and the later ones look at every n-th
+        frame around each (a dilated convolution): what layers before a stride say is the same at
+        every shift. Half the work of eight calls. At either end, zeros stand beyond the features
+        here and beyond each shift's own frames there, so the outermost cells differ.
 
-        Returns: pilot (8, cells), bits (8, cells, 16), with T // 8 - 1 cells or one more.
+        Returns: pilot (8, T // 8), bits (8, T // 8, 16).
         """
-        hidden, shifts = features, torch.zeros(1, dtype=torch.int64)
-        frames = 1  # that one step of `hidden` spans
+        hidden, step = features, 1  # frames from one step of a layer to its next
         for layer in self.net.detector[0].model[:-1]:
-            stride = max(
-                (m.stride[0] for m in layer.modules() if isinstance(m, nn.Conv1d)), default=1
-            )
-            if stride > 1:
-                length = hidden.shape[-1] - stride + 1
-                hidden = torch.cat([hidden[..., s : s + length] for s in range(stride)])
-                shifts = torch.cat([shifts + frames * s for s in range(stride)])
-                frames *= stride
-            hidden = layer(hidden)
+            convolutions = [m for m in layer.modules() if isinstance(m, nn.Conv1d)]
+            if len(convolutions) == 1:
+                hidden = _everywhere(hidden, convolutions[0], step)
+                step *= convolutions[0].stride[0]
+            elif convolutions:
+                inner = hidden
+                for convolution in convolutions:
+                    inner = _everywhere(_bent(inner), convolution, step)
+                hidden = hidden + inner
+            else:
+                hidden = _bent(hidden)
         weight, bias = folded
-        out = F.conv1d(hidden, weight, bias, padding=weight.shape[-1] // 2)
-        out = out[torch.argsort(shifts)]  # (8, 1 + bits, cells)
-        return out[:, 0], out[:, 1:].transpose(1, 2)
+        around = step * (weight.shape[-1] // 2)
+        out = F.conv1d(hidden, weight, bias, padding=around, dilation=step)[0]
+        cells = out.shape[-1] // CELL_FRAMES
+        by_shift = out[:, : cells * CELL_FRAMES].reshape(len(out), cells, CELL_FRAMES)
+        return by_shift[0].T, by_shift[1:].permute(2, 1, 0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, n) at 16 kHz, cells counted from sample 0, to (pilot, bits) as in :meth:`cells`."""
