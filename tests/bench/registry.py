@@ -70,9 +70,9 @@ def time_of(index: int) -> datetime:
     return START + timedelta(milliseconds=index)
 
 
-def body_of(index: int) -> dict[str, Any]:
-    """As large as that of a release is."""
-    seal_id, digest = seal_of(index).hex, hashlib.sha256(b"file %d" % index).hexdigest()
+def body_of(index: int, seal_id: SealId | None = None, seconds: float = SECONDS) -> dict[str, Any]:
+    """As large as that of a release is; under a made-up seal unless one is given."""
+    seal, digest = (seal_id or seal_of(index)).hex, hashlib.sha256(b"file %d" % index).hexdigest()
     tags = ["genre/jazz", "mood/calm"]
     grants = [
         {
@@ -86,7 +86,7 @@ def body_of(index: int) -> dict[str, Any]:
         for tag in tags
     ]
     scope = {"territory": "WORLD", "use": "noncommercial"}
-    asked = {"duration_s": SECONDS, "format": "wav", "guidance": None, "model": "house"}
+    asked = {"duration_s": seconds, "format": "wav", "guidance": None, "model": "house"}
     return {
         "request": {**asked, **scope, "parent": None, "seed": index, "tags": tags},
         "decision": {
@@ -110,12 +110,12 @@ def body_of(index: int) -> dict[str, Any]:
         "seal": {
             "digest": "8b90470472688b90470472688b90470472688b90470472688b90470472688b90",
             "epoch": KEY.epoch,
-            "id": seal_id,
+            "id": seal,
             "pair": "house-8b9047047268",
             "readback": {"bit_accuracy": 0.96875, "chance_bound": 0.0, "score": 10.651524543762207},
             "strength": 1,
         },
-        "audio": {"channels": 2, "duration_s": SECONDS, "rate": 48000},
+        "audio": {"channels": 2, "duration_s": seconds, "rate": 48000},
         "file": {"bytes": 5760044, "format": "wav", "sha256": digest},
         "c2pa": {
             "certificate_sha256": digest,
@@ -123,7 +123,7 @@ def body_of(index: int) -> dict[str, Any]:
             "label": "urn:c2pa:d50ba819-a460-4fad-bb86-03a2f1fcc23f",
             "manifest_sha256": digest,
         },
-        "title": f"Calm jazz ({seal_id[:4]})",
+        "title": f"Calm jazz ({seal[:4]})",
         "credits": ["genre/jazz: the house catalogue", "mood/calm: the house catalogue"],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,18 +12,35 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tests.bench.catalogue.making import IDS, KEY, LIST, truth_of
 from tests.bench.catalogue.processes import ProcessTree
+from tests.bench.catalogue.studio_home import HOME, make_home
 from watermark.batch.dataset import outcome_of
 
-__all__ = ["Run", "Verdicts", "different", "report_of", "rows_of", "runs_of", "scan", "verdicts"]
+__all__ = [
+    "Program",
+    "Run",
+    "Verdicts",
+    "different",
+    "program_of",
+    "report_of",
+    "rows_of",
+    "runs_of",
+    "scan",
+    "verdicts",
+]
+
+Program = Literal["watermark", "studio"]
 
 _LOOK_S, _MEMORY_EVERY = 1.0, 5  # looks between two at memory
 _ORPHANS_S = 120.0  # for what a killed command started to end by itself
+# Verdicts of ``studio scan``. The sealed pieces are music of the catalogue: what is cut from the
+# same track is found by its content, and rightly so.
+_OUTCOMES = {"excerpt": "sealed", "not-detected": "no seal", "unsealed-copy": "copy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +67,12 @@ def report_of(folder: Path, name: str) -> Path:
     return folder / name / "report.jsonl"
 
 
+def program_of(folder: Path, name: str) -> str:
+    """Whose ``scan`` made a run: ``watermark`` or ``studio``."""
+    told = folder / name / "program"
+    return told.read_text() if told.exists() else "watermark"
+
+
 def runs_of(folder: Path, name: str) -> list[Run]:
     """The runs so far; one that is going on, or whose bench was stopped, is the last."""
     paths = [folder / name / file for file in ("runs.jsonl", "running.json")]
@@ -57,7 +81,7 @@ def runs_of(folder: Path, name: str) -> list[Run]:
 
 
 def scan(
-    folder: Path, name: str, options: Sequence[str], *, kills: int, seed: int
+    folder: Path, name: str, options: Sequence[str], *, kills: int, seed: int, program: Program
 ) -> Iterator[Run]:
     """Start the command until it ends by itself; goes on where an earlier bench was stopped.
 
@@ -66,9 +90,16 @@ def scan(
         name: of the run; the report and the measurements lie below ``folder/name``.
         options: of the command, such as ``--engine ray``.
         kills: how often ``kill -9`` ends the command, after seeded numbers of rows.
+        seed: of those numbers.
+        program: whose ``scan`` it is; a studio gets a home of its own in the folder.
     """
     place = folder / name
+    if place.exists() and program_of(folder, name) != program:
+        raise SystemExit(f"{place} holds a scan by {program_of(folder, name)}")
     place.mkdir(exist_ok=True)
+    (place / "program").write_text(program)
+    if program == "studio":
+        make_home(folder)
     now, book = place / "running.json", place / "runs.jsonl"
     if now.exists():
         _write(book, Run(**json.loads(now.read_text())))
@@ -78,7 +109,7 @@ def scan(
     at = sorted(int(n) for n in rng.integers(files // 10, files * 9 // 10, kills))
     done = sum(run.ended == "killed" for run in runs_of(folder, name))
     for kill in [*at[done:], None]:
-        run = _one(folder, name, options, kill, now)
+        run = _one(folder, name, _command(folder, name, program, options), kill, now)
         _write(book, run)
         now.unlink(missing_ok=True)
         yield run
@@ -86,16 +117,24 @@ def scan(
             return
 
 
-def _one(folder: Path, name: str, options: Sequence[str], kill: int | None, now: Path) -> Run:
+def _command(folder: Path, name: str, program: Program, options: Sequence[str]) -> list[str]:
+    place = folder / name
+    command = [sys.executable, "-m", program, "scan", "--files-from", folder / LIST]
+    if program == "watermark":
+        command += ["--ids", folder / IDS, "--key-file", folder / KEY]
+    command += ["--out", report_of(folder, name), "--dataset", place / "dataset"]
+    command += ["--summary", place / "summary.html", *options]
+    return list(map(str, command))
+
+
+def _one(folder: Path, name: str, command: Sequence[str], kill: int | None, now: Path) -> Run:
     place, report = folder / name, report_of(folder, name)
-    command = [sys.executable, "-m", "watermark", "scan", "--files-from", folder / LIST]
-    command += ["--ids", folder / IDS, "--key-file", folder / KEY, "--out", report]
-    command += ["--dataset", place / "dataset", "--summary", place / "summary.html", *options]
+    environment = {**os.environ, "STUDIO_HOME": str(folder / HOME)}
     before = _lines(report)
     began = time.monotonic()
     with (
         (place / "command.log").open("ab") as log,
-        subprocess.Popen(list(map(str, command)), stdout=log, stderr=log) as process,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
     ):
         tree = ProcessTree(process.pid)
 
@@ -165,7 +204,7 @@ class Verdicts:
     Attributes:
         table: (expected, outcome) to files, of the files that have a row.
         by_kind: of the files that are not as expected: how they were made, expected, outcome.
-        named, named_wrong: sealed files whose seal was named, right and wrong.
+        named, named_wrong: files whose seal was read and named, right and wrong.
         reasons: why files could not be read.
         seconds: of audio that was read.
         missing: files without a row.
@@ -183,7 +222,7 @@ class Verdicts:
 
 
 def verdicts(folder: Path, report: Path) -> Verdicts:
-    """Compare a report with the truth."""
+    """Compare a report of either program with the truth."""
     truth, rows = truth_of(folder), rows_of(report)
     table: Counter[tuple[str, str]] = Counter()
     by_kind: Counter[tuple[str, str, str]] = Counter()
@@ -192,10 +231,12 @@ def verdicts(folder: Path, report: Path) -> Verdicts:
         if file not in truth:
             continue
         true, outcome = truth[file], outcome_of(row)
+        outcome = _OUTCOMES.get(outcome, outcome)
         table[true["expect"], outcome] += 1
         if outcome != true["expect"]:
             by_kind[true["kind"], true["expect"], outcome] += 1
-        if seal := (row.get("identification") or {}).get("seal_id"):
+        seal = row.get("seal_id") or (row.get("identification") or {}).get("seal_id")
+        if seal and outcome != "copy":
             names[seal == true["seal_id"]] += 1
         if "error" in row:
             reasons[row["error"].partition(": ")[2]] += 1

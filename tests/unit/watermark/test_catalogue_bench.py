@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.bench.catalogue.making import lengths, make, truth_of
+from tests.bench.catalogue.making import LIST, lengths, make, truth_of
 from tests.bench.catalogue.processes import ProcessTree
-from tests.bench.catalogue.scanning import different, verdicts
+from tests.bench.catalogue.scanning import different, report_of, rows_of, scan, verdicts
 from tests.bench.catalogue.tables import hours
 from tests.unit.seal_carriers import music
 
@@ -27,23 +27,55 @@ def test_lengths_are_those_of_a_catalogue():
     assert not np.array_equal(seconds, lengths(10_000, seed=2))
 
 
-@pytest.mark.slow
-def test_the_files_are_what_the_truth_says(tmp_path):
-    audio = tmp_path / "audio"
-    audio.mkdir()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A small catalogue: its folder, the music, and its files."""
+    audio, folder = tmp_path_factory.mktemp("audio"), tmp_path_factory.mktemp("made")
     for number in range(2):
         clip = music(95.0 + number, 44_100, 2)
         soundfile.write(audio / f"{number}.flac", clip.samples.T, clip.rate)
-    folder = tmp_path / "made"
-    made = make(audio, folder, files=30, seed=1, jobs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.bench.catalogue.making._REGISTERED", 20)
+        patch.setattr("tests.bench.catalogue.making._MIXES", 2)
+        files = make(audio, folder, files=30, seed=1, jobs=2, bounds=(15.0, 18.0))
+    return folder, audio, files
+
+
+@pytest.mark.slow
+def test_the_files_are_what_the_truth_says(made):
+    folder, audio, files = made
     truth = truth_of(folder)
-    assert len(truth) == len(made) == 30
+    assert len(truth) == len(files) == 30
     assert {row["expect"] for row in truth.values()} == {"sealed", "no seal", "unreadable", "any"}
     for file, row in truth.items():
         if row["expect"] in ("sealed", "no seal") and not file.endswith((".m4a", ".aac")):
             assert soundfile.info(file).duration == pytest.approx(row["seconds"], abs=0.2), file
     with pytest.raises(SystemExit, match="another catalogue"):
         make(audio, folder, files=31, seed=1, jobs=1)
+
+
+@pytest.mark.slow
+def test_a_studio_scans_a_catalogue_whose_seals_it_has_registered(made):
+    folder, _, _ = made
+    jobs = ["--jobs", "1"]
+    truth = truth_of(folder)
+    sealed = [file for file, row in truth.items() if row["expect"] == "sealed"]
+    some = {*sealed, *list(truth)[:12]}
+    (folder / LIST).write_text("".join(f"{folder / file}\n" for file in truth if file in some))
+    runs = list(scan(folder, "studio", jobs, kills=0, seed=1, program="studio"))
+    assert [(run.ended, run.rows) for run in runs] == [("done", len(some))]
+    report = report_of(folder, "studio")
+    assert {row["registered"] for row in rows_of(report).values() if "error" not in row} == {20}
+    found = verdicts(folder, report)
+    assert (found.missing, found.strange, found.named_wrong) == (len(truth) - len(some), 0, 0)
+    assert found.named == found.table["sealed", "sealed"] == len(sealed) == 2
+    # Cut from the tracks that the sealed pieces are made of.
+    assert found.table["no seal", "copy"] >= 3
+    assert found.table["unreadable", "unreadable"] >= 1
+    alarms = {(expected, outcome) for expected, outcome in found.table if outcome == "sealed"}
+    assert alarms == {("sealed", "sealed")}
+    with pytest.raises(SystemExit, match="holds a scan by studio"):
+        next(scan(folder, "studio", jobs, kills=0, seed=1, program="watermark"))
 
 
 BUSY = """
