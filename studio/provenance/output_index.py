@@ -33,11 +33,12 @@ from watermark.coding.message import SealId
 from watermark.errors import CodebookError, FingerprintError
 from watermark.fingerprint.haitsma_kalker import Fingerprint
 from watermark.fingerprint.index import FingerprintIndex
+from watermark.models.base import SCRAMBLING_WEIGHTS
 
 if TYPE_CHECKING:
     from studio.provenance.keys import KeyRing
     from studio.provenance.ledger.entry import Entry
-    from studio.provenance.ledger.log import Ledger
+    from studio.provenance.ledger.log import Ledger, StoredOutput
 
 __all__ = ["OutputIndex"]
 
@@ -116,9 +117,7 @@ class OutputIndex:
         count = 0
         for entry_index, stored in self._ledger.outputs(after=self._last, most=_PAGE):
             if entry_index > self._kept:
-                key = self._keys.of(stored.epoch)
-                seal_id = SealId.parse(stored.seal_id)
-                self.codebook.add([CodebookEntry(seal_id, key, stored.duration_s)])
+                self.codebook.add([self._entry(stored)])
                 self._unkept += 1
             if entry_index > self._held and stored.output_id not in self.index:
                 self.index.add(stored.output_id, _print_of(stored.output_id, stored.fingerprint))
@@ -179,14 +178,22 @@ class OutputIndex:
         if kept is None or kept.index <= self._kept:
             return
         missing = [
-            CodebookEntry(
-                SealId.parse(stored.seal_id), self._keys.of(stored.epoch), stored.duration_s
-            )
+            self._entry(stored)
             for entry_index, stored in self._ledger.outputs(after=kept.index)
             if entry_index <= self._last
         ]
         codebook.add(missing)
         self.codebook, self._kept, self._unkept = codebook, kept.index, len(missing)
+
+    def _entry(self, stored: StoredOutput) -> CodebookEntry:
+        # Stems are sealed by today's weights under the output's seal: those of an older output may
+        # be scrambled while it is not. So nothing is known of older ones.
+        return CodebookEntry(
+            seal_id=SealId.parse(stored.seal_id),
+            key=self._keys.of(stored.epoch),
+            seconds=stored.duration_s,
+            scrambled=stored.seal_digest in SCRAMBLING_WEIGHTS,
+        )
 
     def _noted(self, note: str) -> Entry | None:
         """The entry of the ledger that a note names, or None where the ledger does not agree."""

@@ -141,7 +141,7 @@ def _all_time() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def registry(seals: int, seconds: float) -> Any:
+def registry(seals: int, seconds: float, scrambled: bool = True) -> Any:
     """Seals of one epoch that no file carries."""
     import numpy as np
 
@@ -150,7 +150,8 @@ def registry(seals: int, seconds: float) -> Any:
 
     rng = np.random.default_rng(0)
     key = SealKey(1, rng.bytes(32))
-    return Codebook(CodebookEntry(SealId(rng.bytes(8)), key, seconds) for _ in range(seals))
+    ids = [SealId(rng.bytes(8)) for _ in range(seals)]
+    return Codebook(CodebookEntry(each, key, seconds, scrambled) for each in ids)
 
 
 def say(name: str, figure: float, unit: str = " times real time", more: str = "") -> None:

@@ -81,7 +81,7 @@ class BitRate(click.ParamType[int]):
 
 
 def codebook_of(ids: str, key_files: Iterable[str]) -> Codebook:
-    """Read a list of `id [seconds [epoch]]`; without an epoch the only key is meant."""
+    """Read a list of `id [seconds [epoch [scrambled]]]`; without an epoch the only key is meant."""
     from watermark.coding.identify import Codebook, CodebookEntry
     from watermark.coding.message import SealId, SealKey
 
@@ -106,13 +106,14 @@ def codebook_of(ids: str, key_files: Iterable[str]) -> Codebook:
         try:
             seconds = float(fields[1]) if len(fields) > 1 else 60.0
             seal_key = keys[int(fields[2])] if len(fields) > 2 else _only(keys)
-            if len(fields) > 3 or not 0 < seconds < 1e6:
+            if fields[3:] not in ([], ["scrambled"]) or not 0 < seconds < 1e6:
                 raise ValueError
-            entries.append(CodebookEntry(SealId.parse(fields[0]), seal_key, seconds))
+            scrambled = len(fields) > 3
+            entries.append(CodebookEntry(SealId.parse(fields[0]), seal_key, seconds, scrambled))
         except (SealIdError, ValueError, KeyError) as exc:
             raise click.UsageError(
-                f"list of ids {name}, line {number}: not `id [seconds [epoch]]` with an epoch "
-                "whose key was given"
+                f"list of ids {name}, line {number}: not `id [seconds [epoch [scrambled]]]` with "
+                "an epoch whose key was given"
             ) from exc
     return Codebook(entries)
 

@@ -72,8 +72,9 @@ _PATH = click.Path(readable=False)  # what is wrong with it, the command says
 _ids_option = click.option(
     "--ids",
     type=_PATH,
-    help="Registered seals, one a line: 16 hexadecimal digits, then, if known, the track's seconds "
-    "and the key's epoch.",
+    help="Registered seals, one a line: 16 hexadecimal digits, then, if known, the track's "
+    "seconds, the key's epoch, and 'scrambled' for seals of today's house weights: that is "
+    "quicker.",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _speed_option = click.option(

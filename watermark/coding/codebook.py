@@ -40,17 +40,23 @@ class CodebookEntry:
         seal_id: which.
         key: the key of its epoch.
         seconds: how long the sealed track is, seconds.
+        scrambled: whoever registered it knows that it was scrambled, so it is looked for in its
+            scramble only, which is quicker. False says that this is not known.
     """
 
     seal_id: SealId
     key: SealKey
     seconds: float
+    scrambled: bool = False
 
 
 def bits_of(words: NDArray[np.uint16]) -> NDArray[np.float32]:
     """+-1 float32 ``(words, 16)``, most significant bit first."""
     bits = np.unpackbits(words.astype(">u2", order="C").view(np.uint8)).reshape(*words.shape, BITS)
     return bits.astype(np.float32) * 2 - 1
+
+
+_Kind = tuple[SealKey, int, bool]  # key, length in seconds, whether scrambled
 
 
 class Codebook:
@@ -67,7 +73,7 @@ class Codebook:
     """
 
     def __init__(self, entries: Iterable[CodebookEntry] = ()) -> None:
-        self._parts: dict[tuple[SealKey, int], tuple[SealGroup, ...]] = {}
+        self._parts: dict[_Kind, tuple[SealGroup, ...]] = {}
         self._known: set[bytes] = set()  # those that are in no kept group
         self.add(entries)
 
@@ -76,7 +82,7 @@ class Codebook:
         """A codebook of groups that are there; those that are kept are not added to."""
         codebook = cls()
         for group in groups:
-            at = group.key, group.length
+            at = group.kind
             codebook._parts[at] = (*codebook._parts.get(at, ()), group)
             if not group.kept:
                 codebook._known |= {group.seal_id(place).value for place in range(len(group))}
@@ -119,23 +125,33 @@ class Codebook:
     @property
     def groups(self) -> tuple[SealGroup, ...]:
         """The seals by sequence length, shortest first, and epoch; of one kind, kept ones first."""
-        parts = sorted(self._parts.items(), key=lambda item: (item[0][1], item[0][0].epoch))
-        return tuple(group for _, groups in parts for group in groups)
+
+        def order(kind: _Kind) -> tuple[int, int, bool]:
+            return kind[1], kind[0].epoch, kind[2]
+
+        return tuple(
+            group for kind in sorted(self._parts, key=order) for group in self._parts[kind]
+        )
 
     @property
-    def kinds(self) -> Mapping[tuple[SealKey, int], Sequence[SealGroup]]:
-        """The groups by what their seals have in common: key and sequence length."""
+    def kinds(self) -> Mapping[_Kind, Sequence[SealGroup]]:
+        """The groups by what their seals have in common: key, sequence length, scrambled or not."""
         return dict(self._parts)
 
     @property
     def keys(self) -> tuple[SealKey, ...]:
         """The keys of the seals registered, the newest epoch first."""
-        found = {key for key, _ in self._parts}
+        found = {key for key, _, _ in self._parts}
         return tuple(sorted(found, key=lambda key: key.epoch, reverse=True))
+
+    @property
+    def all_scrambled(self) -> bool:
+        """All seals are known to be scrambled."""
+        return all(scrambled for _, _, scrambled in self._parts)
 
     def add(self, entries: Iterable[CodebookEntry]) -> None:
         """Register more seals; 1.6 us per second of each on one core."""
-        fresh: dict[tuple[SealKey, int], list[tuple[CodebookEntry, NDArray[np.uint16]]]] = {}
+        fresh: dict[_Kind, list[tuple[CodebookEntry, NDArray[np.uint16]]]] = {}
         for entry in entries:
             if entry.seal_id in self:
                 raise CodebookError(f"seal {entry.seal_id} is in the codebook twice")
@@ -144,11 +160,11 @@ class Codebook:
             self._known.add(entry.seal_id.value)
             length = _rounded(entry.seconds)
             words = message_words(entry.key, entry.seal_id, length)
-            fresh.setdefault((entry.key, length), []).append((entry, words))
-        for (key, length), items in fresh.items():
-            parts = self._parts.get((key, length), ())
+            fresh.setdefault((entry.key, length, entry.scrambled), []).append((entry, words))
+        for kind, items in fresh.items():
+            parts = self._parts.get(kind, ())
             if not parts or parts[-1].kept:
-                parts = self._parts[key, length] = (*parts, SealGroup(key, length))
+                parts = self._parts[kind] = (*parts, SealGroup(*kind))
             ids = [entry.seal_id for entry, _ in items]
             parts[-1].extend(ids, np.stack([words for _, words in items]))
 
@@ -158,12 +174,13 @@ class SealGroup:
 
     Attributes:
         key, length: of the seals; the length in seconds.
+        scrambled: they are known to be scrambled.
         ids: uint64 ``(seals,)``, each the 8 bytes of a seal id, most significant first.
         kept: it lies on disk, its ids in order, and does not grow.
     """
 
-    def __init__(self, key: SealKey, length: int) -> None:
-        self.key, self.length = key, length
+    def __init__(self, key: SealKey, length: int, scrambled: bool = False) -> None:
+        self.key, self.length, self.scrambled = key, length, scrambled
         self.ids = np.empty(0, np.uint64)
         self.kept = False
         self._parts: list[NDArray[np.uint16]] = []
@@ -178,12 +195,19 @@ class SealGroup:
         ids: NDArray[np.uint64],
         words: NDArray[np.uint16],
         index: WordIndex | None = None,
+        *,
+        scrambled: bool = False,
     ) -> SealGroup:
         """A group of ids and words, ``(length, seals)``; with an index it is kept."""
-        group = cls(key, len(words))
+        group = cls(key, len(words), scrambled)
         group.ids, group._words, group._index = ids, words, index
         group.kept = index is not None
         return group
+
+    @property
+    def kind(self) -> _Kind:
+        """What its seals have in common."""
+        return self.key, self.length, self.scrambled
 
     def __len__(self) -> int:
         return len(self.ids)

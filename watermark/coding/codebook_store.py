@@ -5,17 +5,19 @@ Kept in a folder they are there at once, and processes that map the same files s
 The words of seals registered since are made as always, and join the files at the next
 :meth:`CodebookStore.save`.
 
-**Format** ``watermark-codebook/1``. A folder holds ``codebook.json`` and the files that it lists,
-one *part* each: seals of one key and sequence length. The list is ::
+**Format** ``watermark-codebook/2``. A folder holds ``codebook.json`` and the files that it lists,
+one *part* each: seals of one kind, which is key, sequence length, and whether they are known to be
+scrambled. The list is ::
 
-    {"format", "note", "parts": [{"file", "epoch", "length", "seals", "sha256"}, ...], "mac"}
+    {"format", "note", "mac", "parts": [
+        {"file", "epoch", "length", "scrambled", "seals", "sha256"}, ...]}
 
 A file is arrays without headers, little-endian: the ids in order (uint64 each, the most significant
 byte first in the id), and the words by second (uint16); between them, in parts of 65,536 seals and
 more, the inverted index (uint32: places, and where those of a word and second begin). Such large
-parts are mapped; the seals of a key and length that fill no large part are in one small one, which
-is loaded. A file never changes. The list changes in one step, and who has an older one goes on with
-the files that it mapped.
+parts are mapped; the seals of a kind that fill no large part are in one small one, which is loaded.
+A file never changes. The list changes in one step, and who has an older one goes on with the files
+that it mapped.
 
 **Secret.** The words follow from the key, so folder and files are their owner's alone, as a key's
 file is, and files that others may open are not used. ``mac`` is HMAC-SHA256, by the keys of all
@@ -58,7 +60,7 @@ from watermark.util.files import PRIVATE, locked_if_free, replacing, write_file
 
 __all__ = ["Codebook", "CodebookEntry", "CodebookStore"]
 
-_FORMAT = "watermark-codebook/1"
+_FORMAT = "watermark-codebook/2"  # 1 did not tell what is scrambled; it is made anew
 _LIST, _LOCK = "codebook.json", "lock"
 _LARGE = 2**16  # seals of a part that has an index
 _APART = 8  # large parts are merged until each is so much larger than the next: a search asks all
@@ -71,6 +73,7 @@ class _Part:
     file: str
     epoch: int
     length: int
+    scrambled: bool
     seals: int
     sha256: str
 
@@ -79,7 +82,11 @@ class _Part:
         """Raises KeyError, TypeError or ValueError for what is none."""
         part = cls(**fields)
         numbers = (part.epoch, part.length, part.seals)
-        if Path(part.file).name != part.file or not all(type(n) is int and n > 0 for n in numbers):
+        if (
+            Path(part.file).name != part.file
+            or not all(type(n) is int and n > 0 for n in numbers)
+            or type(part.scrambled) is not bool
+        ):
             raise ValueError("no part of a codebook")
         return part
 
@@ -99,9 +106,9 @@ class _Part:
             at += size
         ids, words = arrays[0], arrays[-1].reshape(self.length, self.seals)
         if self.seals < _LARGE:
-            return SealGroup.of_arrays(key, ids.copy(), words.copy())
+            return SealGroup.of_arrays(key, ids.copy(), words.copy(), scrambled=self.scrambled)
         index = WordIndex.of_arrays(self.length, self.seals, arrays[1], arrays[2])
-        return SealGroup.of_arrays(key, ids, words, index)
+        return SealGroup.of_arrays(key, ids, words, index, scrambled=self.scrambled)
 
 
 class CodebookStore:
@@ -159,7 +166,7 @@ class CodebookStore:
                 return False
             groups = [
                 group
-                for (key, _), parts in codebook.kinds.items()
+                for (key, _, _), parts in codebook.kinds.items()
                 for group in self._merged(key, parts)
             ]
             listed = [self._files[group] for group in groups]
@@ -236,14 +243,14 @@ class CodebookStore:
         if len(ids) >= _LARGE:
             arrays[1:1] = WordIndex(words).arrays
         name = f"{secrets.token_hex(8)}.part"
-        part = _Part(name, key.epoch, len(words), len(ids), "")
+        part = _Part(name, key.epoch, len(words), groups[0].scrambled, len(ids), "")
         digest = hashlib.sha256()
         with replacing(self._folder / name, mode=PRIVATE) as file:
             for array, (kind, _) in zip(arrays, part.layout(), strict=True):
                 content = np.ascontiguousarray(array, kind).data
                 digest.update(content)
                 file.write(content)
-        part = _Part(name, key.epoch, len(words), len(ids), digest.hexdigest())
+        part = _Part(**{**asdict(part), "sha256": digest.hexdigest()})
         group = part.group(key, np.asarray(np.memmap(self._folder / name, np.uint8, "r")))
         self._files[group] = part
         return group

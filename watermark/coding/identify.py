@@ -116,6 +116,7 @@ def identify(
     max_chance: float = MAX_CHANCE,
     key: SealKey | None = None,
     second: int | None = None,
+    unscrambled: bool = False,
 ) -> Identification | None:
     """The registered seal whose sequence the logits follow, or None if none surely does.
 
@@ -131,6 +132,8 @@ def identify(
         max_chance: attribute only at or below this bound.
         key: look among the seals of this key only.
         second: window 0 lies in this second of the original, modulo 8 (windows of 1 s only).
+        unscrambled: the logits are as they were read, so that those seals are left out that are
+            known to be scrambled.
 
     Raises:
         CodebookError: logits of another shape, not finite, or an impossible hop or window.
@@ -144,6 +147,7 @@ def identify(
         max_chance=max_chance,
         key=key,
         second=second,
+        unscrambled=unscrambled,
     )
     return best if best is not None and best.chance_bound <= max_chance else None
 
@@ -185,13 +189,18 @@ def _match(
     max_chance: float,
     key: SealKey | None,
     second: int | None,
+    unscrambled: bool = False,
 ) -> Identification | None:
     """The best seal; those above the bound ``max_chance`` need not be found."""
     codebook = Codebook.of(codebook)
     if second is not None and (hop_s, window_s) != (1.0, 1.0):
         raise CodebookError("the second of a window is that of windows of 1 s")
     phases = [replace(phase, second=second) for phase in phases_of(logits, hop_s, window_s)]
-    groups = [group for group in codebook.groups if len(group) and key in (None, group.key)]
+    groups = [
+        group
+        for group in codebook.groups
+        if len(group) and key in (None, group.key) and not (unscrambled and group.scrambled)
+    ]
     # What can be compared at all: a place in the scramble may leave a short seal no alignment.
     fitting = {group: [p for p in phases if p.offsets(group.length)] for group in groups}
     groups = [group for group in groups if fitting[group]]

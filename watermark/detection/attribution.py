@@ -7,7 +7,8 @@ sealed under that key at all), and at the likeliest places the scramble is undon
 asked (:mod:`watermark.coding.identify`). Beside the reader's own path, the alignments 20 to 60 ms
 away are tried: under a stranger's seal on another grid ours is still written there.
 
-Seals of models that do not scramble, and those of weights before v3, are looked for as they are.
+Seals of models that do not scramble, and those of weights before v3, are looked for as they are;
+not those that are known to be scrambled.
 
 Every stretch, alignment, key and place tried counts in the bounds, so they hold for all together.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,15 +84,17 @@ def attribute(
     likely_sealed = reading.score() > _LIKELY or len(spans) > 1
     keyed = view = None
     if model.chip_cells:
-        # Half of the chance is kept for seals that are not scrambled.
-        found, keyed, view = _scrambled(reading, model, codebook, spans, 2 * looks, likely_sealed)
-        if found is not None or keyed is not None or not likely_sealed:
+        # Half of the chance is kept for seals that may not be scrambled, if there are any.
+        shares = 1 if codebook.all_scrambled else 2
+        looks = shares * looks
+        found, keyed, view = _scrambled(reading, model, codebook, spans, looks, likely_sealed)
+        done = found is not None or keyed is not None or not likely_sealed
+        if done or codebook.all_scrambled:
             phase_s, logits = view if view is not None else _plain_logits(reading, None)
             return Attribution(found, keyed, phase_s, logits)
-        looks = 2 * looks
     # Where seals are scrambled this is for old ones only, and not worth going through a million.
     thorough = likely_sealed and not model.chip_cells
-    found = _plain(reading, codebook, spans, looks, thorough)
+    found = _plain(reading, codebook, spans, looks, thorough, bool(model.chip_cells))
     if found is None and view is not None:
         return Attribution(None, None, *view)
     return Attribution(found, None, *_plain_logits(reading, found))
@@ -314,8 +318,10 @@ def _plain(
     spans: list[tuple[float, float]],
     looks: int,
     thorough: bool,
+    unscrambled: bool,
 ) -> Identification | None:
-    found = _search(reading, codebook, spans, 2 * len(spans) * looks, thorough)
+    search = partial(_search, unscrambled=unscrambled)
+    found = search(reading, codebook, spans, 2 * len(spans) * looks, thorough)
     if found is not None or reading.score() < _BESIDE_FROM:
         return found
     # A stranger's seal on another grid, if that is what was read, leaves ours beside it. Half of
@@ -324,7 +330,7 @@ def _plain(
     hits = [
         hit
         for rival in range(rivals)
-        if (hit := _search(reading.beside(rival), codebook, spans[:1], 2 * rivals * looks, False))
+        if (hit := search(reading.beside(rival), codebook, spans[:1], 2 * rivals * looks, False))
     ]
     return min(hits, key=lambda hit: hit.chance_bound, default=None)
 
@@ -335,6 +341,8 @@ def _search(
     spans: list[tuple[float, float]],
     tries: int,
     thorough: bool,
+    *,
+    unscrambled: bool,
 ) -> Identification | None:
     """The first span that names a seal, at a bound that counts ``tries`` searches."""
     for start, end in spans:
@@ -350,6 +358,7 @@ def _search(
             window_s=reading.cell_s,
             thorough=thorough,
             max_chance=MAX_CHANCE / tries,
+            unscrambled=unscrambled,
         )
         if found is not None:
             return replace(

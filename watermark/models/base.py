@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILTIN",
+    "SCRAMBLING_WEIGHTS",
     "SEAL_RATE",
     "SealModel",
     "SealModelConfig",
@@ -95,6 +96,10 @@ BUILTIN: dict[str, SealModelConfig] = {
     "house": SealModelConfig(kind="house"),
     "hub": SealModelConfig(kind="hub"),
 }
+
+
+#: SHA-256 of the house weights that scramble whatever they seal: v3.
+SCRAMBLING_WEIGHTS = frozenset({"8b90470472683ed4007d441468aa11218559b726468aba220c6d7de767ba7258"})
 
 
 class SealModel(ABC):

@@ -71,6 +71,7 @@ class StoredOutput:
     output_id: OutputId
     seal_id: str
     epoch: int
+    seal_digest: str  # SHA-256 of the weights that sealed it
     duration_s: float
     fingerprint: bytes
 
@@ -465,10 +466,8 @@ class Ledger:
             body = entry_of(row).body
             seal, seconds = body["seal"], body["audio"]["duration_s"]
             output_id = OutputId(body["output_id"])
-            yield (
-                row.idx,
-                StoredOutput(output_id, seal["id"], seal["epoch"], seconds, row.fingerprint),
-            )
+            sealed = seal["id"], seal["epoch"], seal["digest"]
+            yield row.idx, StoredOutput(output_id, *sealed, seconds, row.fingerprint)
 
     # -- proving --------------------------------------------------------------------------------
 

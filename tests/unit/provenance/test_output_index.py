@@ -73,6 +73,32 @@ def test_words_are_made_once(filled, tmp_path, made):
     assert made == [seal_of(n).hex for n in range(32, OUTPUTS)]
 
 
+@pytest.mark.parametrize("weights", ["today's", "older"])
+def test_of_outputs_by_older_weights_it_is_not_known_that_they_are_scrambled(
+    filled, tmp_path, monkeypatch, weights
+):
+    if weights == "older":
+        monkeypatch.setattr(index_module, "SCRAMBLING_WEIGHTS", frozenset({"0" * 64}))
+    for _ in range(2):  # made, and from the disk
+        codebook = registry(filled, tmp_path).codebook
+        assert {group.scrambled for group in codebook.groups} == {weights == "today's"}
+        assert len(codebook) == OUTPUTS
+
+
+def test_a_codebook_of_the_first_format_is_made_anew(filled, tmp_path, made, caplog):
+    registry(filled, tmp_path)
+    made.clear()
+    listed = tmp_path / "codebook" / "codebook.json"
+    listed.write_text(listed.read_text().replace("watermark-codebook/2", "watermark-codebook/1"))
+    with caplog.at_level(logging.WARNING):
+        assert holds(registry(filled, tmp_path), OUTPUTS)
+    assert len(made) == OUTPUTS
+    assert "another version; the words of all seals are made anew" in caplog.text
+    made.clear()
+    assert holds(registry(filled, tmp_path), OUTPUTS)
+    assert len(made) < 10
+
+
 def test_a_process_reads_from_the_database_what_is_new_only(filled, tmp_path, monkeypatch):
     registry(filled, tmp_path)
     read: list[int] = []

@@ -90,6 +90,27 @@ class TestKeeps:
         assert not made
         assert [group.kept for group in again.groups] == [False, True, True]
 
+    @pytest.mark.parametrize("count", [50, 150])
+    def test_which_seals_are_scrambled(self, tmp_path, count):
+        known = [CodebookEntry(seal(n), KEYS[1], 12, scrambled=True) for n in range(count)]
+        codebook = Codebook([*known, *entries(200, 200 + count)])
+        assert not codebook.all_scrambled
+        kept(tmp_path, codebook)
+        again, _ = store(tmp_path).open()
+        assert {group.scrambled: group.find(seal(3)) is not None for group in again.groups} == {
+            False: False,
+            True: True,
+        }
+        plain = soft(3, 0, noise=0.3)
+        assert identify(plain, again) is not None
+        assert identify(plain, again, unscrambled=True) is None
+        other = identify(soft(203, 0, noise=0.3), again, unscrambled=True)
+        assert other is not None
+        assert other.seal_id == seal(203)
+        alone = identify(soft(203, 0, noise=0.3), Codebook(entries(200, 200 + count)))
+        assert alone is not None
+        assert other.searched == alone.searched, "the bound counts what was looked at"
+
     def test_what_is_there(self, tmp_path, whole):
         kept(tmp_path, whole)
         again, _ = store(tmp_path).open()
@@ -199,7 +220,8 @@ class TestRefuses:
             lambda folder: next(folder.glob("*.part")).write_bytes(b""),
             lambda folder: (folder / "codebook.json").write_text("{"),
             lambda folder: (folder / "codebook.json").write_text("[]"),
-            lambda folder: _set(folder / "codebook.json", format="watermark-codebook/2"),
+            lambda folder: _set(folder / "codebook.json", format="watermark-codebook/1"),
+            lambda folder: _set(folder / "codebook.json", format="watermark-codebook/3"),
             lambda folder: _set(folder / "codebook.json", note="of more"),
             lambda folder: _set(folder / "codebook.json", parts=[]),
             lambda folder: _set(folder / "codebook.json", parts=[{"file": "../codebook.json"}]),

@@ -17,7 +17,7 @@ from watermark.coding.message import SealId, SealKey
 from watermark.detection.detect import detect
 from watermark.embedding.embed import embed
 from watermark.errors import SealModelError
-from watermark.models.base import BUILTIN, SealModel, SealModelConfig
+from watermark.models.base import BUILTIN, SCRAMBLING_WEIGHTS, SealModel, SealModelConfig
 from watermark.models.loading import load_seal_model
 
 WEIGHTS = Path(__file__).parents[3] / "watermark" / "models" / "weights"
@@ -35,6 +35,11 @@ def test_the_embedded_model():
     assert model.calibration is not None
     assert [row.duration_s for row in model.calibration.rows] == [2.0, 5.0, 10.0, 30.0]
     assert all(row.clips >= 30 for row in model.calibration.rows)
+
+
+def test_of_the_weights_that_are_shipped_it_is_known_whether_they_scramble():
+    model = load_seal_model()
+    assert (model.digest in SCRAMBLING_WEIGHTS) == bool(model.chip_cells)
 
 
 def test_the_record_says_how_the_weights_came_about():

@@ -285,6 +285,47 @@ def test_a_seal_from_before_the_scramble_is_still_named():
     assert result.keyed is None
 
 
+def scrambled_book(ids=IDS):
+    return Codebook(CodebookEntry(seal_id, KEY, 60.0, scrambled=True) for seal_id in ids)
+
+
+def test_what_is_known_to_be_scrambled_is_named_as_surely_by_half_the_questions():
+    reading = reading_of(noisy(written(KEY, IDS[7], 371), 1.5))
+    one = attribute(reading, MODEL, book(KEY), ()).identification
+    other = attribute(reading, MODEL, scrambled_book(), ()).identification
+    assert one is not None
+    assert other is not None
+    assert (other.seal_id, other.offset_s, other.score) == (one.seal_id, one.offset_s, one.score)
+    # Nothing is kept for seals that are not scrambled, which were half of the chance.
+    assert other.searched * 2 == one.searched
+    assert other.chance_bound == pytest.approx(one.chance_bound / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(("number", "named"), [(7, False), (30, True)])
+def test_what_is_known_to_be_scrambled_is_not_looked_for_as_it_is(number, named):
+    """Beside it, a seal of which that is not known is."""
+    both = scrambled_book(IDS[:20])
+    both.add(CodebookEntry(seal_id, KEY, 60.0) for seal_id in IDS[20:])
+    at = 371 + np.arange(CELLS)
+    table = messages(KEY, IDS[number], 60).astype(float) * 2 - 1
+    result = attribute(reading_of(noisy(table[seconds_of(at)], 1.0)), MODEL, both, ())
+    assert (result.identification is not None) == named
+    scrambled = reading_of(noisy(written(KEY, IDS[number], 371), 1.0))
+    found = attribute(scrambled, MODEL, both, ()).identification
+    assert found is not None
+    assert found.seal_id == IDS[number]
+
+
+def test_a_model_that_does_not_scramble_looks_for_every_seal():
+    plain = type("Plain", (), {"chip_cells": 0})()
+    at = 371 + np.arange(CELLS)
+    table = messages(KEY, IDS[7], 60).astype(float) * 2 - 1
+    reading = reading_of(noisy(table[seconds_of(at)], 1.0))
+    result = attribute(reading, plain, scrambled_book(), ())
+    assert result.identification is not None
+    assert result.identification.seal_id == IDS[7]
+
+
 def test_scramble_needs_whole_periods():
     scramble = Scramble.of(KEY, np.arange(400) * 2 // 100, chip_cells=8)
     assert len(scramble) == 400
