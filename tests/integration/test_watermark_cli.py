@@ -210,6 +210,15 @@ class TestIdentify:
         )
         assert "no known seal" in result.stdout
 
+    def test_a_list_may_say_that_a_seal_is_scrambled(self, folder):
+        embed(folder)
+        arguments = ["--ids", folder / "ids.txt", "--key-file", folder / "key.json"]
+        (folder / "ids.txt").write_text(f"{SEAL} 8 1 scrambled\n")
+        assert SEAL in call("identify", folder / "sealed.flac", *arguments).stdout
+        (folder / "ids.txt").write_text(f"{SEAL} 8 1 plain\n")
+        result = call("identify", folder / "sealed.flac", *arguments, code=2)
+        assert "[scrambled]" in result.stderr
+
     def test_another_key_names_nothing(self, folder):
         embed(folder)
         SealKey(1, b"x" * 32).save(folder / "other.json")

@@ -150,7 +150,8 @@ def _pieces(audio: Path, folder: Path, seed: int, pool: ProcessPoolExecutor) -> 
     ]
     pieces = list(pool.map(partial(_encode_piece, folder), sources, range(len(sources))))
     sealed = {piece.seal_id: piece.seconds for piece in pieces if piece.seal_id}
-    (folder / IDS).write_text("".join(f"{each} {sealed.get(each, 60.0):.1f} 1\n" for each in ids))
+    lines = (f"{each} {sealed.get(each, 60.0):.1f} 1 scrambled\n" for each in ids)
+    (folder / IDS).write_text("".join(lines))
     return pieces
 
 
