@@ -86,6 +86,7 @@ _BATCH_VALUES = 2**18  # samples times channels sent at a time, 1 MiB
 _MAX_BATCH = 2**24  # no message of a child is longer, bytes
 _MAX_TEXT = 1000  # of an error message a child sends
 _MAX_STREAMS = 16  # of a file, and notes on it, that a child may speak of
+_LONGEST_POLL_MS = 2**31 - 1  # that poll() takes: 24 days
 _SPARE_CPU_S = 5.0  # beyond the decoder's own deadline, for starting up
 
 #: A child's work: the request, the file and a way to answer.
@@ -309,7 +310,8 @@ class _Child:
         while count > 0:
             since = time.monotonic()
             # A large server has descriptors above 1,023, which select() refuses.
-            ready = poll.poll(1000 * max(0.0, self._limits.wall_s - self._waited))
+            left_ms = 1000 * max(0.0, self._limits.wall_s - self._waited)
+            ready = poll.poll(min(left_ms, _LONGEST_POLL_MS))
             self._waited += time.monotonic() - since
             if not ready:
                 raise AudioTooLongError(

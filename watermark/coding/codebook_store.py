@@ -46,7 +46,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +250,7 @@ class CodebookStore:
                 content = np.ascontiguousarray(array, kind).data
                 digest.update(content)
                 file.write(content)
-        part = _Part(**{**asdict(part), "sha256": digest.hexdigest()})
+        part = replace(part, sha256=digest.hexdigest())
         group = part.group(key, np.asarray(np.memmap(self._folder / name, np.uint8, "r")))
         self._files[group] = part
         return group

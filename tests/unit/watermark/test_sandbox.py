@@ -57,6 +57,12 @@ def many_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_a_limit_of_years_is_a_limit(noise):
+    data = encode(noise, "flac")
+    patient = replace(ISOLATED, deadline_s=10.0**9)
+    assert np.array_equal(read(data, patient).samples, read(data, LIMITS).samples)
+
+
 def test_the_child_is_read_where_many_files_are_open(noise, many_descriptors):
     data = encode(noise, "flac")
     assert np.array_equal(read(data, ISOLATED).samples, read(data, LIMITS).samples)
